@@ -1,0 +1,1 @@
+"""Checkpoint to bundle: graphs, their export, and the proof that they equal PyTorch."""

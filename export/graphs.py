@@ -1,0 +1,142 @@
+"""The five graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
+
+import torch
+from torch import Tensor, nn
+
+from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.variants import BLOCKS, IDENTITIES
+
+PROBABILITY_MARGIN = 1e-5  # of the soft aggregation, as upstream
+
+
+class Graph(nn.Module):
+    """A graph over a shared network."""
+
+    def __init__(self, network: Mavos) -> None:
+        super().__init__()
+        self.network = network
+
+
+class Encoder(Graph):
+    """Frame to feature maps."""
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        """See `Mavos.encode`."""
+        f = self.network.encode(frame)
+        return f.feature_4x, f.feature_8x, f.feature_16x, f.embedding
+
+
+class ElsttStep(Graph):
+    """Reads reference, dynamic and short-term memory.
+
+    The long-term memory always has both slots. Until the first write to the dynamic one it holds a
+    copy of the reference, and attention over a duplicated token set equals attention over the set.
+    """
+
+    def forward(self, embedding: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
+        """One frame for all groups; `memories` are keys and values of each slot, block by block."""
+        slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
+        reference_key, reference_value, dynamic_key, dynamic_value, short_key, short_value = slots
+        groups = short_key[0].shape[0]
+        decoder_embedding, projections = self.network.propagate(
+            embedding.expand(groups, -1, -1, -1),
+            [
+                (_both(dynamic_key[i], reference_key[i]), _both(dynamic_value[i], reference_value[i]))
+                for i in range(BLOCKS)
+            ],
+            list(zip(short_key, short_value, strict=True)),
+        )
+        return (
+            decoder_embedding,
+            *(p.key for p in projections),
+            *(p.value for p in projections),
+            *(p.identity_query for p in projections if p.identity_query is not None),
+        )
+
+
+def _both(dynamic: Tensor, reference: Tensor) -> Tensor:
+    """The tokens of both slots, [B, C, h, w] each, to [B, C, 2N]."""
+    return torch.cat([dynamic.flatten(2), reference.flatten(2)], 2)
+
+
+class Decoder(Graph):
+    """Logits, and from them the label map at the output size.
+
+    Upsampling is a product with interpolation matrices that the caller makes for the output size,
+    so the graph is free of it and needs no shape tensors. Pixels come before channels, which keeps
+    softmax and argmax on the last axis.
+    """
+
+    def forward(
+        self,
+        decoder_embedding: Tensor,
+        feature_4x: Tensor,
+        feature_8x: Tensor,
+        feature_16x: Tensor,
+        object_mask: Tensor,
+        row_weights: Tensor,
+        column_weights: Tensor,
+        row_index: Tensor,
+        column_index: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Decode all groups and merge them by soft aggregation (one group: plain argmax).
+
+        `object_mask` [B, 11] is 0 for channels in use and -1e4 for others. `row_index` and
+        `column_index` say which row and column of the label map each one of the input size takes.
+        """
+        features = Features(feature_4x, feature_8x, feature_16x, feature_16x)
+        logits = self.network.decode(decoder_embedding, features)
+        masked = (logits + object_mask[:, :, None, None]).permute(0, 2, 3, 1)  # B, h4, w4, 11
+        wide = column_weights @ masked  # B, h4, W, 11
+        groups, rows, columns, channels = wide.shape
+        full = row_weights @ wide.reshape(groups, rows, columns * channels)
+        probabilities = full.unflatten(2, (columns, channels)).softmax(-1)  # B, H, W, 11
+        background = probabilities[..., :1].prod(0)
+        objects = probabilities[..., 1:].permute(1, 2, 0, 3).flatten(2)  # H, W, 10 B
+        merged = torch.cat([background, objects], -1)
+        merged = merged.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+        labels = merged.argmax(-1).to(torch.int32)
+        nearest = labels.index_select(0, row_index).index_select(1, column_index)
+        first = torch.arange(groups, dtype=torch.int32, device=labels.device) * IDENTITIES
+        own = nearest[None] - first[:, None, None]
+        own = torch.where((own > 0) & (own <= IDENTITIES), own, torch.zeros_like(own))
+        return logits, labels[None].to(torch.uint8), own.to(torch.uint8)
+
+
+class MemoryWrite(Graph):
+    """The frame's values, complete with the identity of its objects."""
+
+    def forward(self, input_labels: Tensor, *projections: Tensor) -> tuple[Tensor, ...]:
+        """`projections` are the visual values of each block, then the identity queries."""
+        visual_values, identity_queries = projections[:BLOCKS], (None, *projections[BLOCKS:])
+        # TensorRT lets uint8 feed nothing but a cast.
+        embedding = self.network.embed_identity(input_labels.to(torch.int32))
+        blocks = zip(self.network.blocks, visual_values, identity_queries, strict=True)
+        return tuple(block.write(value, query, embedding) for block, value, query in blocks)
+
+
+class MemoryUpdate(Graph):
+    """A frame enters the dynamic slot: a copy at a group's first update, MCA from then on."""
+
+    def forward(self, first_update: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
+        """`memories` are new keys, new values, dynamic keys and dynamic values of each block."""
+        slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
+        first = (first_update > 0)[:, None, None, None]
+        updated = [
+            mca(key, value, dynamic_key, dynamic_value)
+            for mca, key, value, dynamic_key, dynamic_value in zip(
+                self.network.memory_modules, *slots, strict=True
+            )
+        ]
+        keys = [torch.where(first, slots[0][i], updated[i][0]) for i in range(BLOCKS)]
+        values = [torch.where(first, slots[1][i], updated[i][1]) for i in range(BLOCKS)]
+        return *keys, *values
+
+
+GRAPHS: dict[str, type[Graph]] = {
+    "encoder": Encoder,
+    "elstt_step": ElsttStep,
+    "decoder": Decoder,
+    "memory_write": MemoryWrite,
+    "memory_update": MemoryUpdate,
+}

@@ -1,0 +1,125 @@
+"""Writes the graphs as ONNX files."""
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor
+
+from mavos_deploy.export.graphs import GRAPHS
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
+
+OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
+# Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
+TRACED = {"groups": 2, "output_height": 37, "output_width": 53}
+
+
+def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
+    """Write one graph as a self-contained ONNX file.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        spec: Of the graph at a fixed frame size.
+        path: The file; its folder exists.
+    """
+    graph = GRAPHS[spec.name](network).eval()
+    dims = {name: torch.export.Dim(name) for name in TRACED}
+    dynamic = [
+        {axis: dims[extent] for axis, extent in enumerate(tensor.shape) if isinstance(extent, str)}
+        for tensor in spec.inputs
+    ]
+    arguments = [_example(tensor, index) for index, tensor in enumerate(spec.inputs)]
+    with _quiet(), torch.inference_mode():
+        program = torch.onnx.export(
+            graph,
+            tuple(arguments),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=_by_parameter(graph, dynamic),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    _name_dimensions(model, spec)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _example(spec: TensorSpec, seed: int) -> Tensor:
+    """A tensor of its own for every input: torch.export wires inputs that share one together."""
+    shape = [TRACED[extent] if isinstance(extent, str) else extent for extent in spec.shape]
+    generator = torch.Generator().manual_seed(seed)
+    dtype = getattr(torch, spec.dtype)
+    if dtype.is_floating_point:
+        return torch.rand(shape, generator=generator, dtype=dtype)
+    return torch.randint(0, 2, shape, generator=generator, dtype=dtype)
+
+
+def _by_parameter(
+    graph: torch.nn.Module, dynamic: list[dict[int, torch.export.Dim]]
+) -> dict[str, object]:
+    """Dynamic axes by the names of forward's parameters, the rest under its *parameter."""
+    shapes: dict[str, object] = {}
+    taken = 0
+    for name, parameter in inspect.signature(graph.forward).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            shapes[name] = tuple(dynamic[taken:])
+        else:
+            shapes[name] = dynamic[taken]
+            taken += 1
+    return shapes
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter noted about the tracing machine: stack traces and file names."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    values = (model.graph.input, model.graph.output, model.graph.value_info, model.graph.initializer)
+    for group in values:
+        for value in group:
+            value.doc_string = ""
+            del value.metadata_props[:]
+
+
+def _name_dimensions(model: onnx.ModelProto, spec: GraphSpec) -> None:
+    """Give inputs and outputs the contract's shapes; a difference in rank or type is a bug."""
+    for values, tensors in ((model.graph.input, spec.inputs), (model.graph.output, spec.outputs)):
+        assert [value.name for value in values] == [tensor.name for tensor in tensors]
+        for value, tensor in zip(values, tensors, strict=True):
+            dims = value.type.tensor_type.shape.dim
+            assert len(dims) == len(tensor.shape), f"{value.name}: {dims} is not {tensor.shape}"
+            for dim, extent in zip(dims, tensor.shape, strict=True):
+                if isinstance(extent, str):
+                    dim.dim_param = extent
+                else:
+                    assert not dim.dim_value or dim.dim_value == extent, f"{value.name}: {dims}"
+                    dim.dim_value = extent
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and advice to its own developers off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""MAVOS for inference in PyTorch: variants, checkpoints, and the tracker that parity is held to."""

@@ -1,0 +1,179 @@
+"""Checkpoints: the authors' files loaded safely and strictly, or synthetic weights in their place."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mavos_deploy.errors import CheckpointError
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.synthetic import synthetic_state_dict
+from mavos_deploy.models.variants import VARIANTS, Variant
+
+MCA_PREFIX = "long_term_memory_attention."
+NAMED_KEYS = 3  # keys that an error message spells out; the rest is counted
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a network's weights come from.
+
+    Attributes:
+        source: File name of the checkpoint, or `synthetic`.
+        sha256: Of the checkpoint file; for synthetic weights of their values.
+        trained: False for synthetic weights.
+    """
+
+    source: str
+    sha256: str
+    trained: bool
+
+
+def load_network(
+    variant: Variant, checkpoint: Path | None, tile: tuple[int, int] | None = None
+) -> tuple[Mavos, Weights]:
+    """Build a network, ready for inference.
+
+    Args:
+        variant: Which network.
+        checkpoint: A released or self-trained checkpoint; None for synthetic, untrained weights.
+        tile: See `Mavos`.
+
+    Returns:
+        The network in evaluation mode, and the origin of its weights.
+
+    Raises:
+        CheckpointError: The file can't be read safely or isn't a checkpoint of this variant.
+    """
+    network = Mavos(variant, tile).eval().requires_grad_(False)
+    if checkpoint is None:
+        state = synthetic_state_dict(network.state_dict())
+        weights = Weights("synthetic", _digest(state), trained=False)
+    else:
+        state = read_state_dict(checkpoint)
+        check_state_dict(state, variant, checkpoint.name)
+        weights = Weights(checkpoint.name, file_sha256(checkpoint), trained=True)
+    network.load_state_dict(state)
+    return network, weights
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint file without running code from it.
+
+    The weights are the entry `state_dict`, else `model`, else the file itself; a leading
+    `module.` of a key is removed (upstream utils/checkpoint.py).
+
+    Args:
+        path: A file written by torch.save.
+
+    Returns:
+        Tensors by key.
+
+    Raises:
+        CheckpointError: No such file, not a torch file, damaged, or it holds more than data.
+    """
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such file; see docs/checkpoints.md for where the authors publish theirs"
+        ) from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; give the checkpoint file in it") from None
+    except PermissionError:
+        raise CheckpointError(f"{path}: no permission to read it") from None
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path.name}: refused, {_reason(error)}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path.name}: damaged or not a PyTorch file ({first}); download it again"
+        ) from None
+    for entry in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(entry), Mapping):
+            loaded = loaded[entry]
+            break
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(
+            f"{path.name}: holds no state dict; expected tensors by name, bare or under "
+            "`state_dict` or `model`"
+        )
+    return {str(key).removeprefix("module."): value for key, value in loaded.items()}
+
+
+def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -> None:
+    """Compare a state dict with the variant's, key by key and shape by shape.
+
+    Args:
+        state: Tensors by key, without `module.`.
+        variant: The network they should fit.
+        name: What to call the file in an error.
+
+    Raises:
+        CheckpointError: It belongs to another variant, lacks keys, has keys too many or shapes
+            that differ; or a value isn't finite.
+    """
+    expected = _shapes(variant)
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    if given != expected:
+        others = (other for other in VARIANTS.values() if _shapes(other) == given)
+        if match := next(others, None):
+            raise CheckpointError(
+                f"{name} is a checkpoint of {match.name} ({match.upstream}), not of "
+                f"{variant.name}; pass --variant {match.name}"
+            )
+        raise CheckpointError(f"{name} doesn't fit {variant.name}: {_differences(expected, given)}")
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(f"{name}: {key} holds values that aren't finite")
+
+
+def _differences(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> str:
+    missing = [key for key in expected if key not in given]
+    extra = [key for key in given if key not in expected]
+    shapes = [
+        f"{key} is {list(given[key])} instead of {list(shape)}"
+        for key, shape in expected.items()
+        if key in given and given[key] != shape
+    ]
+    if missing and not extra and not shapes and all(k.startswith(MCA_PREFIX) for k in missing):
+        return (
+            f"all {len(missing)} keys of `{MCA_PREFIX}*` are missing; it looks like a DeAOT "
+            "pre-training file (PRE), which has no modulated cross-attention"
+        )
+    parts = [("missing", missing), ("unknown", extra), ("of another shape", shapes)]
+    return "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in parts if keys)
+
+
+def _some(keys: list[str]) -> str:
+    rest = len(keys) - NAMED_KEYS
+    return ", ".join(keys[:NAMED_KEYS]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in Mavos(variant).state_dict().items()}
+
+
+def _reason(error: pickle.UnpicklingError) -> str:
+    text = str(error)
+    if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text.lower():
+        return (
+            "it holds Python objects that could run code, not only tensors; "
+            "save its state dict alone with torch.save(model.state_dict(), ...)"
+        )
+    return "it is damaged or not a PyTorch file; download it again"
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Small layers on feature maps; their parameters have the names and shapes of the checkpoints.
+
+The authors keep tokens as [tokens, batch, channels]. Here every tensor is a map [batch, channels,
+height, width], which is the memory contract of the exported graphs and the faster layout on a CPU.
+A linear layer over tokens is then a 1x1 convolution with the same weights.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Pointwise(nn.Linear):
+    """A linear layer over the channels of a map: [B, in, h, w] to [B, out, h, w]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the [out, in] weight as a 1x1 convolution."""
+        return F.conv2d(x, self.weight[:, :, None, None], self.bias)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each position of a map [B, C, h, w]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; shape and dtype stay."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with stored statistics; has no `num_batches_tracked`, as upstream."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a map [B, C, h, w] with epsilon 1e-5."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=1e-5
+        )
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution without bias, under the key `conv` (upstream DWConv2d)."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter each channel of a map [B, C, h, w]."""
+        out: Tensor = self.conv(x)
+        return out
+
+
+class ConvGroupNorm(nn.Module):
+    """Convolution with bias, then group normalisation (upstream ConvGN)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, groups: int = 8) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+        self.gn = nn.GroupNorm(groups, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, h, w] to [B, out, h, w]."""
+        out: Tensor = self.gn(self.conv(x))
+        return out
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Softmax attention, channels first.
+
+    Args:
+        query: [..., Ck, N], already scaled.
+        key: [..., Ck, M].
+        value: [..., Cv, M].
+        bias: Added to the logits, broadcastable to [..., N, M].
+
+    Returns:
+        [..., Cv, N].
+    """
+    logits = query.transpose(-1, -2) @ key
+    if bias is not None:
+        logits = logits + bias
+    return value @ logits.softmax(-1).transpose(-1, -2)

@@ -1,0 +1,142 @@
+"""The network: five stateless functions over frames and memories."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mavos_deploy.models.decoder import FpnDecoder
+from mavos_deploy.models.layers import ChannelNorm
+from mavos_deploy.models.mca import BlockMca
+from mavos_deploy.models.mobilenet import MobileNetV2
+from mavos_deploy.models.propagation import Elstt, Projection, PropagationBlock
+from mavos_deploy.models.resnet import ResNet50
+from mavos_deploy.models.swin import SwinBase
+from mavos_deploy.models.variants import BLOCKS, CHANNELS, STRIDE, Variant
+
+ENCODERS: dict[str, type[nn.Module]] = {
+    "mobilenet_v2": MobileNetV2,
+    "resnet50": ResNet50,
+    "swin_base": SwinBase,
+}
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for pixels in 0..1
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The encoder's maps of one frame.
+
+    Attributes:
+        feature_4x: [1, C4, H / 4, W / 4].
+        feature_8x: [1, C8, H / 8, W / 8].
+        feature_16x: [1, C16, h, w].
+        embedding: What the blocks start from, [1, C, h, w].
+    """
+
+    feature_4x: Tensor
+    feature_8x: Tensor
+    feature_16x: Tensor
+    embedding: Tensor
+
+
+class Mavos(nn.Module):
+    """MAVOS for inference; its state dict has exactly the keys of the authors' checkpoints.
+
+    Args:
+        variant: Which published network.
+        tile: Tile of the short-term attention in tokens, (height, width); None for one tile. It
+            changes speed, not results.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, variant: Variant, tile: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.variant = variant
+        self.encoder = ENCODERS[variant.encoder]()
+        self.encoder_projector = nn.Conv2d(variant.features[3], variant.embedding, 1)
+        self.LSTT = Elstt(variant, tile)
+        self.decoder = FpnDecoder(variant)
+        kernel, padding = variant.identity_kernel
+        self.patch_wise_id_bank = nn.Conv2d(
+            CHANNELS, variant.embedding, kernel, STRIDE, padding=padding
+        )
+        self.id_norm = ChannelNorm(variant.embedding)
+        self.long_term_memory_attention = nn.ModuleList(
+            BlockMca(variant.key, variant.value) for _ in range(BLOCKS)
+        )
+        self.register_buffer("pixel_mean", torch.tensor(MEAN), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(STD), persistent=False)
+
+    @property
+    def blocks(self) -> list[PropagationBlock]:
+        """The propagation blocks, first to last."""
+        return list(self.LSTT.layers)  # type: ignore[arg-type]  # a ModuleList of blocks
+
+    @property
+    def memory_modules(self) -> list[BlockMca]:
+        """The MCA modules of each block."""
+        return list(self.long_term_memory_attention)  # type: ignore[arg-type]  # of BlockMca
+
+    def normalise(self, frame: Tensor) -> Tensor:
+        """Pixels [1, H, W, 3], RGB 0..255, to the encoder's input [1, 3, H, W]."""
+        return ((frame / 255 - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)
+
+    def encode(self, frame: Tensor) -> Features:
+        """Encode a frame, float32 [1, H, W, 3], RGB 0..255."""
+        feature_4x, feature_8x, feature_16x, deep = self.encoder(self.normalise(frame))
+        return Features(feature_4x, feature_8x, feature_16x, self.encoder_projector(deep))
+
+    def embed_identity(self, labels: Tensor) -> Tensor:
+        """Identity embedding of label maps.
+
+        Args:
+            labels: Integer [B, H, W] at the network's input size, 0..10 within each group.
+
+        Returns:
+            [B, C, h, w].
+        """
+        channels = torch.arange(CHANNELS, dtype=labels.dtype, device=labels.device)[:, None, None]
+        one_hot = (labels[:, None] == channels).to(self.patch_wise_id_bank.weight.dtype)
+        out: Tensor = self.id_norm(self.patch_wise_id_bank(one_hot))
+        return out
+
+    def propagate(
+        self,
+        embedding: Tensor,
+        long_term: list[tuple[Tensor, Tensor]],
+        short_term: list[tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, list[Projection]]:
+        """Read the memory of every block (the ordinary pass).
+
+        Args:
+            embedding: [B, C, h, w].
+            long_term: For each block keys [B, Ck, M] and values [B, 2 Cv, M].
+            short_term: For each block keys [B, Ck, h, w] and values [B, 2 Cv, h, w].
+
+        Returns:
+            The decoder's input [B, 2 C, h, w], and each block's projection, from which the
+            frame's own memory is written.
+        """
+        visual, identity = embedding, None
+        projections = []
+        for block, long, short in zip(self.blocks, long_term, short_term, strict=True):
+            projection = block.project(visual, identity)
+            visual, identity = block(visual, identity, projection, long, short)
+            projections.append(projection)
+        return self.join(visual, identity), projections
+
+    def join(self, visual: Tensor, identity: Tensor | None) -> Tensor:
+        """Both branches behind the last block, normalised: [B, 2 C, h, w]."""
+        assert identity is not None
+        out: Tensor = self.LSTT.decoder_norms[0](torch.cat([visual, identity], 1))
+        return out
+
+    def decode(self, embedding: Tensor, features: Features) -> Tensor:
+        """Logits [B, 11, H / 4, W / 4] of the blocks' output [B, 2 C, h, w]."""
+        out: Tensor = self.decoder(
+            embedding, features.feature_4x, features.feature_8x, features.feature_16x
+        )
+        return out

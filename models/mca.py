@@ -1,0 +1,138 @@
+"""Modulated cross-attention: how a new frame enters the dynamic memory (paper section 3.2).
+
+Source: MAVOS, MemoryJointModulation in networks/layers/externel_utils.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mavos_deploy.models.layers import ChannelNorm, Pointwise
+
+HEADS = 4
+FOCAL_KERNELS = (3, 5)
+
+
+class ModulatedAttention(nn.Module):
+    """Attention from the new frame to the memory, whose values are a multi-scale modulator."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.q = Pointwise(channels, channels, bias=False)
+        self.k = Pointwise(channels, channels, bias=False)
+        # One gate for each focal level and one for the global level, behind the context itself.
+        self.gates = len(FOCAL_KERNELS) + 1
+        self.f_context = Pointwise(channels, channels + self.gates)
+        self.focal_layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(
+                    channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False
+                ),
+                nn.GELU(),
+            )
+            for kernel in FOCAL_KERNELS
+        )
+        self.h = nn.Conv2d(channels, channels, 1)
+        self.proj = Pointwise(channels, channels)
+
+    def forward(self, new: Tensor, context: Tensor) -> Tensor:
+        """Both normalised maps, [B, C, h, w] each, to [B, C, h, w]."""
+        batch, channels, height, width = new.shape
+        tokens, head_width = height * width, channels // HEADS
+        level, gates = self.f_context(context).split([channels, self.gates], 1)
+        modulator = torch.zeros_like(level)
+        for index, focal_layer in enumerate(self.focal_layers):
+            level = focal_layer(level)
+            modulator = modulator + level * gates[:, index : index + 1]
+        modulator = modulator + F.gelu(level.mean((2, 3), keepdim=True)) * gates[:, -1:]
+        # The authors read the channel-first modulator [C, h, w] as tokens [h * w, C] without a
+        # transpose, and the released weights are trained with it. Keys are ordinary tokens.
+        value = self.h(modulator).contiguous().reshape(batch, tokens, HEADS, head_width)
+        query = self.q(new).reshape(batch, HEADS, head_width, tokens)
+        key = self.k(context).reshape(batch, HEADS, head_width, tokens)
+        weights = ((query.transpose(-1, -2) @ key) * head_width**-0.5).softmax(-1)
+        mixed = value.permute(0, 2, 3, 1) @ weights.transpose(-1, -2)
+        out: Tensor = self.proj(mixed.reshape(batch, channels, height, width))
+        return out
+
+
+class Mlp(nn.Module):
+    """Two pointwise layers with an exact GELU between them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = Pointwise(channels, 4 * channels)
+        self.fc2 = Pointwise(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] to the same shape."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class JointModulation(nn.Module):
+    """The whole module: norms, modulated attention and MLP, with residuals from the new frame."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm_l = ChannelNorm(channels)
+        self.norm_c = ChannelNorm(channels)
+        self.attn = ModulatedAttention(channels)
+        self.norm2 = ChannelNorm(channels)
+        self.mlp = Mlp(channels)
+
+    def forward(self, new: Tensor, dynamic: Tensor) -> Tensor:
+        """Merge a frame into the dynamic slot.
+
+        Args:
+            new: Keys or values of the frame, [B, C, h, w].
+            dynamic: The same of the dynamic slot, [B, C, h, w].
+
+        Returns:
+            The new dynamic slot, [B, C, h, w].
+        """
+        mixed = new + self.attn(self.norm_l(new), self.norm_c(dynamic))
+        out: Tensor = mixed + self.mlp(self.norm2(mixed))
+        return out
+
+
+class SlotMca(nn.Module):
+    """One slot's module, under the key the checkpoints give it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.joint_modulation = JointModulation(channels)
+
+    def forward(self, new: Tensor, dynamic: Tensor) -> Tensor:
+        """See `JointModulation`."""
+        out: Tensor = self.joint_modulation(new, dynamic)
+        return out
+
+
+class BlockMca(nn.ModuleList):
+    """The three modules of one block: keys, visual values, identity values.
+
+    Slot 2 of the authors' memory is always empty and has no module.
+    """
+
+    def __init__(self, key: int, value: int) -> None:
+        super().__init__([SlotMca(key), SlotMca(value), nn.Identity(), SlotMca(value)])
+
+    def forward(
+        self, key: Tensor, value: Tensor, dynamic_key: Tensor, dynamic_value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Merge a frame into the dynamic slot of one block.
+
+        Args:
+            key: [B, Ck, h, w].
+            value: Visual and identity halves, [B, 2 Cv, h, w].
+            dynamic_key: [B, Ck, h, w].
+            dynamic_value: [B, 2 Cv, h, w].
+
+        Returns:
+            The new dynamic key and value.
+        """
+        visual, identity = value.chunk(2, 1)
+        dynamic_visual, dynamic_identity = dynamic_value.chunk(2, 1)
+        updated = [self[1](visual, dynamic_visual), self[3](identity, dynamic_identity)]
+        return self[0](key, dynamic_key), torch.cat(updated, 1)

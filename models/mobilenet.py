@@ -1,0 +1,89 @@
+"""MobileNetV2 at output stride 16 (Sandler et al., CVPR 2018; upstream mobilenetv2.py)."""
+
+from torch import Tensor, nn
+
+from mavos_deploy.models.layers import FrozenBatchNorm
+
+# Expansion, output channels, units, stride of the first unit. The last two stages keep stride 16:
+# the stride of unit 14 becomes a dilation, which starts with unit 15.
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 1),
+    (6, 320, 1, 1),
+)
+FEATURE_UNITS = (3, 6, 13, 18)  # whose outputs are the maps at strides 4, 8, 16 and the deep map
+DILATED_FROM = 15
+
+
+def _conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> nn.Sequential:
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
+    return nn.Sequential(conv, FrozenBatchNorm(out_channels), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise 3x3, project 1x1; the input is added where shapes agree."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, expansion: int, stride: int, dilation: int
+    ) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        expand = [] if expansion == 1 else [_conv_bn(in_channels, hidden, 1)]
+        self.conv = nn.Sequential(
+            *expand,
+            _conv_bn(hidden, hidden, 3, stride, dilation, groups=hidden),
+            nn.Conv2d(hidden, out_channels, 1, bias=False),
+            FrozenBatchNorm(out_channels),
+        )
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, h, w] to [B, out, h / stride, w / stride]."""
+        out: Tensor = self.conv(x)
+        return x + out if self.residual else out
+
+
+class MobileNetV2(nn.Module):
+    """Four maps at strides 4, 8, 16, 16 with 24, 32, 96, 1280 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        units: list[nn.Module] = [_conv_bn(3, 32, 3, stride=2)]
+        channels = 32
+        for expansion, out_channels, count, first_stride in STAGES:
+            for position in range(count):
+                stride = first_stride if position == 0 else 1
+                dilation = 2 if len(units) >= DILATED_FROM else 1
+                units.append(InvertedResidual(channels, out_channels, expansion, stride, dilation))
+                channels = out_channels
+        units.append(_conv_bn(channels, 1280, 1))
+        self.features = nn.Sequential(*units)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encode a normalised frame [B, 3, H, W]."""
+        maps = []
+        for index, unit in enumerate(self.features):
+            x = unit(x)
+            if index in FEATURE_UNITS:
+                maps.append(x)
+        return maps[0], maps[1], maps[2], maps[3]

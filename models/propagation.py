@@ -1,0 +1,276 @@
+"""Gated propagation blocks of the E-LSTT (paper section 3; upstream transformer.py, attention.py)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mavos_deploy.models.layers import ChannelNorm, DepthwiseConv, Pointwise, attend
+from mavos_deploy.models.variants import BLOCKS, WINDOW_RADIUS, Variant
+
+WINDOW = 2 * WINDOW_RADIUS + 1
+# Outside the window softmax must give exactly 0. The authors subtract 1e8 in float32 and 1e4 in
+# float16; 1e4 does it in both.
+OUTSIDE = -1e4
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a block makes of the current frame before it looks at any memory.
+
+    Attributes:
+        key: [B, Ck, h, w]; the block's query, and its key once the frame is in memory.
+        value: Visual half of the value, [B, Cv, h, w].
+        gate: [B, 2 Cv, h, w].
+        identity_query: What the identity half of the value is made from, [B, C, h, w]. None in
+            block 0, which makes it from the identity embedding alone.
+    """
+
+    key: Tensor
+    value: Tensor
+    gate: Tensor
+    identity_query: Tensor | None
+
+
+class GatedPropagation(nn.Module):
+    """The common end of every attention: gate, depthwise 5x5, project to both branches."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.scale = variant.key**-0.5
+        self.dw_conv = DepthwiseConv(2 * variant.value, 5)
+        self.projection = Pointwise(2 * variant.value, 2 * variant.embedding)
+
+    def finish(self, attended: Tensor, gate: Tensor) -> Tensor:
+        """[B, 2 Cv, N] and the gate [B, 2 Cv, h, w] to [B, 2 C, h, w]."""
+        out: Tensor = self.projection(self.dw_conv(attended.reshape(gate.shape) * gate))
+        return out
+
+
+class LongTermAttention(GatedPropagation):
+    """Every position looks at every token of the long-term memory."""
+
+    def forward(self, query: Tensor, gate: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Read the long-term memory.
+
+        Args:
+            query: [B, Ck, h, w].
+            gate: [B, 2 Cv, h, w].
+            key: [B, Ck, M]; the order of the M tokens doesn't matter.
+            value: [B, 2 Cv, M].
+
+        Returns:
+            [B, 2 C, h, w].
+        """
+        return self.finish(attend(query.flatten(2) * self.scale, key, value), gate)
+
+
+class ShortTermAttention(GatedPropagation):
+    """Every position looks at the 15 x 15 tokens around it in the previous frame.
+
+    The attention runs tile by tile: dense between a tile and all keys that any of its queries may
+    see, with everything outside a query's own window masked. One tile the size of the map is the
+    plain dense form. All forms give the same result; they differ in speed.
+    """
+
+    def __init__(self, variant: Variant, tile: tuple[int, int] | None) -> None:
+        super().__init__(variant)
+        self.tile = tile
+        self.relative_emb_k = nn.Conv2d(variant.key, WINDOW * WINDOW, 1)
+
+    def forward(self, query: Tensor, gate: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Read the short-term memory.
+
+        Args:
+            query: [B, Ck, h, w].
+            gate: [B, 2 Cv, h, w].
+            key: [B, Ck, h, w].
+            value: [B, 2 Cv, h, w].
+
+        Returns:
+            [B, 2 C, h, w].
+        """
+        height, width = query.shape[-2:]
+        tile_height, tile_width = self.tile or (height, width)
+        relative = self.relative_emb_k(query)  # from the unscaled query
+        query = query * self.scale
+        bands = []
+        for top in range(0, height, tile_height):
+            rows = slice(top, min(top + tile_height, height))
+            tiles = []
+            for left in range(0, width, tile_width):
+                columns = slice(left, min(left + tile_width, width))
+                tiles.append(self._attend_tile(query, relative, key, value, rows, columns))
+            bands.append(torch.cat(tiles, -1) if len(tiles) > 1 else tiles[0])
+        return self.finish(torch.cat(bands, -2) if len(bands) > 1 else bands[0], gate)
+
+    @staticmethod
+    def _attend_tile(
+        query: Tensor, relative: Tensor, key: Tensor, value: Tensor, rows: slice, columns: slice
+    ) -> Tensor:
+        """Attend from one tile of queries; returns [B, 2 Cv, tile height, tile width]."""
+        height, width = query.shape[-2:]
+        tile_height, tile_width = rows.stop - rows.start, columns.stop - columns.start
+        first_row, first_column = rows.start - WINDOW_RADIUS, columns.start - WINDOW_RADIUS
+        key_rows = slice(max(first_row, 0), min(rows.stop + WINDOW_RADIUS, height))
+        key_columns = slice(max(first_column, 0), min(columns.stop + WINDOW_RADIUS, width))
+        bias = spread_relative_bias(relative[:, :, rows, columns])[
+            ...,
+            key_rows.start - first_row : key_rows.stop - first_row,
+            key_columns.start - first_column : key_columns.stop - first_column,
+        ]
+        attended = attend(
+            query[:, :, rows, columns].flatten(2),
+            key[:, :, key_rows, key_columns].flatten(2),
+            value[:, :, key_rows, key_columns].flatten(2),
+            bias.flatten(3, 4).flatten(1, 2),
+        )
+        return attended.unflatten(2, (tile_height, tile_width))
+
+
+def spread_relative_bias(relative: Tensor) -> Tensor:
+    """Lay each query's window of biases over the keys it belongs to.
+
+    Args:
+        relative: [B, 225, h, w]; channel 15 * (dy + 7) + dx + 7 belongs to the key at (dy, dx)
+            from the query.
+
+    Returns:
+        [B, h, w, h + 14, w + 14]: for each query and each key of the region that reaches 7 tokens
+        beyond the map on every side; `OUTSIDE` for keys out of the query's window.
+    """
+    spread = relative.unflatten(1, (WINDOW, WINDOW)).permute(0, 3, 1, 4, 2)  # B, y, dy, x, dx
+    spread = _skew(spread).permute(0, 3, 4, 1, 2)  # B, x, key x, y, dy
+    return _skew(spread).permute(0, 3, 1, 4, 2)
+
+
+def _skew(offsets: Tensor) -> Tensor:
+    """Move row j of [..., n, 15] right by j places: [..., n, n + 14], `OUTSIDE` elsewhere.
+
+    Padded to n + 15 columns and read again with n + 14 a row, each row starts one place later
+    than the one before. No index tensor is needed, so the form also serves dynamic sizes.
+    """
+    count = offsets.shape[-2]
+    padded = F.pad(offsets, (0, count), value=OUTSIDE).flatten(-2)
+    return padded[..., : count * (count + WINDOW - 1)].unflatten(-1, (count, count + WINDOW - 1))
+
+
+class SelfAttention(GatedPropagation):
+    """Every position looks at every other one of the same frame, in both branches at once."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
+        self.linear_QK = Pointwise(2 * variant.embedding, variant.key)
+        self.linear_V1 = Pointwise(variant.embedding, variant.value)
+        self.linear_V2 = Pointwise(variant.embedding, variant.value)
+        self.linear_U1 = Pointwise(variant.embedding, variant.value)
+        self.linear_U2 = Pointwise(variant.embedding, variant.value)
+
+    def forward(self, visual: Tensor, identity: Tensor) -> Tensor:
+        """Both branches, [B, C, h, w] each and normalised, to [B, 2 C, h, w]."""
+        key = self.linear_QK(torch.cat([visual, identity], 1)).flatten(2)
+        value = F.silu(torch.cat([self.linear_V1(visual), self.linear_V2(identity)], 1))
+        gate = F.silu(torch.cat([self.linear_U1(visual), self.linear_U2(identity)], 1))
+        return self.finish(attend(key * self.scale, key, value.flatten(2)), gate)
+
+
+class PropagationBlock(nn.Module):
+    """One block: read long-term and short-term memory, then propagate within the frame."""
+
+    def __init__(self, variant: Variant, index: int, tile: tuple[int, int] | None) -> None:
+        super().__init__()
+        width, value = variant.embedding, variant.value
+        self.split = (variant.key, value)
+        self.norm1 = ChannelNorm(width)
+        self.linear_QV = Pointwise(width, variant.key + value)
+        self.linear_U = Pointwise(width, value)
+        self.has_identity = index > 0
+        if self.has_identity:
+            self.id_norm1 = ChannelNorm(width)
+            self.linear_ID_U = Pointwise(width, value)
+        self.linear_ID_V = Pointwise(2 * width if self.has_identity else width, value)
+        self.long_term_attn = LongTermAttention(variant)
+        self.short_term_attn = ShortTermAttention(variant, tile)
+        self.norm2 = ChannelNorm(width)
+        self.id_norm2 = ChannelNorm(width)
+        self.self_attn = SelfAttention(variant)
+
+    def project(self, visual: Tensor, identity: Tensor | None) -> Projection:
+        """Make query, value and gate from the branches [B, C, h, w]; identity is None in block 0."""
+        tokens = self.norm1(visual)
+        key, value = self.linear_QV(tokens).split(self.split, 1)
+        gate = self.linear_U(tokens)
+        if identity is None:
+            return Projection(
+                key, F.silu(value), torch.cat([F.silu(gate), torch.ones_like(gate)], 1), None
+            )
+        identity_query = self.id_norm1(identity)
+        gate = F.silu(torch.cat([gate, self.linear_ID_U(identity_query)], 1))
+        return Projection(key, F.silu(value), gate, identity_query)
+
+    def write(self, value: Tensor, identity_query: Tensor | None, embedding: Tensor) -> Tensor:
+        """Complete a frame's value with the identity of its objects.
+
+        Args:
+            value: Visual half, [B, Cv, h, w].
+            identity_query: [B, C, h, w]; None in block 0.
+            embedding: Identity embedding of the frame's labels, [B, C, h, w].
+
+        Returns:
+            [B, 2 Cv, h, w].
+        """
+        if identity_query is not None:
+            embedding = torch.cat([identity_query, embedding], 1)
+        return torch.cat([value, F.silu(self.linear_ID_V(embedding))], 1)
+
+    def forward(
+        self,
+        visual: Tensor,
+        identity: Tensor | None,
+        projection: Projection,
+        long_term: tuple[Tensor, Tensor],
+        short_term: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Propagate one frame.
+
+        Args:
+            visual: [B, C, h, w].
+            identity: [B, C, h, w]; None in block 0.
+            projection: Of the same branches.
+            long_term: Keys [B, Ck, M] and values [B, 2 Cv, M].
+            short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w].
+
+        Returns:
+            The new visual and identity branches, [B, C, h, w] each.
+        """
+        read = self.long_term_attn(projection.key, projection.gate, *long_term)
+        read = read + self.short_term_attn(projection.key, projection.gate, *short_term)
+        visual_read, identity_read = read.chunk(2, 1)
+        visual = visual + visual_read
+        identity = identity_read if identity is None else identity + identity_read
+        own = self.self_attn(self.norm2(visual), self.id_norm2(identity))
+        visual_own, identity_own = own.chunk(2, 1)
+        return visual + visual_own, identity + identity_own
+
+
+class OutputNorm(nn.Module):
+    """Group normalisation with one group for each branch (upstream GroupNorm1D)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gn = nn.GroupNorm(2, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, 2 C, h, w] over all positions of each branch."""
+        out: Tensor = self.gn(x)
+        return out
+
+
+class Elstt(nn.Module):
+    """The blocks and the norm behind the last one; the loop over them belongs to the caller."""
+
+    def __init__(self, variant: Variant, tile: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(PropagationBlock(variant, i, tile) for i in range(BLOCKS))
+        self.decoder_norms = nn.ModuleList([OutputNorm(2 * variant.embedding)])

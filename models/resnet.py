@@ -1,0 +1,62 @@
+"""ResNet-50 without its last stage (He et al., CVPR 2016; upstream resnet.py)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mavos_deploy.models.layers import FrozenBatchNorm
+
+EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (which carries the stride), 1x1, and the shortcut."""
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out_channels = width * EXPANSION
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = FrozenBatchNorm(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = FrozenBatchNorm(out_channels)
+        self.downsample: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                FrozenBatchNorm(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, h, w] to [B, 4 * width, h / stride, w / stride]."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return F.relu(out + self.downsample(x))
+
+
+def _stage(in_channels: int, width: int, count: int, stride: int) -> nn.Sequential:
+    first = Bottleneck(in_channels, width, stride)
+    return nn.Sequential(
+        first, *(Bottleneck(width * EXPANSION, width, 1) for _ in range(count - 1))
+    )
+
+
+class ResNet50(nn.Module):
+    """Three maps at strides 4, 8, 16 with 256, 512, 1024 channels; the deep map is the third."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
+        self.bn1 = FrozenBatchNorm(64)
+        self.layer1 = _stage(64, 64, 3, 1)
+        self.layer2 = _stage(256, 128, 4, 2)
+        self.layer3 = _stage(512, 256, 6, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encode a normalised frame [B, 3, H, W]."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, padding=1)
+        feature_4x = self.layer1(x)
+        feature_8x = self.layer2(feature_4x)
+        feature_16x = self.layer3(feature_8x)
+        return feature_4x, feature_8x, feature_16x, feature_16x

@@ -1,0 +1,272 @@
+"""The PyTorch tracker: the authors' loop over a clip, and the oracle of every parity check.
+
+It is written to be compared with upstream, not to be fast: a memory that grows from N to 2N tokens,
+a reference pass of its own, one engine for each group of ten objects, and results merged by soft
+aggregation. The runtime reaches the same masks by another road, which is what makes the comparison
+worth something.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.propagation import Projection
+from mavos_deploy.models.variants import CHANNELS, IDENTITIES
+
+UNUSED = -1e10  # logit of identities that no object has, as upstream in float32
+MEMORY_GAP = 10  # frames between two writes to the long-term memory, as in every released config
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass
+class Memory:
+    """Keys and values of one or two frames for one block.
+
+    Attributes:
+        key: [1, Ck, M].
+        value: Visual and identity halves, [1, 2 Cv, M].
+    """
+
+    key: Tensor
+    value: Tensor
+
+
+@dataclass
+class GroupEngine:
+    """Memory and life cycle of one group of ten objects (upstream AOTEngine, DeAOTEngine).
+
+    Attributes:
+        long_term: Of each block: M = N tokens after the first annotation, then 2N, the dynamic
+            slot before the reference.
+        short_term: Of each block, N tokens: the previous frame.
+        objects: How many of the group's identities are in use.
+        step: Frames since the group's start.
+        last_update: The step of the last write to the long-term memory.
+        projections: Of the latest pass, not yet in memory.
+        decoder_embedding: Output of the blocks in the latest pass, [1, 2 C, h, w].
+        logits: Of the latest ordinary pass, [1, 11, H / 4, W / 4], before unused ones are masked.
+    """
+
+    network: Mavos
+    memory_gap: int
+    long_term: list[Memory] = field(default_factory=list)
+    short_term: list[Memory] = field(default_factory=list)
+    objects: int = 0
+    step: int = 0
+    last_update: int = 0
+    projections: list[Projection] = field(default_factory=list)
+    decoder_embedding: Tensor | None = None
+    logits: Tensor | None = None
+
+    def reference_pass(self, features: Features, labels: Tensor, objects: int) -> None:
+        """Take a frame with its labels, [1, H, W] at the input size, 0..10."""
+        embedding = self.network.embed_identity(labels)
+        visual, identity = features.embedding, None
+        self.projections = []
+        fresh = []
+        for block in self.network.blocks:
+            projection = block.project(visual, identity)
+            value = block.write(projection.value, projection.identity_query, embedding)
+            visual, identity = block(
+                visual,
+                identity,
+                projection,
+                (projection.key.flatten(2), value.flatten(2)),
+                (projection.key, value),
+            )
+            self.projections.append(projection)
+            fresh.append(Memory(projection.key.flatten(2), value.flatten(2)))
+        self.decoder_embedding = self.network.join(visual, identity)
+        self.objects = objects
+        if self.long_term:
+            self._update_long_term(fresh, features)
+        else:
+            self.long_term = fresh
+        self.short_term = fresh
+        self.last_update = self.step
+
+    def ordinary_pass(self, features: Features) -> None:
+        """Read the memories for a frame whose labels aren't known."""
+        self.step += 1
+        height, width = features.embedding.shape[-2:]
+        self.decoder_embedding, self.projections = self.network.propagate(
+            features.embedding,
+            [(memory.key, memory.value) for memory in self.long_term],
+            [
+                (m.key.unflatten(2, (height, width)), m.value.unflatten(2, (height, width)))
+                for m in self.short_term
+            ],
+        )
+        self.logits = self.network.decode(self.decoder_embedding, features)
+
+    def memory_write(self, features: Features, labels: Tensor) -> None:
+        """Remember the latest pass with its final labels, [1, H, W] at the input size, 0..10."""
+        embedding = self.network.embed_identity(labels)
+        written = []
+        for block, projection in zip(self.network.blocks, self.projections, strict=True):
+            value = block.write(projection.value, projection.identity_query, embedding)
+            written.append(Memory(projection.key.flatten(2), value.flatten(2)))
+        self.short_term = written
+        if self.step - self.last_update >= self.memory_gap:
+            self._update_long_term(written, features)
+            self.last_update = self.step
+
+    def masked_logits(self) -> Tensor:
+        """Logits with unused identities suppressed, [1, 11, H / 4, W / 4]."""
+        assert self.logits is not None
+        masked = self.logits.clone()
+        masked[:, self.objects + 1 :] = UNUSED
+        return masked
+
+    def _update_long_term(self, new: list[Memory], features: Features) -> None:
+        """Upstream update_long_term_memory: concatenate at first, MCA from then on."""
+        grid = tuple(features.embedding.shape[-2:])
+        tokens = grid[0] * grid[1]
+        updated = []
+        for mca, fresh, old in zip(self.network.memory_modules, new, self.long_term, strict=True):
+            if old.key.shape[-1] == tokens:
+                dynamic = fresh
+            else:
+                key, value = mca(
+                    fresh.key.unflatten(2, grid),
+                    fresh.value.unflatten(2, grid),
+                    old.key[..., :tokens].unflatten(2, grid),
+                    old.value[..., :tokens].unflatten(2, grid),
+                )
+                dynamic = Memory(key.flatten(2), value.flatten(2))
+            reference = Memory(old.key[..., -tokens:], old.value[..., -tokens:])
+            updated.append(
+                Memory(
+                    torch.cat([dynamic.key, reference.key], 2),
+                    torch.cat([dynamic.value, reference.value], 2),
+                )
+            )
+        self.long_term = updated
+
+
+class Tracker:
+    """Segments one clip.
+
+    Args:
+        network: In evaluation mode.
+        size: Height and width of the label maps, in pixels.
+        memory_gap: Frames between two writes to the long-term memory.
+    """
+
+    def __init__(self, network: Mavos, size: tuple[int, int], memory_gap: int = MEMORY_GAP) -> None:
+        self.network = network
+        self.size = size
+        self.memory_gap = memory_gap
+        self.groups: list[GroupEngine] = []
+        self.ids: list[int] = [0]  # the annotations' value of each internal id
+        self.features: Features | None = None
+        self.merged: Tensor | None = None  # logits of the latest prediction at the output size
+
+    @torch.inference_mode()
+    def start(self, frame: Tensor, annotation: Labels) -> Labels:
+        """Begin with a frame and its annotation; see `predict` and `annotate`."""
+        self.features = self.network.encode(frame[None])
+        return self._reference(self._internal(annotation))
+
+    @torch.inference_mode()
+    def predict(self, frame: Tensor) -> Labels:
+        """Segment the next frame.
+
+        Args:
+            frame: RGB 0..255, float32 [H, W, 3] at the network's input size.
+
+        Returns:
+            Internal ids at the output size, uint8.
+        """
+        self.features = self.network.encode(frame[None])
+        for group in self.groups:
+            group.ordinary_pass(self.features)
+        self.merged = self._merge([group.masked_logits() for group in self.groups])
+        return self.merged.softmax(1).argmax(1)[0].numpy().astype(np.uint8)
+
+    @torch.inference_mode()
+    def remember(self, labels: Labels) -> None:
+        """Write the latest frame to memory with these internal ids."""
+        assert self.features is not None
+        for group, own in zip(self.groups, self._split(labels), strict=True):
+            group.memory_write(self.features, own)
+
+    @torch.inference_mode()
+    def annotate(self, predicted: Labels, annotation: Labels) -> Labels:
+        """Put an annotation over the prediction of the latest frame, and start from it anew.
+
+        Args:
+            predicted: Internal ids of the prediction.
+            annotation: The annotation's own values; 0 keeps the prediction.
+
+        Returns:
+            The merged internal ids, which are the frame's result and are in memory now.
+        """
+        annotated = self._internal(annotation)
+        merged = self._reference(np.where(annotated > 0, annotated, predicted).astype(np.uint8))
+        self.remember(merged)
+        return merged
+
+    def _internal(self, annotation: Labels) -> Labels:
+        """Internal ids count up in order of appearance, ascending within an annotation."""
+        self.ids += [int(v) for v in np.unique(annotation) if int(v) not in self.ids]
+        internal = np.zeros_like(annotation)
+        for index, value in enumerate(self.ids):
+            internal[annotation == value] = index
+        return internal
+
+    def _reference(self, labels: Labels) -> Labels:
+        """Upstream AOTInferEngine.add_reference_frame."""
+        assert self.features is not None
+        # Not the number of ids known, but the largest one that is visible.
+        objects = int(labels.max())
+        while len(self.groups) * IDENTITIES < objects or not self.groups:
+            self.groups.append(GroupEngine(self.network, self.memory_gap))
+        for index, own in enumerate(self._split(labels)):
+            last = index == len(self.groups) - 1
+            count = (objects % IDENTITIES or IDENTITIES) if last else IDENTITIES
+            if objects == 0 and len(self.groups) == 1:
+                count = 0
+            self.groups[index].reference_pass(self.features, own, count)
+        return labels
+
+    def _split(self, labels: Labels) -> list[Tensor]:
+        """Each group's labels, nearest-resized to the input size, [1, H, W] with 0..10."""
+        resized = F.interpolate(
+            torch.from_numpy(labels).float()[None, None], size=self._input_size(), mode="nearest"
+        )[0].int()
+        split = []
+        for index in range(len(self.groups)):
+            own = resized - index * IDENTITIES
+            split.append(torch.where((own > 0) & (own <= IDENTITIES), own, 0))
+        return split
+
+    def _input_size(self) -> tuple[int, int]:
+        assert self.features is not None
+        height, width = self.features.embedding.shape[-2:]
+        stride, odd = 16, self.network.variant.align_corners
+        return (height - odd) * stride + odd, (width - odd) * stride + odd
+
+    def _merge(self, logits: list[Tensor]) -> Tensor:
+        """Resize to the output size; more than one group: soft aggregation."""
+        resized = [
+            F.interpolate(
+                group,
+                size=self.size,
+                mode="bilinear",
+                align_corners=self.network.variant.align_corners,
+            )
+            for group in logits
+        ]
+        if len(resized) == 1:
+            return resized[0]
+        probabilities = [group.softmax(1) for group in resized]
+        background = torch.stack([group[:, :1] for group in probabilities]).prod(0)
+        merged = torch.cat([background, *(group[:, 1:CHANNELS] for group in probabilities)], 1)
+        return torch.logit(merged.clamp(1e-5, 1 - 1e-5))

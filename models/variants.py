@@ -1,0 +1,47 @@
+"""What differs between the published networks; everything else is shared code."""
+
+from dataclasses import dataclass
+
+STRIDE = 16  # pixels per token; every encoder ends at 1/16 resolution
+BLOCKS = 3  # gated propagation blocks
+IDENTITIES = 10  # objects per group, one channel of the identity bank each
+CHANNELS = IDENTITIES + 1  # channel 0 is the background
+WINDOW_RADIUS = 7  # short-term attention sees 15 x 15 tokens
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published network.
+
+    Attributes:
+        name: Our name, as given to `--variant`.
+        upstream: The authors' configuration name, which their checkpoint files carry.
+        encoder: Which encoder class it uses.
+        features: Channels of the encoder's maps at strides 4, 8, 16, and of the deep map at 16.
+        align_corners: How every bilinear resize treats corners. It also fixes the frame sides:
+            16k + 1 where true, 16k where false.
+    """
+
+    name: str
+    upstream: str
+    encoder: str
+    features: tuple[int, int, int, int]
+    align_corners: bool
+    embedding: int = 256  # width of the visual and of the identity branch
+    key: int = 128  # width of queries and keys in the blocks
+    value: int = 512  # width of the values of each branch
+
+    @property
+    def identity_kernel(self) -> tuple[int, int]:
+        """Kernel side and padding of the identity bank, which must land on the token grid."""
+        return (STRIDE + 1, STRIDE // 2) if self.align_corners else (STRIDE, 0)
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("mobilenet", "mavos", "mobilenet_v2", (24, 32, 96, 1280), align_corners=True),
+        Variant("resnet50", "r50_mavos", "resnet50", (256, 512, 1024, 1024), align_corners=True),
+        Variant("swin_base", "swinb_mavos", "swin_base", (128, 256, 512, 512), align_corners=False),
+    )
+}

@@ -1,0 +1,1 @@
+"""Frames in, masks out, without PyTorch: bundles, backends and the segmenter."""

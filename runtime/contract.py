@@ -1,0 +1,152 @@
+"""Names, types and shapes of every tensor of the five graphs: the one place that knows them.
+
+Export takes its input names and dynamic axes from here, the runtime checks bundles against it, and
+the table in docs/graphs.md is printed from it. All memory tensors are feature maps, batch first. A
+number in a shape is fixed; a name may vary from call to call and agrees wherever it occurs.
+"""
+
+from dataclasses import dataclass
+
+from mavos_deploy.runtime.geometry import downsampled
+
+BLOCKS = 3  # gated propagation blocks
+IDENTITIES = 10  # objects of one group
+CHANNELS = IDENTITIES + 1  # channel 0 is the background
+STRIDE = 16  # pixels per token
+
+GROUPS = "groups"  # groups of ten objects, on the batch axis
+UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
+
+Dim = int | str
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph.
+
+    Attributes:
+        name: Also the stem of its file.
+        when: When the segmenter runs it.
+        inputs: In the order of the exported signature.
+        outputs: Likewise.
+    """
+
+    name: str
+    when: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What of the network the tensors depend on.
+
+    Attributes:
+        features: Channels of the encoder's maps at strides 4, 8 and 16.
+        embedding: Width of the visual and of the identity branch.
+        key: Width of queries and keys.
+        value: Width of the values of each branch.
+    """
+
+    features: tuple[int, int, int]
+    embedding: int
+    key: int
+    value: int
+
+
+def graph_specs(dimensions: Dimensions, size: tuple[int, int] | None) -> dict[str, GraphSpec]:
+    """The five graphs in the order of a frame's way through them.
+
+    Args:
+        dimensions: Of the network.
+        size: Height and width of frames in pixels; None leaves them open.
+
+    Returns:
+        Specifications by graph name.
+    """
+    d = dimensions
+    height, width = size or ("height", "width")
+
+    def at(stride: int) -> tuple[Dim, Dim]:
+        if size is None:
+            return f"height_{stride}", f"width_{stride}"
+        return downsampled(size[0], stride), downsampled(size[1], stride)
+
+    def maps(name: str, channels: int, blocks: range = range(BLOCKS)) -> list[TensorSpec]:
+        shape = (GROUPS, channels, *at(STRIDE))
+        return [TensorSpec(f"{name}_{i}", "float32", shape) for i in blocks]
+
+    frame = TensorSpec("frame", "float32", (1, height, width, 3))
+    features = [
+        TensorSpec(f"feature_{stride}x", "float32", (1, channels, *at(stride)))
+        for stride, channels in zip((4, 8, 16), d.features, strict=True)
+    ]
+    embedding = TensorSpec("embedding", "float32", (1, d.embedding, *at(STRIDE)))
+    decoder_embedding = TensorSpec(
+        "decoder_embedding", "float32", (GROUPS, 2 * d.embedding, *at(STRIDE))
+    )
+    keys, values = maps("key", d.key), maps("value", 2 * d.value)
+    visual_values = maps("visual_value", d.value)
+    identity_queries = maps("identity_query", d.embedding, range(1, BLOCKS))
+    input_labels = TensorSpec("input_labels", "uint8", (GROUPS, height, width))
+    memories = [
+        spec
+        for slot in ("reference", "dynamic", "short")
+        for spec in (*maps(f"{slot}_key", d.key), *maps(f"{slot}_value", 2 * d.value))
+    ]
+    dynamic = [spec for spec in memories if spec.name.startswith("dynamic")]
+    output = ("output_height", "output_width")
+    graphs = (
+        GraphSpec(
+            "encoder",
+            "every frame, once for all groups",
+            (frame,),
+            (*features, embedding),
+        ),
+        GraphSpec(
+            "elstt_step",
+            "every frame",
+            (embedding, *memories),
+            (decoder_embedding, *keys, *visual_values, *identity_queries),
+        ),
+        GraphSpec(
+            "decoder",
+            "every frame",
+            (
+                decoder_embedding,
+                *features,
+                TensorSpec("object_mask", "float32", (GROUPS, CHANNELS)),
+                TensorSpec("row_weights", "float32", (output[0], at(4)[0])),
+                TensorSpec("column_weights", "float32", (output[1], at(4)[1])),
+                TensorSpec("row_index", "int32", (height,)),
+                TensorSpec("column_index", "int32", (width,)),
+            ),
+            (
+                TensorSpec("logits", "float32", (GROUPS, CHANNELS, *at(4))),
+                TensorSpec("labels", "uint8", (1, *output)),
+                input_labels,
+            ),
+        ),
+        GraphSpec(
+            "memory_write",
+            "every frame, once its labels are known",
+            (input_labels, *visual_values, *identity_queries),
+            tuple(values),
+        ),
+        GraphSpec(
+            "memory_update",
+            "every memory-gap frames",
+            (TensorSpec("first_update", "int32", (GROUPS,)), *keys, *values, *dynamic),
+            (*maps("updated_key", d.key), *maps("updated_value", 2 * d.value)),
+        ),
+    )
+    return {graph.name: graph for graph in graphs}

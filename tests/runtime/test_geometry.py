@@ -1,0 +1,265 @@
+"""Sizes follow the authors' rules, and resizing equals torch and OpenCV."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime import geometry
+from mavos_deploy.runtime.geometry import (
+    bilinear_matrix,
+    check_aspect,
+    check_size,
+    downsampled,
+    grid,
+    nearest_index,
+    network_size,
+    parse_size,
+    resize_frame,
+    resize_labels,
+    snap_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("frame", "aligned", "aligned_grid", "even", "even_grid"),
+    [
+        pytest.param((480, 854), (481, 849), (31, 54), (480, 848), (30, 53), id="davis"),
+        pytest.param((480, 910), (481, 913), (31, 58), (480, 912), (30, 57), id="wide"),
+        pytest.param((360, 640), (353, 641), (23, 41), (352, 640), (22, 40), id="360p"),
+        pytest.param((720, 1280), (577, 1041), (37, 66), (592, 1040), (37, 65), id="720p"),
+        pytest.param((1080, 1920), (577, 1041), (37, 66), (592, 1040), (37, 65), id="1080p"),
+        pytest.param((2160, 3840), (577, 1041), (37, 66), (592, 1040), (37, 65), id="2160p"),
+        pytest.param((1920, 1080), (1041, 577), (66, 37), (1040, 592), (65, 37), id="portrait"),
+    ],
+)
+def test_frames_run_at_the_size_that_the_authors_use(
+    frame: tuple[int, int],
+    aligned: tuple[int, int],
+    aligned_grid: tuple[int, int],
+    even: tuple[int, int],
+    even_grid: tuple[int, int],
+) -> None:
+    assert network_size(*frame, align_corners=True) == aligned
+    assert network_size(*frame, align_corners=False) == even
+    assert grid(aligned) == aligned_grid
+    assert grid(even) == even_grid
+
+
+def test_every_network_size_is_one_that_the_network_takes() -> None:
+    for side in range(16, 2000, 7):
+        for align_corners in (True, False):
+            size = network_size(side, 640, align_corners)
+            assert check_size(*size, align_corners) == size
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        pytest.param((7, 640), "shorter than 8", id="low"),
+        pytest.param((640, 7), "shorter than 8", id="narrow"),
+        pytest.param((20, 4000), "once the longer one is scaled to 1040", id="long"),
+        pytest.param((8, 640), "too small", id="half-a-token"),
+    ],
+)
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_frames_that_leave_no_token_are_refused(
+    frame: tuple[int, int], text: str, align_corners: bool
+) -> None:
+    with pytest.raises(InputError, match=text):
+        network_size(*frame, align_corners)
+
+
+@pytest.mark.parametrize(
+    ("size", "align_corners", "text"),
+    [
+        pytest.param((480, 854), True, r"16k \+ 1; the nearest size is 481x849", id="aligned"),
+        pytest.param((481, 849), False, "16k; the nearest size is 480x848", id="even"),
+    ],
+)
+def test_size_off_the_stride_is_refused_with_the_nearest_size(
+    size: tuple[int, int], align_corners: bool, text: str
+) -> None:
+    with pytest.raises(InputError, match=text):
+        check_size(*size, align_corners)
+
+
+def test_snapping_takes_the_nearest_size_and_halves_go_to_the_even_multiple() -> None:
+    assert snap_size(585, 1040, align_corners=True) == (577, 1041)
+    assert snap_size(24, 40, align_corners=False) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("480x854", (480, 854)), (" 480 X 854 ", (480, 854)), ("481×849", (481, 849))],
+    ids=["plain", "spaces-and-capital", "multiplication-sign"],
+)
+def test_sizes_are_read_as_height_x_width(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "480", "480x", "0x854", "-1x2", "480x854x3", "axb", "4.5x3"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputError, match="for example 480x854"):
+        parse_size(text)
+
+
+def test_strided_layers_round_up() -> None:
+    for side in range(1, 200):
+        halved = torch.nn.functional.max_pool2d(torch.zeros(1, 1, side, side), 3, 2, 1).shape[-1]
+        assert downsampled(side, 2) == halved
+
+
+LENGTHS = [*range(1, 40), 161, 288, 289, 292, 480, 481, 848, 849, 854, 1040, 1041, 1080, 1920]
+
+
+def test_nearest_positions_equal_torch() -> None:
+    for source in LENGTHS:
+        row = torch.arange(source, dtype=torch.float32)[None, None]
+        for target in LENGTHS:
+            expected = interpolate(row, size=target, mode="nearest")[0, 0].numpy()
+            actual = nearest_index(source, target)
+            assert actual.dtype == np.int32
+            assert np.array_equal(actual, expected), (source, target)
+
+
+def test_resized_labels_equal_torch() -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (164, 292), np.uint8)
+    expected = interpolate(torch.from_numpy(labels)[None, None], size=(161, 288))[0, 0].numpy()
+    actual = resize_labels(labels, 161, 288)
+    assert actual.dtype == np.uint8
+    assert np.array_equal(actual, expected)
+    assert np.array_equal(resize_labels(labels, 164, 292), labels)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_bilinear_matrices_equal_torch(align_corners: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [1, 2, 3, 7, 16, 17, 31, 54, 121, 213, 481, 854]
+    for source in lengths:
+        values = rng.standard_normal(source).astype(np.float32)
+        column = torch.from_numpy(values)[None, None, :, None]
+        for target in lengths:
+            expected = interpolate(
+                column, size=(target, 1), mode="bilinear", align_corners=align_corners
+            )[0, 0, :, 0].numpy()
+            matrix = bilinear_matrix(source, target, align_corners)
+            assert matrix.dtype == np.float32
+            assert matrix.shape == (target, source)
+            np.testing.assert_allclose(matrix @ values, expected, atol=2e-6)
+
+
+def _noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+SIZES = [
+    pytest.param((480, 854), (481, 849), id="davis"),
+    pytest.param((164, 292), (161, 289), id="small"),
+    pytest.param((48, 64), (97, 161), id="upscaling"),
+    pytest.param((270, 480), (65, 97), id="strong-downscaling"),
+    pytest.param((33, 64), (33, 65), id="one-axis"),
+    pytest.param((1, 2), (17, 17), id="border-only"),
+]
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_own_cubic_resize_equals_opencv(source: tuple[int, int], target: tuple[int, int]) -> None:
+    frame = _noise(*source).astype(np.float32)
+    expected = cv2.resize(frame, target[::-1], interpolation=cv2.INTER_CUBIC)
+    actual = geometry._resize_cubic(frame, *target)
+    assert actual.dtype == np.float32
+    assert actual.flags.c_contiguous
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
+
+
+def test_frames_are_resized_the_same_with_and_without_opencv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = _noise(48, 64)
+    with_opencv = resize_frame(frame, 49, 65)
+    monkeypatch.setattr(geometry, "_opencv", lambda: None)
+    without = resize_frame(frame, 49, 65)
+    assert with_opencv.dtype == without.dtype == np.float32
+    np.testing.assert_allclose(with_opencv, without, atol=1e-3)
+    assert without.max() > 255  # neither clamped
+    assert not np.array_equal(without, np.round(without))  # nor rounded
+
+
+def test_a_missing_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError(name)
+
+    geometry._opencv.cache_clear()
+    monkeypatch.setattr(geometry, "import_module", refuse)
+    try:
+        assert geometry._opencv() is None
+    finally:
+        geometry._opencv.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_frames_of_the_right_size_are_not_touched(dtype: type) -> None:
+    frame = _noise(17, 33).astype(dtype)
+    resized = resize_frame(frame, 17, 33)
+    assert resized.dtype == np.float32
+    assert np.array_equal(resized, frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(np.zeros((8, 8), np.uint8), id="grey"),
+        pytest.param(np.zeros((8, 8, 4), np.uint8), id="alpha"),
+        pytest.param(np.zeros((8, 8, 3), np.float64), id="float64"),
+    ],
+)
+def test_arrays_that_are_no_frames_are_refused(frame: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"expected \(height, width, 3\)"):
+        resize_frame(frame, 16, 16)
+
+
+def test_positions_of_the_cubic_kernel_sum_to_one() -> None:
+    flat = np.full((37, 53, 3), 200, np.float32)
+    np.testing.assert_allclose(geometry._resize_cubic(flat, 91, 17), 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("frame", "bundle"),
+    [
+        pytest.param((480, 854), (481, 849), id="davis"),
+        pytest.param((1080, 1920), (481, 849), id="16-to-9"),
+        pytest.param((60, 100), (65, 97), id="small-frame-with-its-own-bundle"),
+        pytest.param((60, 100), (64, 96), id="small-frame-with-its-own-16k-bundle"),
+    ],
+)
+def test_frames_of_nearly_the_bundles_aspect_pass(
+    frame: tuple[int, int], bundle: tuple[int, int]
+) -> None:
+    check_aspect(frame, bundle)
+
+
+@pytest.mark.parametrize("frame", [(480, 640), (854, 480)], ids=["4-to-3", "portrait"])
+def test_frames_of_another_aspect_are_refused_with_both_ways_out(frame: tuple[int, int]) -> None:
+    height, width = frame
+    text = f"{height}x{width} but the bundle is 481x849.*--size-for {width}x{height}.*--fit stretch"
+    with pytest.raises(InputError, match=text):
+        check_aspect(frame, (481, 849))
+
+
+def test_the_aspect_limit_is_exact_on_both_sides() -> None:
+    widths = [width for width in range(500, 1500) if _passes((500, width), (500, 1000))]
+    assert all(after - before == 1 for before, after in pairwise(widths))
+    assert (widths[0], widths[-1]) == (953, 1050)
+
+
+def _passes(frame: tuple[int, int], bundle: tuple[int, int]) -> bool:
+    try:
+        check_aspect(frame, bundle)
+    except InputError:
+        return False
+    return True
