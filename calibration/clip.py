@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import InputError
 
 MAX_IDS = 254  # labels are uint8: 0 is the background, 255 is left for void
-SMALLEST_RADIUS = 8.0  # pixels; the room an object needs to show some dozens of pixels
+SMALLEST_RADIUS = 9.0  # pixels; the room an object needs to show some dozens of pixels
 LARGEST_RADIUS = 0.25  # of the shorter side of the picture
 WANDER = 0.05  # how far an object strays from its place, as a share of the spacing of the places
 # An object's centre is never covered if everything in front of it has a radius below the distance,
 # so radii derive from how close two neighbours can come and no simulation is needed.
-CLEARANCE = 0.87  # largest radius as a share of the closest approach
+CLEARANCE = 0.95  # largest radius as a share of the closest approach
 BORDER = 0.35  # of its radius: how far an object's centre stays inside the picture at the sides
 ENTRY_FRAMES = 30  # frames a late object takes from the right border to its place
 PAN = 0.06  # of the shorter side: how far the camera pans to each side
@@ -231,7 +231,7 @@ def _make_object(
     label: int, first_frame: int, row: _Row, x: float, largest: float, wander: float, seed: int
 ) -> _Object:
     draws = _Draws(seed, label)
-    radius = draws.uniform(0.72 * largest, largest)
+    radius = draws.uniform(0.75 * largest, largest)
     return _Object(
         label=label,
         first_frame=first_frame,

@@ -16,13 +16,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import imgviz
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks import write_mask
 
 FRAME_RATE = 24  # frames per second
 QUALITY = "16"  # x264 constant rate factor; fine texture survives
@@ -120,23 +118,17 @@ def _write_folder(
                 picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
                 container.mux(stream.encode(picture))
                 if index == 0:
-                    _write_mask(unfinished / "masks" / "00000.png", labels)
+                    write_mask(unfinished / "masks" / "00000.png", labels)
                 elif index == late_frame and late_objects:
                     joining = np.where(labels > objects, labels, np.uint8(0))
-                    _write_mask(unfinished / "masks" / f"{index:05d}.png", joining)
+                    write_mask(unfinished / "masks" / f"{index:05d}.png", joining)
                 if truth:
-                    _write_mask(unfinished / "truth" / f"{index:05d}.png", labels)
+                    write_mask(unfinished / "truth" / f"{index:05d}.png", labels)
             container.mux(stream.encode())
         unfinished.replace(output)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def _write_mask(path: Path, labels: NDArray[np.uint8]) -> None:
-    picture = Image.fromarray(labels)
-    picture.putpalette(imgviz.label_colormap().tobytes())
-    picture.save(path)
 
 
 if __name__ == "__main__":

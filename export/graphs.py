@@ -41,7 +41,10 @@ class ElsttStep(Graph):
         decoder_embedding, projections = self.network.propagate(
             embedding.expand(groups, -1, -1, -1),
             [
-                (_both(dynamic_key[i], reference_key[i]), _both(dynamic_value[i], reference_value[i]))
+                (
+                    _both(dynamic_key[i], reference_key[i]),
+                    _both(dynamic_value[i], reference_value[i]),
+                )
                 for i in range(BLOCKS)
             ],
             list(zip(short_key, short_value, strict=True)),

@@ -89,7 +89,12 @@ def _strip(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    values = (model.graph.input, model.graph.output, model.graph.value_info, model.graph.initializer)
+    values = (
+        model.graph.input,
+        model.graph.output,
+        model.graph.value_info,
+        model.graph.initializer,
+    )
     for group in values:
         for value in group:
             value.doc_string = ""

@@ -1,4 +1,4 @@
-"""Checkpoints: the authors' files loaded safely and strictly, or synthetic weights in their place."""
+"""Checkpoints: the authors' files loaded safely and strictly, or synthetic weights instead."""
 
 import hashlib
 import pickle

@@ -1,4 +1,4 @@
-"""Gated propagation blocks of the E-LSTT (paper section 3; upstream transformer.py, attention.py)."""
+"""Gated propagation blocks of the E-LSTT (upstream transformer.py and attention.py)."""
 
 from dataclasses import dataclass
 
@@ -126,7 +126,7 @@ class ShortTermAttention(GatedPropagation):
             value[:, :, key_rows, key_columns].flatten(2),
             bias.flatten(3, 4).flatten(1, 2),
         )
-        return attended.unflatten(2, (tile_height, tile_width))
+        return attended.reshape(*attended.shape[:2], tile_height, tile_width)
 
 
 def spread_relative_bias(relative: Tensor) -> Tensor:
@@ -153,7 +153,9 @@ def _skew(offsets: Tensor) -> Tensor:
     """
     count = offsets.shape[-2]
     padded = F.pad(offsets, (0, count), value=OUTSIDE).flatten(-2)
-    return padded[..., : count * (count + WINDOW - 1)].unflatten(-1, (count, count + WINDOW - 1))
+    wide = count + WINDOW - 1
+    skewed: Tensor = padded[..., : count * wide].unflatten(-1, (count, wide))
+    return skewed
 
 
 class SelfAttention(GatedPropagation):
@@ -197,7 +199,7 @@ class PropagationBlock(nn.Module):
         self.self_attn = SelfAttention(variant)
 
     def project(self, visual: Tensor, identity: Tensor | None) -> Projection:
-        """Make query, value and gate from the branches [B, C, h, w]; identity is None in block 0."""
+        """Make query, value and gate of the branches [B, C, h, w]; block 0 has no identity."""
         tokens = self.norm1(visual)
         key, value = self.linear_QV(tokens).split(self.split, 1)
         gate = self.linear_U(tokens)

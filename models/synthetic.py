@@ -10,6 +10,7 @@ Only the raw stream of PCG64 is used, which NumPy keeps stable, and sums stay ex
 the float32 result is the same on every machine.
 """
 
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from torch import Tensor
 from mavos_deploy.models.variants import CHANNELS, WINDOW_RADIUS
 
 STREAM = "mavos-fill-v1-7"  # seeds the generator together with the key
-UNIT_VARIANCE = float(np.sqrt(3.0))  # times uniform(-1, 1)
+UNIT_VARIANCE = math.sqrt(3.0)  # times uniform(-1, 1)
 
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -84,11 +85,11 @@ def _codes(rows: int, length: int) -> Array:
 
 def _binomial(size: int) -> Array:
     """A smoothing kernel [size, size] that sums to one."""
-    row = np.array([1.0])
+    row: Array = np.array([1.0])
     while row.size < size:
         row = np.convolve(row, [1.0, 1.0])
-    row = row / row.sum()
-    return row[:, None] * row[None, :]
+    kernel: Array = np.outer(row, row) / row.sum() ** 2
+    return kernel
 
 
 def _values(key: str, shape: Shape, of_batch_norm: bool) -> Array:
@@ -100,7 +101,7 @@ def _values(key: str, shape: Shape, of_batch_norm: bool) -> Array:
     if key.startswith("encoder."):
         return _encoder(key, shape, fan)
     if key == "encoder_projector.weight":
-        return 1.41 * _centred(key, shape) / np.sqrt(fan)
+        return 1.41 * _centred(key, shape) / math.sqrt(fan)
     if key == "patch_wise_id_bank.weight":
         codes = _codes(CHANNELS, shape[0]).T[:, : shape[1], None, None]
         noise = _centred(key, shape)
@@ -143,30 +144,30 @@ def _vector(key: str, shape: Shape, of_batch_norm: bool) -> Array:
 
 def _encoder(key: str, shape: Shape, fan: float) -> Array:
     if key.startswith(("encoder.layers.", "encoder.patch_embed.")):
-        base = _centred(key, shape) / np.sqrt(fan)
+        base = _centred(key, shape) / math.sqrt(fan)
         if key.endswith(("attn.proj.weight", "mlp.fc2.weight")):
             return 0.5 * base
         return 1.3 * base if key.endswith("qkv.weight") else base
     size = shape[-1]
     if shape[1] == 1:  # depthwise
-        depthwise: Array = 0.5 * (_noise(key, shape) / np.sqrt(fan)) + _binomial(size)
+        depthwise: Array = 0.5 * (_noise(key, shape) / math.sqrt(fan)) + _binomial(size)
         return depthwise
     sharp = _centred(key, shape)
     if size == 1:
-        return 1.41 * sharp / np.sqrt(fan)
+        return 1.41 * sharp / math.sqrt(fan)
     mix = _centred(key + "#m", shape[:2])
-    smooth = mix[:, :, None, None] * _binomial(size) / np.sqrt(shape[1])
-    filled: Array = 1.41 * (0.8 * smooth + 0.8 * sharp / np.sqrt(fan))
+    smooth = mix[:, :, None, None] * _binomial(size) / math.sqrt(shape[1])
+    filled: Array = 1.41 * (0.8 * smooth + 0.8 * sharp / math.sqrt(fan))
     return filled
 
 
 def _block(layer: int, name: str, key: str, shape: Shape, fan: float) -> Array:
     """A propagation block, 256 wide."""
     if "dw_conv" in name:
-        weight = 0.15 * (_noise(key, shape) / np.sqrt(fan))
+        weight = 0.15 * (_noise(key, shape) / math.sqrt(fan))
         weight[:, 0, 2, 2] += 1.0
         return weight
-    base = _centred(key, shape) / np.sqrt(fan)
+    base = _centred(key, shape) / math.sqrt(fan)
     i = np.arange(256)
     if name == "linear_QV.weight":
         base[:128] *= 2.0
@@ -200,9 +201,9 @@ def _block(layer: int, name: str, key: str, shape: Shape, fan: float) -> Array:
 def _decoder(key: str, shape: Shape, fan: float) -> Array:
     if key == "decoder.conv_out.weight":
         rows = _codes(CHANNELS, shape[1])[: shape[0], :, None, None]
-        head: Array = (0.3 * rows + 0.02 * _centred(key, shape)) / np.sqrt(shape[1]) * 4.0
+        head: Array = (0.3 * rows + 0.02 * _centred(key, shape)) / math.sqrt(shape[1]) * 4.0
         return head
-    base = _centred(key, shape) / np.sqrt(fan)
+    base = _centred(key, shape) / math.sqrt(fan)
     if key.startswith("decoder.adapter"):
         return 0.12 * base
     weight = 0.15 * base
@@ -219,8 +220,8 @@ def _decoder(key: str, shape: Shape, fan: float) -> Array:
 
 def _mca(key: str, shape: Shape, fan: float) -> Array:
     if "focal_layers" in key:
-        return _noise(key, shape) / np.sqrt(fan)
-    base = _centred(key, shape) / np.sqrt(fan)
+        return _noise(key, shape) / math.sqrt(fan)
+    base = _centred(key, shape) / math.sqrt(fan)
     if key.endswith(("attn.q.weight", "attn.k.weight")):
         return base + np.eye(shape[0])
     if key.endswith("attn.proj.weight"):

@@ -67,7 +67,7 @@ def literal_f(truth: Mask, prediction: Mask, tolerance: float) -> float:
 
 
 def random_blobs(seed: int, size: tuple[int, int]) -> Mask:
-    coarse = np.random.default_rng(seed).random((size[0] // 6 + 1, size[1] // 6 + 1)) > 0.6
+    coarse = np.random.default_rng(seed).random((size[0] // 6 + 1, size[1] // 6 + 1)) > 0.8
     grown = np.kron(coarse, np.ones((6, 6), dtype=np.bool_))
     return grown[: size[0], : size[1]]
 
@@ -142,11 +142,12 @@ def test_an_outline_one_pixel_beyond_the_tolerance_is_missed() -> None:
     assert boundary_accuracy(truth, prediction, tolerance=0.02) == 1.0  # two pixels
 
 
-@pytest.mark.parametrize("tolerance", [0.008, 0.03, 0.08])
+@pytest.mark.parametrize("tolerance", [0.008, 0.03, 0.05])
 @pytest.mark.parametrize("seed", range(3))
 def test_boundary_accuracy_equals_the_literal_computation(seed: int, tolerance: float) -> None:
     truth = random_blobs(seed, (47, 61))
-    prediction = np.roll(truth, (1 + seed, 2), axis=(0, 1)) ^ (random_blobs(seed + 9, (47, 61)) & 1)
+    prediction = np.roll(truth, (1 + seed, 3), axis=(0, 1))
+    prediction[:, 40:] = False
     expected = literal_f(truth, prediction, tolerance)
     assert 0 < expected < 1
     assert boundary_accuracy(truth, prediction, tolerance) == pytest.approx(expected, abs=1e-12)

@@ -15,6 +15,11 @@ from mavos_deploy.runtime import files
 from mavos_deploy.runtime.files import open_image, replacing, replacing_directory
 
 
+def _write_half_and_raise(path: Path, error: BaseException) -> None:
+    path.write_bytes(b"half")
+    raise error
+
+
 def test_a_file_appears_under_its_name_with_the_usual_permissions(tmp_path: Path) -> None:
     target = tmp_path / "new folder" / "a.bin"
     with replacing(target) as temporary:
@@ -34,8 +39,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")
     with pytest.raises(error), replacing(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
+        _write_half_and_raise(temporary, error())
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -58,8 +62,7 @@ def test_a_write_that_cannot_succeed_names_the_path_in_one_line(
         pytest.raises(InputError, match=rf"^cannot write .*a\.bin: .*{text}[^\n]*$"),
         replacing(target) as temporary,
     ):
-        temporary.write_bytes(b"half")
-        raise OSError(code, os.strerror(code))
+        _write_half_and_raise(temporary, OSError(code, os.strerror(code)))
     assert not list(tmp_path.iterdir())
 
 
@@ -159,8 +162,7 @@ def test_a_failed_folder_is_removed_and_the_old_one_stays(
         pytest.raises(expected),
         replacing_directory(tmp_path / "bundle", overwrite=True) as temporary,
     ):
-        (temporary / "half").touch()
-        raise error
+        _write_half_and_raise(temporary / "half", error)
     assert (tmp_path / "bundle/manifest.json").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 

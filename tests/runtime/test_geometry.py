@@ -150,7 +150,7 @@ def test_bilinear_matrices_equal_torch(align_corners: bool) -> None:
             matrix = bilinear_matrix(source, target, align_corners)
             assert matrix.dtype == np.float32
             assert matrix.shape == (target, source)
-            np.testing.assert_allclose(matrix @ values, expected, atol=2e-6)
+            np.testing.assert_allclose(matrix @ values, expected, atol=1e-6)
 
 
 def _noise(height: int, width: int) -> np.ndarray:

@@ -1,0 +1,144 @@
+"""Writes bundles: the network at one frame size becomes five graphs and a manifest."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+from pathlib import Path
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.export.onnx_graphs import export_graph
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.models.checkpoint import Weights, load_network
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.variants import VARIANTS, Variant
+from mavos_deploy.runtime.bundle import GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.contract import Dimensions, graph_specs
+from mavos_deploy.runtime.geometry import Size, check_size, downsampled
+
+CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
+TARGETS = ("cpu", "gpu")
+TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to export.
+
+    Attributes:
+        variant: Which network.
+        size: Height and width of frames, as the variant's rule allows.
+        memory_gap: Frames between two writes to the long-term memory.
+        target: `cpu`: short-term attention in tiles, which saves a fifth of a frame's arithmetic;
+            `gpu`: in one piece, which makes fewer and larger kernels.
+    """
+
+    variant: Variant
+    size: Size
+    memory_gap: int
+    target: str
+
+    def __post_init__(self) -> None:
+        check_size(*self.size, self.variant.align_corners)
+        if self.memory_gap < 1:
+            raise InputError(f"memory gap {self.memory_gap}: it must be 1 frame or more")
+        if self.target not in TARGETS:
+            raise InputError(f"target {self.target!r}; accepted are {' and '.join(TARGETS)}")
+
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Tile of the short-term attention in tokens, evened out over the grid."""
+        if self.target == "gpu":
+            return None
+        grid = [downsampled(side, 16) for side in self.size]
+        height, width = (
+            ceil(tokens / max(1, round(tokens / side)))
+            for tokens, side in zip(grid, CPU_TILE, strict=True)
+        )
+        return height, width
+
+
+def dimensions_of(variant: Variant) -> Dimensions:
+    """The contract's view of a variant."""
+    feature_4x, feature_8x, feature_16x, _ = variant.features
+    return Dimensions(
+        (feature_4x, feature_8x, feature_16x), variant.embedding, variant.key, variant.value
+    )
+
+
+def write_bundle(
+    plan: Plan, checkpoint: Path | None, folder: Path, report: Report
+) -> tuple[Manifest, Mavos]:
+    """Export a network.
+
+    Args:
+        plan: What to export.
+        checkpoint: Of the weights; None for synthetic, untrained ones.
+        folder: An existing, empty folder that becomes the bundle.
+        report: Called with a line for each graph.
+
+    Returns:
+        The manifest as written, without parity, and the network in the form that was exported.
+
+    Raises:
+        CheckpointError: The checkpoint doesn't fit.
+    """
+    network, weights = load_network(plan.variant, checkpoint, plan.tile)
+    dimensions = dimensions_of(plan.variant)
+    (folder / "graphs").mkdir()
+    graphs = {}
+    for name, spec in graph_specs(dimensions, plan.size).items():
+        path = folder / "graphs" / f"{name}.onnx"
+        export_graph(network, spec, path)
+        graphs[name] = GraphFile(
+            f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs
+        )
+        report(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
+    manifest = _manifest(plan, weights, dimensions, graphs)
+    write_manifest(folder, manifest)
+    return manifest, network
+
+
+def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -> Manifest:
+    """Add the summary of a comparison with PyTorch to a bundle's manifest."""
+    manifest = replace(manifest, parity=parity)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def plan_of(manifest: Manifest) -> Plan:
+    """The plan that a bundle was exported with."""
+    return Plan(VARIANTS[manifest.variant], manifest.size, manifest.memory_gap, manifest.target)
+
+
+def _manifest(
+    plan: Plan, weights: Weights, dimensions: Dimensions, graphs: dict[str, GraphFile]
+) -> Manifest:
+    return Manifest(
+        variant=plan.variant.name,
+        weights_source=weights.source,
+        weights_sha256=weights.sha256,
+        trained=weights.trained,
+        height=plan.size[0],
+        width=plan.size[1],
+        align_corners=plan.variant.align_corners,
+        dimensions=dimensions,
+        memory_gap=plan.memory_gap,
+        precision="fp32",
+        target=plan.target,
+        graphs=graphs,
+        tools=_tools(),
+    )
+
+
+def _tools() -> dict[str, str]:
+    tools = {"python": platform.python_version()}
+    for name in TOOLS:
+        try:
+            tools[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return tools

@@ -1,0 +1,268 @@
+"""The bundle: a folder with a manifest, the graphs, and hashes that tie them together."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from mavos_deploy.errors import BundleError
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.contract import Dimensions, GraphSpec, TensorSpec, graph_specs
+from mavos_deploy.runtime.files import replacing
+
+MANIFEST = "manifest.json"
+PARITY = "parity.json"
+FORMAT_VERSION = 1  # raised whenever an older runtime would misread a bundle
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph's file in the bundle.
+
+    Attributes:
+        file: Relative path with forward slashes.
+        sha256: Of the file.
+        inputs: Names, types and shapes, as in the contract.
+        outputs: Likewise.
+    """
+
+    file: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        variant: Name of the network.
+        weights_source: File name of the checkpoint, or `synthetic`.
+        weights_sha256: Of the checkpoint file.
+        trained: False where no checkpoint was given; masks are then meaningless.
+        height: Of frames, in pixels.
+        width: Of frames, in pixels.
+        align_corners: How the network resizes; also says that sides are 16k + 1 and not 16k.
+        dimensions: Channel counts.
+        memory_gap: Frames between two writes to the long-term memory.
+        precision: Of the graphs' arithmetic.
+        target: Which form of the attention the graphs hold.
+        graphs: Files by graph name.
+        parity: Summary of the comparison with PyTorch; None where it was not made.
+        tools: Versions of what made the bundle.
+    """
+
+    variant: str
+    weights_source: str
+    weights_sha256: str
+    trained: bool
+    height: int
+    width: int
+    align_corners: bool
+    dimensions: Dimensions
+    memory_gap: int
+    precision: str
+    target: str
+    graphs: dict[str, GraphFile]
+    parity: dict[str, Any] | None = None
+    tools: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of frames, in pixels."""
+        return self.height, self.width
+
+    @property
+    def identity(self) -> str:
+        """Equal for bundles whose states fit each other, in whatever precision and target."""
+        parts = (
+            self.variant,
+            self.weights_sha256,
+            self.size,
+            self.align_corners,
+            asdict(self.dimensions),
+            self.memory_gap,
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of the manifest file."""
+        data = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps(data, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> "Manifest":
+        """Parse and check a manifest.
+
+        Args:
+            text: Of the file.
+            name: What to call it in errors.
+
+        Raises:
+            BundleError: Not a manifest, of a newer format, or something is missing or of the
+                wrong kind.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BundleError(
+                f"{name} is not valid JSON ({error}); export the bundle again"
+            ) from None
+        if not isinstance(data, dict):
+            raise BundleError(f"{name} is not a manifest; export the bundle again")
+        version = _get(data, "format_version", int, name)
+        if version != FORMAT_VERSION:
+            newer = version > FORMAT_VERSION
+            raise BundleError(
+                f"{name} has format version {version}, this release reads {FORMAT_VERSION}; "
+                + ("update mavos-deploy" if newer else "export the bundle again")
+            )
+        sizes = _get(data, "dimensions", dict, name)
+        features = _get(sizes, "features", list, name)
+        if len(features) != 3 or not all(isinstance(f, int) for f in features):
+            raise BundleError(f"{name}: `features` must be three channel counts, not {features}")
+        graphs = _get(data, "graphs", dict, name)
+        return cls(
+            **{key: _get(data, key, kind, name) for key, kind in _PLAIN_FIELDS.items()},
+            dimensions=Dimensions(
+                (features[0], features[1], features[2]),
+                *(_get(sizes, key, int, name) for key in ("embedding", "key", "value")),
+            ),
+            graphs={key: _graph_file(key, value, name) for key, value in graphs.items()},
+            parity=data.get("parity"),
+            tools=_get(data, "tools", dict, name),
+        )
+
+
+_PLAIN_FIELDS: dict[str, type] = {
+    "variant": str,
+    "weights_source": str,
+    "weights_sha256": str,
+    "trained": bool,
+    "height": int,
+    "width": int,
+    "align_corners": bool,
+    "memory_gap": int,
+    "precision": str,
+    "target": str,
+}
+
+
+def _get(data: Mapping[str, Any], key: str, kind: type[T], name: str) -> T:
+    value = data.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        got = "missing" if key not in data else f"{value!r}, not of type {kind.__name__}"
+        raise BundleError(f"{name}: `{key}` is {got}; export the bundle again")
+    return value
+
+
+def _graph_file(graph: str, data: object, name: str) -> GraphFile:
+    if not isinstance(data, dict):
+        raise BundleError(f"{name}: graph `{graph}` is not described; export the bundle again")
+    tensors = {}
+    for side in ("inputs", "outputs"):
+        try:
+            tensors[side] = tuple(
+                TensorSpec(str(t["name"]), str(t["dtype"]), tuple(t["shape"]))
+                for t in _get(data, side, list, name)
+            )
+        except (KeyError, TypeError):
+            raise BundleError(
+                f"{name}: the {side} of graph `{graph}` are not described as tensors; "
+                "export the bundle again"
+            ) from None
+    file, sha256 = _get(data, "file", str, name), _get(data, "sha256", str, name)
+    return GraphFile(file, sha256, tensors["inputs"], tensors["outputs"])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its manifest is well formed and every file is what the manifest says.
+
+    Attributes:
+        path: The folder.
+        manifest: Its manifest.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Bundle":
+        """Open a bundle and check it whole.
+
+        Raises:
+            BundleError: No bundle, of another format version, incomplete, or altered since it was
+                written.
+        """
+        path = Path(path)
+        file = path / MANIFEST
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise BundleError(f"{path} {what}; give a bundle's folder, as mavos-export writes it")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{file} can't be read ({error})") from None
+        manifest = Manifest.from_json(text, str(file))
+        bundle = cls(path, manifest)
+        bundle._check_contract()
+        for graph in manifest.graphs.values():
+            bundle._check_file(graph.file, graph.sha256)
+        return bundle
+
+    @property
+    def specs(self) -> dict[str, GraphSpec]:
+        """The contract of its graphs."""
+        return graph_specs(self.manifest.dimensions, self.manifest.size)
+
+    def graph_path(self, graph: str) -> Path:
+        """The file of a graph."""
+        return self.path / self.manifest.graphs[graph].file
+
+    def _check_contract(self) -> None:
+        graphs = self.manifest.graphs
+        for name, spec in self.specs.items():
+            if name not in graphs:
+                raise BundleError(f"{self.path}: the manifest has no graph `{name}`")
+            described = graphs[name]
+            for given, expected in (
+                (described.inputs, spec.inputs),
+                (described.outputs, spec.outputs),
+            ):
+                if given != expected:
+                    different = next(
+                        (str(e.name) for g, e in zip(given, expected, strict=False) if g != e),
+                        "their number",
+                    )
+                    raise BundleError(
+                        f"{self.path}: graph `{name}` departs from the contract at {different}; "
+                        "export the bundle again with this release"
+                    )
+
+    def _check_file(self, relative: str, sha256: str) -> None:
+        parts = PurePosixPath(relative).parts
+        inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
+        path = self.path / relative
+        if not inside or not path.resolve().is_relative_to(self.path.resolve()):
+            raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
+        if not path.is_file():
+            raise BundleError(f"{self.path}: {relative} is missing; export the bundle again")
+        if file_sha256(path) != sha256:
+            raise BundleError(
+                f"{self.path}: {relative} is not the file that was exported (its SHA-256 differs); "
+                "export the bundle again"
+            )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write or replace the manifest of a bundle's folder."""
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(manifest.to_json(), encoding="utf-8")

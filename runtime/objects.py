@@ -1,0 +1,89 @@
+"""Object numbers: the video's own ids, internal ids, groups of ten (upstream AOTInferEngine)."""
+
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
+from mavos_deploy.runtime.geometry import nearest_index
+
+MAX_OBJECTS = 255  # label maps are 8-bit
+
+Labels = NDArray[np.uint8]
+
+
+def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int, ...], Labels]:
+    """Give internal ids to an annotation's objects, known and new.
+
+    Internal ids count up from 1 in order of first appearance, ascending within an annotation.
+
+    Args:
+        ids: The video's own id of each internal id known so far.
+        annotation: The video's own ids, 0 where nothing is annotated.
+
+    Returns:
+        All ids known now, and the annotation in internal ids.
+
+    Raises:
+        InputError: More objects than an 8-bit label map can hold.
+    """
+    present = [int(value) for value in np.unique(annotation) if value]
+    ids = (*ids, *(value for value in present if value not in ids))
+    if len(ids) > MAX_OBJECTS:
+        raise InputError(f"{len(ids)} objects; a label map holds at most {MAX_OBJECTS}")
+    table = np.zeros(256, np.uint8)
+    table[list(ids)] = np.arange(1, len(ids) + 1)
+    return ids, table[annotation]
+
+
+def own_ids(ids: tuple[int, ...], labels: Labels) -> Labels:
+    """Internal ids back to the video's own."""
+    table = np.zeros(256, np.uint8)
+    table[1 : len(ids) + 1] = ids
+    return table[labels]
+
+
+def groups_for(objects: int) -> int:
+    """Groups of ten that hold this many objects; at least one."""
+    return max(1, -(-objects // IDENTITIES))
+
+
+def object_mask(visible: int, groups: int, removed: AbstractSet[int]) -> NDArray[np.float32]:
+    """What the decoder adds to the logits of every channel.
+
+    Args:
+        visible: The largest internal id that was visible at the latest annotation. As upstream,
+            it is what counts, not the number of ids known.
+        groups: Groups of ten in memory; every one but the last counts as full.
+        removed: Internal ids that are no longer wanted.
+
+    Returns:
+        [groups, 11]: 0 for the background and identities in use, -1e4 for others.
+    """
+    mask = np.zeros((groups, CHANNELS), np.float32)
+    last = visible if groups == 1 else visible % IDENTITIES or IDENTITIES
+    mask[-1, last + 1 :] = UNUSED_OBJECT
+    for internal in removed:
+        group, channel = divmod(internal - 1, IDENTITIES)
+        mask[group, channel + 1] = UNUSED_OBJECT
+    return mask
+
+
+def split_groups(labels: Labels, groups: int, size: tuple[int, int]) -> Labels:
+    """Each group's own label map at the network's input size.
+
+    Args:
+        labels: Internal ids, [H, W].
+        groups: Number of groups.
+        size: Height and width to resize to (nearest).
+
+    Returns:
+        [groups, *size] with 0..10.
+    """
+    rows = nearest_index(labels.shape[0], size[0])
+    columns = nearest_index(labels.shape[1], size[1])
+    resized = labels[rows[:, None], columns].astype(np.int16)
+    own = resized - np.arange(0, groups * IDENTITIES, IDENTITIES, dtype=np.int16)[:, None, None]
+    return np.where((own > 0) & (own <= IDENTITIES), own, 0).astype(np.uint8)

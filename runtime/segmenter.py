@@ -1,0 +1,378 @@
+"""The tracker: chains the graphs of a bundle over the frames of a video.
+
+The order of a frame is the authors': logits, bilinear to the video's size, argmax, nearest to the
+network's size, identity, memory. Two identities make five static graphs enough: attention over a
+duplicated reference equals attention over the reference, so the dynamic slot starts as a copy of
+it; and a reference frame is the ordinary step and memory write, repeated once for every block,
+because after pass i the memories of the first i blocks are those of the frame itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.backend import Backend, Tensor, open_backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import BLOCKS, IDENTITIES, TensorSpec
+from mavos_deploy.runtime.geometry import (
+    bilinear_matrix,
+    downsampled,
+    nearest_index,
+    resize_frame,
+)
+from mavos_deploy.runtime.objects import (
+    Labels,
+    groups_for,
+    number_objects,
+    object_mask,
+    own_ids,
+    split_groups,
+)
+from mavos_deploy.runtime.state import SLOTS, State, load_state, memory_names, save_state
+
+Frame = NDArray[np.uint8] | NDArray[np.float32]
+Tensors = dict[str, Tensor]
+KEPT_SIZES = 4  # video sizes whose interpolation matrices a segmenter keeps
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What one frame and a state give before the frame is written to memory.
+
+    Attributes:
+        features: The encoder's outputs.
+        step: The blocks' outputs.
+        decoded: The decoder's outputs.
+        labels: Internal ids at the video's size, uint8 [H, W].
+    """
+
+    features: Tensors
+    step: Tensors
+    decoded: Tensors
+    labels: Labels
+
+
+class Segmenter:
+    """Segments objects through videos with one bundle; several videos may interleave.
+
+        segmenter = Segmenter.open("mobilenet-481x849")
+        state = segmenter.start(first_frame, first_labels)
+        for frame in frames:
+            labels, state = segmenter.step(frame, state)
+
+    Args:
+        bundle: Opened.
+        backend: With the bundle's graphs.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self.backend = backend
+        self._specs = bundle.specs
+        self._output: dict[tuple[int, int], Tensors] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, threads: int | None = None) -> "Segmenter":
+        """Open a bundle and load its graphs.
+
+        Args:
+            path: The bundle's folder.
+            threads: Of the CPU; None takes all that this process may use.
+
+        Raises:
+            BundleError: The bundle is incomplete or altered.
+            BackendError: ONNX Runtime is missing or refuses a graph.
+        """
+        bundle = Bundle.open(path)
+        return cls(bundle, open_backend(bundle, threads))
+
+    def start(self, frame: Frame, labels: Labels) -> State:
+        """Begin a video with its reference frame.
+
+        Args:
+            frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size.
+            labels: The frame's objects by their ids, uint8 [H, W]; 0 is the background.
+
+        Returns:
+            The state after this frame; its masks are `labels`.
+
+        Raises:
+            InputError: Shapes or types are off, or nothing is labelled.
+        """
+        _check_frame(frame, None)
+        _check_labels(labels, frame)
+        if not labels.any():
+            raise InputError("the first frame's labels hold no object; every pixel is 0")
+        size = (frame.shape[0], frame.shape[1])
+        empty = State(size, (), 0, frozenset(), 0, 0, (), {})
+        ids, internal = number_objects((), labels)
+        return self._reference(self._encode(frame), internal, replace(empty, ids=ids))
+
+    def step(
+        self, frame: Frame, state: State, annotation: Labels | None = None
+    ) -> tuple[Labels, State]:
+        """Segment the next frame of a video.
+
+        Args:
+            frame: Of the video's size; otherwise as in `start`.
+            state: From the previous frame.
+            annotation: Labels that are known for this frame, for new objects above all; they
+                override the prediction where they aren't 0, and the frame becomes a reference.
+
+        Returns:
+            The frame's labels by the objects' ids, uint8 [H, W], and the state after it. The
+            given state stays valid.
+
+        Raises:
+            InputError: Shapes or types are off.
+            BackendError: The inference library failed.
+        """
+        _check_frame(frame, state.size)
+        if annotation is not None:
+            _check_labels(annotation, frame)
+        observation = self.observe(frame, state)
+        if annotation is None or not annotation.any():
+            return own_ids(state.ids, observation.labels), self.remember(observation, state)
+        ids, annotated = number_objects(state.ids, annotation)
+        back = state.removed & set(np.unique(annotated).tolist())
+        merged = np.where(annotated > 0, annotated, observation.labels)
+        following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
+        return own_ids(ids, merged), self._reference(observation.features, merged, following)
+
+    def remove(self, state: State, ids: set[int]) -> State:
+        """Stop following objects; their pixels go to what is next likely there.
+
+        A group of ten whose objects are all gone leaves the memory, and costs nothing from then on.
+
+        Args:
+            state: To remove from.
+            ids: The video's own ids.
+
+        Raises:
+            InputError: An id that isn't being followed.
+        """
+        if unknown := sorted(ids - set(state.objects)):
+            raise InputError(
+                f"no object {unknown[0]} to remove; the video has {sorted(state.objects)}"
+            )
+        internal = {i for i, own in enumerate(state.ids, 1) if own in ids}
+        state = replace(state, removed=state.removed | internal)
+        for group in reversed(range(state.groups)):
+            members = range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
+            known = [i for i in members if i <= len(state.ids)]
+            if state.groups > 1 and state.removed.issuperset(known):
+                state = self._drop_group(state, group)
+        return state
+
+    def save(self, state: State, path: str | Path) -> None:
+        """Write a state to a file, for `load` with the same bundle or a sibling of it.
+
+        Raises:
+            InputError: The file can't be written.
+        """
+        save_state(state, Path(path), self.backend, self.bundle.manifest.identity)
+
+    def load(self, path: str | Path) -> State:
+        """Read a state that `save` wrote, perhaps on another backend.
+
+        Raises:
+            InputError: Not a state, damaged, or of another bundle.
+        """
+        return load_state(Path(path), self.backend, self.bundle.manifest.identity)
+
+    def observe(self, frame: Frame, state: State) -> Observation:
+        """Predict a frame's labels without remembering it; the first half of `step`."""
+        features = self._encode(frame)
+        step = self._run("elstt_step", features, state.memory)
+        mask = object_mask(state.visible, state.groups, state.removed)
+        decoded = self._run(
+            "decoder",
+            features,
+            step,
+            {"object_mask": self.backend.upload(mask)},
+            self._interpolation(state.size),
+        )
+        labels = self.backend.download(decoded["labels"])[0]
+        return Observation(features, step, decoded, labels)
+
+    def remember(
+        self, observation: Observation, state: State, labels: Labels | None = None
+    ) -> State:
+        """Write an observed frame to memory; the second half of `step`.
+
+        Args:
+            observation: Made with this state.
+            state: Before the frame.
+            labels: Internal ids at the video's size to remember in place of the predicted ones.
+        """
+        own = observation.decoded
+        if labels is not None:
+            own = {"input_labels": self._split(labels, state.groups)}
+        written = self._write(observation.step, own)
+        memory = {**state.memory, **_renamed(written, "short")}
+        since_update, updated = state.since_update + 1, state.updated
+        if since_update >= self.bundle.manifest.memory_gap:
+            memory.update(self._updated_dynamic(written, state.memory, updated))
+            since_update, updated = 0, (True,) * state.groups
+        return replace(
+            state,
+            frame=state.frame + 1,
+            since_update=since_update,
+            updated=updated,
+            memory=memory,
+        )
+
+    def close(self) -> None:
+        """Free the backend; states of this segmenter can't be used any more."""
+        self.backend.close()
+
+    def __enter__(self) -> "Segmenter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _encode(self, frame: Frame) -> Tensors:
+        resized = resize_frame(frame, *self.bundle.manifest.size)
+        return self._run("encoder", {"frame": self.backend.upload(resized[None])})
+
+    def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
+        """Make a frame with known labels the reference of new groups and news to older ones."""
+        visible = int(labels.max())
+        groups = max(state.groups, groups_for(visible))
+        own = {"input_labels": self._split(labels, groups)}
+        fresh: Mapping[str, Tensor] = self._blank(groups)
+        for _ in range(BLOCKS):
+            slots = {k: v for slot in SLOTS for k, v in _renamed(fresh, slot).items()}
+            fresh = self._write(self._run("elstt_step", features, slots), own)
+        memory = {**state.memory, **_renamed(fresh, "short")}
+        if groups > state.groups:
+            for slot in ("reference", "dynamic"):
+                memory.update(self._grown(state, slot, fresh))
+        if state.groups:
+            added = (False,) * (groups - state.groups)
+            memory.update(self._updated_dynamic(fresh, memory, state.updated + added))
+        return replace(
+            state,
+            visible=visible,
+            since_update=0,
+            updated=(True,) * state.groups + (False,) * (groups - state.groups),
+            memory=memory,
+        )
+
+    def _write(self, step: Mapping[str, Tensor], own_labels: Mapping[str, Tensor]) -> Tensors:
+        """Keys and completed values of a frame, `key_i` and `value_i`."""
+        values = self._run("memory_write", step, own_labels)
+        return {**{name: step[name] for name in step if name.startswith("key")}, **values}
+
+    def _updated_dynamic(
+        self, new: Mapping[str, Tensor], memory: Mapping[str, Tensor], updated: tuple[bool, ...]
+    ) -> Tensors:
+        """The dynamic slot after a frame has entered it: a copy at first, MCA from then on."""
+        if not any(updated):
+            return _renamed(new, "dynamic")
+        first = np.array([not u for u in updated], np.int32)
+        dynamic = {"first_update": self.backend.upload(first)}
+        merged = self._run("memory_update", new, memory, dynamic)
+        return {name.replace("updated", "dynamic"): t for name, t in merged.items()}
+
+    def _grown(self, state: State, slot: str, fresh: Mapping[str, Tensor]) -> Tensors:
+        """A slot with the frame's own memory in the rows of groups that are new."""
+        grown = _renamed(fresh, slot)
+        if not state.groups:
+            return grown
+        for name in grown:
+            old = self.backend.download(state.memory[name])
+            new = self.backend.download(grown[name])[state.groups :]
+            grown[name] = self.backend.upload(np.concatenate([old, new]))
+        return grown
+
+    def _drop_group(self, state: State, group: int) -> State:
+        members = range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
+
+        def moved(internal: int) -> int:
+            return internal - IDENTITIES if internal > members[-1] else internal
+
+        def without(tensor: Tensor) -> Tensor:
+            return self.backend.upload(np.delete(self.backend.download(tensor), group, axis=0))
+
+        last = group == state.groups - 1
+        return replace(
+            state,
+            ids=tuple(own for i, own in enumerate(state.ids, 1) if i not in members),
+            removed=frozenset(moved(i) for i in state.removed if i not in members),
+            visible=group * IDENTITIES if last else moved(state.visible),
+            updated=tuple(u for i, u in enumerate(state.updated) if i != group),
+            memory={name: without(tensor) for name, tensor in state.memory.items()},
+        )
+
+    def _run(self, graph: str, *sources: Mapping[str, Tensor]) -> Tensors:
+        """Run a graph with the inputs it wants out of several dictionaries."""
+        available = {name: tensor for source in sources for name, tensor in source.items()}
+        inputs = {spec.name: available[spec.name] for spec in self._specs[graph].inputs}
+        return self.backend.run(graph, inputs)
+
+    def _split(self, labels: Labels, groups: int) -> Tensor:
+        return self.backend.upload(split_groups(labels, groups, self.bundle.manifest.size))
+
+    def _blank(self, groups: int) -> Tensors:
+        """Memory to start the passes of a reference frame from; any finite values would do."""
+
+        def zeros(spec: TensorSpec) -> Tensor:
+            shape = tuple(e if isinstance(e, int) else groups for e in spec.shape)
+            return self.backend.upload(np.zeros(shape, spec.dtype))
+
+        specs = {spec.name: spec for spec in self._specs["memory_update"].inputs}
+        return {name: zeros(specs[name]) for name in (n[1:] for n in memory_names(""))}
+
+    def _interpolation(self, size: tuple[int, int]) -> Tensors:
+        """How label maps of the video's size come from logits, and go back to the input size."""
+        if size not in self._output:
+            manifest = self.bundle.manifest
+            tensors: dict[str, NDArray[np.generic]] = {}
+            for axis, name in enumerate(("row", "column")):
+                quarter = downsampled(manifest.size[axis], 4)
+                tensors[f"{name}_weights"] = bilinear_matrix(
+                    quarter, size[axis], manifest.align_corners
+                )
+                tensors[f"{name}_index"] = nearest_index(size[axis], manifest.size[axis])
+            while len(self._output) >= KEPT_SIZES:
+                self._output.pop(next(iter(self._output)))
+            self._output[size] = {k: self.backend.upload(v) for k, v in tensors.items()}
+        return self._output[size]
+
+
+def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:
+    """`key_i` and `value_i` as the tensors of a slot."""
+    return {f"{slot}_{name}": tensor for name, tensor in memory.items()}
+
+
+def _check_frame(frame: Frame, size: tuple[int, int] | None) -> None:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype not in (np.uint8, np.float32):
+        raise InputError(
+            f"frame of shape {list(frame.shape)} and type {frame.dtype}; expected RGB "
+            "[height, width, 3] as uint8 or float32 in 0..255"
+        )
+    if size is not None and frame.shape[:2] != size:
+        raise InputError(
+            f"frame of {frame.shape[0]}x{frame.shape[1]} in a video of {size[0]}x{size[1]}; "
+            "all frames of a video have one size"
+        )
+
+
+def _check_labels(labels: Labels, frame: Frame) -> None:
+    if labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:
+        raise InputError(
+            f"labels of shape {list(labels.shape)} and type {labels.dtype}; expected uint8 of the "
+            f"frame's size, {list(frame.shape[:2])}"
+        )
