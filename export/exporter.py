@@ -11,8 +11,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import Weights, load_network
-from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.models.variants import VARIANTS, Variant
+from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundle import GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import Dimensions, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, downsampled
@@ -20,8 +19,6 @@ from mavos_deploy.runtime.geometry import Size, check_size, downsampled
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
 TARGETS = ("cpu", "gpu")
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ def dimensions_of(variant: Variant) -> Dimensions:
 
 
 def write_bundle(
-    plan: Plan, checkpoint: Path | None, folder: Path, report: Report
-) -> tuple[Manifest, Mavos]:
+    plan: Plan, checkpoint: Path | None, folder: Path, report: Callable[[str], None]
+) -> Manifest:
     """Export a network.
 
     Args:
@@ -81,7 +78,7 @@ def write_bundle(
         report: Called with a line for each graph.
 
     Returns:
-        The manifest as written, without parity, and the network in the form that was exported.
+        The manifest as written, without parity.
 
     Raises:
         CheckpointError: The checkpoint doesn't fit.
@@ -99,7 +96,7 @@ def write_bundle(
         report(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
     manifest = _manifest(plan, weights, dimensions, graphs)
     write_manifest(folder, manifest)
-    return manifest, network
+    return manifest
 
 
 def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -> Manifest:
@@ -107,11 +104,6 @@ def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -
     manifest = replace(manifest, parity=parity)
     write_manifest(folder, manifest)
     return manifest
-
-
-def plan_of(manifest: Manifest) -> Plan:
-    """The plan that a bundle was exported with."""
-    return Plan(VARIANTS[manifest.variant], manifest.size, manifest.memory_gap, manifest.target)
 
 
 def _manifest(

@@ -318,36 +318,45 @@ def _decode_file(
     count = 0
     own_end = any_end = 0.0  # seconds
     problem = ""
+    last: av.VideoFrame | None = None
     try:
         for packet in container.demux():
+            own = packet.stream is stream
+            if own and packet.is_corrupt and complete_packets:
+                problem = "the file is cut off"
+                break
             start = packet.dts if packet.pts is None else packet.pts
             if start is not None and packet.time_base:
                 end = float((start + (packet.duration or 0)) * packet.time_base)
                 any_end = max(any_end, end)
-                own_end = max(own_end, end) if packet.stream is stream else own_end
-            if packet.stream is not stream:
-                continue
-            if packet.is_corrupt and complete_packets:
-                problem = "the file is cut off"
-                break
-            for picture in stream.decode(packet):
-                yield picture
-                count += 1
-    except av.FFmpegError as error:
-        problem = f"damaged ({_reason(error)})"
-    else:
-        if problem:  # the decoder still holds frames from before the cut
-            with suppress(av.FFmpegError):
-                for picture in stream.decode(None):
-                    yield picture
+                own_end = max(own_end, end) if own else own_end
+            if own and packet.size:
+                for last in stream.decode(packet):
+                    yield last
                     count += 1
-        elif _ends_early(container, stream, own_end, any_end):
+        if not problem and _ends_early(container, stream, own_end, any_end):
             problem = "the file is cut off"
+        for picture in stream.decode(None):
+            # Frames are stored out of order: of the last ones before a cut, some are lost that
+            # belong before others that are not, and those would get wrong numbers.
+            if problem and last is not None and _is_gap(last, picture):
+                break
+            yield picture
+            count += 1
+            last = picture
+    except av.FFmpegError as error:
+        problem = problem or f"damaged ({_reason(error)})"
     if problem:
         raise InputError(
             f"{name}: {problem} at frame {count:05d}; get a whole copy, or re-encode what is left "
             "of it with ffmpeg"
         )
+
+
+def _is_gap(before: av.VideoFrame, after: av.VideoFrame) -> bool:
+    if before.pts is None or after.pts is None or not before.duration:
+        return False
+    return after.pts > before.pts + 1.5 * before.duration
 
 
 def _ends_early(

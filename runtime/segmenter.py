@@ -195,7 +195,7 @@ class Segmenter:
             features,
             step,
             {"object_mask": self.backend.upload(mask)},
-            self._interpolation(state.size),
+            self.interpolation(state.size),
         )
         labels = self.backend.download(decoded["labels"])[0]
         return Observation(features, step, decoded, labels)
@@ -226,6 +226,22 @@ class Segmenter:
             updated=updated,
             memory=memory,
         )
+
+    def interpolation(self, size: tuple[int, int]) -> Tensors:
+        """How label maps of the video's size come from logits, and go back to the input size."""
+        if size not in self._output:
+            manifest = self.bundle.manifest
+            tensors: dict[str, NDArray[np.generic]] = {}
+            for axis, name in enumerate(("row", "column")):
+                quarter = downsampled(manifest.size[axis], 4)
+                tensors[f"{name}_weights"] = bilinear_matrix(
+                    quarter, size[axis], manifest.align_corners
+                )
+                tensors[f"{name}_index"] = nearest_index(size[axis], manifest.size[axis])
+            while len(self._output) >= KEPT_SIZES:
+                self._output.pop(next(iter(self._output)))
+            self._output[size] = {k: self.backend.upload(v) for k, v in tensors.items()}
+        return self._output[size]
 
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""
@@ -334,22 +350,6 @@ class Segmenter:
 
         specs = {spec.name: spec for spec in self._specs["memory_update"].inputs}
         return {name: zeros(specs[name]) for name in (n[1:] for n in memory_names(""))}
-
-    def _interpolation(self, size: tuple[int, int]) -> Tensors:
-        """How label maps of the video's size come from logits, and go back to the input size."""
-        if size not in self._output:
-            manifest = self.bundle.manifest
-            tensors: dict[str, NDArray[np.generic]] = {}
-            for axis, name in enumerate(("row", "column")):
-                quarter = downsampled(manifest.size[axis], 4)
-                tensors[f"{name}_weights"] = bilinear_matrix(
-                    quarter, size[axis], manifest.align_corners
-                )
-                tensors[f"{name}_index"] = nearest_index(size[axis], manifest.size[axis])
-            while len(self._output) >= KEPT_SIZES:
-                self._output.pop(next(iter(self._output)))
-            self._output[size] = {k: self.backend.upload(v) for k, v in tensors.items()}
-        return self._output[size]
 
 
 def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:

@@ -1,0 +1,324 @@
+"""The commands `mavos-export` and `mavos-verify`, and the program `mavos` with all of them."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mavos_deploy.errors import BundleError, InputError, MavosError
+from mavos_deploy.runtime import cli
+from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest
+from mavos_deploy.runtime.cli import FAILED_CHECK, launch, out, progress, warn_if_untrained
+from mavos_deploy.runtime.files import replacing, replacing_directory
+from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
+from mavos_deploy.runtime.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from mavos_deploy.export.verify import Parity
+    from mavos_deploy.models.mavos import Mavos
+
+DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
+
+
+class VariantName(str, Enum):
+    """The published networks."""
+
+    MOBILENET = "mobilenet"
+    RESNET50 = "resnet50"
+    SWIN_BASE = "swin_base"
+
+
+class Target(str, Enum):
+    """Forms of the short-term attention."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
+]
+
+
+def export(
+    variant: Annotated[VariantName, typer.Option(help="Which network.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The authors' checkpoint of this variant, or your own. Default: untrained "
+            "weights, whose masks mean nothing but whose speed and parity are real.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Frame size of the graphs in pixels, sides 16k+1 (16k for swin_base). Default: "
+            "481x849 (480x848), the 480p frame of DAVIS.",
+        ),
+    ] = None,
+    size_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Instead of --size: the size that the authors use for videos of WxH pixels.",
+        ),
+    ] = None,
+    target: Annotated[
+        Target,
+        typer.Option(help="Form of the attention: cpu in tiles, gpu in one piece. Same results."),
+    ] = Target.CPU,
+    memory_gap: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Frames between two long-term memory writes."),
+    ] = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW> here."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the bundle in the output folder.")
+    ] = False,
+    no_verify: Annotated[
+        bool,
+        typer.Option(
+            "--no-verify", help="Skip the comparison with PyTorch; a wrong graph stays unnoticed."
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest as JSON, and no progress.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    ] = False,
+) -> None:
+    """Export a MAVOS checkpoint as a bundle of ONNX graphs, and verify it against PyTorch.
+
+    The bundle is written whole or not at all; one that fails the comparison isn't kept.
+    """
+    _require_torch()
+    from mavos_deploy.export.exporter import Plan, record_parity, write_bundle
+    from mavos_deploy.models.variants import VARIANTS
+
+    chosen = VARIANTS[variant.value]
+    plan = Plan(chosen, _frame_size(size, size_for, chosen.align_corners), memory_gap, target.value)
+    folder = output or Path(f"{chosen.name}-{plan.size[0]}x{plan.size[1]}")
+    talk = not (quiet or as_json)
+    report: Callable[[str], None] = (lambda line: out.print(f"  {line}")) if talk else _silent
+    if checkpoint is not None and not checkpoint.is_file():
+        raise InputError(f"--checkpoint {checkpoint}: no such file")
+    with replacing_directory(folder, overwrite, marker=MANIFEST) as temporary:
+        if talk:
+            what = checkpoint.name if checkpoint else "untrained weights"
+            out.print(f"exporting {chosen.name} at {plan.size[0]}x{plan.size[1]} with {what}")
+        manifest = write_bundle(plan, checkpoint, temporary, report)
+        if not no_verify:
+            network = _network_of(manifest, checkpoint)
+            parity = _compare(Bundle.open(temporary), network, None, None, None, talk)
+            if not parity.passed:
+                out.print(_verdict(parity))
+                raise _FailedParityError
+            manifest = record_parity(temporary, manifest, parity.summary())
+            _write_parity(temporary, parity)
+    _finish(folder, manifest, talk, as_json, verified=not no_verify)
+
+
+class _FailedParityError(typer.Exit):
+    """Ends the export without its bundle."""
+
+    def __init__(self) -> None:
+        super().__init__(FAILED_CHECK)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The checkpoint the bundle was exported from. Not needed for untrained weights.",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Length of the clip. Default: the shortest that reads two memory updates, 24 at "
+            "a memory gap of 10; fewer are refused.",
+        ),
+    ] = None,
+    objects: Annotated[
+        int,
+        typer.Option(
+            min=1, max=200, metavar="N", help="Objects in the first frame; one joins later."
+        ),
+    ] = 2,
+    threads: Threads = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole report as JSON, and no progress.")
+    ] = False,
+) -> None:
+    """Compare a bundle with PyTorch: every graph on PyTorch's inputs, then the chain on its own.
+
+    Exits with 1 if any tensor or mask is out of its limits, and names the first one.
+    """
+    opened = Bundle.open(bundle)
+    _require_torch()
+    warn_if_untrained(opened.manifest)
+    network = _network_of(opened.manifest, checkpoint)
+    parity = _compare(opened, network, frames, objects, threads, not as_json)
+    if as_json:
+        out.print(json.dumps(parity.to_dict(), indent=2))
+    else:
+        out.print(_verdict(parity))
+    if not parity.passed:
+        raise typer.Exit(FAILED_CHECK)
+
+
+def _require_torch() -> None:
+    missing = [n for n in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(n) is None]
+    if missing:
+        raise MavosError(
+            f"{' and '.join(missing)} can't be found; install what export needs with "
+            "pip install 'mavos-deploy[export,cpu]'"
+        )
+
+
+def _frame_size(size: str | None, size_for: str | None, align_corners: bool) -> Size:
+    if size and size_for:
+        raise InputError("--size and --size-for exclude each other; give one of them")
+    if size:
+        return check_size(*parse_size(size), align_corners)
+    height, width = DEFAULT_VIDEO
+    if size_for:
+        width, height = parse_size(size_for)
+    return network_size(height, width, align_corners)
+
+
+def _network_of(manifest: Manifest, checkpoint: Path | None) -> "Mavos":
+    """The PyTorch network that a bundle was made of."""
+    from mavos_deploy.models.checkpoint import load_network
+    from mavos_deploy.models.variants import VARIANTS
+
+    if manifest.variant not in VARIANTS:
+        raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
+    if manifest.trained and checkpoint is None:
+        raise InputError(
+            "a bundle holds no PyTorch weights; pass --checkpoint with the file it was exported "
+            f"from, {manifest.weights_source} (SHA-256 {manifest.weights_sha256[:12]}...)"
+        )
+    if checkpoint is not None and not manifest.trained:
+        raise InputError("the bundle was exported without a checkpoint; leave --checkpoint out")
+    network, weights = load_network(VARIANTS[manifest.variant], checkpoint)
+    if weights.sha256 != manifest.weights_sha256:
+        raise InputError(
+            f"{weights.source} has SHA-256 {weights.sha256[:12]}..., but the bundle was exported "
+            f"from {manifest.weights_source} with {manifest.weights_sha256[:12]}..."
+        )
+    return network
+
+
+def _compare(
+    bundle: Bundle,
+    network: "Mavos",
+    frames: int | None,
+    objects: int | None,
+    threads: int | None,
+    talk: bool,
+) -> "Parity":
+    from mavos_deploy.export import verify as parity_check
+
+    total = frames or parity_check.shortest_clip(bundle.manifest.memory_gap)
+    with (
+        _open_segmenter(bundle, threads) as segmenter,
+        progress("verifying", total, shown=talk) as advance,
+    ):
+        return parity_check.verify(segmenter, network, frames, objects or 2, advance)
+
+
+def _open_segmenter(bundle: Bundle, threads: int | None) -> Segmenter:
+    from mavos_deploy.runtime.backend import open_backend
+
+    return Segmenter(bundle, open_backend(bundle, threads))
+
+
+def _verdict(parity: "Parity") -> Table | str:
+    table = Table(title=f"parity with PyTorch, {parity.backend}", title_justify="left")
+    table.add_column("graph")
+    for column in ("worst tensor", "error / range", "at frame"):
+        table.add_column(column, justify="right")
+    for graph, tensors in parity.tensors.items():
+        name, worst = max(tensors.items(), key=lambda item: item[1].relative)
+        table.add_row(graph, name, f"{worst.relative:.1e}", str(worst.frame))
+    updates = ", ".join(map(str, parity.memory_updates))
+    table.caption_justify = "left"
+    table.caption = "\n".join(
+        [
+            f"{parity.frames} frames, {parity.objects} objects, memory updates after {updates}",
+            f"free-running masks: {parity.worst_agreement:.3%} of pixels equal in the worst frame, "
+            f"J {parity.region:.4f}, F {parity.boundary:.4f}",
+            _conclusion(parity),
+        ]
+    )
+    return table
+
+
+def _conclusion(parity: "Parity") -> str:
+    if parity.passed:
+        return "PASSED"
+    if first := parity.first_divergence:
+        return (
+            f"FAILED: first {first['tensor']} of {first['graph']} at frame {first['frame']}, "
+            f"{first['relative']:.1e} of its range (limit {parity.tolerance:.0e})"
+        )
+    return (
+        f"FAILED: free-running masks agree on {parity.worst_agreement:.3%} of pixels "
+        f"(limit {parity.agreement_required:.1%})"
+    )
+
+
+def _write_parity(folder: Path, parity: "Parity") -> None:
+    with replacing(folder / PARITY) as temporary:
+        temporary.write_text(json.dumps(parity.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _finish(folder: Path, manifest: Manifest, talk: bool, as_json: bool, verified: bool) -> None:
+    if as_json:
+        out.print(manifest.to_json(), end="")
+    elif talk:
+        if verified and manifest.parity:
+            worst = max(manifest.parity["worst_relative_error"].values())
+            out.print(
+                f"verified against PyTorch: worst error {worst:.1e} of a tensor's range, "
+                f"{manifest.parity['worst_agreement']:.3%} of mask pixels equal"
+            )
+        else:
+            out.print("not verified (--no-verify)")
+        out.print(f"wrote {folder}")
+    warn_if_untrained(manifest)
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+def export_main() -> None:
+    """Entry point of `mavos-export`."""
+    launch({"export": export}, "mavos-export")
+
+
+def verify_main() -> None:
+    """Entry point of `mavos-verify`."""
+    launch({"verify": verify}, "mavos-verify")
+
+
+def main() -> None:
+    """Entry point of `mavos`."""
+    launch({"export": export, "verify": verify, "run": cli.run}, "mavos")

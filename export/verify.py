@@ -1,0 +1,374 @@
+"""Parity: the exported graphs against the PyTorch tracker, tensor by tensor and mask by mask."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mavos_deploy.calibration.clip import iter_clip
+from mavos_deploy.calibration.metrics import score_labels
+from mavos_deploy.errors import InputError
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.tracker import Memory, Tracker
+from mavos_deploy.models.variants import BLOCKS
+from mavos_deploy.runtime.bundle import Manifest
+from mavos_deploy.runtime.geometry import resize_frame
+from mavos_deploy.runtime.objects import object_mask, split_groups
+from mavos_deploy.runtime.segmenter import Segmenter
+
+# Largest difference of a tensor, as a share of its range. Float rounding alone gives about 5e-6,
+# every deliberate mistake that was tried at least 1e-3.
+TOLERANCE = {"fp32": 1e-4}
+# Share of pixels that must agree in the worst frame when the chain runs on its own labels. With
+# untrained weights many pixels are near ties, and one that flips changes what is remembered.
+AGREEMENT = 0.99
+
+Array = NDArray[Any]
+Labels = NDArray[np.uint8]
+
+
+@dataclass
+class TensorError:
+    """The worst difference of one output over the clip.
+
+    Attributes:
+        relative: Largest absolute difference divided by the tensor's range in that frame.
+        absolute: Largest absolute difference in that frame.
+        frame: Where it occurred.
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+    frame: int = 0
+
+
+@dataclass
+class Parity:
+    """Outcome of a comparison.
+
+    Attributes:
+        tolerance: Accepted `TensorError.relative`.
+        agreement_required: Accepted share of equal pixels in the worst free-running frame.
+        backend: That ran the graphs.
+        frames: Length of the clip.
+        objects: In it, with the late one.
+        memory_updates: Frames after which MCA ran.
+        tensors: Worst difference by graph and output, with PyTorch's inputs at every frame.
+        agreement: Share of equal pixels in each free-running frame after the first.
+        region: Mean J of the free-running masks against PyTorch's.
+        boundary: Mean F, likewise.
+        first_divergence: Graph, tensor and frame of the first difference beyond the tolerance,
+            in the order of computation.
+    """
+
+    tolerance: float
+    agreement_required: float
+    backend: str
+    frames: int
+    objects: int
+    memory_updates: list[int] = field(default_factory=list)
+    tensors: dict[str, dict[str, TensorError]] = field(default_factory=dict)
+    agreement: list[float] = field(default_factory=list)
+    region: float = 1.0
+    boundary: float = 1.0
+    first_divergence: dict[str, Any] | None = None
+
+    @property
+    def worst_agreement(self) -> float:
+        """The least share of equal pixels of any frame."""
+        return min(self.agreement)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every graph and the chain are within their limits."""
+        return self.first_divergence is None and self.worst_agreement >= self.agreement_required
+
+    def worst(self, graph: str) -> TensorError:
+        """The worst difference of a graph."""
+        return max(self.tensors[graph].values(), key=lambda error: error.relative)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {"passed": self.passed, "worst_agreement": self.worst_agreement, **asdict(self)}
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        return {
+            "passed": self.passed,
+            "backend": self.backend,
+            "frames": self.frames,
+            "memory_updates": self.memory_updates,
+            "worst_relative_error": {name: self.worst(name).relative for name in self.tensors},
+            "worst_agreement": self.worst_agreement,
+        }
+
+    def record(
+        self, graph: str, frame: int, got: Mapping[str, Any], want: dict[str, Array]
+    ) -> None:
+        """Compare outputs of a graph with PyTorch's."""
+        errors = self.tensors.setdefault(graph, {})
+        for name, expected in want.items():
+            worst = errors.setdefault(name, TensorError(frame=frame))
+            actual = np.asarray(got[name], np.float64)
+            difference = float(np.abs(actual - expected).max())
+            spread = float(expected.max() - expected.min()) or 1.0
+            relative = difference / spread
+            # NaN compares false with everything, so it must not pass as small.
+            if not relative <= worst.relative:
+                errors[name] = TensorError(relative, difference, frame)
+            if not relative <= self.tolerance and self.first_divergence is None:
+                self.first_divergence = {
+                    "graph": graph,
+                    "tensor": name,
+                    "frame": frame,
+                    "relative": relative,
+                }
+
+
+def shortest_clip(memory_gap: int) -> int:
+    """Frames it takes to read the result of a second memory update; 24 at the usual gap of 10."""
+    return 2 * memory_gap + 4
+
+
+def verify(
+    segmenter: Segmenter,
+    network: Mavos,
+    frames: int | None = None,
+    objects: int = 2,
+    on_frame: Callable[[int], None] = lambda done: None,
+) -> Parity:
+    """Compare a bundle with PyTorch on a made-up clip.
+
+    The clip goes past two memory updates by MCA: the late object's frame is the first, since the
+    long-term memory has been written once before it.
+
+    Args:
+        segmenter: With the bundle under test.
+        network: With the bundle's own weights.
+        frames: Length of the clip; None for the shortest that reads a second update.
+        objects: In the first frame; one more joins later.
+        on_frame: Called with how many frames are done.
+
+    Raises:
+        InputError: Too few frames to read both updates.
+    """
+    manifest = segmenter.bundle.manifest
+    least = shortest_clip(manifest.memory_gap)
+    frames = least if frames is None else frames
+    if frames < least:
+        raise InputError(
+            f"{frames} frames never read the second memory update; at a memory gap of "
+            f"{manifest.memory_gap} at least {least} are needed"
+        )
+    parity = Parity(
+        TOLERANCE[manifest.precision], AGREEMENT, segmenter.backend.name, frames, objects + 1
+    )
+    # Another size than the bundle's, so that both resizes are part of the comparison.
+    size = (manifest.height - 1, manifest.width + 5)
+    expected, actual = [], []
+    tracker = Tracker(network, size, manifest.memory_gap)
+    state = None
+    for index, (frame, annotation) in enumerate(_clip(size, frames, objects, manifest)):
+        resized = torch.from_numpy(resize_frame(frame, *manifest.size))
+        wanted = _teacher_forced(segmenter, tracker, parity, index, resized, annotation)
+        if state is None:
+            assert annotation is not None
+            labels, state = annotation, segmenter.start(frame, annotation)
+        else:
+            labels, state = segmenter.step(frame, state, annotation)
+            parity.agreement.append(float(np.mean(labels == wanted)))
+        expected.append(wanted)
+        actual.append(labels)
+        on_frame(index + 1)
+    scores = score_labels(np.stack(expected), np.stack(actual), range(1, objects + 2)).values()
+    parity.region = float(np.mean([score.region for score in scores]))
+    parity.boundary = float(np.mean([score.boundary for score in scores]))
+    return parity
+
+
+def _clip(
+    size: tuple[int, int], frames: int, objects: int, manifest: Manifest
+) -> Iterator[tuple[NDArray[np.uint8], Labels | None]]:
+    """Frames with the annotations of the first one and of the late object's."""
+    late = manifest.memory_gap + 2
+    clip = iter_clip(*size, frames, objects=objects, late_objects=1, late_frame=late)
+    for index, (frame, labels) in enumerate(clip):
+        if index == 0:
+            yield frame, labels
+        elif index == late:
+            yield frame, np.where(labels > objects, labels, 0).astype(np.uint8)
+        else:
+            yield frame, None
+
+
+def _teacher_forced(
+    segmenter: Segmenter,
+    tracker: Tracker,
+    parity: Parity,
+    frame: int,
+    resized: Tensor,
+    annotation: Labels | None,
+) -> Labels:
+    """Advance the PyTorch tracker and run every graph on the inputs that PyTorch had.
+
+    Returns the frame's labels by PyTorch. Ids of the clip are internal ids already.
+    """
+    long_before = [list(group.long_term) for group in tracker.groups]
+    short_before = [list(group.short_term) for group in tracker.groups]
+    check = _GraphCheck(segmenter, tracker, parity, frame)
+    if frame == 0:
+        assert annotation is not None
+        labels = tracker.start(resized, annotation)
+        check.encoder(resized)
+        check.reference_pass(labels)
+        return labels
+    labels = tracker.predict(resized)
+    check.encoder(resized)
+    check.step(long_before, short_before)
+    check.decoder(labels)
+    if annotation is None:
+        tracker.remember(labels)
+        check.memory_write(labels)
+    else:
+        labels = tracker.annotate(labels, annotation)
+        check.reference_pass(labels)
+    check.memory_update(long_before)
+    return labels
+
+
+@dataclass
+class _GraphCheck:
+    """Runs the graphs of one frame on PyTorch's tensors."""
+
+    segmenter: Segmenter
+    tracker: Tracker
+    parity: Parity
+    frame: int
+
+    def encoder(self, resized: Tensor) -> None:
+        self._run("encoder", {"frame": resized[None].numpy()}, self._features())
+
+    def step(self, long: list[list[Memory]], short: list[list[Memory]]) -> None:
+        if len(long) < len(self.tracker.groups):
+            return  # a group that was new in the previous frame has nothing to compare with
+        memories = {**self._slots(long), **self._memory("short", short, first=True)}
+        inputs = {"embedding": self._features()["embedding"], **memories}
+        self._run("elstt_step", inputs, self._step_outputs())
+
+    def reference_pass(self, labels: Labels) -> None:
+        """The reference pass is an ordinary step that reads the frame's own memory everywhere."""
+        fresh = [group.short_term for group in self.tracker.groups]
+        memories = {
+            name: array
+            for slot in ("reference", "dynamic", "short")
+            for name, array in self._memory(slot, fresh, first=True).items()
+        }
+        inputs = {"embedding": self._features()["embedding"], **memories}
+        self._run("elstt_step", inputs, self._step_outputs())
+        self.memory_write(labels)
+
+    def decoder(self, labels: Labels) -> None:
+        groups = self.tracker.groups
+        visible = sum(group.objects for group in groups)
+        inputs = {
+            **self._features(),
+            "decoder_embedding": _rows(g.decoder_embedding for g in groups),
+            "object_mask": object_mask(visible, len(groups), frozenset()),
+            **self.segmenter.interpolation(self.tracker.size),
+        }
+        got = self._run("decoder", inputs, {"logits": _rows(g.logits for g in groups)})
+        # Label maps have no range: the error is the share of pixels that differ, and near ties
+        # make a few of them differ.
+        differing = float(np.mean(got["labels"][0] != labels))
+        worst = self.parity.tensors["decoder"].setdefault("labels", TensorError(frame=self.frame))
+        if differing > worst.relative:
+            worst.relative, worst.absolute, worst.frame = differing, differing, self.frame
+        if differing > self.parity.tolerance * 10 and self.parity.first_divergence is None:
+            self.parity.first_divergence = {
+                "graph": "decoder",
+                "tensor": "labels",
+                "frame": self.frame,
+                "relative": differing,
+            }
+
+    def memory_write(self, labels: Labels) -> None:
+        groups = self.tracker.groups
+        size = self.segmenter.bundle.manifest.size
+        written = self._memory("", [group.short_term for group in groups], first=True)
+        inputs = {"input_labels": split_groups(labels, len(groups), size), **self._step_outputs()}
+        wanted = {name[1:]: array for name, array in written.items() if "value" in name}
+        self._run("memory_write", inputs, wanted)
+
+    def memory_update(self, long_before: list[list[Memory]]) -> None:
+        """Compare wherever MCA ran in this frame."""
+        groups = self.tracker.groups[: len(long_before)]
+        changed = [
+            group.long_term[0].key is not before[0].key
+            for group, before in zip(groups, long_before, strict=True)
+        ]
+        tokens = groups[0].short_term[0].key.shape[-1]
+        merged = [before[0].key.shape[-1] > tokens for before in long_before]
+        if not (all(changed) and any(merged)):
+            return
+        self.parity.memory_updates.append(self.frame)
+        new = self._memory("", [group.short_term for group in groups], first=True)
+        inputs = {
+            "first_update": np.array([not m for m in merged], np.int32),
+            **{name[1:]: array for name, array in new.items()},
+            **self._memory("dynamic", long_before, first=True),
+        }
+        after = self._memory("updated", [group.long_term for group in groups], first=True)
+        self._run("memory_update", inputs, after)
+
+    def _run(
+        self, graph: str, available: Mapping[str, Array], wanted: dict[str, Array]
+    ) -> dict[str, Any]:
+        specs = self.segmenter.bundle.specs[graph].inputs
+        backend = self.segmenter.backend
+        outputs = backend.run(graph, {s.name: backend.upload(available[s.name]) for s in specs})
+        got = {name: backend.download(tensor) for name, tensor in outputs.items()}
+        self.parity.record(graph, self.frame, got, wanted)
+        return got
+
+    def _features(self) -> dict[str, Array]:
+        features = self.tracker.features
+        assert features is not None
+        names = ("feature_4x", "feature_8x", "feature_16x", "embedding")
+        return {name: getattr(features, name).numpy() for name in names}
+
+    def _step_outputs(self) -> dict[str, Array]:
+        groups = self.tracker.groups
+        outputs = {"decoder_embedding": _rows(g.decoder_embedding for g in groups)}
+        for i in range(BLOCKS):
+            projections = [group.projections[i] for group in groups]
+            outputs[f"key_{i}"] = _rows(p.key for p in projections)
+            outputs[f"visual_value_{i}"] = _rows(p.value for p in projections)
+            if i:  # block 0 has none
+                outputs[f"identity_query_{i}"] = _rows(p.identity_query for p in projections)
+        return outputs
+
+    def _slots(self, long: list[list[Memory]]) -> dict[str, Array]:
+        """Both long-term slots; a group that has only its reference gives it for both."""
+        return {**self._memory("dynamic", long, True), **self._memory("reference", long, False)}
+
+    def _memory(self, slot: str, groups: list[list[Memory]], first: bool) -> dict[str, Array]:
+        """The first or the last N tokens of each group's memory as maps of a slot."""
+        height, width = self._features()["embedding"].shape[-2:]
+        tokens = height * width
+        part = slice(0, tokens) if first else slice(-tokens, None)
+        arrays = {}
+        for i in range(BLOCKS):
+            for name in ("key", "value"):
+                rows = [getattr(group[i], name)[..., part] for group in groups]
+                stacked = torch.cat(rows).reshape(len(rows), -1, height, width)
+                arrays[f"{slot}_{name}_{i}"] = stacked.numpy()
+        return arrays
+
+
+def _rows(tensors: Iterable[Tensor | None]) -> Array:
+    """One tensor of every group, on the batch axis."""
+    return torch.cat([tensor for tensor in tensors if tensor is not None]).numpy()

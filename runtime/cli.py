@@ -1,0 +1,248 @@
+"""The command `mavos-run`, and how every command starts and fails."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mavos_deploy import __version__
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.bundle import Manifest
+
+FAILED_CHECK = 1
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+
+# Plain output: no wrapping that breaks paths, no colours of our own choosing in log files.
+out = Console(soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+class Fit(str, Enum):
+    """What to do with frames whose aspect ratio is not the bundle's."""
+
+    REFUSE = "refuse"
+    STRETCH = "stretch"
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Video file, folder of images, camera number or stream address (rtsp://...).",
+        ),
+    ],
+    masks: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE_OR_DIR",
+            help="Palette PNG of the first frame, or a folder of <frame stem>.png in which later "
+            "files add objects (frames of a video are named 00000, 00001, ...).",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for a palette PNG of every frame, at the frame's own size and with the "
+            "ids of the input masks. Default: <input name>-masks here.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.mp4", help="Also write the video with coloured objects, H.264."),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N frames. Default: all.")
+    ] = None,
+    every: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Take each N-th frame; files keep their numbers."),
+    ] = 1,
+    fit: Annotated[
+        Fit,
+        typer.Option(
+            help="Frames are resized to the bundle's size. One whose aspect ratio differs by more "
+            "than 5% is refused; with `stretch` it is distorted, and masks get worse."
+        ),
+    ] = Fit.REFUSE,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the masks in the output folder.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a summary as JSON, and no progress.")
+    ] = False,
+) -> None:
+    """Segment the objects of one video, given their masks in its first frame.
+
+    Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files.
+    """
+    from mavos_deploy.runtime.frames import open_frames
+    from mavos_deploy.runtime.masks import MaskSource
+    from mavos_deploy.runtime.run import check_fit, prepare_output, segment_video
+    from mavos_deploy.runtime.segmenter import Segmenter
+
+    folder = output or Path(f"{_stem(source)}-masks")
+    if overlay is not None and overlay.suffix.lower() != ".mp4":
+        raise InputError(f"--overlay {overlay}: the name must end in .mp4")
+    make_output = prepare_output(folder, overwrite)
+    with (
+        open_frames(source, every, max_frames) as frames,
+        Segmenter.open(bundle, threads) as segmenter,
+        progress("segmenting", frames.length, shown=not (quiet or as_json)) as advance,
+    ):
+        check_fit(segmenter, frames, fit is Fit.STRETCH)
+        manifest = segmenter.bundle.manifest
+        warn_if_untrained(manifest)
+        summary = segment_video(
+            segmenter,
+            frames,
+            MaskSource(masks, frames.size),
+            folder,
+            overlay,
+            make_output=make_output,
+            on_frame=advance,
+        )
+    if summary.ignored_masks:
+        warn(
+            f"{summary.ignored_masks} later masks bring no new object and were not used; the "
+            "first frame's mask and masks with new objects are"
+        )
+    if summary.unused_masks:
+        warn(f"masks of no frame: {', '.join(summary.unused_masks[:5])}")
+    if as_json:
+        out.print(
+            json.dumps(
+                {
+                    "output": str(folder),
+                    "overlay": str(overlay) if overlay else None,
+                    "frames": summary.frames,
+                    "objects": summary.objects,
+                    "added": summary.added,
+                    "seconds": round(summary.seconds, 3),
+                    "fps": round(summary.fps, 3),
+                    "interrupted": summary.interrupted,
+                    "trained": manifest.trained,
+                }
+            )
+        )
+    elif not quiet:
+        also = f" and {overlay}" if overlay else ""
+        out.print(
+            f"{summary.frames} masks of {len(summary.objects)} objects in {folder}{also}, "
+            f"{summary.fps:.2f} frames/s"
+        )
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _stem(source: str) -> str:
+    """A folder name out of a path, a camera number or an address."""
+    if "://" in source:
+        return "stream"
+    name = Path(source).resolve()
+    return f"camera{source}" if source.isdigit() and not name.exists() else name.stem
+
+
+def warn(message: str) -> None:
+    """Print a line that must not be missed, even with --quiet."""
+    err.print(f"warning: {message}")
+
+
+def warn_if_untrained(manifest: Manifest) -> None:
+    """Say once that masks of untrained weights mean nothing."""
+    if not manifest.trained:
+        warn(
+            f"UNTRAINED WEIGHTS: this {manifest.variant} bundle was exported without a checkpoint; "
+            "its masks mean nothing (docs/checkpoints.md says where to get one)"
+        )
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f} frames/s" if task.speed else "")
+
+
+@contextmanager
+def progress(what: str, total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields what to call with the count done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    shown = shown and err.is_terminal
+    with Progress(*columns, console=err, disable=not shown, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"mavos-deploy {__version__}")
+        raise typer.Exit
+
+
+def launch(commands: dict[str, Callable[..., None]], name: str) -> None:
+    """Run a command line and exit: 0 success, 1 a failed check, 2 bad usage or input.
+
+    Args:
+        commands: Functions by name; a single one becomes the program itself.
+        name: Of the program.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    for command, function in commands.items():
+        app.command(command)(function)
+    if len(commands) > 1:
+
+        @app.callback()
+        def program(
+            version: Annotated[
+                bool, typer.Option("--version", callback=_version, is_eager=True)
+            ] = False,
+        ) -> None:
+            """MAVOS video object segmentation as verified ONNX graphs."""
+
+    try:
+        result: Any = app(prog_name=name, standalone_mode=True)
+    except MavosError as error:
+        err.print(f"{name}: error: {' '.join(str(error).split())}")
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        err.print(f"{name}: interrupted")
+        sys.exit(INTERRUPTED)
+    sys.exit(result or 0)
+
+
+def main() -> None:
+    """Entry point of `mavos-run`."""
+    launch({"run": run}, "mavos-run")

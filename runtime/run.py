@@ -1,0 +1,178 @@
+"""One video from its source to mask files and an overlay."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.files import writing
+from mavos_deploy.runtime.frames import Frame, FrameSource
+from mavos_deploy.runtime.geometry import check_aspect
+from mavos_deploy.runtime.masks import Mask, MaskSource, write_mask
+from mavos_deploy.runtime.overlay import OverlayWriter
+from mavos_deploy.runtime.segmenter import Segmenter
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        frames: Frames segmented and written.
+        objects: Ids followed at the end.
+        added: Id and frame stem of objects that came after the first frame.
+        ignored_masks: Later masks without a new object, which were left alone.
+        unused_masks: Mask files that belong to no frame of the video.
+        seconds: From the first frame to the last mask.
+        interrupted: Ctrl-C ended the run; everything written is whole.
+    """
+
+    frames: int = 0
+    objects: tuple[int, ...] = ()
+    added: dict[int, str] = field(default_factory=dict)
+    ignored_masks: int = 0
+    unused_masks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, everything included."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def check_fit(segmenter: Segmenter, source: FrameSource, stretch: bool) -> None:
+    """Refuse a video whose shape the bundle would distort, unless that is wanted.
+
+    Raises:
+        InputError: The aspect ratios differ by more than 5%.
+    """
+    if not stretch:
+        check_aspect(source.size, segmenter.bundle.manifest.size)
+
+
+def prepare_output(folder: Path, overwrite: bool) -> Callable[[], None]:
+    """Check that masks may go to a folder.
+
+    Args:
+        folder: Existing or not.
+        overwrite: Replace the masks that are there.
+
+    Returns:
+        To be called before the first mask is written: makes the folder, or empties it of masks.
+
+    Raises:
+        InputError: The folder holds something, or, with `overwrite`, something that is no mask.
+    """
+    present = sorted(folder.iterdir()) if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the masks")
+    if present and not overwrite:
+        raise InputError(f"{folder} exists and is not empty; pass --overwrite to replace its masks")
+    if other := [p.name for p in present if p.suffix.lower() != ".png" or not p.is_file()]:
+        raise InputError(
+            f"{folder} holds more than masks ({other[0]}), so it is not replaced; "
+            "choose another folder"
+        )
+
+    def make() -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for mask in present:
+                mask.unlink()
+
+    return make
+
+
+def segment_video(
+    segmenter: Segmenter,
+    source: FrameSource,
+    masks: MaskSource,
+    output: Path,
+    overlay: Path | None = None,
+    *,
+    make_output: Callable[[], None],
+    on_frame: Callable[[int], None],
+) -> Summary:
+    """Segment a video and write a mask for each of its frames.
+
+    Args:
+        segmenter: Ready.
+        source: Just opened; its first frame has a mask.
+        masks: Of the first frame, and of frames where objects are added.
+        output: Folder of `<frame stem>.png`.
+        overlay: MP4 to write the coloured video to.
+        make_output: From `prepare_output`.
+        on_frame: Called with how many frames are done.
+
+    Returns:
+        What was done, also when Ctrl-C ended it.
+
+    Raises:
+        MavosError: A frame or mask can't be used, or a file not be written. What was written
+            until then is kept, each file whole; the message ends with how much it is.
+    """
+    frames = iter(source)
+    first = next(frames)
+    mask = masks.for_stem(first.stem, first=True)
+    assert mask is not None
+    summary, stems = Summary(), {first.stem}
+    started = time.perf_counter()
+    failure: MavosError | None = None
+    with ExitStack() as stack:
+        writer = None
+        if overlay is not None:
+            writer = stack.enter_context(
+                OverlayWriter(overlay, source.size, source.fps, mask.palette)
+            )
+
+        def finish(frame: Frame, labels: Labels) -> None:
+            write_mask(output / f"{frame.stem}.png", labels, mask.palette)
+            if writer is not None:
+                writer.write(frame.rgb, labels)
+            summary.frames += 1
+            summary.seconds = time.perf_counter() - started
+            on_frame(summary.frames)
+
+        try:
+            state = segmenter.start(first.rgb, mask.labels)
+            summary.objects = state.objects
+            make_output()
+            finish(first, mask.labels)
+            for frame in frames:
+                stems.add(frame.stem)
+                added = _new_objects(masks.for_stem(frame.stem, first=False), state.ids, summary)
+                labels, state = segmenter.step(frame.rgb, state, added)
+                summary.added |= {i: frame.stem for i in state.objects if i not in summary.objects}
+                summary.objects = state.objects
+                finish(frame, labels)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        except MavosError as error:
+            failure = error
+    if failure is not None:
+        kept = f"; the {summary.frames} masks before it are kept" if summary.frames else ""
+        raise type(failure)(f"{failure}{kept}") from failure
+    if not summary.interrupted:
+        summary.unused_masks = masks.unmatched(stems)
+    return summary
+
+
+def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:
+    """A later mask's labels if it brings a new object.
+
+    A data set's folder has the true mask of every frame, which is no reason to copy them out.
+    """
+    if mask is None:
+        return None
+    if set(np.unique(mask.labels).tolist()) <= {0, *known}:
+        summary.ignored_masks += 1
+        return None
+    return mask.labels
