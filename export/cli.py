@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mavos_deploy.errors import BundleError, InputError, MavosError
 from mavos_deploy.runtime import cli
-from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest
+from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest, is_bundle
 from mavos_deploy.runtime.cli import FAILED_CHECK, launch, out, progress, warn_if_untrained
 from mavos_deploy.runtime.files import replacing, replacing_directory
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
@@ -103,7 +103,7 @@ def export(
 
     The bundle is written whole or not at all; one that fails the comparison isn't kept.
     """
-    _require_torch()
+    _require("torch", "onnx", "onnxscript", *(() if no_verify else ("onnxruntime",)))
     from mavos_deploy.export.exporter import Plan, record_parity, write_bundle
     from mavos_deploy.models.variants import VARIANTS
 
@@ -112,8 +112,8 @@ def export(
     folder = output or Path(f"{chosen.name}-{plan.size[0]}x{plan.size[1]}")
     talk = not (quiet or as_json)
     report: Callable[[str], None] = (lambda line: out.print(f"  {line}")) if talk else _silent
-    if checkpoint is not None and not checkpoint.is_file():
-        raise InputError(f"--checkpoint {checkpoint}: no such file")
+    if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
+        raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
     with replacing_directory(folder, overwrite, marker=MANIFEST) as temporary:
         if talk:
             what = checkpoint.name if checkpoint else "untrained weights"
@@ -170,7 +170,7 @@ def verify(
     Exits with 1 if any tensor or mask is out of its limits, and names the first one.
     """
     opened = Bundle.open(bundle)
-    _require_torch()
+    _require("torch", "onnx", "onnxscript", "onnxruntime")
     warn_if_untrained(opened.manifest)
     network = _network_of(opened.manifest, checkpoint)
     parity = _compare(opened, network, frames, objects, threads, not as_json)
@@ -182,8 +182,8 @@ def verify(
         raise typer.Exit(FAILED_CHECK)
 
 
-def _require_torch() -> None:
-    missing = [n for n in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(n) is None]
+def _require(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise MavosError(
             f"{' and '.join(missing)} can't be found; install what export needs with "
@@ -192,23 +192,28 @@ def _require_torch() -> None:
 
 
 def _frame_size(size: str | None, size_for: str | None, align_corners: bool) -> Size:
-    if size and size_for:
+    if size is not None and size_for is not None:
         raise InputError("--size and --size-for exclude each other; give one of them")
-    if size:
+    if size is not None:
         return check_size(*parse_size(size), align_corners)
     height, width = DEFAULT_VIDEO
-    if size_for:
+    if size_for is not None:
         width, height = parse_size(size_for)
     return network_size(height, width, align_corners)
 
 
 def _network_of(manifest: Manifest, checkpoint: Path | None) -> "Mavos":
     """The PyTorch network that a bundle was made of."""
+    from mavos_deploy.export.verify import TOLERANCE
     from mavos_deploy.models.checkpoint import load_network
     from mavos_deploy.models.variants import VARIANTS
 
     if manifest.variant not in VARIANTS:
         raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
+    if manifest.precision not in TOLERANCE:
+        raise BundleError(
+            f"precision {manifest.precision!r} is unknown to this release; update it"
+        )
     if manifest.trained and checkpoint is None:
         raise InputError(
             "a bundle holds no PyTorch weights; pass --checkpoint with the file it was exported "

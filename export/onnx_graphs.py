@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
 import torch
+from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
 from mavos_deploy.export.graphs import GRAPHS
@@ -17,6 +20,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
+LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
 TRACED = {"groups": 2, "output_height": 37, "output_width": 53}
 
@@ -46,9 +50,11 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_shapes=_by_parameter(graph, dynamic),
             external_data=False,
+            optimize=False,  # the exporter's own is quadratic: 100 s for the tiled step
             verbose=False,
         )
     assert program is not None
+    _tidy(program.model)
     model = program.model_proto
     _strip(model)
     _name_dimensions(model, spec)
@@ -79,6 +85,27 @@ def _by_parameter(
             shapes[name] = dynamic[taken]
             taken += 1
     return shapes
+
+
+def _tidy(model: ir.Model) -> None:
+    """Fold constants, layouts of weights among them, and drop what is unused or there twice."""
+    fold_constants(
+        model,
+        onnx_shape_inference=True,
+        input_size_limit=LARGEST_FOLDED,
+        output_size_limit=LARGEST_FOLDED,
+    )
+    for tidy in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        tidy(model)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mavos_deploy.errors import CheckpointError
@@ -70,7 +72,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     `module.` of a key is removed (upstream utils/checkpoint.py).
 
     Args:
-        path: A file written by torch.save.
+        path: A file written by torch.save, or a `.safetensors` file.
 
     Returns:
         Tensors by key.
@@ -79,7 +81,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         CheckpointError: No such file, not a torch file, damaged, or it holds more than data.
     """
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to those who wrote the file
+            loaded: Any = (
+                load_file(path)
+                if path.suffix.lower() == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such file; see docs/checkpoints.md for where the authors publish theirs"
@@ -90,8 +98,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no permission to read it") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path.name}: refused, {_reason(error)}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # damaged bytes make the unpickler fail in every way there is
+        spoken = isinstance(error, (RuntimeError, OSError)) and str(error)
+        first = str(error).splitlines()[0] if spoken else type(error).__name__
         raise CheckpointError(
             f"{path.name}: damaged or not a PyTorch file ({first}); download it again"
         ) from None
@@ -104,7 +113,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path.name}: holds no state dict; expected tensors by name, bare or under "
             "`state_dict` or `model`"
         )
-    return {str(key).removeprefix("module."): value for key, value in loaded.items()}
+    state = {str(key).removeprefix("module."): value for key, value in loaded.items()}
+    if len(state) < len(loaded):
+        raise CheckpointError(f"{path.name}: holds keys both with and without `module.`")
+    return state
 
 
 def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -> None:
@@ -130,6 +142,8 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
             )
         raise CheckpointError(f"{name} doesn't fit {variant.name}: {_differences(expected, given)}")
     for key, value in state.items():
+        if value.is_meta or value.layout is not torch.strided:
+            raise CheckpointError(f"{name}: {key} holds no plain values ({value.layout})")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise CheckpointError(f"{name}: {key} holds values that aren't finite")
 
@@ -163,7 +177,7 @@ def _shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
 
 def _reason(error: pickle.UnpicklingError) -> str:
     text = str(error)
-    if "Unsupported" in text or "GLOBAL" in text or "weights_only" in text.lower():
+    if "GLOBAL" in text or "allowlisted" in text:
         return (
             "it holds Python objects that could run code, not only tensors; "
             "save its state dict alone with torch.save(model.state_dict(), ...)"

@@ -1,1 +1,7 @@
 """Frames in, masks out, without PyTorch: bundles, backends and the segmenter."""
+
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.state import State
+
+__all__ = ["Bundle", "Segmenter", "State"]

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mavos_deploy.errors import BundleError
+from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.contract import Dimensions, GraphSpec, TensorSpec, graph_specs
 from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.geometry import check_size
 
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
@@ -109,7 +110,7 @@ class Manifest:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"{name} is not valid JSON ({error}); export the bundle again"
             ) from None
@@ -127,16 +128,27 @@ class Manifest:
         if len(features) != 3 or not all(isinstance(f, int) for f in features):
             raise BundleError(f"{name}: `features` must be three channel counts, not {features}")
         graphs = _get(data, "graphs", dict, name)
-        return cls(
+        parity = None if data.get("parity") is None else _get(data, "parity", dict, name)
+        manifest = cls(
             **{key: _get(data, key, kind, name) for key, kind in _PLAIN_FIELDS.items()},
             dimensions=Dimensions(
                 (features[0], features[1], features[2]),
                 *(_get(sizes, key, int, name) for key in ("embedding", "key", "value")),
             ),
             graphs={key: _graph_file(key, value, name) for key, value in graphs.items()},
-            parity=data.get("parity"),
+            parity=parity,
             tools=_get(data, "tools", dict, name),
         )
+        try:
+            check_size(*manifest.size, manifest.align_corners)
+        except InputError as error:
+            raise BundleError(f"{name}: {error}; export the bundle again") from None
+        if manifest.memory_gap < 1:
+            raise BundleError(
+                f"{name}: `memory_gap` is {manifest.memory_gap}, not 1 or more; export the bundle "
+                "again"
+            )
+        return manifest
 
 
 _PLAIN_FIELDS: dict[str, type] = {
@@ -156,7 +168,7 @@ _PLAIN_FIELDS: dict[str, type] = {
 def _get(data: Mapping[str, Any], key: str, kind: type[T], name: str) -> T:
     value = data.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        got = "missing" if key not in data else f"{value!r}, not of type {kind.__name__}"
+        got = "missing" if key not in data else f"{value!r:.40}, not of type {kind.__name__}"
         raise BundleError(f"{name}: `{key}` is {got}; export the bundle again")
     return value
 
@@ -251,15 +263,28 @@ class Bundle:
         parts = PurePosixPath(relative).parts
         inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
         path = self.path / relative
-        if not inside or not path.resolve().is_relative_to(self.path.resolve()):
-            raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
-        if not path.is_file():
-            raise BundleError(f"{self.path}: {relative} is missing; export the bundle again")
-        if file_sha256(path) != sha256:
+        try:
+            if not inside or not path.resolve().is_relative_to(self.path.resolve()):
+                raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
+            if not path.is_file():
+                raise BundleError(f"{self.path}: {relative} is missing; export the bundle again")
+            found = file_sha256(path)
+        except (OSError, ValueError, RuntimeError) as error:  # not a file name, a loop of links
+            raise BundleError(f"{self.path}: {relative!r} can't be read ({error})") from None
+        if found != sha256:
             raise BundleError(
                 f"{self.path}: {relative} is not the file that was exported (its SHA-256 differs); "
                 "export the bundle again"
             )
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a manifest of ours, whatever its version and the files beside it."""
+    try:
+        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and {"format_version", "graphs"} <= data.keys()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

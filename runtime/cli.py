@@ -1,6 +1,8 @@
 """The command `mavos-run`, and how every command starts and fails."""
 
+import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +32,10 @@ FAILED_CHECK = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
-# Plain output: no wrapping that breaks paths, no colours of our own choosing in log files.
-out = Console(soft_wrap=True, highlight=False, markup=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+# Plain output: no wrapping that breaks paths, no colours of our own choosing in log files, and
+# nothing in a path is taken for markup or the name of an emoji.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class Fit(str, Enum):
@@ -90,7 +93,7 @@ def run(
         typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the masks in the output folder.")
+        bool, typer.Option("--overwrite", help="Replace the masks in the output folder, and the overlay.")
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
@@ -111,7 +114,8 @@ def run(
     folder = output or Path(f"{_stem(source)}-masks")
     if overlay is not None and overlay.suffix.lower() != ".mp4":
         raise InputError(f"--overlay {overlay}: the name must end in .mp4")
-    make_output = prepare_output(folder, overwrite)
+    inputs = (masks,) if "://" in source else (masks, Path(source))
+    make_output = prepare_output(folder, overlay, overwrite, inputs)
     with (
         open_frames(source, every, max_frames) as frames,
         Segmenter.open(bundle, threads) as segmenter,
@@ -135,7 +139,11 @@ def run(
             "first frame's mask and masks with new objects are"
         )
     if summary.unused_masks:
-        warn(f"masks of no frame: {', '.join(summary.unused_masks[:5])}")
+        names = summary.unused_masks
+        warn(
+            f"{len(names)} masks belong to no frame of this run: {', '.join(names[:5])}"
+            + (", ..." if names[5:] else "")
+        )
     if as_json:
         out.print(
             json.dumps(
@@ -215,6 +223,8 @@ def _version(wanted: bool) -> None:
 def launch(commands: dict[str, Callable[..., None]], name: str) -> None:
     """Run a command line and exit: 0 success, 1 a failed check, 2 bad usage or input.
 
+    A container's SIGTERM ends a command as Ctrl-C does, with 130.
+
     Args:
         commands: Functions by name; a single one becomes the program itself.
         name: Of the program.
@@ -232,10 +242,16 @@ def launch(commands: dict[str, Callable[..., None]], name: str) -> None:
         ) -> None:
             """MAVOS video object segmentation as verified ONNX graphs."""
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold what it can't encode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result: Any = app(prog_name=name, standalone_mode=True)
     except MavosError as error:
-        err.print(f"{name}: error: {' '.join(str(error).split())}")
+        err.print(f"{name}: error: {' '.join(str(error).splitlines())}")
+        sys.exit(BAD_INPUT)
+    except OSError as error:  # what nothing foresaw: too long a name, a device that fails
+        err.print(f"{name}: error: {error}")
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         err.print(f"{name}: interrupted")

@@ -4,6 +4,7 @@ import errno
 import secrets
 import shutil
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,7 +162,11 @@ def open_image(path: Path) -> Image.Image:
         InputError: The file is missing, unreadable, damaged, cut off, too large or of 16 bits.
     """
     try:
-        with Image.open(path) as image:
+        # Pillow warns of large pictures; the limit below is the one that counts.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+        with opened as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise InputError(

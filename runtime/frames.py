@@ -50,7 +50,7 @@ class FrameSource:
     """Frames of one size, read as they are asked for. Use it in a `with` block and iterate once.
 
     Attributes:
-        name: The source as it was given.
+        name: The source as messages name it.
         kind: "video", "images", "camera" or "stream".
         size: Height and width of every frame in pixels, upright.
         length: Number of frames that will come, where the container states it; else None.

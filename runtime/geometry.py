@@ -59,8 +59,11 @@ def check_size(height: int, width: int, align_corners: bool) -> Size:
         The same height and width.
 
     Raises:
-        InputError: A side is off the rule; the message gives the nearest size.
+        InputError: A side is off the rule, where the message gives the nearest size; or the
+            picture has more than MAX_PIXELS.
     """
+    if max(height, width) > MAX_PIXELS or height * width > MAX_PIXELS:
+        raise InputError(f"size {height}x{width}: the limit is {MAX_PIXELS} pixels in all")
     near = snap_size(height, width, align_corners)
     if near != (height, width):
         rule = "16k + 1" if align_corners else "16k"

@@ -50,6 +50,11 @@ def read_mask(
             f"{path}: a {image.mode} picture, but a mask needs one object id per pixel; save it "
             "as a palette (mode P) or grey (mode L) PNG"
         )
+    if image.format == "JPEG":
+        raise InputError(
+            f"{path}: a JPEG picture, whose compression changes object ids; save it as a palette "
+            "(mode P) or grey (mode L) PNG"
+        )
     labels = np.array(image, np.uint8)
     if size is not None and labels.shape != size:
         raise InputError(

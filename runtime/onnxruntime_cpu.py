@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mavos_deploy.errors import BackendError
+from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.runtime.backend import Array
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
 
 PROVIDER = "CPUExecutionProvider"
+TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
 
 class OnnxRuntimeCpu:
@@ -35,9 +37,9 @@ class OnnxRuntimeCpu:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The arena keeps the peak of every graph at once: 1.5 GB instead of 0.7 GB at 480p.
         options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and must not be printed as well
         self._sessions: dict[str, Any] = {}
-        for name in bundle.specs:
+        for name, spec in bundle.specs.items():
             try:
                 session = ort.InferenceSession(
                     str(bundle.graph_path(name)), options, providers=[PROVIDER]
@@ -47,6 +49,7 @@ class OnnxRuntimeCpu:
                     f"onnxruntime {ort.__version__} refuses {bundle.graph_path(name)}: "
                     f"{_one_line(error)}"
                 ) from error
+            _check_interface(session, spec, str(bundle.graph_path(name)))
             self._sessions[name] = session
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -92,6 +95,27 @@ def _library() -> ModuleType:
         )
     module: ModuleType = onnxruntime
     return module
+
+
+def _check_interface(session: Any, spec: GraphSpec, path: str) -> None:
+    """Refuse a graph that isn't the one its manifest describes."""
+    for given, expected in (
+        (session.get_inputs(), spec.inputs),
+        (session.get_outputs(), spec.outputs),
+    ):
+        found = {tensor.name: tensor for tensor in given}
+        for tensor in expected:
+            if tensor.name not in found or not _fits(found[tensor.name], tensor):
+                raise BundleError(
+                    f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, "
+                    "which the manifest promises; export the bundle again"
+                )
+
+
+def _fits(given: Any, expected: TensorSpec) -> bool:
+    shape = [extent if isinstance(extent, int) else None for extent in given.shape]
+    wanted = [extent if isinstance(extent, int) else None for extent in expected.shape]
+    return TYPES.get(given.type) == expected.dtype and shape == wanted
 
 
 def _one_line(error: Exception) -> str:

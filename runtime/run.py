@@ -58,27 +58,39 @@ def check_fit(segmenter: Segmenter, source: FrameSource, stretch: bool) -> None:
         check_aspect(source.size, segmenter.bundle.manifest.size)
 
 
-def prepare_output(folder: Path, overwrite: bool) -> Callable[[], None]:
-    """Check that masks may go to a folder.
+def prepare_output(
+    folder: Path, overlay: Path | None, overwrite: bool, inputs: tuple[Path, ...]
+) -> Callable[[], None]:
+    """Check that masks may go to a folder, and the coloured video to its file.
 
     Args:
         folder: Existing or not.
-        overwrite: Replace the masks that are there.
+        overlay: Existing or not.
+        overwrite: Replace the masks and the video that are there.
+        inputs: What the run reads, which it must never replace. They need not exist.
 
     Returns:
         To be called before the first mask is written: makes the folder, or empties it of masks.
 
     Raises:
-        InputError: The folder holds something, or, with `overwrite`, something that is no mask.
+        InputError: The folder holds something, or, with `overwrite`, something that is no mask;
+            the video exists; or an input would be replaced.
     """
     present = sorted(folder.iterdir()) if folder.is_dir() else []
+    replaced = [p for p in (folder, *present, overlay) if p is not None and p.exists()]
+    for given in inputs:
+        if given.exists() and any(given.samefile(p) for p in replaced):
+            raise InputError(f"{given} is an input and would be replaced; choose another output")
+    if overlay is not None and overlay.exists() and not overwrite:
+        raise InputError(f"{overlay} exists; pass --overwrite to replace it")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder for the masks")
     if present and not overwrite:
         raise InputError(f"{folder} exists and is not empty; pass --overwrite to replace its masks")
-    if other := [p.name for p in present if p.suffix.lower() != ".png" or not p.is_file()]:
+    own = [p for p in present if p.is_file() and (p.suffix.lower() == ".png" or p == overlay)]
+    if other := [p for p in present if p not in own]:
         raise InputError(
-            f"{folder} holds more than masks ({other[0]}), so it is not replaced; "
+            f"{folder} holds more than masks ({other[0].name}), so it is not replaced; "
             "choose another folder"
         )
 
@@ -126,39 +138,44 @@ def segment_video(
     summary, stems = Summary(), {first.stem}
     started = time.perf_counter()
     failure: MavosError | None = None
-    with ExitStack() as stack:
-        writer = None
-        if overlay is not None:
-            writer = stack.enter_context(
-                OverlayWriter(overlay, source.size, source.fps, mask.palette)
-            )
+    writer: OverlayWriter | None = None
 
-        def finish(frame: Frame, labels: Labels) -> None:
-            write_mask(output / f"{frame.stem}.png", labels, mask.palette)
-            if writer is not None:
-                writer.write(frame.rgb, labels)
-            summary.frames += 1
-            summary.seconds = time.perf_counter() - started
-            on_frame(summary.frames)
+    def finish(frame: Frame, labels: Labels) -> None:
+        write_mask(output / f"{frame.stem}.png", labels, mask.palette)
+        summary.frames += 1
+        if writer is not None:
+            writer.write(frame.rgb, labels)
+        summary.seconds = time.perf_counter() - started
+        on_frame(summary.frames)
 
-        try:
-            state = segmenter.start(first.rgb, mask.labels)
-            summary.objects = state.objects
-            make_output()
-            finish(first, mask.labels)
-            for frame in frames:
-                stems.add(frame.stem)
-                added = _new_objects(masks.for_stem(frame.stem, first=False), state.ids, summary)
-                labels, state = segmenter.step(frame.rgb, state, added)
-                summary.added |= {i: frame.stem for i in state.objects if i not in summary.objects}
+    try:
+        with ExitStack() as stack:
+            try:
+                state = segmenter.start(first.rgb, mask.labels)
                 summary.objects = state.objects
-                finish(frame, labels)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-        except MavosError as error:
-            failure = error
+                make_output()
+                if overlay is not None:
+                    writer = stack.enter_context(
+                        OverlayWriter(overlay, source.size, source.fps, mask.palette)
+                    )
+                finish(first, mask.labels)
+                for frame in frames:
+                    stems.add(frame.stem)
+                    later = masks.for_stem(frame.stem, first=False)
+                    added = _new_objects(later, state.ids, summary)
+                    labels, state = segmenter.step(frame.rgb, state, added)
+                    new = [i for i in state.objects if i not in summary.objects]
+                    summary.added |= dict.fromkeys(new, frame.stem)
+                    summary.objects = state.objects
+                    finish(frame, labels)
+            except KeyboardInterrupt:
+                summary.interrupted = True
+            except MavosError as error:
+                failure = error  # the video so far is finished all the same
+    except MavosError as error:  # the video could not be finished
+        failure = failure or error
     if failure is not None:
-        kept = f"; the {summary.frames} masks before it are kept" if summary.frames else ""
+        kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
         raise type(failure)(f"{failure}{kept}") from failure
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)

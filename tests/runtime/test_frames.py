@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -411,8 +412,6 @@ def test_a_stream_that_stops_gives_its_frames_first(
 
 def _read_from(server: socket.socket, content: bytes) -> list[Frame]:
     """Read a stream whose sender falls silent with the connection open."""
-    import threading
-
     connections: list[socket.socket] = []
 
     def send() -> None:

@@ -1,0 +1,149 @@
+"""Print docs/graphs.md: the tensors of the five graphs, from the contract that the code checks.
+
+python docs/print_graphs.py > docs/graphs.md
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from mavos_deploy.export.exporter import dimensions_of
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime.contract import Dimensions, TensorSpec, graph_specs
+
+HEADER = """\
+# The five graphs
+
+<!-- Written by `python docs/print_graphs.py > docs/graphs.md`; edit that file, not this one. -->
+
+A bundle holds five ONNX graphs. Their names, types and shapes are the contract between export and
+runtime: `mavos-export` takes its input names from it, and a bundle that departs from it is refused
+when it is opened. The tables below are printed from the same place, `runtime/contract.py`.
+
+All memory is feature maps, batch first. In a shape, a number is fixed. `groups` is the number of
+groups of ten objects and the only thing that varies within one video; `output_height` and
+`output_width` are the video's own size and may differ from video to video. The others are fixed
+when a bundle is exported:
+
+| name | meaning |
+|---|---|
+| `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k for swin_base) |
+| `height_4`, `width_4` | `height` and `width` divided by 4, rounded up; `_8` and `_16` likewise |
+"""
+
+CHAIN = """\
+## How the segmenter chains them
+
+A state holds three memories, each with a key and a value for each of the three blocks: the
+`reference` frame, the `dynamic` summary of the frames since, and the `short`-term memory of the
+previous frame. One ordinary frame:
+
+1. `encoder` turns the frame into features, once for all groups.
+2. `elstt_step` reads the three memories and gives what the decoder needs, and the frame's own keys
+   and visual values.
+3. `decoder` gives logits, the label map at the video's size, and the same labels resized back to
+   the network's size. The order is the authors': logits, bilinear to the video's size, argmax,
+   nearest to the network's size. The segmenter passes the interpolation as two matrices and two
+   index lists, so one graph serves videos of every size.
+4. `memory_write` adds the identities of the labels to the visual values. The keys of step 2 and
+   these values are the next short-term memory.
+5. Every memory-gap frames, `memory_update` (modulated cross-attention, MCA) merges the new
+   short-term memory into the dynamic one.
+
+Four facts make five static graphs enough, and the result equal to the authors' code up to float
+rounding:
+
+- **The dynamic memory starts as a copy of the reference.** The authors' long-term memory is one
+  frame long at first and two later. Attention over a reference that stands there twice equals
+  attention over it once, because softmax halves each weight and the sum adds them again. So every
+  shape is static from the first frame on.
+- **The first update copies.** The authors' first long-term write stores the frame as it is; MCA
+  starts with the second. While no group has been written, the segmenter copies and does not run
+  `memory_update` at all. In a batch where some groups are at their first write and others are not,
+  `first_update` is 1 for the former, and the graph passes their new memory through.
+- **A reference frame needs no graph of its own.** A frame with known labels attends to its own
+  memory in every block. The segmenter runs `elstt_step` and `memory_write` three times, feeding the
+  result back into all three memories. After pass i the memories of the first i blocks are right,
+  whatever the first pass started from, so after three passes all are.
+- **The new long-term entry is the short-term memory just written.** No second computation of it
+  exists.
+
+An object that joins later makes its frame a reference frame as well. Existing groups receive it in
+their dynamic memory; a group that is new receives it as its permanent reference.
+
+More than ten objects: groups of ten consecutive internal ids lie on the batch axis, the encoder
+still runs once, and the decoder merges the groups by the authors' soft aggregation. `object_mask`
+adds -10000 to the logits of channels that hold no object and 0 to the others; float16 holds that
+number exactly, and softmax turns it into exactly 0.
+
+One thing to know when calling the graphs without the segmenter: outputs named `updated_*` go into
+inputs named `dynamic_*`, and `key_i` with `value_i` into `short_*`.
+"""
+
+
+def main() -> None:
+    """Print the page."""
+    print("\n".join(_page()), end="")
+
+
+def _page() -> Iterator[str]:
+    dimensions = {name: dimensions_of(variant) for name, variant in VARIANTS.items()}
+    symbols = _symbols(list(dimensions.values()))
+    yield HEADER.rstrip()
+    for channels, symbol in symbols.items():
+        each = ", ".join(f"{n} in {v}" for n, v in zip(channels, dimensions, strict=True))
+        yield f"| `{symbol}` | channels: {each} |"
+    yield ""
+    specs = [graph_specs(d, None) for d in dimensions.values()]
+    for graph in specs[0].values():
+        same = [each[graph.name] for each in specs]
+        yield f"## `{graph.name}`"
+        yield ""
+        yield f"Runs {graph.when}."
+        yield ""
+        yield "| | tensor | type | shape |"
+        yield "|---|---|---|---|"
+        for side in ("inputs", "outputs"):
+            tensors = [
+                (versions[0].name, versions[0].dtype, _shape(versions, symbols))
+                for versions in zip(*(getattr(each, side) for each in same), strict=True)
+            ]
+            yield from _rows(side.removesuffix("s"), tensors)
+        yield ""
+    yield CHAIN
+
+
+def _symbols(dimensions: list[Dimensions]) -> dict[tuple[int, ...], str]:
+    """Names for the channel counts that the variants don't share."""
+    features = zip(*(d.features for d in dimensions), strict=True)
+    return {
+        channels: f"channels_{stride}"
+        for stride, channels in zip((4, 8, 16), features, strict=True)
+    }
+
+
+def _shape(versions: tuple[TensorSpec, ...], symbols: dict[tuple[int, ...], str]) -> str:
+    """The shape of one tensor in all variants, with a symbol where they differ."""
+    sides = []
+    for extents in zip(*(spec.shape for spec in versions), strict=True):
+        if len(set(extents)) == 1:
+            sides.append(str(extents[0]))
+        else:
+            sides.append(symbols[tuple(int(extent) for extent in extents)])
+    return "[" + ", ".join(sides) + "]"
+
+
+def _rows(side: str, tensors: list[tuple[str, str, str]]) -> Iterator[str]:
+    """One row for each tensor; the same tensor of several blocks shares a row."""
+
+    def kind(tensor: tuple[str, str, str]) -> tuple[str, str, str]:
+        name, dtype, shape = tensor
+        stem, _, number = name.rpartition("_")
+        return (stem if number.isdigit() else name, dtype, shape)
+
+    for (_, dtype, shape), group in groupby(tensors, kind):
+        names = ", ".join(f"`{name}`" for name, _, _ in group)
+        yield f"| {side} | {names} | {dtype} | `{shape}` |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""A small untrained bundle, a small video in several forms, and ways to call the commands."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from shutil import copytree
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.export import cli as export_cli
+from mavos_deploy.runtime import cli as runtime_cli
+from mavos_deploy.runtime.masks import write_mask
+
+VIDEO = (64, 96)  # pixels; the bundle below is made for this size
+FRAMES = 10
+LATE = 5  # frame in which object 3 joins
+COMMANDS = {
+    "mavos-run": runtime_cli.main,
+    "mavos-export": export_cli.export_main,
+    "mavos-verify": export_cli.verify_main,
+}
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of two objects and a late third one."""
+
+    frames: Path  # folder of PNG
+    clip: Path  # MP4 whose index comes first, so that a cut one still opens
+    truth: Path  # folder of masks of every frame
+    mask: Path  # of the first frame
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("torch")
+    from mavos_deploy.export.exporter import Plan, write_bundle
+    from mavos_deploy.models.variants import VARIANTS
+
+    folder = tmp_path_factory.mktemp("bundle")
+    write_bundle(Plan(VARIANTS["mobilenet"], (65, 97), 2, "cpu"), None, folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """A copy to spoil; replace its files, for they are links to the other's."""
+    copy: Path = copytree(bundle, tmp_path / "bundle", copy_function=os.link)
+    manifest = (copy / "manifest.json").read_bytes()
+    (copy / "manifest.json").unlink()
+    (copy / "manifest.json").write_bytes(manifest)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    folder = tmp_path_factory.mktemp("video")
+    made = Video(folder / "frames", folder / "clip.mp4", folder / "truth", folder / "first.png")
+    made.frames.mkdir()
+    made.truth.mkdir()
+    clip = synthetic_clip(*VIDEO, FRAMES, objects=2, late_objects=1, late_frame=LATE)
+    for index, (frame, labels) in enumerate(zip(clip.frames, clip.labels, strict=True)):
+        Image.fromarray(frame).save(made.frames / f"{index:05d}.png")
+        write_mask(made.truth / f"{index:05d}.png", labels)
+    write_mask(made.mask, clip.labels[0])
+    write_video(made.clip, clip.frames)
+    return made
+
+
+def write_video(path: Path, frames: np.ndarray, codec: str = "libx264") -> None:
+    options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, Fraction(10))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., None]:
+    return write_video
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Run a command in this process, in the test's folder."""
+
+    def run(command: str, *arguments: str | Path) -> Ended:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
+        capfd.readouterr()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                COMMANDS[command]()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        said = capfd.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Ended([command], code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(call: Callable[..., Ended], tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must change nothing, exit with 2 and say why in one line."""
+
+    def run(command: str, *arguments: str | Path) -> str:
+        before = _contents(tmp_path)
+        ended = call(command, *arguments)
+        assert _contents(tmp_path) == before
+        return reason(ended, command)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def one_line() -> Callable[[Ended, str], str]:
+    return reason
+
+
+def reason(ended: Ended, command: str) -> str:
+    """The one line that a command gives as its reason to refuse."""
+    assert ended.returncode == 2, ended
+    lines = [line for line in ended.stderr.splitlines() if "UNTRAINED WEIGHTS" not in line]
+    assert len(lines) == 1, ended.stderr
+    prefix = f"{command}: error: "
+    assert lines[0].startswith(prefix)
+    return lines[0].removeprefix(prefix)
+
+
+def _contents(folder: Path) -> dict[str, tuple[int, int, int]]:
+    return {
+        str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns, path.lstat().st_size)
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    } | {str(path): (0, 0, 0) for path in folder.rglob("*") if path.is_dir()}

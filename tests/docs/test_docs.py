@@ -1,0 +1,112 @@
+"""The documentation agrees with the code: tables, options, links."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+COMMANDS = {
+    "mavos-export": "from mavos_deploy.export.cli import export_main as main",
+    "mavos-verify": "from mavos_deploy.export.cli import verify_main as main",
+    "mavos-run": "from mavos_deploy.runtime.cli import main",
+    "mavos": "from mavos_deploy.export.cli import main",
+}
+
+each_page = pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
+)
+
+
+@cache
+def options_of(command: str) -> frozenset[str]:
+    """The options that a command's --help lists."""
+    result = subprocess.run(
+        [sys.executable, "-c", f"{COMMANDS[command]}\nmain()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    listed = re.findall(r"^ +(-\w, )?(--[a-z][a-z-]*)", result.stdout, re.MULTILINE)
+    return frozenset(option for _, option in listed)
+
+
+def commands_of(page: Path) -> list[str]:
+    """Every command line of a page: lines of code blocks, and code within sentences."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += [line.strip() for line in re.findall(r"^ {4}(\S.*)$", prose, re.MULTILINE)]
+    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))]
+
+
+def test_graphs_page_is_what_the_generator_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "docs" / "print_graphs.py"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        cwd=ROOT,
+    )
+    page = (ROOT / "docs" / "graphs.md").read_text(encoding="utf-8")
+    assert page == printed.stdout, "run python docs/print_graphs.py > docs/graphs.md"
+
+
+@each_page
+def test_options_named_in_a_page_exist(page: Path) -> None:
+    everything = frozenset[str]().union(*(options_of(command) for command in COMMANDS))
+    for line in commands_of(page):
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line))
+        words = line.removeprefix("$ ").split()
+        first = words[0] if words else ""
+        if first == "mavos" and len(words) > 1 and f"mavos-{words[1]}" in COMMANDS:
+            first = f"mavos-{words[1]}"
+        if first in COMMANDS:
+            assert named <= options_of(first) | {"--help"}, f"{page.name}: {line}"
+        elif first.startswith("--"):
+            assert named <= everything, f"{page.name}: {line}"
+
+
+def test_every_option_is_explained_somewhere() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for command in COMMANDS:
+        for option in options_of(command) - {"--help"}:
+            assert re.search(rf"{option}(?![\w-])", text), f"{command} {option}"
+
+
+def headings_of(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_relative_to(ROOT), target
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in headings_of(linked), f"{page.name} links to {target}"
+
+
+@each_page
+def test_pages_hold_no_path_of_one_machine(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"(?<![\w.:/*])/(?:work|root|home|tmp|Users)/\S*", text)
+
+
+@each_page
+def test_pages_leave_nothing_to_be_filled_in(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"TODO|FIXME|XXX|TBD", text)

@@ -1,0 +1,81 @@
+"""The exported chain on ONNX Runtime against the recorded behaviour of the authors' code."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime import Segmenter, State
+from mavos_deploy.runtime.objects import number_objects
+from tests import golden
+
+GetSegmenter = Callable[[str], Segmenter]
+
+LOGITS = 1e-4  # of their range, with the recorded labels remembered
+AGREEMENT = 0.999  # of the pixels of every frame, with its own labels remembered
+
+
+@pytest.mark.parametrize("case", list(golden.CASES))
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_exported_logits_equal_the_recorded_ones(
+    variant: str, case: str, segmenter: GetSegmenter
+) -> None:
+    run, chain = golden.load(case, variant), segmenter(variant)
+    state = chain.start(golden.frame(0), run.annotations[0])
+    compared = 0
+    for index in range(1, golden.FRAMES):
+        seen = chain.observe(golden.frame(index), state)
+        key = f"logits_f{index:02d}"
+        if key in run.arrays:
+            logits = seen.decoded["logits"]
+            expected = run.arrays[key].reshape(logits.shape)
+            assert golden.relative_error(logits, expected) <= LOGITS, key
+            compared += 1
+        if index in run.annotations:
+            _, state = chain.step(golden.frame(index), state, run.annotations[index])
+        else:
+            state = chain.remember(seen, state, run.labels[index])
+    assert compared >= 1
+
+
+@pytest.mark.parametrize("case", list(golden.CASES))
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_exported_label_maps_equal_the_recorded_ones(
+    variant: str, case: str, segmenter: GetSegmenter
+) -> None:
+    run, chain = golden.load(case, variant), segmenter(variant)
+    state = chain.start(golden.frame(0), run.annotations[0])
+    for index in range(1, golden.FRAMES):
+        annotation = run.annotations.get(index)
+        labels, state = chain.step(golden.frame(index), state, annotation)
+        _, internal = number_objects(state.ids, labels)
+        assert np.mean(internal == run.labels[index]) >= AGREEMENT, f"frame {index}"
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_exported_memories_equal_the_recorded_ones_after_memory_updates(
+    variant: str, segmenter: GetSegmenter
+) -> None:
+    run, chain = golden.load("base", variant), segmenter(variant)
+    state = chain.start(golden.frame(0), run.annotations[0])
+    recorded = {6: "mem_up2", 12: "mem_up4"}
+    for index in range(1, 13):
+        seen = chain.observe(golden.frame(index), state)
+        state = chain.remember(seen, state, run.labels[index])
+        if index in recorded:
+            _compare_long_term(run, recorded[index], state)
+
+
+def _compare_long_term(run: golden.Golden, prefix: str, state: State) -> None:
+    for block in (0, 2):
+        for name, part in (("k", "key"), ("v", "value"), ("idv", "value")):
+            slots = []
+            for slot in ("dynamic", "reference"):
+                tensor = state.memory[f"{slot}_{part}_{block}"][0]
+                if part == "value":
+                    tensor = np.split(tensor, 2)[name == "idv"]
+                slots.append(tensor.reshape(tensor.shape[0], -1).T)
+            sampled = np.concatenate(slots).ravel()[::37]
+            expected = run.arrays[f"{prefix}_b{block}_{name}"]
+            assert np.abs(sampled - expected).max() <= 6e-5, f"{prefix} block {block} {name}"

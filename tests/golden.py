@@ -1,0 +1,73 @@
+"""The recorded behaviour of the authors' code: inputs, arrays and how they were sampled."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mavos_deploy.runtime.geometry import resize_frame
+
+FOLDER = Path(__file__).parent / "data/golden"
+FRAMES = 14
+SIZE = (164, 292)  # height and width of frames and label maps
+MEMORY_GAP = 3
+CASES: dict[str, list[int]] = json.loads((FOLDER / "cases.json").read_text())["cases"]
+MANIFEST: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text())
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One recorded run."""
+
+    case: str
+    variant: str
+    arrays: dict[str, Array]
+    annotations: dict[int, NDArray[np.uint8]]
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        return self.arrays["labels"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = MANIFEST[f"{self.case}_{self.variant}"]["input_size"]
+        return height, width
+
+    def near_ties(self, frame: int) -> int:
+        return int(MANIFEST[f"{self.case}_{self.variant}"]["near_ties"][frame - 1])
+
+
+@cache
+def load(case: str, variant: str) -> Golden:
+    with np.load(FOLDER / f"{case}_{variant}.npz") as file:
+        arrays = dict(file)
+    annotations = {
+        frame: np.asarray(Image.open(FOLDER / f"masks/{case}/{frame:05d}.png"))
+        for frame in CASES[case]
+    }
+    return Golden(case, variant, arrays, annotations)
+
+
+@cache
+def frame(index: int) -> NDArray[np.uint8]:
+    """RGB [164, 292, 3]."""
+    return np.asarray(Image.open(FOLDER / f"frames/{index:05d}.png").convert("RGB"))
+
+
+@cache
+def resized(index: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The frame at a network's input size."""
+    return resize_frame(frame(index), *size)
+
+
+def relative_error(actual: Array, expected: Array) -> float:
+    """Largest difference as a share of the range."""
+    assert actual.shape == expected.shape
+    return float(np.abs(actual - expected).max() / (expected.max() - expected.min()))
