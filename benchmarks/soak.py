@@ -79,7 +79,8 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         "resident_mb_after_warm_up": round(resident[WARM_UP] / 1e6, 1),
         "resident_mb_at_the_end": round(resident[-1] / 1e6, 1),
         "resident_mb_peak": round(max(resident) / 1e6, 1),
-        "machine": f"{processor()}, {os.cpu_count()} processors, Python {platform.python_version()}",
+        "machine": f"{processor()}, {os.cpu_count()} processors",
+        "python": platform.python_version(),
         "tools": manifest.tools,
     }
 

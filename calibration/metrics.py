@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.objects import VOID
 
 BOUNDARY_TOLERANCE = 0.008  # share of the image diagonal by which two outlines may differ
-VOID = 255  # label of pixels that count for neither side
 
 Mask = NDArray[np.bool_]
 

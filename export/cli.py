@@ -198,7 +198,7 @@ def _frame_size(size: str | None, size_for: str | None, align_corners: bool) -> 
         return check_size(*parse_size(size), align_corners)
     height, width = DEFAULT_VIDEO
     if size_for is not None:
-        width, height = parse_size(size_for)
+        height, width = parse_size(size_for, "WxH")
     return network_size(height, width, align_corners)
 
 
@@ -211,9 +211,7 @@ def _network_of(manifest: Manifest, checkpoint: Path | None) -> "Mavos":
     if manifest.variant not in VARIANTS:
         raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
     if manifest.precision not in TOLERANCE:
-        raise BundleError(
-            f"precision {manifest.precision!r} is unknown to this release; update it"
-        )
+        raise BundleError(f"precision {manifest.precision!r} is unknown to this release; update it")
     if manifest.trained and checkpoint is None:
         raise InputError(
             "a bundle holds no PyTorch weights; pass --checkpoint with the file it was exported "

@@ -228,6 +228,7 @@ class Bundle:
         bundle._check_contract()
         for graph in manifest.graphs.values():
             bundle._check_file(graph.file, graph.sha256)
+        bundle._check_nothing_else()
         return bundle
 
     @property
@@ -276,6 +277,17 @@ class Bundle:
                 f"{self.path}: {relative} is not the file that was exported (its SHA-256 differs); "
                 "export the bundle again"
             )
+
+    def _check_nothing_else(self) -> None:
+        """Refuse files beside the graphs: a graph could read its weights from there, unhashed."""
+        known = {self.graph_path(name).resolve() for name in self.manifest.graphs}
+        for folder in {path.parent for path in known}:
+            for path in folder.iterdir():
+                if path.resolve() not in known:
+                    raise BundleError(
+                        f"{self.path}: {path.name} stands beside the graphs, but not in the "
+                        "manifest; remove it, or export the bundle again"
+                    )
 
 
 def is_bundle(folder: Path) -> bool:

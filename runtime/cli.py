@@ -93,7 +93,10 @@ def run(
         typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the masks in the output folder, and the overlay.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the masks in the output folder, and the overlay."
+        ),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")

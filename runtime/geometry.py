@@ -4,6 +4,7 @@ import re
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -101,22 +102,29 @@ def network_size(height: int, width: int, align_corners: bool) -> Size:
     return snap_size(*scaled, align_corners)
 
 
-def parse_size(text: str) -> Size:
-    """Read a size written as HxW, for example 480x854.
+def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW") -> Size:
+    """Read a size such as 480x854.
 
     Args:
-        text: Height, an x, width; pixels.
+        text: Two numbers of pixels with an x between them.
+        order: Which of them is the height: `HxW` for tensors, `WxH` for videos.
 
     Returns:
-        Height and width.
+        Height and width, whatever the order.
 
     Raises:
         InputError: The text is something else, or a side is zero.
     """
     match = re.fullmatch(r"\s*0*([1-9][0-9]{0,4})\s*[xX×]\s*0*([1-9][0-9]{0,4})\s*", text)
     if match is None:
-        raise InputError(f"size {text!r}: expected height x width in pixels, for example 480x854")
-    return int(match[1]), int(match[2])
+        expected = (
+            "height x width in pixels, for example 480x854"
+            if order == "HxW"
+            else "width x height in pixels, for example 1920x1080"
+        )
+        raise InputError(f"size {text!r}: expected {expected}")
+    first, second = int(match[1]), int(match[2])
+    return (first, second) if order == "HxW" else (second, first)
 
 
 def downsampled(side: int, stride: int) -> int:

@@ -10,8 +10,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.files import open_image, replacing
-
-VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
+from mavos_deploy.runtime.objects import VOID
 
 
 @dataclass(frozen=True, eq=False)

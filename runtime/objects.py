@@ -9,7 +9,8 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
 from mavos_deploy.runtime.geometry import nearest_index
 
-MAX_OBJECTS = 255  # label maps are 8-bit
+VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
+MAX_OBJECTS = 254  # label maps are 8-bit, 0 is the background
 
 Labels = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU: the backend that works anywhere."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.runtime.backend import Array
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import TensorSpec
 
 PROVIDER = "CPUExecutionProvider"
 TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
@@ -49,7 +49,11 @@ class OnnxRuntimeCpu:
                     f"onnxruntime {ort.__version__} refuses {bundle.graph_path(name)}: "
                     f"{_one_line(error)}"
                 ) from error
-            _check_interface(session, spec, str(bundle.graph_path(name)))
+            _check_tensors(
+                (*session.get_inputs(), *session.get_outputs()),
+                (*spec.inputs, *spec.outputs),
+                str(bundle.graph_path(name)),
+            )
             self._sessions[name] = session
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -97,25 +101,20 @@ def _library() -> ModuleType:
     return module
 
 
-def _check_interface(session: Any, spec: GraphSpec, path: str) -> None:
+def _check_tensors(given: Sequence[Any], expected: Sequence[TensorSpec], path: str) -> None:
     """Refuse a graph that isn't the one its manifest describes."""
-    for given, expected in (
-        (session.get_inputs(), spec.inputs),
-        (session.get_outputs(), spec.outputs),
-    ):
-        found = {tensor.name: tensor for tensor in given}
-        for tensor in expected:
-            if tensor.name not in found or not _fits(found[tensor.name], tensor):
-                raise BundleError(
-                    f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, "
-                    "which the manifest promises; export the bundle again"
-                )
+    found = {tensor.name: (TYPES.get(tensor.type), _fixed(tensor.shape)) for tensor in given}
+    for tensor in expected:
+        if found.get(tensor.name) != (tensor.dtype, _fixed(tensor.shape)):
+            raise BundleError(
+                f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, which "
+                "the manifest promises; export the bundle again"
+            )
 
 
-def _fits(given: Any, expected: TensorSpec) -> bool:
-    shape = [extent if isinstance(extent, int) else None for extent in given.shape]
-    wanted = [extent if isinstance(extent, int) else None for extent in expected.shape]
-    return TYPES.get(given.type) == expected.dtype and shape == wanted
+def _fixed(shape: Sequence[object]) -> list[int | None]:
+    """A shape with None where it may vary."""
+    return [extent if isinstance(extent, int) else None for extent in shape]
 
 
 def _one_line(error: Exception) -> str:

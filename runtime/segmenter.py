@@ -26,6 +26,7 @@ from mavos_deploy.runtime.geometry import (
     resize_frame,
 )
 from mavos_deploy.runtime.objects import (
+    VOID,
     Labels,
     groups_for,
     number_objects,
@@ -375,4 +376,9 @@ def _check_labels(labels: Labels, frame: Frame) -> None:
         raise InputError(
             f"labels of shape {list(labels.shape)} and type {labels.dtype}; expected uint8 of the "
             f"frame's size, {list(frame.shape[:2])}"
+        )
+    if void := np.count_nonzero(labels == VOID):
+        raise InputError(
+            f"{void} pixels of the labels are {VOID}, which marks void in DAVIS; set them to 0, or "
+            "to the id of their object"
         )

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Backend, Tensor
 from mavos_deploy.runtime.contract import BLOCKS
 from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.objects import object_mask
 
 SLOTS = ("reference", "dynamic", "short")
 FORMAT_VERSION = 1
@@ -47,8 +48,14 @@ class State:
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """The video's own ids of the objects being followed."""
-        return tuple(own for i, own in enumerate(self.ids, 1) if i not in self.removed)
+        """The video's own ids of the objects being followed.
+
+        Removed ones are not among them, and neither are those that an annotation left out of the
+        visible ones (see `visible`).
+        """
+        mask = object_mask(self.visible, self.groups, self.removed)
+        followed = (mask[:, 1:] == 0).ravel()
+        return tuple(own for own, used in zip(self.ids, followed, strict=False) if used)
 
     @property
     def groups(self) -> int:
@@ -82,7 +89,8 @@ def save_state(state: State, path: Path, backend: Backend, identity: str) -> Non
         for name, tensor in state.memory.items()
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"mavos_state": json.dumps(metadata)})
+        # Not save_file, which makes the file unreadable to other users.
+        temporary.write_bytes(save(tensors, {"mavos_state": json.dumps(metadata)}))
 
 
 def load_state(path: Path, backend: Backend, identity: str) -> State:
@@ -104,17 +112,29 @@ def load_state(path: Path, backend: Backend, identity: str) -> State:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a saved state, or is damaged ({error})") from None
-    if metadata.get("format_version") != FORMAT_VERSION:
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if version != FORMAT_VERSION:
         raise InputError(
-            f"{path} is not a state of this release (format version "
-            f"{metadata.get('format_version')}, not {FORMAT_VERSION})"
+            f"{path} is not a state of this release (format version {version}, not "
+            f"{FORMAT_VERSION})"
         )
-    if metadata["identity"] != identity:
+    if metadata.get("identity") != identity:
         raise InputError(
             f"{path} is the state of another bundle; weights, frame size and memory gap must agree"
         )
-    values: dict[str, Any] = {f.name: metadata[f.name] for f in fields(State) if f.name != "memory"}
-    for name in ("size", "ids", "updated"):
-        values[name] = tuple(values[name])
-    values["removed"] = frozenset(values["removed"])
+    expected = {name for slot in SLOTS for name in memory_names(slot)}
+    try:
+        values: dict[str, Any] = {
+            f.name: metadata[f.name] for f in fields(State) if f.name != "memory"
+        }
+        for name in ("size", "ids", "updated"):
+            values[name] = tuple(values[name])
+        values["removed"] = frozenset(values["removed"])
+        whole = arrays.keys() == expected and all(
+            len(array) == len(values["updated"]) for array in arrays.values()
+        )
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is not a whole state; save it again")
     return State(**values, memory={name: backend.upload(a) for name, a in arrays.items()})

@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -30,16 +30,6 @@ COMMANDS = {
 }
 
 Ended = subprocess.CompletedProcess[str]
-
-
-@dataclass(frozen=True)
-class Video:
-    """One video of two objects and a late third one."""
-
-    frames: Path  # folder of PNG
-    clip: Path  # MP4 whose index comes first, so that a cut one still opens
-    truth: Path  # folder of masks of every frame
-    mask: Path  # of the first frame
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +55,15 @@ def own_bundle(bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+def video(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One video of two objects and a late third one."""
     folder = tmp_path_factory.mktemp("video")
-    made = Video(folder / "frames", folder / "clip.mp4", folder / "truth", folder / "first.png")
+    made = SimpleNamespace(
+        frames=folder / "frames",
+        clip=folder / "clip.mp4",
+        truth=folder / "truth",  # masks of every frame
+        mask=folder / "first.png",
+    )
     made.frames.mkdir()
     made.truth.mkdir()
     clip = synthetic_clip(*VIDEO, FRAMES, objects=2, late_objects=1, late_frame=LATE)
@@ -80,6 +76,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
 
 
 def write_video(path: Path, frames: np.ndarray, codec: str = "libx264") -> None:
+    # With its index first, an MP4 file that is cut off still opens.
     options = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, Fraction(10))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -40,7 +40,7 @@ def _start(*arguments: str | Path, cwd: Path, limit: int | None = None) -> subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=prepare,
+        preexec_fn=prepare,  # noqa: PLW1509  # no thread of the test runs yet
     )
 
 
@@ -55,13 +55,22 @@ def _frames_of(path: Path) -> int:
 
 
 def test_a_video_becomes_masks_an_overlay_and_one_json_document(
-    bundle: Path, video: Any, tmp_path: Path
+    bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     ended = _finished(
         _start(
-            "mavos-run", bundle, video.clip, "--masks", video.mask, "--output", "masks",
-            "--overlay", "over lay.mp4", "--json", cwd=tmp_path,
-        )  # fmt: skip
+            "mavos-run",
+            bundle,
+            video.clip,
+            "--masks",
+            video.mask,
+            "--output",
+            "masks",
+            "--overlay",
+            "over lay.mp4",
+            "--json",
+            cwd=tmp_path,
+        )
     )
     assert ended.returncode == 0
     summary = json.loads(ended.stdout)
@@ -81,7 +90,7 @@ def test_a_video_becomes_masks_an_overlay_and_one_json_document(
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
 def test_untrained_weights_are_named_once_even_if_nothing_else_is(
-    call: Call, bundle: Path, video: Any, option: str
+    call: Call, bundle: Path, video: SimpleNamespace, option: str
 ) -> None:
     ended = call(
         "mavos-run", bundle, video.frames, "--masks", video.mask, "--max-frames", "2", option
@@ -94,18 +103,25 @@ def test_untrained_weights_are_named_once_even_if_nothing_else_is(
 
 @pytest.mark.parametrize("source", ["frames", "clip"])
 def test_every_second_frame_keeps_its_number(
-    call: Call, bundle: Path, video: Any, tmp_path: Path, source: str
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path, source: str
 ) -> None:
     ended = call(
-        "mavos-run", bundle, getattr(video, source), "--masks", video.mask, "--every", "2",
-        "--max-frames", "3",
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        getattr(video, source),
+        "--masks",
+        video.mask,
+        "--every",
+        "2",
+        "--max-frames",
+        "3",
+    )
     assert ended.returncode == 0
     assert _names(tmp_path / f"{source}-masks") == ["00000.png", "00002.png", "00004.png"]
 
 
 def test_a_later_mask_adds_an_object(
-    call: Call, bundle: Path, video: Any, tmp_path: Path
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     masks = tmp_path / "given"
     masks.mkdir()
@@ -121,21 +137,35 @@ def test_a_later_mask_adds_an_object(
 
 
 def test_true_masks_of_all_frames_are_ignored_with_one_warning(
-    call: Call, bundle: Path, video: Any, tmp_path: Path
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     alone = call(
-        "mavos-run", bundle, video.frames, "--masks", video.mask, "--max-frames", "5",
-        "--output", "alone",
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        video.frames,
+        "--masks",
+        video.mask,
+        "--max-frames",
+        "5",
+        "--output",
+        "alone",
+    )
     truth = tmp_path / "truth"
     truth.mkdir()
     for index in range(5):
         name = f"{index:05d}.png"
         (truth / name).write_bytes((video.truth / name).read_bytes())
     ended = call(
-        "mavos-run", bundle, video.frames, "--masks", truth, "--max-frames", "5",
-        "--output", "given",
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        video.frames,
+        "--masks",
+        truth,
+        "--max-frames",
+        "5",
+        "--output",
+        "given",
+    )
     assert alone.returncode == ended.returncode == 0
     lines = [line for line in ended.stderr.splitlines() if "UNTRAINED" not in line]
     assert len(lines) == 1
@@ -146,16 +176,16 @@ def test_true_masks_of_all_frames_are_ignored_with_one_warning(
 
 
 def test_masks_beyond_the_last_frame_are_counted_and_named(
-    call: Call, bundle: Path, video: Any
+    call: Call, bundle: Path, video: SimpleNamespace
 ) -> None:
-    ended = call(
-        "mavos-run", bundle, video.frames, "--masks", video.truth, "--max-frames", "2"
-    )
+    ended = call("mavos-run", bundle, video.frames, "--masks", video.truth, "--max-frames", "2")
     assert ended.returncode == 0
     assert "8 masks belong to no frame of this run: 00002.png, " in ended.stderr
 
 
-def test_ids_with_gaps_are_kept(call: Call, bundle: Path, video: Any, tmp_path: Path) -> None:
+def test_ids_with_gaps_are_kept(
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
     labels = read_mask(video.mask).labels
     table = np.zeros(256, np.uint8)
     table[[1, 2]] = [7, 200]
@@ -177,9 +207,16 @@ def test_a_video_of_another_shape_runs_if_distortion_is_accepted(
     labels[8:24, 8:40] = 1
     write_mask(tmp_path / "first.png", labels)
     ended = call(
-        "mavos-run", bundle, "wide.mp4", "--masks", "first.png", "--fit", "stretch",
-        "--output", "o",
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        "wide.mp4",
+        "--masks",
+        "first.png",
+        "--fit",
+        "stretch",
+        "--output",
+        "o",
+    )
     assert ended.returncode == 0
     assert Image.open(tmp_path / "o/00002.png").size == (96, 32)
 
@@ -197,16 +234,23 @@ def test_a_video_of_another_shape_runs_if_distortion_is_accepted(
     ],
 )
 def test_names_of_files_come_through_unchanged(
-    call: Call, bundle: Path, video: Any, tmp_path: Path, name: str
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / f"{name}.mp4").write_bytes(video.clip.read_bytes())
     (tmp_path / name / f"{name}.png").write_bytes(video.mask.read_bytes())
     masks = tmp_path / name / f"{name}.png"
     ended = call(
-        "mavos-run", "--max-frames", "2", f"--masks={masks}", f"--output={name}/out {name}",
-        f"--overlay={name}/{name}-overlay.mp4", "--", bundle, f"{name}/{name}.mp4",
-    )  # fmt: skip
+        "mavos-run",
+        "--max-frames",
+        "2",
+        f"--masks={masks}",
+        f"--output={name}/out {name}",
+        f"--overlay={name}/{name}-overlay.mp4",
+        "--",
+        bundle,
+        f"{name}/{name}.mp4",
+    )
     assert ended.returncode == 0, ended.stderr
     assert f"2 masks of 2 objects in {name}/out {name} and {name}/{name}-overlay.mp4" in (
         ended.stdout
@@ -216,7 +260,7 @@ def test_names_of_files_come_through_unchanged(
 
 
 def test_a_name_that_is_no_text_does_not_end_the_run_in_an_error(
-    bundle: Path, video: Any, tmp_path: Path
+    bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     command = [SCRIPTS / "mavos-run", bundle, video.frames, "--masks", video.mask, "--output"]
     ended = subprocess.run(
@@ -224,6 +268,7 @@ def test_a_name_that_is_no_text_does_not_end_the_run_in_an_error(
         cwd=tmp_path,
         capture_output=True,
         text=True,
+        check=False,
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert ended.returncode == 0, ended.stderr
@@ -232,16 +277,25 @@ def test_a_name_that_is_no_text_does_not_end_the_run_in_an_error(
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_run_that_is_stopped_leaves_whole_files(
-    bundle: Path, video: Any, tmp_path: Path, stop: signal.Signals
+    bundle: Path, video: SimpleNamespace, tmp_path: Path, stop: signal.Signals
 ) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
     for index in range(3000):
         os.link(video.frames / f"{index % 10:05d}.png", frames / f"{index:05d}.png")
     process = _start(
-        "mavos-run", bundle, frames, "--masks", video.mask, "--output", "masks",
-        "--overlay", "overlay.mp4", "--json", cwd=tmp_path,
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        frames,
+        "--masks",
+        video.mask,
+        "--output",
+        "masks",
+        "--overlay",
+        "overlay.mp4",
+        "--json",
+        cwd=tmp_path,
+    )
     while not (tmp_path / "masks/00005.png").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(stop)
@@ -267,7 +321,7 @@ def test_a_run_that_is_stopped_leaves_whole_files(
 )
 def test_a_full_disk_is_named_and_leaves_whole_files(
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     tmp_path: Path,
     one_line: Callable[[Ended, str], str],
     limit: int,
@@ -276,9 +330,18 @@ def test_a_full_disk_is_named_and_leaves_whole_files(
 ) -> None:
     ended = _finished(
         _start(
-            "mavos-run", bundle, video.clip, "--masks", video.mask, "--output", "masks",
-            "--overlay", "overlay.mp4", cwd=tmp_path, limit=limit,
-        )  # fmt: skip
+            "mavos-run",
+            bundle,
+            video.clip,
+            "--masks",
+            video.mask,
+            "--output",
+            "masks",
+            "--overlay",
+            "overlay.mp4",
+            cwd=tmp_path,
+            limit=limit,
+        )
     )
     said = one_line(ended, "mavos-run")
     assert said.startswith(f"cannot write {file}: ")
@@ -288,27 +351,44 @@ def test_a_full_disk_is_named_and_leaves_whole_files(
 
 
 def test_overwrite_replaces_the_masks_and_the_overlay(
-    call: Call, bundle: Path, video: Any, tmp_path: Path
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     arguments = (
-        "mavos-run", bundle, video.frames, "--masks", video.mask, "--output", "o",
-        "--overlay", "o/seen.mp4",
-    )  # fmt: skip
+        "mavos-run",
+        bundle,
+        video.frames,
+        "--masks",
+        video.mask,
+        "--output",
+        "o",
+        "--overlay",
+        "o/seen.mp4",
+    )
     assert call(*arguments).returncode == 0
     again = call(*arguments, "--overwrite", "--max-frames", "2")
     assert again.returncode == 0
     assert _names(tmp_path / "o") == ["00000.png", "00001.png", "seen.mp4"]
 
 
-def test_a_run_needs_no_torch(bundle: Path, video: Any, tmp_path: Path) -> None:
+def test_a_run_needs_no_torch(bundle: Path, video: SimpleNamespace, tmp_path: Path) -> None:
     script = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from mavos_deploy.runtime.cli import main\n"
-        "main()"
+        "import sys; sys.modules['torch'] = None\nfrom mavos_deploy.runtime.cli import main\nmain()"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, bundle, video.frames, "--masks", video.mask,
-         "--max-frames", "2"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            script,
+            bundle,
+            video.frames,
+            "--masks",
+            video.mask,
+            "--max-frames",
+            "2",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr

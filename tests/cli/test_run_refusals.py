@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -60,7 +60,13 @@ def _bad_mask(kind: str, path: Path, labels: np.ndarray) -> None:
 )
 @pytest.mark.parametrize("named", ["first.png", "[i] given/00000.png"], ids=["file", "folder"])
 def test_a_first_mask_that_cannot_be_used_is_refused(
-    refused: Refused, bundle: Path, video: Any, tmp_path: Path, kind: str, said: str, named: str
+    refused: Refused,
+    bundle: Path,
+    video: SimpleNamespace,
+    tmp_path: Path,
+    kind: str,
+    said: str,
+    named: str,
 ) -> None:
     path = tmp_path / named
     if kind != "missing":
@@ -75,7 +81,7 @@ def test_a_first_mask_that_cannot_be_used_is_refused(
 
 
 def test_a_folder_without_the_first_mask_is_refused_with_what_it_has(
-    refused: Refused, bundle: Path, video: Any, tmp_path: Path
+    refused: Refused, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     (tmp_path / "given").mkdir()
     (tmp_path / "given/00003.png").write_bytes(video.mask.read_bytes())
@@ -94,7 +100,7 @@ def test_a_later_mask_that_cannot_be_used_ends_the_run_and_keeps_what_is_whole(
     call: Call,
     one_line: Callable[[Ended, str], str],
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     tmp_path: Path,
     kind: str,
     said: str,
@@ -103,9 +109,16 @@ def test_a_later_mask_that_cannot_be_used_ends_the_run_and_keeps_what_is_whole(
     (tmp_path / "given/00000.png").write_bytes(video.mask.read_bytes())
     _bad_mask(kind, tmp_path / "given/00004.png", read_mask(video.mask).labels)
     ended = call(
-        "mavos-run", bundle, video.frames, "--masks", "given", "--output", "o", "--overlay",
+        "mavos-run",
+        bundle,
+        video.frames,
+        "--masks",
+        "given",
+        "--output",
+        "o",
+        "--overlay",
         "o.mp4",
-    )  # fmt: skip
+    )
     reason = one_line(ended, "mavos-run")
     assert "given/00004.png: " in reason
     assert said in reason
@@ -167,14 +180,16 @@ def _bad_input(kind: str, folder: Path) -> str:
     ],
 )
 def test_an_input_that_cannot_be_used_is_refused(
-    refused: Refused, bundle: Path, video: Any, tmp_path: Path, kind: str, said: str
+    refused: Refused, bundle: Path, video: SimpleNamespace, tmp_path: Path, kind: str, said: str
 ) -> None:
     source = _bad_input(kind, tmp_path)
     reason = refused("mavos-run", bundle, source, "--masks", video.mask, "--overlay", "o.mp4")
     assert said in reason
 
 
-def test_a_stream_that_refuses_is_named(refused: Refused, bundle: Path, video: Any) -> None:
+def test_a_stream_that_refuses_is_named(
+    refused: Refused, bundle: Path, video: SimpleNamespace
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
         address = f"rtsp://127.0.0.1:{closed.getsockname()[1]}/live"
@@ -183,7 +198,7 @@ def test_a_stream_that_refuses_is_named(refused: Refused, bundle: Path, video: A
 
 
 def test_a_stream_address_may_be_longer_than_a_file_name(
-    refused: Refused, bundle: Path, video: Any
+    refused: Refused, bundle: Path, video: SimpleNamespace
 ) -> None:
     address = f"nonsense://host/{'x' * 500}"
     reason = refused("mavos-run", bundle, address, "--masks", video.mask)
@@ -208,7 +223,7 @@ def test_a_video_that_is_cut_off_gives_the_frames_it_has(
     call: Call,
     one_line: Callable[[Ended, str], str],
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     encode: Callable[..., None],
     tmp_path: Path,
     name: str,
@@ -225,7 +240,11 @@ def test_a_video_that_is_cut_off_gives_the_frames_it_has(
 
 
 def test_a_video_whose_index_is_cut_off_is_refused(
-    refused: Refused, bundle: Path, video: Any, encode: Callable[..., None], tmp_path: Path
+    refused: Refused,
+    bundle: Path,
+    video: SimpleNamespace,
+    encode: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     _cut(encode, tmp_path / "cut.mov", "libx264", 0.6)
     (tmp_path / "cut.mov").rename(tmp_path / "cut.mp4")
@@ -237,7 +256,7 @@ def test_frames_of_several_sizes_end_the_run_at_the_first_other_one(
     call: Call,
     one_line: Callable[[Ended, str], str],
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "mixed").mkdir()
@@ -279,7 +298,7 @@ def test_a_video_of_another_shape_is_refused(
 def test_an_output_that_cannot_be_used_is_refused(
     refused: Refused,
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     tmp_path: Path,
     output: str,
     overwrite: bool,
@@ -294,9 +313,15 @@ def test_an_output_that_cannot_be_used_is_refused(
     for path in video.frames.iterdir():
         (tmp_path / "frames" / path.name).write_bytes(path.read_bytes())
     reason = refused(
-        "mavos-run", bundle, "frames", "--masks", "given/first.png", "--output", output,
+        "mavos-run",
+        bundle,
+        "frames",
+        "--masks",
+        "given/first.png",
+        "--output",
+        output,
         *(["--overwrite"] if overwrite else []),
-    )  # fmt: skip
+    )
     assert said in reason
 
 
@@ -311,7 +336,7 @@ def test_an_output_that_cannot_be_used_is_refused(
 def test_an_overlay_that_cannot_be_written_is_refused(
     refused: Refused,
     bundle: Path,
-    video: Any,
+    video: SimpleNamespace,
     tmp_path: Path,
     overlay: str,
     overwrite: bool,
@@ -320,14 +345,20 @@ def test_an_overlay_that_cannot_be_written_is_refused(
     (tmp_path / "old.mp4").write_bytes(b"old")
     (tmp_path / "clip.mp4").write_bytes(video.clip.read_bytes())
     reason = refused(
-        "mavos-run", bundle, "clip.mp4", "--masks", video.mask, "--overlay", overlay,
+        "mavos-run",
+        bundle,
+        "clip.mp4",
+        "--masks",
+        video.mask,
+        "--overlay",
+        overlay,
         *(["--overwrite"] if overwrite else []),
-    )  # fmt: skip
+    )
     assert said in reason
 
 
 def test_a_missing_onnx_runtime_names_its_extra(
-    one_line: Callable[[Ended, str], str], bundle: Path, video: Any, tmp_path: Path
+    one_line: Callable[[Ended, str], str], bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     script = (
         "import sys; sys.modules['onnxruntime'] = None\n"
@@ -336,7 +367,10 @@ def test_a_missing_onnx_runtime_names_its_extra(
     )
     ended = subprocess.run(
         [sys.executable, "-c", script, bundle, video.frames, "--masks", video.mask],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "pip install 'mavos-deploy[cpu]'" in one_line(ended, "mavos-run")
     assert not list(tmp_path.iterdir())

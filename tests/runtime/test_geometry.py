@@ -108,6 +108,14 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
         parse_size(text)
 
 
+def test_a_video_size_is_read_width_first() -> None:
+    assert parse_size("1920x1080", "WxH") == (1080, 1920)
+    with pytest.raises(
+        InputError, match="expected width x height in pixels, for example 1920x1080"
+    ):
+        parse_size("1080p", "WxH")
+
+
 def test_strided_layers_round_up() -> None:
     for side in range(1, 200):
         halved = torch.nn.functional.max_pool2d(torch.zeros(1, 1, side, side), 3, 2, 1).shape[-1]

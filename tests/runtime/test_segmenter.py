@@ -1,12 +1,16 @@
 """The segmenter: states are values, objects come and go, and a state outlives its process."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.errors import InputError
@@ -79,6 +83,29 @@ def test_a_damaged_state_is_refused(chain: Segmenter, tmp_path: Path, content: b
     (tmp_path / "state.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="not a "):
         chain.load(tmp_path / "state.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda tensors, meta: tensors.pop("short_key_0"), id="tensor-missing"),
+        pytest.param(lambda tensors, meta: meta.pop("ids"), id="counter-missing"),
+        pytest.param(lambda tensors, meta: meta.update(updated=3), id="counter-of-another-kind"),
+        pytest.param(lambda tensors, meta: meta.update(updated=[True] * 2), id="other-groups"),
+    ],
+)
+def test_a_state_that_is_not_whole_is_refused(
+    chain: Segmenter, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], object]
+) -> None:
+    path = tmp_path / "state.safetensors"
+    chain.save(chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0]), path)
+    with safe_open(path, framework="numpy") as file:
+        meta = json.loads(file.metadata()["mavos_state"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(tensors, meta)
+    save_file(tensors, path, {"mavos_state": json.dumps(meta)})
+    with pytest.raises(InputError, match="not a whole state"):
+        chain.load(path)
 
 
 def test_ids_of_the_masks_are_kept_with_their_gaps(chain: Segmenter) -> None:
