@@ -2,9 +2,11 @@
 
     python benchmarks/soak.py BUNDLE --frames 3000 --output benchmarks/results/soak.json
 
-Segments a made-up video of any length with constant memory and fits a line through the resident
-memory and the time per frame. Exits with 1 if either grows by 1% or more from start to end.
-Linux only: it reads /proc.
+Segments a made-up video of any length. Time is measured side by side: once in every memory gap the
+same frame is also stepped from a state that was kept from the beginning, so that a machine whose
+speed drifts doesn't look like a video that gets slower. A line is fitted through the ratios and one
+through the resident memory. Exits with 1 if either grows by 1% or more from start to end. Linux
+only: it reads /proc.
 """
 
 import argparse
@@ -21,11 +23,13 @@ from rich.progress import track
 
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime import Segmenter, State
+from mavos_deploy.runtime.segmenter import Frame
 
 WARM_UP = 100  # frames; allocators and caches settle, and MCA has run several times
-BLOCK = 50  # frames whose median is one point of the fit
-LIMIT = 0.01  # growth from the first to the last block
+BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit
+LIMIT = 0.01  # growth from the first to the last part
+SHORTEST = 1000  # frames; fewer give too few pairs at a memory gap of 10
 
 
 def main() -> int:
@@ -37,8 +41,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
-    if arguments.frames < WARM_UP + 4 * BLOCK:
-        parser.error(f"--frames must be at least {WARM_UP + 4 * BLOCK}")
+    if arguments.frames < SHORTEST:
+        parser.error(f"--frames must be at least {SHORTEST}")
     try:
         report = measure(arguments.bundle, arguments.frames, arguments.objects, arguments.threads)
     except MavosError as error:
@@ -58,13 +62,22 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         clip = iter_clip(*manifest.size, frames, objects=objects)
         first, labels = next(clip)
         state = segmenter.start(first, labels)
-        seconds, resident = [], []
-        for frame, _ in track(clip, total=frames - 1, disable=not sys.stderr.isatty()):
-            started = time.perf_counter()
-            _, state = segmenter.step(frame, state)
-            seconds.append(time.perf_counter() - started)
+        early: State | None = None  # kept right after a memory update, so its step is without one
+        seconds: list[float] = []
+        ratios: list[float] = []
+        resident: list[float] = []
+        for index, (frame, _) in enumerate(
+            track(clip, total=frames - 1, disable=not sys.stderr.isatty()), start=1
+        ):
+            if early is None and index >= WARM_UP and state.since_update == 0:
+                early = state
+            pair = early is not None and state.since_update == early.since_update
+            taken = [time_step(segmenter, frame, early)[0]] if early and pair else []
+            now, state = time_step(segmenter, frame, state)
+            seconds.append(now)
+            ratios += [now / before for before in taken]
             resident.append(resident_bytes())
-    time_growth, memory_growth = growth(seconds), growth(resident)
+    time_growth, memory_growth = growth(ratios), growth(resident[WARM_UP:])
     steady = seconds[WARM_UP:]
     return {
         "flat": bool(max(time_growth, memory_growth) < LIMIT),
@@ -72,7 +85,9 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         "memory_gap": manifest.memory_gap,
         "frames": frames,
         "objects": objects,
+        "timed_pairs": len(ratios),
         "time_growth": round(time_growth, 5),
+        "late_to_early_time": round(statistics.median(ratios[-len(ratios) // BLOCKS :]), 4),
         "memory_growth": round(memory_growth, 5),
         "milliseconds_p50": round(statistics.median(steady) * 1e3, 2),
         "milliseconds_p99": round(float(np.percentile(steady, 99)) * 1e3, 2),
@@ -85,24 +100,22 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
     }
 
 
-def growth(values: list[float]) -> float:
-    """Rise of the fitted line over the run as a share of the median.
+def time_step(segmenter: Segmenter, frame: Frame, state: State) -> tuple[float, State]:
+    """Step once; returns the seconds it took and the new state."""
+    started = time.perf_counter()
+    _, state = segmenter.step(frame, state)
+    return time.perf_counter() - started, state
 
-    Block medians leave out the frames in which MCA runs, and the machine's hiccups; the slope is
-    the median of all pairs of blocks (Theil-Sen).
+
+def growth(values: list[float]) -> float:
+    """Rise of a line fitted through the medians of the run's parts, as a share of their median.
+
+    The slope is the median of the slopes between all pairs of parts (Theil-Sen).
     """
-    settled = values[WARM_UP:]
-    blocks = [
-        statistics.median(settled[start : start + BLOCK])
-        for start in range(0, len(settled) - BLOCK + 1, BLOCK)
-    ]
-    slopes = [
-        (later - earlier) / (j - i)
-        for i, earlier in enumerate(blocks)
-        for j, later in enumerate(blocks)
-        if j > i
-    ]
-    return statistics.median(slopes) * (len(blocks) - 1) / statistics.median(blocks)
+    length = len(values) // BLOCKS
+    parts = [statistics.median(values[i * length : (i + 1) * length]) for i in range(BLOCKS)]
+    slopes = [(parts[j] - parts[i]) / (j - i) for j in range(BLOCKS) for i in range(j)]
+    return statistics.median(slopes) * (BLOCKS - 1) / statistics.median(parts)
 
 
 def resident_bytes() -> int:
