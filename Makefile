@@ -26,7 +26,8 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[export,cpu]'
+	@# setuptools' advice on editable installs is about folders that this project has on purpose.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[export,cpu]'
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed
