@@ -3,7 +3,7 @@
 #     make demo   install, export a bundle, segment a made-up clip
 #     make test   install with the development tools, run the tests
 #     make lint   ruff and mypy
-#     make clean  remove .venv/ and build/
+#     make clean  remove the environment and build/
 #
 # PYTHON chooses the interpreter (3.10 or later), VENV where the environment goes.
 
@@ -57,4 +57,5 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build
+	$(if $(strip $(VENV)),,$(error VENV is empty; give the folder of the environment))
+	rm -rf "$(VENV)" build

@@ -13,7 +13,7 @@ from rich.table import Table
 from mavos_deploy.errors import BundleError, InputError, MavosError
 from mavos_deploy.runtime import cli
 from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest, is_bundle
-from mavos_deploy.runtime.cli import FAILED_CHECK, launch, out, progress, warn_if_untrained
+from mavos_deploy.runtime.cli import FAILED_CHECK, err, launch, out, progress, warn_if_untrained
 from mavos_deploy.runtime.files import replacing, replacing_directory
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -123,18 +123,11 @@ def export(
             network = _network_of(manifest, checkpoint)
             parity = _compare(Bundle.open(temporary), network, None, None, None, talk)
             if not parity.passed:
-                out.print(_verdict(parity))
-                raise _FailedParityError
+                _print_failure(parity, as_json)
+                raise typer.Exit(FAILED_CHECK)
             manifest = record_parity(temporary, manifest, parity.summary())
             _write_parity(temporary, parity)
     _finish(folder, manifest, talk, as_json, verified=not no_verify)
-
-
-class _FailedParityError(typer.Exit):
-    """Ends the export without its bundle."""
-
-    def __init__(self) -> None:
-        super().__init__(FAILED_CHECK)
 
 
 def verify(
@@ -155,11 +148,15 @@ def verify(
         ),
     ] = None,
     objects: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=200, metavar="N", help="Objects in the first frame; one joins later."
+            min=1,
+            max=200,
+            metavar="N",
+            help="Objects in the first frame; one joins later. Default: 10, which makes two "
+            "groups; 1 where a side is below 64 pixels.",
         ),
-    ] = 2,
+    ] = None,
     threads: Threads = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole report as JSON, and no progress.")
@@ -170,7 +167,7 @@ def verify(
     Exits with 1 if any tensor or mask is out of its limits, and names the first one.
     """
     opened = Bundle.open(bundle)
-    _require("torch", "onnx", "onnxscript", "onnxruntime")
+    _require("torch", "onnxruntime")
     warn_if_untrained(opened.manifest)
     network = _network_of(opened.manifest, checkpoint)
     parity = _compare(opened, network, frames, objects, threads, not as_json)
@@ -243,7 +240,7 @@ def _compare(
         _open_segmenter(bundle, threads) as segmenter,
         progress("verifying", total, shown=talk) as advance,
     ):
-        return parity_check.verify(segmenter, network, frames, objects or 2, advance)
+        return parity_check.verify(segmenter, network, frames, objects, advance)
 
 
 def _open_segmenter(bundle: Bundle, threads: int | None) -> Segmenter:
@@ -264,7 +261,8 @@ def _verdict(parity: "Parity") -> Table | str:
     table.caption_justify = "left"
     table.caption = "\n".join(
         [
-            f"{parity.frames} frames, {parity.objects} objects, memory updates after {updates}",
+            f"{parity.frames} frames, {parity.objects} objects in {parity.groups} groups, memory "
+            f"updates after {updates}",
             f"free-running masks: {parity.worst_agreement:.3%} of pixels equal in the worst frame, "
             f"J {parity.region:.4f}, F {parity.boundary:.4f}",
             _conclusion(parity),
@@ -279,12 +277,20 @@ def _conclusion(parity: "Parity") -> str:
     if first := parity.first_divergence:
         return (
             f"FAILED: first {first['tensor']} of {first['graph']} at frame {first['frame']}, "
-            f"{first['relative']:.1e} of its range (limit {parity.tolerance:.0e})"
+            f"{first['relative']:.1e} of its range or pixels (limit {first['limit']:.0e})"
         )
     return (
         f"FAILED: free-running masks agree on {parity.worst_agreement:.3%} of pixels "
         f"(limit {parity.agreement_required:.1%})"
     )
+
+
+def _print_failure(parity: "Parity", as_json: bool) -> None:
+    if as_json:
+        out.print(json.dumps(parity.to_dict(), indent=2))
+        return
+    err.print(_verdict(parity))
+    err.print("nothing was written; to look closer, export with --no-verify and run mavos-verify")
 
 
 def _write_parity(folder: Path, parity: "Parity") -> None:

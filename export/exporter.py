@@ -12,12 +12,11 @@ from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.variants import Variant
-from mavos_deploy.runtime.bundle import GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import Dimensions, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, downsampled
 
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
-TARGETS = ("cpu", "gpu")
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 

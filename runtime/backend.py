@@ -17,7 +17,9 @@ class Backend(Protocol):
     """Runs the graphs of one bundle on one device.
 
     Tensors that went in or came out stay valid and unchanged for as long as they are referred to,
-    so a state is a value: a backend may reuse a buffer only when nobody holds its tensor.
+    so a state is a value: a backend may reuse a buffer only when nobody holds its tensor. Several
+    names of a state may refer to one tensor (all slots do after the start), so what looks like the
+    dynamic slot must not be written in place while anything else refers to it.
     """
 
     @property

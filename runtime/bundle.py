@@ -9,12 +9,19 @@ from typing import Any, TypeVar
 
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.contract import Dimensions, GraphSpec, TensorSpec, graph_specs
+from mavos_deploy.runtime.contract import (
+    PRECISIONS,
+    Dimensions,
+    GraphSpec,
+    TensorSpec,
+    graph_specs,
+)
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.geometry import check_size
 
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
+TARGETS = ("cpu", "gpu")  # forms of the short-term attention
 FORMAT_VERSION = 1  # raised whenever an older runtime would misread a bundle
 
 T = TypeVar("T")
@@ -80,7 +87,7 @@ class Manifest:
 
     @property
     def identity(self) -> str:
-        """Equal for bundles whose states fit each other, in whatever precision and target."""
+        """Equal for bundles whose states fit each other, whatever their target is."""
         parts = (
             self.variant,
             self.weights_sha256,
@@ -88,6 +95,7 @@ class Manifest:
             self.align_corners,
             asdict(self.dimensions),
             self.memory_gap,
+            self.precision,
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -143,6 +151,12 @@ class Manifest:
             check_size(*manifest.size, manifest.align_corners)
         except InputError as error:
             raise BundleError(f"{name}: {error}; export the bundle again") from None
+        for what, accepted in (("precision", tuple(PRECISIONS)), ("target", TARGETS)):
+            if (given := getattr(manifest, what)) not in accepted:
+                raise BundleError(
+                    f"{name}: {what} {given!r:.40} is unknown to this release, which reads "
+                    f"{', '.join(accepted)}; update mavos-deploy"
+                )
         if manifest.memory_gap < 1:
             raise BundleError(
                 f"{name}: `memory_gap` is {manifest.memory_gap}, not 1 or more; export the bundle "
@@ -234,7 +248,8 @@ class Bundle:
     @property
     def specs(self) -> dict[str, GraphSpec]:
         """The contract of its graphs."""
-        return graph_specs(self.manifest.dimensions, self.manifest.size)
+        manifest = self.manifest
+        return graph_specs(manifest.dimensions, manifest.size, manifest.precision)
 
     def graph_path(self, graph: str) -> Path:
         """The file of a graph."""

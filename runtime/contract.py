@@ -7,12 +7,15 @@ number in a shape is fixed; a name may vary from call to call and agrees whereve
 
 from dataclasses import dataclass
 
-from mavos_deploy.runtime.geometry import downsampled
+from mavos_deploy.runtime.geometry import STRIDE, downsampled
 
 BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects of one group
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
-STRIDE = 16  # pixels per token
+
+# Type of feature maps and memories. Frames, logits and what masks are made from stay float32.
+PRECISIONS = {"fp32": "float32"}
+SLOTS = ("reference", "dynamic", "short")  # of the memory
 
 GROUPS = "groups"  # groups of ten objects, on the batch axis
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
@@ -63,17 +66,26 @@ class Dimensions:
     value: int
 
 
-def graph_specs(dimensions: Dimensions, size: tuple[int, int] | None) -> dict[str, GraphSpec]:
+def memory_names(slot: str = "") -> list[str]:
+    """Names of a slot's tensors, keys before values; without a slot those of a single frame."""
+    prefix = f"{slot}_" if slot else ""
+    return [f"{prefix}{part}_{block}" for part in ("key", "value") for block in range(BLOCKS)]
+
+
+def graph_specs(
+    dimensions: Dimensions, size: tuple[int, int] | None, precision: str = "fp32"
+) -> dict[str, GraphSpec]:
     """The five graphs in the order of a frame's way through them.
 
     Args:
         dimensions: Of the network.
         size: Height and width of frames in pixels; None leaves them open.
+        precision: One of `PRECISIONS`.
 
     Returns:
         Specifications by graph name.
     """
-    d = dimensions
+    d, real = dimensions, PRECISIONS[precision]
     height, width = size or ("height", "width")
 
     def at(stride: int) -> tuple[Dim, Dim]:
@@ -83,16 +95,16 @@ def graph_specs(dimensions: Dimensions, size: tuple[int, int] | None) -> dict[st
 
     def maps(name: str, channels: int, blocks: range = range(BLOCKS)) -> list[TensorSpec]:
         shape = (GROUPS, channels, *at(STRIDE))
-        return [TensorSpec(f"{name}_{i}", "float32", shape) for i in blocks]
+        return [TensorSpec(f"{name}_{i}", real, shape) for i in blocks]
 
     frame = TensorSpec("frame", "float32", (1, height, width, 3))
     features = [
-        TensorSpec(f"feature_{stride}x", "float32", (1, channels, *at(stride)))
+        TensorSpec(f"feature_{stride}x", real, (1, channels, *at(stride)))
         for stride, channels in zip((4, 8, 16), d.features, strict=True)
     ]
-    embedding = TensorSpec("embedding", "float32", (1, d.embedding, *at(STRIDE)))
+    embedding = TensorSpec("embedding", real, (1, d.embedding, *at(STRIDE)))
     decoder_embedding = TensorSpec(
-        "decoder_embedding", "float32", (GROUPS, 2 * d.embedding, *at(STRIDE))
+        "decoder_embedding", real, (GROUPS, 2 * d.embedding, *at(STRIDE))
     )
     keys, values = maps("key", d.key), maps("value", 2 * d.value)
     visual_values = maps("visual_value", d.value)
@@ -100,7 +112,7 @@ def graph_specs(dimensions: Dimensions, size: tuple[int, int] | None) -> dict[st
     input_labels = TensorSpec("input_labels", "uint8", (GROUPS, height, width))
     memories = [
         spec
-        for slot in ("reference", "dynamic", "short")
+        for slot in SLOTS
         for spec in (*maps(f"{slot}_key", d.key), *maps(f"{slot}_value", 2 * d.value))
     ]
     dynamic = [spec for spec in memories if spec.name.startswith("dynamic")]

@@ -14,6 +14,9 @@ from PIL import Image
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import MAX_PIXELS
 
+# What a picture may be, whatever its name says: Pillow would also open EPS, by running Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+
 _NO_ROOM = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -153,19 +156,20 @@ def open_image(path: Path) -> Image.Image:
     """Read a picture of 8 bits per channel whole.
 
     Args:
-        path: Any format that Pillow knows.
+        path: PNG, JPEG, BMP, WebP or TIFF.
 
     Returns:
         The loaded picture in the mode of its file; the file is closed.
 
     Raises:
-        InputError: The file is missing, unreadable, damaged, cut off, too large or of 16 bits.
+        InputError: The file is missing, of another format, unreadable, damaged, cut off, too large
+            or of 16 bits.
     """
     try:
         # Pillow warns of large pictures; the limit below is the one that counts.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path)
+            opened = Image.open(path, formats=FORMATS)
         with opened as image:
             width, height = image.size
             if width * height > MAX_PIXELS:

@@ -112,6 +112,15 @@ def write_mask(path: Path, labels: npt.NDArray[np.uint8], palette: bytes | None 
         image.save(temporary, format="PNG")
 
 
+def is_palette_png(path: Path) -> bool:
+    """Whether a file is a PNG of mode P, as `write_mask` makes them. Only its header is read."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.mode == "P"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 class MaskSource:
     """The annotations of one video: a file for the first frame, or a folder of <stem>.png."""
 

@@ -5,12 +5,10 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
-from mavos_deploy.runtime.geometry import nearest_index
+from mavos_deploy.runtime.geometry import resize_labels
 
 VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
-MAX_OBJECTS = 254  # label maps are 8-bit, 0 is the background
 
 Labels = NDArray[np.uint8]
 
@@ -26,14 +24,9 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
 
     Returns:
         All ids known now, and the annotation in internal ids.
-
-    Raises:
-        InputError: More objects than an 8-bit label map can hold.
     """
     present = [int(value) for value in np.unique(annotation) if value]
     ids = (*ids, *(value for value in present if value not in ids))
-    if len(ids) > MAX_OBJECTS:
-        raise InputError(f"{len(ids)} objects; a label map holds at most {MAX_OBJECTS}")
     table = np.zeros(256, np.uint8)
     table[list(ids)] = np.arange(1, len(ids) + 1)
     return ids, table[annotation]
@@ -83,8 +76,6 @@ def split_groups(labels: Labels, groups: int, size: tuple[int, int]) -> Labels:
     Returns:
         [groups, *size] with 0..10.
     """
-    rows = nearest_index(labels.shape[0], size[0])
-    columns = nearest_index(labels.shape[1], size[1])
-    resized = labels[rows[:, None], columns].astype(np.int16)
+    resized = resize_labels(labels, *size).astype(np.int16)
     own = resized - np.arange(0, groups * IDENTITIES, IDENTITIES, dtype=np.int16)[:, None, None]
     return np.where((own > 0) & (own <= IDENTITIES), own, 0).astype(np.uint8)

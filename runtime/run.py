@@ -13,7 +13,7 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.files import writing
 from mavos_deploy.runtime.frames import Frame, FrameSource
 from mavos_deploy.runtime.geometry import check_aspect
-from mavos_deploy.runtime.masks import Mask, MaskSource, write_mask
+from mavos_deploy.runtime.masks import Mask, MaskSource, is_palette_png, write_mask
 from mavos_deploy.runtime.overlay import OverlayWriter
 from mavos_deploy.runtime.segmenter import Segmenter
 
@@ -73,8 +73,8 @@ def prepare_output(
         To be called before the first mask is written: makes the folder, or empties it of masks.
 
     Raises:
-        InputError: The folder holds something, or, with `overwrite`, something that is no mask;
-            the video exists; or an input would be replaced.
+        InputError: The folder holds something, or, with `overwrite`, something that is no palette
+            PNG; the video exists; or an input would be replaced.
     """
     present = sorted(folder.iterdir()) if folder.is_dir() else []
     replaced = [p for p in (folder, *present, overlay) if p is not None and p.exists()]
@@ -93,6 +93,11 @@ def prepare_output(
             f"{folder} holds more than masks ({other[0].name}), so it is not replaced; "
             "choose another folder"
         )
+    for path in own:
+        if path.suffix.lower() == ".png" and not is_palette_png(path):
+            raise InputError(
+                f"{path} is no palette mask, so {folder} is not replaced; choose another folder"
+            )
 
     def make() -> None:
         with writing(folder):

@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Backend, Tensor, open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import BLOCKS, IDENTITIES, TensorSpec
+from mavos_deploy.runtime.contract import (
+    BLOCKS,
+    GROUPS,
+    IDENTITIES,
+    SLOTS,
+    TensorSpec,
+    graph_specs,
+    memory_names,
+)
 from mavos_deploy.runtime.geometry import (
+    Size,
     bilinear_matrix,
     downsampled,
     nearest_index,
@@ -34,7 +43,7 @@ from mavos_deploy.runtime.objects import (
     own_ids,
     split_groups,
 )
-from mavos_deploy.runtime.state import SLOTS, State, load_state, memory_names, save_state
+from mavos_deploy.runtime.state import State, load_state, save_state
 
 Frame = NDArray[np.uint8] | NDArray[np.float32]
 Tensors = dict[str, Tensor]
@@ -75,7 +84,7 @@ class Segmenter:
         self.bundle = bundle
         self.backend = backend
         self._specs = bundle.specs
-        self._output: dict[tuple[int, int], Tensors] = {}
+        self._output: dict[tuple[Size, Size], Tensors] = {}
 
     @classmethod
     def open(cls, path: str | Path, threads: int | None = None) -> "Segmenter":
@@ -109,10 +118,20 @@ class Segmenter:
         _check_labels(labels, frame)
         if not labels.any():
             raise InputError("the first frame's labels hold no object; every pixel is 0")
-        size = (frame.shape[0], frame.shape[1])
-        empty = State(size, (), 0, frozenset(), 0, 0, (), {})
         ids, internal = number_objects((), labels)
-        return self._reference(self._encode(frame), internal, replace(empty, ids=ids))
+        empty = State(
+            bundle=self.bundle.manifest.identity,
+            size=(frame.shape[0], frame.shape[1]),
+            input_size=self.bundle.manifest.size,
+            ids=ids,
+            visible=0,
+            removed=frozenset(),
+            frame=0,
+            since_update=0,
+            updated=(),
+            memory={},
+        )
+        return self._reference(self._encode(frame, empty), internal, empty)
 
     def step(
         self, frame: Frame, state: State, annotation: Labels | None = None
@@ -143,7 +162,8 @@ class Segmenter:
         back = state.removed & set(np.unique(annotated).tolist())
         merged = np.where(annotated > 0, annotated, observation.labels)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
-        return own_ids(ids, merged), self._reference(observation.features, merged, following)
+        following = self._reference(observation.features, merged, following)
+        return own_ids(ids, merged), self._pruned(following)
 
     def remove(self, state: State, ids: set[int]) -> State:
         """Stop following objects; their pixels go to what is next likely there.
@@ -162,13 +182,7 @@ class Segmenter:
                 f"no object {unknown[0]} to remove; the video has {sorted(state.objects)}"
             )
         internal = {i for i, own in enumerate(state.ids, 1) if own in ids}
-        state = replace(state, removed=state.removed | internal)
-        for group in reversed(range(state.groups)):
-            members = range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
-            known = [i for i in members if i <= len(state.ids)]
-            if state.groups > 1 and state.removed.issuperset(known):
-                state = self._drop_group(state, group)
-        return state
+        return self._pruned(replace(state, removed=state.removed | internal))
 
     def save(self, state: State, path: str | Path) -> None:
         """Write a state to a file, for `load` with the same bundle or a sibling of it.
@@ -176,7 +190,7 @@ class Segmenter:
         Raises:
             InputError: The file can't be written.
         """
-        save_state(state, Path(path), self.backend, self.bundle.manifest.identity)
+        save_state(state, Path(path), self.backend)
 
     def load(self, path: str | Path) -> State:
         """Read a state that `save` wrote, perhaps on another backend.
@@ -184,11 +198,13 @@ class Segmenter:
         Raises:
             InputError: Not a state, damaged, or of another bundle.
         """
-        return load_state(Path(path), self.backend, self.bundle.manifest.identity)
+        return load_state(Path(path), self.backend, self.bundle)
 
     def observe(self, frame: Frame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
-        features = self._encode(frame)
+        if state.bundle != self.bundle.manifest.identity:
+            raise InputError("the state belongs to another bundle; start the video with this one")
+        features = self._encode(frame, state)
         step = self._run("elstt_step", features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
         decoded = self._run(
@@ -196,7 +212,7 @@ class Segmenter:
             features,
             step,
             {"object_mask": self.backend.upload(mask)},
-            self.interpolation(state.size),
+            self.interpolation(state.size, state.input_size),
         )
         labels = self.backend.download(decoded["labels"])[0]
         return Observation(features, step, decoded, labels)
@@ -213,7 +229,7 @@ class Segmenter:
         """
         own = observation.decoded
         if labels is not None:
-            own = {"input_labels": self._split(labels, state.groups)}
+            own = {"input_labels": self._split(labels, state.groups, state.input_size)}
         written = self._write(observation.step, own)
         memory = {**state.memory, **_renamed(written, "short")}
         since_update, updated = state.since_update + 1, state.updated
@@ -228,21 +244,26 @@ class Segmenter:
             memory=memory,
         )
 
-    def interpolation(self, size: tuple[int, int]) -> Tensors:
-        """How label maps of the video's size come from logits, and go back to the input size."""
-        if size not in self._output:
-            manifest = self.bundle.manifest
+    def interpolation(self, size: Size, input_size: Size) -> Tensors:
+        """The decoder's inputs that say how label maps of a size come from logits, and go back.
+
+        Args:
+            size: Of the video's frames.
+            input_size: Of frames in the network.
+        """
+        if (size, input_size) not in self._output:
             tensors: dict[str, NDArray[np.generic]] = {}
             for axis, name in enumerate(("row", "column")):
-                quarter = downsampled(manifest.size[axis], 4)
                 tensors[f"{name}_weights"] = bilinear_matrix(
-                    quarter, size[axis], manifest.align_corners
+                    downsampled(input_size[axis], 4),
+                    size[axis],
+                    self.bundle.manifest.align_corners,
                 )
-                tensors[f"{name}_index"] = nearest_index(size[axis], manifest.size[axis])
+                tensors[f"{name}_index"] = nearest_index(size[axis], input_size[axis])
             while len(self._output) >= KEPT_SIZES:
                 self._output.pop(next(iter(self._output)))
-            self._output[size] = {k: self.backend.upload(v) for k, v in tensors.items()}
-        return self._output[size]
+            self._output[size, input_size] = {k: self.backend.upload(v) for k, v in tensors.items()}
+        return self._output[size, input_size]
 
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""
@@ -259,16 +280,16 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _encode(self, frame: Frame) -> Tensors:
-        resized = resize_frame(frame, *self.bundle.manifest.size)
+    def _encode(self, frame: Frame, state: State) -> Tensors:
+        resized = resize_frame(frame, *state.input_size)
         return self._run("encoder", {"frame": self.backend.upload(resized[None])})
 
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones."""
         visible = int(labels.max())
         groups = max(state.groups, groups_for(visible))
-        own = {"input_labels": self._split(labels, groups)}
-        fresh: Mapping[str, Tensor] = self._blank(groups)
+        own = {"input_labels": self._split(labels, groups, state.input_size)}
+        fresh: Mapping[str, Tensor] = self._blank(groups, state.input_size)
         for _ in range(BLOCKS):
             slots = {k: v for slot in SLOTS for k, v in _renamed(fresh, slot).items()}
             fresh = self._write(self._run("elstt_step", features, slots), own)
@@ -290,7 +311,7 @@ class Segmenter:
     def _write(self, step: Mapping[str, Tensor], own_labels: Mapping[str, Tensor]) -> Tensors:
         """Keys and completed values of a frame, `key_i` and `value_i`."""
         values = self._run("memory_write", step, own_labels)
-        return {**{name: step[name] for name in step if name.startswith("key")}, **values}
+        return {name: values.get(name, step.get(name)) for name in memory_names()}
 
     def _updated_dynamic(
         self, new: Mapping[str, Tensor], memory: Mapping[str, Tensor], updated: tuple[bool, ...]
@@ -301,7 +322,8 @@ class Segmenter:
         first = np.array([not u for u in updated], np.int32)
         dynamic = {"first_update": self.backend.upload(first)}
         merged = self._run("memory_update", new, memory, dynamic)
-        return {name.replace("updated", "dynamic"): t for name, t in merged.items()}
+        pairs = zip(memory_names("dynamic"), memory_names("updated"), strict=True)
+        return {dynamic: merged[updated] for dynamic, updated in pairs}
 
     def _grown(self, state: State, slot: str, fresh: Mapping[str, Tensor]) -> Tensors:
         """A slot with the frame's own memory in the rows of groups that are new."""
@@ -313,6 +335,15 @@ class Segmenter:
             new = self.backend.download(grown[name])[state.groups :]
             grown[name] = self.backend.upload(np.concatenate([old, new]))
         return grown
+
+    def _pruned(self, state: State) -> State:
+        """Without the groups whose objects are all removed; one group always stays."""
+        for group in reversed(range(state.groups)):
+            members = range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
+            known = [i for i in members if i <= len(state.ids)]
+            if state.groups > 1 and state.removed.issuperset(known):
+                state = self._drop_group(state, group)
+        return state
 
     def _drop_group(self, state: State, group: int) -> State:
         members = range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
@@ -339,18 +370,20 @@ class Segmenter:
         inputs = {spec.name: available[spec.name] for spec in self._specs[graph].inputs}
         return self.backend.run(graph, inputs)
 
-    def _split(self, labels: Labels, groups: int) -> Tensor:
-        return self.backend.upload(split_groups(labels, groups, self.bundle.manifest.size))
+    def _split(self, labels: Labels, groups: int, input_size: Size) -> Tensor:
+        return self.backend.upload(split_groups(labels, groups, input_size))
 
-    def _blank(self, groups: int) -> Tensors:
+    def _blank(self, groups: int, input_size: Size) -> Tensors:
         """Memory to start the passes of a reference frame from; any finite values would do."""
+        manifest = self.bundle.manifest
+        specs = graph_specs(manifest.dimensions, input_size, manifest.precision)
+        shapes = {spec.name: spec for spec in specs["memory_update"].inputs}
 
         def zeros(spec: TensorSpec) -> Tensor:
-            shape = tuple(e if isinstance(e, int) else groups for e in spec.shape)
+            shape = [groups if extent == GROUPS else int(extent) for extent in spec.shape]
             return self.backend.upload(np.zeros(shape, spec.dtype))
 
-        specs = {spec.name: spec for spec in self._specs["memory_update"].inputs}
-        return {name: zeros(specs[name]) for name in (n[1:] for n in memory_names(""))}
+        return {name: zeros(shapes[name]) for name in memory_names()}
 
 
 def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:

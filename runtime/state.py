@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Backend, Tensor
-from mavos_deploy.runtime.contract import BLOCKS
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import IDENTITIES, SLOTS, memory_names
 from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.objects import object_mask
+from mavos_deploy.runtime.objects import VOID, object_mask
 
-SLOTS = ("reference", "dynamic", "short")
 FORMAT_VERSION = 1
+LONGEST_FRAME = 1 << 16  # pixels on a side
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,9 @@ class State:
     """Everything that a video's next step depends on.
 
     Attributes:
+        bundle: `Manifest.identity` of the bundle it belongs to.
         size: Height and width of the video's frames, in pixels.
+        input_size: Height and width that frames have in the network, in pixels.
         ids: The video's own id of internal ids 1, 2, ...
         visible: The largest internal id that was visible at the latest annotation.
         removed: Internal ids that are no longer wanted.
@@ -37,7 +41,9 @@ class State:
             [groups, 2 Cv, h, w] for the slots `reference`, `dynamic` and `short`.
     """
 
+    bundle: str
     size: tuple[int, int]
+    input_size: tuple[int, int]
     ids: tuple[int, ...]
     visible: int
     removed: frozenset[int]
@@ -63,27 +69,21 @@ class State:
         return len(self.updated)
 
 
-def memory_names(slot: str) -> list[str]:
-    """Names of a slot's tensors: its keys, then its values."""
-    return [f"{slot}_{part}_{i}" for part in ("key", "value") for i in range(BLOCKS)]
-
-
-def save_state(state: State, path: Path, backend: Backend, identity: str) -> None:
+def save_state(state: State, path: Path, backend: Backend) -> None:
     """Write a state as a safetensors file.
 
     Args:
         state: To write.
         path: The file; an existing one is replaced.
         backend: That the state's tensors belong to.
-        identity: Of the bundle, `Manifest.identity`.
 
     Raises:
         InputError: The file can't be written.
     """
-    counters = asdict(replace(state, memory={}))
+    counters = asdict(replace(state, memory={}, removed=frozenset()))
     del counters["memory"]
     counters["removed"] = sorted(state.removed)
-    metadata = {"format_version": FORMAT_VERSION, "identity": identity, **counters}
+    metadata = {"format_version": FORMAT_VERSION, **counters}
     tensors = {
         name: np.ascontiguousarray(backend.download(tensor))
         for name, tensor in state.memory.items()
@@ -93,13 +93,13 @@ def save_state(state: State, path: Path, backend: Backend, identity: str) -> Non
         temporary.write_bytes(save(tensors, {"mavos_state": json.dumps(metadata)}))
 
 
-def load_state(path: Path, backend: Backend, identity: str) -> State:
+def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
     """Read a state.
 
     Args:
         path: A file that `save_state` wrote.
         backend: To bring the tensors to.
-        identity: Of the bundle, `Manifest.identity`.
+        bundle: That the state must belong to.
 
     Raises:
         InputError: No such file, not a state, damaged, or of another bundle.
@@ -110,31 +110,63 @@ def load_state(path: Path, backend: Backend, identity: str) -> State:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path} is not a saved state, or is damaged ({error})") from None
-    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    version = metadata.pop("format_version", None) if isinstance(metadata, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path} is not a state of this release (format version {version}, not "
             f"{FORMAT_VERSION})"
         )
-    if metadata.get("identity") != identity:
+    if metadata.get("bundle") != bundle.manifest.identity:
         raise InputError(
-            f"{path} is the state of another bundle; weights, frame size and memory gap must agree"
+            f"{path} is the state of another bundle; weights, frame size, memory gap and precision "
+            "must agree"
         )
-    expected = {name for slot in SLOTS for name in memory_names(slot)}
-    try:
-        values: dict[str, Any] = {
-            f.name: metadata[f.name] for f in fields(State) if f.name != "memory"
-        }
-        for name in ("size", "ids", "updated"):
-            values[name] = tuple(values[name])
-        values["removed"] = frozenset(values["removed"])
-        whole = arrays.keys() == expected and all(
-            len(array) == len(values["updated"]) for array in arrays.values()
-        )
-    except (KeyError, TypeError):
-        whole = False
-    if not whole:
+    counters = _counters(metadata)
+    if counters is None or not _is_memory(arrays, bundle, len(counters["updated"])):
         raise InputError(f"{path} is not a whole state; save it again")
-    return State(**values, memory={name: backend.upload(a) for name, a in arrays.items()})
+    return State(**counters, memory={name: backend.upload(a) for name, a in arrays.items()})
+
+
+def _counters(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """A state's fields but the memory; None where one is missing or can't be."""
+
+    def numbers(value: object, low: int, high: int) -> bool:
+        return isinstance(value, list) and all(
+            type(number) is int and low <= number <= high for number in value
+        )
+
+    expected = {f.name for f in fields(State)} - {"memory"}
+    updated = metadata.get("updated")
+    if metadata.keys() != expected or not isinstance(updated, list):
+        return None
+    ids, slots = metadata["ids"], len(updated) * IDENTITIES
+    whole = (
+        numbers(metadata["size"], 1, LONGEST_FRAME)
+        and numbers(metadata["input_size"], 1, LONGEST_FRAME)
+        and len(metadata["size"]) == len(metadata["input_size"]) == 2
+        and numbers(ids, 1, VOID - 1)
+        and 0 < len(set(ids)) == len(ids) <= slots
+        and numbers(metadata["removed"], 1, len(ids))
+        and numbers([metadata["visible"]], 0, len(ids))
+        and numbers([metadata["frame"], metadata["since_update"]], 0, 2**62)
+        and all(type(flag) is bool for flag in updated)
+    )
+    if not whole:
+        return None
+    tuples = {name: tuple(metadata[name]) for name in ("size", "input_size", "ids", "updated")}
+    return {**metadata, **tuples, "removed": frozenset(metadata["removed"])}
+
+
+def _is_memory(arrays: Mapping[str, NDArray[Any]], bundle: Bundle, groups: int) -> bool:
+    """Whether tensors are the memory of so many groups, and finite."""
+    specs = {spec.name: spec for spec in bundle.specs["elstt_step"].inputs}
+    if arrays.keys() != {name for slot in SLOTS for name in memory_names(slot)}:
+        return False
+    return all(
+        array.dtype == specs[name].dtype
+        and array.shape == (groups, *specs[name].shape[1:])
+        and bool(np.isfinite(array).all())
+        for name, array in arrays.items()
+    )

@@ -288,6 +288,10 @@ def test_a_video_of_another_shape_is_refused(
         pytest.param("masks", False, "pass --overwrite to replace its masks", id="masks"),
         pytest.param("notes", False, "notes exists and is not empty", id="other-files"),
         pytest.param("notes", True, "holds more than masks (a.txt)", id="other-files-overwritten"),
+        pytest.param("photos", True, "photos/b.png is no palette mask", id="a-photo"),
+        pytest.param("grey", True, "grey/a.PNG is no palette mask", id="a-grey-picture"),
+        pytest.param("renamed", True, "renamed/a.png is no palette mask", id="a-gif-named-png"),
+        pytest.param("masks", True, "masks/00000.png is no palette mask", id="not-a-picture"),
         pytest.param("file", True, "file is a file; give a folder", id="file"),
         pytest.param("file/below", True, "a part of the path is a file", id="below-a-file"),
         pytest.param("frames", True, "frames is an input and would be", id="the-frames"),
@@ -304,8 +308,12 @@ def test_an_output_that_cannot_be_used_is_refused(
     overwrite: bool,
     said: str,
 ) -> None:
-    for name in ("masks", "notes", "frames", "given"):
+    for name in ("masks", "notes", "frames", "given", "photos", "grey", "renamed"):
         (tmp_path / name).mkdir()
+    (tmp_path / "photos/a.png").write_bytes(video.mask.read_bytes())
+    Image.new("RGB", (96, 64)).save(tmp_path / "photos/b.png")
+    Image.new("L", (96, 64)).save(tmp_path / "grey/a.PNG")
+    Image.new("P", (96, 64)).save(tmp_path / "renamed/a.png", format="GIF")
     (tmp_path / "file").touch()
     (tmp_path / "masks/00000.png").write_bytes(b"mask")
     (tmp_path / "notes/a.txt").touch()

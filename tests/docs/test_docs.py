@@ -1,5 +1,6 @@
 """The documentation agrees with the code: tables, options, links."""
 
+import json
 import re
 import subprocess
 import sys
@@ -57,6 +58,29 @@ def test_graphs_page_is_what_the_generator_prints() -> None:
     )
     page = (ROOT / "docs" / "graphs.md").read_text(encoding="utf-8")
     assert page == printed.stdout, "run python docs/print_graphs.py > docs/graphs.md"
+
+
+def parity_row(variant: str) -> list[str]:
+    """A row of README's parity table, from what mavos-export wrote."""
+    file = ROOT / "benchmarks" / "results" / f"parity_{variant}.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    graphs = report["tensors"].values()
+    worst = max(error["relative"] for tensors in graphs for error in tensors.values())
+    digits, _, exponent = f"{worst:.1e}".partition("e")
+    return [
+        variant,
+        f"{digits}e{int(exponent)}",
+        f"{100 * report['worst_agreement']:.6g}%",
+        f"{report['region']:.4f}, {report['boundary']:.4f}",
+    ]
+
+
+@pytest.mark.parametrize("variant", ["mobilenet", "resnet50", "swin_base"])
+def test_parity_table_is_what_was_measured(variant: str) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## What is proven")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
+    assert [row for row in rows if row[0] == variant] == [parity_row(variant)]
 
 
 @each_page

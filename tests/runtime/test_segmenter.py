@@ -76,12 +76,23 @@ def test_a_state_of_another_bundle_is_refused(
     chain.save(state, tmp_path / "state.safetensors")
     with pytest.raises(InputError, match="state of another bundle"):
         segmenter("resnet50").load(tmp_path / "state.safetensors")
+    with pytest.raises(InputError, match="belongs to another bundle"):
+        segmenter("resnet50").step(golden.frame(1), state)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a state", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_a_damaged_state_is_refused(chain: Segmenter, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param(b"", "is not a saved state, or is damaged", id="empty"),
+        pytest.param(b"not a state", "is not a saved state, or is damaged", id="text"),
+        pytest.param(b"\x08\0\0\0\0\0\0\0{}      ", "is not a state of this release", id="others"),
+    ],
+)
+def test_a_damaged_state_is_refused(
+    chain: Segmenter, tmp_path: Path, content: bytes, text: str
+) -> None:
     (tmp_path / "state.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match="not a "):
+    with pytest.raises(InputError, match=text):
         chain.load(tmp_path / "state.safetensors")
 
 
@@ -92,6 +103,29 @@ def test_a_damaged_state_is_refused(chain: Segmenter, tmp_path: Path, content: b
         pytest.param(lambda tensors, meta: meta.pop("ids"), id="counter-missing"),
         pytest.param(lambda tensors, meta: meta.update(updated=3), id="counter-of-another-kind"),
         pytest.param(lambda tensors, meta: meta.update(updated=[True] * 2), id="other-groups"),
+        pytest.param(lambda tensors, meta: meta.update(updated=[]), id="no-groups"),
+        pytest.param(lambda tensors, meta: meta.update(visible=None), id="no-visible-number"),
+        pytest.param(lambda tensors, meta: meta.update(visible=99), id="visible-beyond-the-ids"),
+        pytest.param(lambda tensors, meta: meta.update(removed=[77]), id="unknown-removed"),
+        pytest.param(lambda tensors, meta: meta.update(ids=[3, 6, 300]), id="id-of-nine-bits"),
+        pytest.param(lambda tensors, meta: meta.update(ids=[3, 3, 6]), id="id-twice"),
+        pytest.param(lambda tensors, meta: meta.update(size=None), id="no-size"),
+        pytest.param(lambda tensors, meta: meta.update(since_update="x"), id="counter-of-letters"),
+        pytest.param(
+            lambda tensors, meta: tensors.update(
+                short_key_0=tensors["short_key_0"].astype(np.float16)
+            ),
+            id="tensor-of-another-type",
+        ),
+        pytest.param(
+            lambda tensors, meta: tensors.update(
+                short_key_0=tensors["short_key_0"][..., :-1].copy()
+            ),
+            id="tensor-of-another-shape",
+        ),
+        pytest.param(
+            lambda tensors, meta: tensors["dynamic_value_2"].fill(np.nan), id="memory-of-nan"
+        ),
     ],
 )
 def test_a_state_that_is_not_whole_is_refused(
@@ -167,6 +201,36 @@ def test_an_object_can_come_back_after_it_was_removed(chain: Segmenter) -> None:
     labels, state = chain.step(golden.frame(1), state, again)
     assert state.objects == (3, 6, 20)
     assert 6 in labels
+
+
+def test_a_group_of_removed_objects_goes_when_a_new_group_comes(chain: Segmenter) -> None:
+    annotation = golden.load("many", "mobilenet").annotations[0]
+    ids, internal = number_objects((), annotation)
+    first_ten = np.where(internal <= 10, annotation, 0).astype(np.uint8)
+    state = chain.remove(chain.start(golden.frame(0), first_ten), set(ids[:10]))
+    assert state.groups == 1
+    news = np.where(internal > 10, annotation, 0).astype(np.uint8)
+    labels, state = chain.step(golden.frame(1), state, news)
+    assert state.groups == 1
+    assert state.objects == ids[10:]
+    assert set(np.unique(labels)) - {0} == set(ids[10:])
+    labels, _ = chain.step(golden.frame(2), state)
+    assert set(np.unique(labels)) - {0} <= set(ids[10:])
+
+
+def test_an_object_left_out_of_an_annotation_is_not_listed_until_the_count_rises(
+    chain: Segmenter,
+) -> None:
+    """As upstream: the count is the largest visible number at the latest annotation."""
+    annotation = golden.load("base", "mobilenet").annotations[0]
+    state = chain.start(golden.frame(0), np.where(annotation == 3, 3, 0).astype(np.uint8))
+    everything = np.where(annotation > 0, annotation, 3).astype(np.uint8)
+    _, state = chain.step(golden.frame(1), state, everything)
+    assert state.objects == (3, 6, 20)
+    _, state = chain.step(golden.frame(2), state, np.full(golden.SIZE, 3, np.uint8))
+    assert state.objects == (3,)
+    _, state = chain.step(golden.frame(3), state, np.where(annotation == 20, 9, 0).astype(np.uint8))
+    assert state.objects == (3, 6, 20, 9)
 
 
 def test_objects_are_added_until_a_third_group_is_needed(segmenter: GetSegmenter) -> None:
