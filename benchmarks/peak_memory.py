@@ -74,6 +74,7 @@ def measure(
             "frames": frames,
             "objects": objects,
             "groups": state.groups,
+            "threads": threads,
             "machine": machine(),
             "python": platform.python_version(),
             "tools": manifest.tools,
