@@ -26,7 +26,7 @@ from rich.text import Text
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.runtime.bundle import Manifest
+from mavos_deploy.runtime.bundle import Bundle, Manifest
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
@@ -109,6 +109,7 @@ def run(
 
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files.
     """
+    from mavos_deploy.runtime.backend import open_backend
     from mavos_deploy.runtime.frames import open_frames
     from mavos_deploy.runtime.masks import MaskSource
     from mavos_deploy.runtime.run import check_fit, prepare_output, segment_video
@@ -119,9 +120,10 @@ def run(
         raise InputError(f"--overlay {overlay}: the name must end in .mp4")
     inputs = (masks,) if "://" in source else (masks, Path(source))
     make_output = prepare_output(folder, overlay, overwrite, inputs)
+    opened = Bundle.open(bundle)
     with (
         open_frames(source, every, max_frames) as frames,
-        Segmenter.open(bundle, threads) as segmenter,
+        Segmenter(opened, open_backend(opened, threads)) as segmenter,
         progress("segmenting", frames.length, shown=not (quiet or as_json)) as advance,
     ):
         check_fit(segmenter, frames, fit is Fit.STRETCH)
@@ -151,8 +153,8 @@ def run(
         out.print(
             json.dumps(
                 {
-                    "output": str(folder),
-                    "overlay": str(overlay) if overlay else None,
+                    "output": str(folder) if summary.frames else None,
+                    "overlay": str(overlay) if overlay and summary.frames else None,
                     "frames": summary.frames,
                     "objects": summary.objects,
                     "added": summary.added,
@@ -163,6 +165,8 @@ def run(
                 }
             )
         )
+    elif not quiet and not summary.frames:
+        out.print("interrupted before the first mask; nothing was written")
     elif not quiet:
         also = f" and {overlay}" if overlay else ""
         out.print(

@@ -58,6 +58,8 @@ class OnnxRuntimeCpu:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Backend.run`."""
+        if graph not in self._sessions:
+            raise BackendError("the segmenter is closed; open it again")
         try:
             outputs = self._sessions[graph].run(self._outputs[graph], dict(inputs))
         except Exception as error:  # the library's errors share no other base

@@ -1,8 +1,10 @@
 """One video from its source to mask files and an overlay."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,10 +148,11 @@ def segment_video(
     writer: OverlayWriter | None = None
 
     def finish(frame: Frame, labels: Labels) -> None:
-        write_mask(output / f"{frame.stem}.png", labels, mask.palette)
-        summary.frames += 1
-        if writer is not None:
-            writer.write(frame.rgb, labels)
+        with deferred_interrupts():  # so that masks and overlay end at the same frame
+            write_mask(output / f"{frame.stem}.png", labels, mask.palette)
+            summary.frames += 1
+            if writer is not None:
+                writer.write(frame.rgb, labels)
         summary.seconds = time.perf_counter() - started
         on_frame(summary.frames)
 
@@ -185,6 +188,26 @@ def segment_video(
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    pending: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda received, _: pending.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if pending:
+        raise KeyboardInterrupt
 
 
 def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:

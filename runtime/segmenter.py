@@ -7,7 +7,8 @@ it; and a reference frame is the ordinary step and memory write, repeated once f
 because after pass i the memories of the first i blocks are those of the frame itself.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +100,13 @@ class Segmenter:
             BackendError: ONNX Runtime is missing or refuses a graph.
         """
         bundle = Bundle.open(path)
+        if not bundle.manifest.trained:
+            warnings.warn(
+                f"{path} was exported without a checkpoint: its weights are untrained and its "
+                "masks mean nothing",
+                UserWarning,
+                stacklevel=2,
+            )
         return cls(bundle, open_backend(bundle, threads))
 
     def start(self, frame: Frame, labels: Labels) -> State:
@@ -152,6 +160,11 @@ class Segmenter:
             InputError: Shapes or types are off.
             BackendError: The inference library failed.
         """
+        if not isinstance(state, State):
+            raise InputError(
+                f"state of type {type(state).__name__}; expected what `start` or the previous "
+                "`step` returned (`labels, state = segmenter.step(...)`)"
+            )
         _check_frame(frame, state.size)
         if annotation is not None:
             _check_labels(annotation, frame)
@@ -165,7 +178,7 @@ class Segmenter:
         following = self._reference(observation.features, merged, following)
         return own_ids(ids, merged), self._pruned(following)
 
-    def remove(self, state: State, ids: set[int]) -> State:
+    def remove(self, state: State, ids: Iterable[int]) -> State:
         """Stop following objects; their pixels go to what is next likely there.
 
         A group of ten whose objects are all gone leaves the memory, and costs nothing from then on.
@@ -177,6 +190,7 @@ class Segmenter:
         Raises:
             InputError: An id that isn't being followed.
         """
+        ids = set(ids)
         if unknown := sorted(ids - set(state.objects)):
             raise InputError(
                 f"no object {unknown[0]} to remove; the video has {sorted(state.objects)}"
@@ -392,6 +406,10 @@ def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:
 
 
 def _check_frame(frame: Frame, size: tuple[int, int] | None) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise InputError(
+            f"frame of type {type(frame).__name__}; expected a NumPy array, RGB [height, width, 3]"
+        )
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype not in (np.uint8, np.float32):
         raise InputError(
             f"frame of shape {list(frame.shape)} and type {frame.dtype}; expected RGB "
@@ -403,8 +421,15 @@ def _check_frame(frame: Frame, size: tuple[int, int] | None) -> None:
             "all frames of a video have one size"
         )
 
+    if frame.dtype == np.float32 and not np.isfinite(frame).all():
+        raise InputError("the frame holds values that aren't finite; they would stay in the memory")
+
 
 def _check_labels(labels: Labels, frame: Frame) -> None:
+    if not isinstance(labels, np.ndarray):
+        raise InputError(
+            f"labels of type {type(labels).__name__}; expected a NumPy array, uint8 [height, width]"
+        )
     if labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:
         raise InputError(
             f"labels of shape {list(labels.shape)} and type {labels.dtype}; expected uint8 of the "

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mavos_deploy.calibration.clip import synthetic_clip
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.objects import number_objects, object_mask, split_groups
 from tests import golden
@@ -270,6 +270,38 @@ def test_arrays_of_the_wrong_shape_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=text):
         chain.start(np.zeros(frame, np.uint8), np.ones(labels or frame[:2], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        pytest.param(lambda c, f, s: c.step(None, s), "frame of type NoneType", id="no-frame"),
+        pytest.param(lambda c, f, s: c.step(s, f), "state of type ndarray", id="swapped"),
+        pytest.param(lambda c, f, s: c.step(f, (f, s)), "state of type tuple", id="not-unpacked"),
+        pytest.param(lambda c, f, s: c.step(f, s, s), "labels of type State", id="annotation"),
+        pytest.param(
+            lambda c, f, s: c.step(np.full(f.shape, np.nan, np.float32), s),
+            "values that aren't finite",
+            id="nan",
+        ),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(
+    chain: Segmenter, call: Callable[[Segmenter, Any, State], object], text: str
+) -> None:
+    state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
+    with pytest.raises(InputError, match=text):
+        call(chain, golden.frame(1), state)
+
+
+def test_opening_untrained_weights_warns(chain: Segmenter) -> None:
+    with (
+        pytest.warns(UserWarning, match="exported without a checkpoint"),
+        Segmenter.open(chain.bundle.path) as opened,
+    ):
+        state = opened.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
+    with pytest.raises(BackendError, match="the segmenter is closed"):
+        opened.step(golden.frame(1), state)
 
 
 def test_a_frame_of_another_size_in_mid_video_is_refused(chain: Segmenter) -> None:
