@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -289,13 +290,17 @@ def test_an_export_that_differs_from_pytorch_is_not_kept(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = Parity(1e-4, 0.99, "onnxruntime-cpu", 8, 3, agreement=[1.0])
-    first = {"graph": "encoder", "tensor": "embedding", "frame": 4, "relative": 0.5}
-    failed.first_divergence = first
+    wrong, right = np.array([0.0, 0.5]), np.array([0.0, 1.0])
+    failed.record("encoder", 4, {"embedding": wrong}, {"embedding": right})
     monkeypatch.setattr(cli, "_compare", lambda *arguments: failed)
     ended = call(*EXPORT, "--output", "b")
     assert ended.returncode == 1
-    assert "FAILED: first embedding of encoder at frame 4, 5.0e-01" in ended.stdout
+    assert "FAILED: first embedding of encoder at frame 4, 5.0e-01" in ended.stderr
+    assert "export with --no-verify and run mavos-verify" in ended.stderr
     assert not list(tmp_path.iterdir())
+    ended = call(*EXPORT, "--output", "b", "--json")
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout)["first_divergence"]["tensor"] == "embedding"
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(
