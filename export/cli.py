@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mavos_deploy.errors import BundleError, InputError, MavosError
 from mavos_deploy.runtime import cli
+from mavos_deploy.runtime.backend import open_backend
 from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest, is_bundle
 from mavos_deploy.runtime.cli import FAILED_CHECK, err, launch, out, progress, warn_if_untrained
 from mavos_deploy.runtime.files import replacing, replacing_directory
@@ -237,16 +238,10 @@ def _compare(
 
     total = frames or parity_check.shortest_clip(bundle.manifest.memory_gap)
     with (
-        _open_segmenter(bundle, threads) as segmenter,
+        Segmenter(bundle, open_backend(bundle, threads)) as segmenter,
         progress("verifying", total, shown=talk) as advance,
     ):
         return parity_check.verify(segmenter, network, frames, objects, advance)
-
-
-def _open_segmenter(bundle: Bundle, threads: int | None) -> Segmenter:
-    from mavos_deploy.runtime.backend import open_backend
-
-    return Segmenter(bundle, open_backend(bundle, threads))
 
 
 def _verdict(parity: "Parity") -> Table | str:

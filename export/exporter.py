@@ -14,7 +14,7 @@ from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import Dimensions, graph_specs
-from mavos_deploy.runtime.geometry import Size, check_size, downsampled
+from mavos_deploy.runtime.geometry import Size, check_size, grid
 
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -49,10 +49,9 @@ class Plan:
         """Tile of the short-term attention in tokens, evened out over the grid."""
         if self.target == "gpu":
             return None
-        grid = [downsampled(side, 16) for side in self.size]
         height, width = (
             ceil(tokens / max(1, round(tokens / side)))
-            for tokens, side in zip(grid, CPU_TILE, strict=True)
+            for tokens, side in zip(grid(self.size), CPU_TILE, strict=True)
         )
         return height, width
 

@@ -18,7 +18,7 @@ from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
 from mavos_deploy.runtime.bundle import Manifest
 from mavos_deploy.runtime.geometry import resize_frame
-from mavos_deploy.runtime.objects import object_mask, split_groups
+from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Largest difference of a tensor, as a share of its range. Float rounding alone gives about 5e-6.
@@ -36,7 +36,6 @@ ROOM_FOR_GROUPS = 64  # pixels on a side
 HUGE = 1e30  # stands for NaN, which JSON can't hold
 
 Array = NDArray[Any]
-Labels = NDArray[np.uint8]
 
 
 @dataclass

@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.files import writing
 from mavos_deploy.runtime.frames import Frame, FrameSource
 from mavos_deploy.runtime.geometry import check_aspect
 from mavos_deploy.runtime.masks import Mask, MaskSource, is_palette_png, write_mask
+from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.overlay import OverlayWriter
 from mavos_deploy.runtime.segmenter import Segmenter
-
-Labels = NDArray[np.uint8]
 
 
 @dataclass

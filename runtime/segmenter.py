@@ -85,6 +85,7 @@ class Segmenter:
         self.bundle = bundle
         self.backend = backend
         self._specs = bundle.specs
+        self._identity = bundle.manifest.identity
         self._output: dict[tuple[Size, Size], Tensors] = {}
 
     @classmethod
@@ -128,7 +129,7 @@ class Segmenter:
             raise InputError("the first frame's labels hold no object; every pixel is 0")
         ids, internal = number_objects((), labels)
         empty = State(
-            bundle=self.bundle.manifest.identity,
+            bundle=self._identity,
             size=(frame.shape[0], frame.shape[1]),
             input_size=self.bundle.manifest.size,
             ids=ids,
@@ -216,7 +217,7 @@ class Segmenter:
 
     def observe(self, frame: Frame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
-        if state.bundle != self.bundle.manifest.identity:
+        if state.bundle != self._identity:
             raise InputError("the state belongs to another bundle; start the video with this one")
         features = self._encode(frame, state)
         step = self._run("elstt_step", features, state.memory)
