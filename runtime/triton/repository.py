@@ -1,0 +1,84 @@
+"""Writes a bundle as a Triton model repository."""
+
+import shutil
+from pathlib import Path
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.bundle import MANIFEST, Bundle
+from mavos_deploy.runtime.contract import SLOTS, memory_names
+from mavos_deploy.runtime.triton.config import (
+    CONFIG,
+    GRAPH_FILES,
+    Options,
+    graph_config,
+    to_text,
+    tracker_config,
+)
+from mavos_deploy.runtime.triton.served_graphs import graph_model
+from mavos_deploy.runtime.triton.wire import BUNDLE, VERSION
+
+MODEL_PY = '''\
+"""The tracker. The server's Python needs the package mavos-deploy, which has its code."""
+
+from mavos_deploy.runtime.triton.tracker import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def write_repository(
+    bundle: Bundle, folder: Path, options: Options, plans: Path | None = None
+) -> None:
+    """Write the models of a bundle.
+
+    Args:
+        bundle: Opened, and so checked.
+        folder: Exists and is empty.
+        options: How the bundle is served.
+        plans: Folder of `<graph>.plan`, for the backend tensorrt.
+
+    Raises:
+        InputError: A plan is missing, or a file can't be written.
+    """
+    found = {} if options.backend != "tensorrt" else _plans(bundle, plans)
+    if options.backend is not None:
+        for graph, spec in bundle.specs.items():
+            model = folder / graph_model(options.name, graph)
+            target = model / VERSION / GRAPH_FILES[options.backend]
+            target.parent.mkdir(parents=True)
+            shutil.copyfile(found.get(graph, bundle.graph_path(graph)), target)
+            _write(model / CONFIG, to_text(graph_config(spec, bundle.manifest, options)))
+    model = folder / options.name
+    (model / VERSION).mkdir(parents=True)
+    _write(model / VERSION / "model.py", MODEL_PY)
+    _write(model / CONFIG, to_text(tracker_config(bundle.manifest, options)))
+    own = model / VERSION / BUNDLE
+    own.mkdir()
+    for file in (MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())):
+        (own / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.path / file, own / file)
+
+
+def state_bytes(bundle: Bundle) -> int:
+    """Memory of a stream's state for each group of ten objects."""
+    specs = {spec.name: spec for spec in bundle.specs["elstt_step"].inputs}
+    total = 0
+    for name in (name for slot in SLOTS for name in memory_names(slot)):
+        size = {"float32": 4, "float16": 2}[specs[name].dtype]
+        for extent in specs[name].shape[1:]:
+            size *= int(extent)
+        total += size
+    return total
+
+
+def _plans(bundle: Bundle, folder: Path | None) -> dict[str, Path]:
+    if folder is None:
+        raise InputError("--backend tensorrt needs --plans, a folder of <graph>.plan")
+    found = {graph: folder / f"{graph}.plan" for graph in bundle.specs}
+    if missing := [path.name for path in found.values() if not path.is_file()]:
+        raise InputError(f"{folder} lacks {', '.join(missing)}; expected a plan for each graph")
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

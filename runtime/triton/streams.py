@@ -1,0 +1,281 @@
+"""The tracker on the server: the state of every stream, and what a request does to it.
+
+Nothing here knows Triton, so that every rule can be tested without a server.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
+from mavos_deploy.runtime.files import open_image
+from mavos_deploy.runtime.masks import palette_colors
+from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.state import State
+from mavos_deploy.runtime.triton.wire import LONGEST_SIDE, Limits
+
+REMEMBERED = 4096  # streams that are gone, whose reason can still be told
+LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
+
+Frame = NDArray[np.uint8]
+
+
+class FullError(ServerError):
+    """All places for streams are taken; another server or a later time may help."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One request, as it came.
+
+    Attributes:
+        stream: The correlation id.
+        start: First of its stream.
+        end: Last of its stream; may come without a frame.
+        frame: RGB uint8 [H, W, 3].
+        frame_file: Instead, a JPEG or PNG file.
+        labels: Ids uint8 [H, W]; needed at the start.
+        labels_file: Instead, a palette or grey PNG file.
+        remove: Ids to stop following before this frame.
+        frame_index: How many frames of the stream came before; None is not checked.
+    """
+
+    stream: int
+    start: bool = False
+    end: bool = False
+    frame: Frame | None = None
+    frame_file: bytes | None = None
+    labels: Labels | None = None
+    labels_file: bytes | None = None
+    remove: tuple[int, ...] = ()
+    frame_index: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is answered to a request.
+
+    Attributes:
+        labels: Ids uint8 [H, W]; [0, 0] where the request had no frame.
+        palette: Of the mask that the stream began with, for a PNG.
+        objects: Ids being followed.
+        ids: Ids that the memory has a place for.
+        frame_index: Of the frame; -1 without one.
+    """
+
+    labels: Labels
+    palette: bytes | None
+    objects: tuple[int, ...]
+    ids: tuple[int, ...]
+    frame_index: int
+
+    def labels_file(self) -> bytes:
+        """The labels as a palette PNG file; empty where there are none."""
+        if not self.labels.size:
+            return b""
+        image = Image.fromarray(self.labels)
+        image.putpalette(palette_colors(self.palette).tobytes())
+        file = BytesIO()
+        image.save(file, format="PNG")
+        return file.getvalue()
+
+
+NOTHING = Answer(np.zeros((0, 0), np.uint8), None, (), (), -1)
+
+
+@dataclass(eq=False)
+class Stream:
+    """A stream that is being followed.
+
+    Attributes:
+        state: After its latest frame.
+        last: The answer to that frame, for a client that asks again.
+        used: When it was last asked for, in seconds of the clock.
+    """
+
+    state: State
+    last: Answer
+    used: float
+
+
+@dataclass(eq=False)
+class Streams:
+    """All streams of one instance.
+
+    Attributes:
+        segmenter: Runs the graphs; only one request at a time uses it.
+        limits: What is accepted.
+        clock: Seconds that only go forward.
+    """
+
+    segmenter: Segmenter
+    limits: Limits
+    clock: Callable[[], float] = time.monotonic
+    _open: dict[int, Stream] = field(default_factory=dict)
+    _gone: OrderedDict[int, str] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def handle(self, request: Request) -> Answer:
+        """Do what a request asks for. One that is refused changes nothing.
+
+        Raises:
+            InputError: The request can't be used; the stream goes on.
+            StreamLostError: The stream has no state here.
+            FullError: No place for another stream.
+            BackendError: A graph failed; the stream goes on.
+        """
+        with self._lock:
+            self._evict()
+            try:
+                answer = self._answer(request)
+            except MavosError as error:
+                if request.start:  # it has not begun, and the requests after it must be told why
+                    self._forget(request.stream, f"its START was refused ({error})")
+                raise
+            finally:
+                if request.end:
+                    self._forget(request.stream, "it was ended")
+            return answer
+
+    def evict(self) -> int:
+        """Drop what was idle for too long; returns how many streams are left."""
+        with self._lock:
+            self._evict()
+            return len(self._open)
+
+    def _answer(self, request: Request) -> Answer:
+        if request.start:
+            # A START of a stream that is open begins it anew, as Triton has it.
+            self._open.pop(request.stream, None)
+            return self._start(request)
+        stream = self._open.get(request.stream)
+        if stream is None:
+            reason = self._gone.get(request.stream, "it was never started here")
+            raise StreamLostError(f"stream {request.stream} has no state: {reason}; start it again")
+        stream.used = self.clock()
+        done = stream.last.frame_index
+        if request.frame_index == done:
+            return stream.last
+        if request.frame is None and request.frame_file is None and request.end:
+            return NOTHING
+        if request.frame_index is not None and request.frame_index != done + 1:
+            raise InputError(
+                f"frame_index {request.frame_index} of stream {request.stream}; frame {done + 1} "
+                "is next"
+            )
+        return self._step(request, stream)
+
+    def _start(self, request: Request) -> Answer:
+        if len(self._open) >= self.limits.max_streams:
+            raise FullError(
+                f"this server follows {self.limits.max_streams} streams at once and all are taken; "
+                "end one, wait, or raise --max-streams"
+            )
+        if request.frame_index not in (None, 0):
+            raise InputError(f"frame_index {request.frame_index} at START; the first frame is 0")
+        frame = self._frame(request)
+        labels, palette = _labels(request, frame)
+        if labels is None:
+            raise InputError("START without labels; send the objects' ids in the first frame")
+        self._check_objects((), labels)
+        state = self.segmenter.start(frame, labels)
+        last = Answer(labels, palette, state.objects, state.ids, 0)
+        self._open[request.stream] = Stream(state, last, self.clock())
+        self._gone.pop(request.stream, None)
+        return last
+
+    def _step(self, request: Request, stream: Stream) -> Answer:
+        frame = self._frame(request)
+        annotation, _ = _labels(request, frame)
+        state = stream.state
+        if request.remove:
+            state = self.segmenter.remove(state, request.remove)
+        if annotation is not None:
+            self._check_objects(state.ids, annotation)
+        labels, state = self.segmenter.step(frame, state, annotation)
+        stream.state, stream.used = state, self.clock()
+        stream.last = Answer(
+            labels, stream.last.palette, state.objects, state.ids, stream.last.frame_index + 1
+        )
+        return stream.last
+
+    def _frame(self, request: Request) -> Frame:
+        if (request.frame is None) == (request.frame_file is None):
+            what = "neither" if request.frame is None else "both"
+            raise InputError(f"the request has {what} of frame and frame_file; send one of them")
+        if request.frame is not None:
+            self._check_size(request.frame.shape[0], request.frame.shape[1])
+            return request.frame
+        assert request.frame_file is not None
+        image = _open(request.frame_file, "frame_file", self._check_size)
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+
+    def _check_size(self, height: int, width: int) -> None:
+        longest, pixels = LONGEST_SIDE, self.limits.max_pixels
+        if max(height, width) > longest or height * width > pixels or not height * width:
+            raise InputError(
+                f"a frame of {height}x{width}; this server takes up to {pixels} pixels, and sides "
+                f"up to {longest}"
+            )
+
+    def _check_objects(self, known: tuple[int, ...], labels: Labels) -> None:
+        ids = (set(np.unique(labels).tolist()) | set(known)) - {0, VOID}
+        if len(ids) > self.limits.max_objects:
+            raise InputError(
+                f"{len(ids)} objects in one stream; this server follows up to "
+                f"{self.limits.max_objects}"
+            )
+
+    def _evict(self) -> None:
+        now, limit = self.clock(), self.limits.idle_seconds
+        for number in [n for n, s in self._open.items() if now - s.used > limit]:
+            self._forget(number, f"it was idle for more than {limit:g} seconds")
+
+    def _forget(self, stream: int, reason: str) -> None:
+        self._open.pop(stream, None)
+        self._gone.pop(stream, None)
+        self._gone[stream] = reason
+        while len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
+
+
+def _labels(request: Request, frame: Frame) -> tuple[Labels | None, bytes | None]:
+    """The labels of a request and their palette."""
+    if request.labels is not None and request.labels_file is not None:
+        raise InputError("the request has both labels and labels_file; send one of them")
+    if request.labels_file is None:
+        return request.labels, None
+
+    def check_size(height: int, width: int) -> None:
+        if (height, width) != frame.shape[:2]:
+            raise InputError(
+                f"labels_file: {height}x{width} pixels with a frame of {frame.shape[0]}x"
+                f"{frame.shape[1]}; send labels of the frame's size"
+            )
+
+    image = _open(request.labels_file, "labels_file", check_size)
+    if image.mode not in ("P", "L", "1") or image.format == "JPEG":
+        raise InputError(
+            f"labels_file: a {image.format} picture of mode {image.mode}; send a palette (P) or "
+            "grey (L) PNG with an id in each pixel"
+        )
+    palette = image.getpalette("RGB") if image.mode == "P" else None
+    return np.array(image, np.uint8), bytes(palette) if palette else None
+
+
+def _open(content: bytes, name: str, check_size: Callable[[int, int], None]) -> Image.Image:
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"{name}: {len(content)} bytes; the limit is {LARGEST_FILE}")
+    return open_image(Path(name), content, check_size)

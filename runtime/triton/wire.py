@@ -1,0 +1,106 @@
+"""What travels between client and server: the tracker model's tensors, limits and parameters.
+
+The generator writes the model's configuration from here, the tracker and the client speak it, and
+the lint compares a repository with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mavos_deploy.errors import InputError
+
+TRACKER = "mavos"  # default name of the model that users call
+BUNDLE = "bundle"  # folder of the bundle inside the tracker's version folder
+VERSION = "1"  # the one version of every model
+
+# What Triton's libraries give: they carry no types, and must not be imported to name them.
+Untyped = Any
+
+# Control tensors that Triton fills in from a request's sequence flags.
+START, END, STREAM = "START", "END", "CORRID"
+
+# What Triton says of a stream that it doesn't know: never started, idle for too long, or started
+# before the server was.
+UNKNOWN_STREAM = "must specify the START flag"
+
+LONGEST_SIDE = 8192  # pixels of a frame; the interpolation matrices grow with it
+
+
+@dataclass(frozen=True)
+class WireTensor:
+    """A tensor of the tracker model; -1 in its shape may vary from request to request.
+
+    Attributes:
+        name: Of the tensor.
+        dtype: Triton's name without `TYPE_`.
+        shape: Without a batch axis, which the model doesn't have.
+        meaning: For the table in docs/serving.md.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str
+
+
+INPUTS = (
+    WireTensor("frame", "UINT8", (-1, -1, 3), "RGB, height x width x 3"),
+    WireTensor("frame_file", "STRING", (1,), "instead of `frame`: a JPEG or PNG file"),
+    WireTensor("labels", "UINT8", (-1, -1), "objects' ids at START, or new objects later"),
+    WireTensor("labels_file", "STRING", (1,), "instead of `labels`: a palette or grey PNG file"),
+    WireTensor("remove", "UINT8", (-1,), "ids of objects to stop following, before the frame"),
+    WireTensor(
+        "frame_index", "INT64", (1,), "frames before this one; a repeated one is answered again"
+    ),
+)
+OUTPUTS = (
+    WireTensor("labels", "UINT8", (-1, -1), "ids at the frame's size; 0 is the background"),
+    WireTensor("labels_file", "STRING", (1,), "the same as a palette PNG file"),
+    WireTensor("objects", "UINT8", (-1,), "ids being followed after this frame"),
+    WireTensor("ids", "UINT8", (-1,), "ids that the memory has a place for"),
+    WireTensor("frame_index", "INT64", (1,), "of the frame that was answered"),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one instance of the tracker accepts; memory is bounded by them.
+
+    Attributes:
+        max_streams: Followed at once; a START beyond them is refused.
+        max_objects: Of one stream, those that were removed included.
+        max_pixels: Of one frame.
+        idle_seconds: Without a frame, after which a stream's state is dropped.
+    """
+
+    max_streams: int = 16
+    max_objects: int = 40
+    max_pixels: int = 4096 * 2304
+    idle_seconds: float = 60.0
+
+    def parameters(self) -> dict[str, str]:
+        """As parameters of a model configuration."""
+        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> "Limits":
+        """Read them back.
+
+        Raises:
+            InputError: One is missing or no positive number.
+        """
+        values: dict[str, float] = {}
+        for field in fields(cls):
+            text = parameters.get(field.name, "")
+            try:
+                value = float(text) if field.name == "idle_seconds" else int(text)
+            except ValueError:
+                value = 0
+            if not 0 < value < 2**53:
+                raise InputError(
+                    f"parameter {field.name} is {text!r:.40}; expected a positive number, such as "
+                    f"{field.default}"
+                )
+            values[field.name] = value
+        return cls(**values)  # type: ignore[arg-type]

@@ -1,0 +1,257 @@
+"""Every rule of the tracker that needs no server: places, order, idleness, limits."""
+
+import struct
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mavos_deploy.errors import InputError, MavosError, StreamLostError
+from mavos_deploy.runtime.triton.streams import Answer, FullError, Request, Streams
+from mavos_deploy.runtime.triton.wire import Limits
+
+FRAME = np.zeros((20, 30, 3), np.uint8)
+LABELS = np.zeros((20, 30), np.uint8)
+LABELS[:5] = 3
+
+
+class CountingSegmenter:
+    """Answers with the number of the frame; its states are namespaces."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def start(self, frame: np.ndarray, labels: np.ndarray) -> SimpleNamespace:
+        ids = tuple(int(i) for i in np.unique(labels) if i)
+        return SimpleNamespace(ids=ids, objects=ids, number=0)
+
+    def step(
+        self, frame: np.ndarray, state: SimpleNamespace, annotation: np.ndarray | None
+    ) -> tuple[np.ndarray, SimpleNamespace]:
+        self.steps += 1
+        new = () if annotation is None else tuple(int(i) for i in np.unique(annotation) if i)
+        ids = tuple(dict.fromkeys((*state.ids, *new)))
+        number = state.number + 1
+        following = SimpleNamespace(ids=ids, objects=ids, number=number)
+        return np.full(frame.shape[:2], number, np.uint8), following
+
+    def remove(self, state: SimpleNamespace, ids: Iterable[int]) -> SimpleNamespace:
+        left = tuple(i for i in state.ids if i not in set(ids))
+        return SimpleNamespace(ids=left, objects=left, number=state.number)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def streams(clock: Clock) -> Streams:
+    limits = Limits(max_streams=2, max_objects=4, max_pixels=1000, idle_seconds=10)
+    return Streams(CountingSegmenter(), limits, clock)  # type: ignore[arg-type]
+
+
+def start(streams: Streams, stream: int = 1, **others: np.ndarray | bytes | int | None) -> Answer:
+    request: dict[str, Any] = {"frame": FRAME, "labels": LABELS, **others}
+    return streams.handle(Request(stream, start=True, **request))
+
+
+def refusal(streams: Streams, request: Request) -> str:
+    with pytest.raises(MavosError) as refused:
+        streams.handle(request)
+    return str(refused.value)
+
+
+def test_a_stream_starts_steps_and_ends(streams: Streams) -> None:
+    assert start(streams).objects == (3,)
+    assert streams.handle(Request(1, frame=FRAME)).frame_index == 1
+    added = np.where(LABELS == 0, 9, 0).astype(np.uint8)
+    assert streams.handle(Request(1, frame=FRAME, labels=added)).objects == (3, 9)
+    assert streams.handle(Request(1, frame=FRAME, remove=(3,))).objects == (9,)
+    assert streams.handle(Request(1, end=True)).labels.size == 0
+    assert len(streams) == 0
+    assert "it was ended" in refusal(streams, Request(1, frame=FRAME))
+
+
+def test_a_repeated_frame_is_answered_again_and_not_taken_again(streams: Streams) -> None:
+    start(streams, frame_index=0)
+    first = streams.handle(Request(1, frame=FRAME, frame_index=1))
+    again = streams.handle(Request(1, frame=FRAME, frame_index=1))
+    assert again is first
+    assert streams.segmenter.steps == 1  # type: ignore[attr-defined]
+    assert streams.handle(Request(1, frame=FRAME, frame_index=2)).frame_index == 2
+
+
+def test_a_frame_out_of_order_is_refused_and_the_stream_goes_on(streams: Streams) -> None:
+    start(streams)
+    assert "frame 1 is next" in refusal(streams, Request(1, frame=FRAME, frame_index=2))
+    assert streams.handle(Request(1, frame=FRAME, frame_index=1)).frame_index == 1
+
+
+def test_an_idle_stream_loses_its_state_and_is_told_so(streams: Streams, clock: Clock) -> None:
+    start(streams, 1)
+    clock.now = 6
+    start(streams, 2)
+    clock.now = 12
+    assert streams.evict() == 1
+    with pytest.raises(
+        StreamLostError, match=r"stream 1 .* idle for more than 10 seconds; start it"
+    ):
+        streams.handle(Request(1, frame=FRAME))
+    assert streams.handle(Request(2, frame=FRAME)).frame_index == 1
+
+
+def test_a_start_beyond_the_places_is_refused_until_one_is_free(streams: Streams) -> None:
+    start(streams, 1)
+    start(streams, 2)
+    with pytest.raises(FullError, match="2 streams at once"):
+        start(streams, 3)
+    told = refusal(streams, Request(3, frame=FRAME))
+    assert "its START was refused" in told
+    streams.handle(Request(1, end=True))
+    assert start(streams, 3).frame_index == 0
+
+
+def test_a_start_of_an_open_stream_begins_it_anew(streams: Streams) -> None:
+    start(streams, 1)
+    streams.handle(Request(1, frame=FRAME))
+    assert start(streams, 1).frame_index == 0
+    assert len(streams) == 1
+
+
+def test_reasons_of_streams_that_are_gone_do_not_pile_up(streams: Streams) -> None:
+    for number in range(1, 5000):
+        streams.handle(Request(number, start=True, end=True, frame=FRAME, labels=LABELS))
+    assert len(streams._gone) == 4096
+    assert "never started here" in refusal(streams, Request(1, frame=FRAME))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that states a size and holds nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+
+
+def picture(array: np.ndarray, form: str) -> bytes:
+    file = BytesIO()
+    Image.fromarray(array).save(file, format=form)
+    return file.getvalue()
+
+
+many = np.arange(300, dtype=np.uint16).reshape(15, 20)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        pytest.param({"frame": None}, "neither of frame and frame_file", id="no-frame"),
+        pytest.param({"frame_file": b"x"}, "both of frame and frame_file", id="two-frames"),
+        pytest.param({"labels": None}, "START without labels", id="no-labels"),
+        pytest.param(
+            {"frame": None, "frame_file": b"\xff\xd8\xff\xe0 no more"},
+            "frame_file: not a readable picture, or damaged",
+            id="malformed-jpeg",
+        ),
+        pytest.param(
+            {"frame": None, "frame_file": picture(FRAME, "JPEG")[:-40]},
+            "damaged",
+            id="jpeg-cut-off",
+        ),
+        pytest.param(
+            {"frame": None, "frame_file": png_header(40000, 40000)},
+            "frame_file: too many pixels",
+            id="forty-thousand-pixels-encoded",
+        ),
+        pytest.param(
+            {"frame": None, "frame_file": png_header(400, 300)},
+            "a frame of 300x400; this server takes up to 1000 pixels",
+            id="beyond-the-limit-encoded",
+        ),
+        pytest.param(
+            {"frame": np.zeros((40000, 1, 3), np.uint8)},
+            "a frame of 40000x1",
+            id="forty-thousand-pixels-raw",
+        ),
+        pytest.param({"frame": np.zeros((0, 9, 3), np.uint8)}, "a frame of 0x9", id="empty"),
+        pytest.param(
+            {"labels": np.arange(600, dtype=np.uint16).astype(np.uint8).reshape(20, 30)},
+            "254 objects in one stream; this server follows up to 4",
+            id="all-ids",
+        ),
+        pytest.param(
+            {"labels": None, "labels_file": picture(np.resize(many, (20, 30)), "PNG")},
+            "labels_file: more than 8 bits per channel",
+            id="three-hundred-objects",
+        ),
+        pytest.param(
+            {"labels": None, "labels_file": picture(LABELS[:10], "PNG")},
+            "labels_file: 10x30 pixels with a frame of 20x30",
+            id="labels-of-another-size",
+        ),
+        pytest.param(
+            {"labels": None, "labels_file": picture(FRAME, "PNG")},
+            "a PNG picture of mode RGB",
+            id="coloured-labels",
+        ),
+        pytest.param({"frame_index": 4}, "the first frame is 0", id="index-at-start"),
+    ],
+)
+def test_a_request_that_cannot_be_used_is_refused_with_its_reason(
+    streams: Streams, tensors: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        start(streams, **tensors)
+    assert len(streams) == 0
+
+
+def test_a_refused_frame_leaves_the_stream_as_it_was(streams: Streams) -> None:
+    start(streams)
+    streams.handle(Request(1, frame=FRAME))
+    refusal(streams, Request(1, frame_file=b"no picture"))
+    assert streams.handle(Request(1, frame=FRAME)).frame_index == 2
+
+
+def test_encoded_frames_and_labels_are_read_and_labels_written(streams: Streams) -> None:
+    indexed = Image.fromarray(LABELS)
+    indexed.putpalette([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    file = BytesIO()
+    indexed.save(file, format="PNG")
+    answer = start(
+        streams,
+        frame=None,
+        frame_file=picture(FRAME, "JPEG"),
+        labels=None,
+        labels_file=file.getvalue(),
+    )
+    written = Image.open(BytesIO(answer.labels_file()))
+    assert np.array_equal(np.array(written), LABELS)
+    assert written.getpalette()[:12] == [0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "many", "nan", "1e99"])
+def test_limits_that_are_no_numbers_are_refused(text: str) -> None:
+    given = Limits().parameters() | {"idle_seconds": text}
+    with pytest.raises(InputError, match="parameter idle_seconds"):
+        Limits.from_parameters(given)
+
+
+def test_limits_come_back_from_their_parameters() -> None:
+    limits = Limits(3, 4, 5, 0.5)
+    assert Limits.from_parameters(limits.parameters()) == limits
