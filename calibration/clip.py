@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.calibration.draws import Draws
 from mavos_deploy.errors import InputError
 
 MAX_IDS = 254  # labels are uint8: 0 is the background, 255 is left for void
@@ -86,38 +87,21 @@ class _Object:
         return x, y
 
 
-class _Draws:
-    """Random numbers from the generator's raw bits, which NumPy keeps stable over versions."""
+def _noise(
+    draws: Draws, height: int, width: int, fine: float, coarse: float, slope: float = 1.0
+) -> NDArray[np.float64]:
+    """Band-limited noise of mean 0 and deviation 1, shape (height, width).
 
-    def __init__(self, seed: int, stream: int) -> None:
-        self._bits = np.random.PCG64([seed, stream])
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(self.array(1)[0])
-
-    def sign(self) -> int:
-        return 1 if self.uniform(0, 1) < 0.5 else -1
-
-    def array(self, count: int) -> NDArray[np.float64]:
-        """Values from 0 up to, not including, 1."""
-        raw = self._bits.random_raw(count)
-        return np.asarray((raw >> np.uint64(11)) * 2.0**-53)
-
-    def noise(
-        self, height: int, width: int, fine: float, coarse: float, slope: float = 1.0
-    ) -> NDArray[np.float64]:
-        """Band-limited noise of mean 0 and deviation 1, shape (height, width).
-
-        Wavelengths run from fine to coarse pixels; the amplitude falls with frequency**slope.
-        """
-        spectrum = np.fft.rfft2(self.array(height * width).reshape(height, width) - 0.5)
-        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-        frequency[0, 0] = 1.0
-        gain = frequency**-slope * np.exp(-((frequency * fine) ** 2))
-        gain *= 1 - np.exp(-((frequency * coarse) ** 2))
-        gain[0, 0] = 0.0
-        field = np.fft.irfft2(spectrum * gain, s=(height, width))
-        return np.asarray(field / field.std())
+    Wavelengths run from fine to coarse pixels; the amplitude falls with frequency**slope.
+    """
+    spectrum = np.fft.rfft2(draws.array(height, width) - 0.5)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequency[0, 0] = 1.0
+    gain = frequency**-slope * np.exp(-((frequency * fine) ** 2))
+    gain *= 1 - np.exp(-((frequency * coarse) ** 2))
+    gain[0, 0] = 0.0
+    field = np.fft.irfft2(spectrum * gain, s=(height, width))
+    return np.asarray(field / field.std())
 
 
 def synthetic_clip(
@@ -207,7 +191,7 @@ def _make_objects(
             f"{MAX_IDS} is the most; use fewer objects or a larger picture"
         )
 
-    draws = _Draws(seed, 0)
+    draws = Draws(seed, 0)
     phase = draws.uniform(0, 2 * math.pi)
     scene = []
     for row in range(row_count):
@@ -230,7 +214,7 @@ def _make_objects(
 def _make_object(
     label: int, first_frame: int, row: _Row, x: float, largest: float, wander: float, seed: int
 ) -> _Object:
-    draws = _Draws(seed, label)
+    draws = Draws(seed, label)
     radius = draws.uniform(0.75 * largest, largest)
     return _Object(
         label=label,
@@ -252,7 +236,7 @@ def _make_object(
     )
 
 
-def _make_outline(draws: _Draws, label: int) -> NDArray[np.float64]:
+def _make_outline(draws: Draws, label: int) -> NDArray[np.float64]:
     """Radius over the angle from -pi to pi, scaled so that the largest is 1."""
     angle = np.linspace(-math.pi, math.pi, OUTLINE_STEPS + 1)
     shape = label % 4
@@ -271,10 +255,10 @@ def _make_outline(draws: _Draws, label: int) -> NDArray[np.float64]:
     return np.asarray(radius / radius.max())
 
 
-def _make_texture(draws: _Draws, label: int, side: int) -> _Colours:
+def _make_texture(draws: Draws, label: int, side: int) -> _Colours:
     """Two colours mixed by blotches, stripes, dots or clouds, plus fine grain."""
     v, u = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    warp = draws.noise(side, side, fine=side / 12, coarse=side / 2)
+    warp = _noise(draws, side, side, fine=side / 12, coarse=side / 2)
     pattern = (label + label // 4) % 4
     if pattern == 0:
         weight = np.tanh(2.5 * warp)
@@ -291,20 +275,20 @@ def _make_texture(draws: _Draws, label: int, side: int) -> _Colours:
     light = np.array(colorsys.hsv_to_rgb(hue, draws.uniform(0.4, 0.65), draws.uniform(0.85, 1.0)))
     other = (hue + draws.uniform(0.04, 0.16) * draws.sign()) % 1.0
     dark = np.array(colorsys.hsv_to_rgb(other, draws.uniform(0.5, 0.75), draws.uniform(0.35, 0.55)))
-    grain = draws.noise(side, side, fine=4, coarse=side / 8, slope=0.5)[..., None]
+    grain = _noise(draws, side, side, fine=4, coarse=side / 8, slope=0.5)[..., None]
     colour = 255 * (light + (dark - light) * weight) + 6 * grain
     return np.asarray(np.clip(colour, 0, 255), dtype=np.float32)
 
 
 def _make_ground(height: int, width: int, seed: int) -> _Colours:
     """The background with room to pan, RGB 0..255."""
-    draws = _Draws(seed, MAX_IDS + 1)
+    draws = Draws(seed, MAX_IDS + 1)
     margin = math.ceil(PAN * min(height, width)) + 1
     size = (height + 2 * margin, width + 2 * margin)
     short = min(size)
-    tone = draws.noise(*size, fine=short / 60, coarse=short * 1.5, slope=1.7)
-    warmth = draws.noise(*size, fine=short / 12, coarse=short * 1.5, slope=1.5)
-    grain = draws.noise(*size, fine=max(2.5, short / 140), coarse=short / 12, slope=0.8)
+    tone = _noise(draws, *size, fine=short / 60, coarse=short * 1.5, slope=1.7)
+    warmth = _noise(draws, *size, fine=short / 12, coarse=short * 1.5, slope=1.5)
+    grain = _noise(draws, *size, fine=max(2.5, short / 140), coarse=short / 12, slope=0.8)
     stops = np.array(_GROUNDS[int(draws.uniform(0, len(_GROUNDS)))], dtype=np.float64)
     level = 0.9 * tone + 0.18 * grain
     ground = np.empty((*size, 3), dtype=np.float32)

@@ -10,7 +10,7 @@ evaluation, so that the figures can be compared with published ones.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,32 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.objects import VOID
 
 BOUNDARY_TOLERANCE = 0.008  # share of the image diagonal by which two outlines may differ
+RECALL_THRESHOLD = 0.5  # a frame counts as found if its score is above this
+DECAY_PARTS = 4  # decay compares the first with the last of so many parts of a sequence
 
 Mask = NDArray[np.bool_]
+
+
+class FrameScore(NamedTuple):
+    """J and F of one object in one frame, each from 0 to 1."""
+
+    region: float
+    boundary: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a sequence's scores come down to, for one object and one measure.
+
+    Attributes:
+        mean: Over the frames.
+        recall: Share of the frames that score more than 0.5.
+        decay: Mean of the first quarter minus mean of the last; what is lost with time.
+    """
+
+    mean: float
+    recall: float
+    decay: float
 
 
 @dataclass(frozen=True)
@@ -145,21 +169,81 @@ def score_labels(
             f"label maps {truth.shape} and {prediction.shape}: both need the same shape "
             "(frames, height, width), with one frame or more"
         )
-    scores: dict[int, ObjectScore] = {}
+    ids = list(ids)
+    frames = [score_frame(*pair, ids, tolerance) for pair in zip(truth, prediction, strict=True)]
+    return {
+        object_id: ObjectScore(
+            math.fsum(scores[object_id].region for scores in frames) / len(frames),
+            math.fsum(scores[object_id].boundary for scores in frames) / len(frames),
+        )
+        for object_id in ids
+    }
+
+
+def score_frame(
+    truth: NDArray[np.integer[Any]],
+    prediction: NDArray[np.integer[Any]],
+    ids: Iterable[int],
+    tolerance: float = BOUNDARY_TOLERANCE,
+) -> dict[int, FrameScore]:
+    """Score every object of one frame.
+
+    Pixels that are 255 in truth belong to no object on either side.
+
+    Args:
+        truth: Shape (height, width), integers: 0 background, else object ids.
+        prediction: Like truth.
+        ids: Objects to score, each from 1 to 254. An id found in neither map scores 1.
+        tolerance: As in boundary_accuracy.
+
+    Returns:
+        J and F of each id, in the order given.
+
+    Raises:
+        InputError: The maps differ in shape, or an id is not from 1 to 254.
+    """
+    valid = truth != VOID
+    scores: dict[int, FrameScore] = {}
     for object_id in ids:
         if not 0 < object_id < VOID:
             raise InputError(
                 f"object id {object_id}: ids go from 1 to {VOID - 1}; 0 is the background "
                 f"and {VOID} marks ignored pixels"
             )
-        region = boundary = 0.0
-        for truth_labels, predicted_labels in zip(truth, prediction, strict=True):
-            truth_mask = truth_labels == object_id
-            predicted_mask = (predicted_labels == object_id) & (truth_labels != VOID)
-            region += region_similarity(truth_mask, predicted_mask)
-            boundary += boundary_accuracy(truth_mask, predicted_mask, tolerance)
-        scores[object_id] = ObjectScore(region / len(truth), boundary / len(truth))
+        pair = truth == object_id, (prediction == object_id) & valid
+        scores[object_id] = FrameScore(
+            region_similarity(*pair), boundary_accuracy(*pair, tolerance)
+        )
     return scores
+
+
+def statistics(values: NDArray[np.float64]) -> Statistics:
+    """Mean, recall and decay of one object's scores over time.
+
+    Decay takes the frames at the four quarters' borders into both quarters, as the DAVIS 2017
+    toolkit does. The toolkit counts the borders in 8 bits, which is exact up to 255 frames and
+    gives a wrong figure, or none, for longer sequences; here they are whole numbers of any size.
+
+    Args:
+        values: J or F of the scored frames in order of time, one or more.
+
+    Raises:
+        InputError: There is no value.
+
+    Source: Perazzi et al. 2016, section 4; the DAVIS 2017 evaluation for the borders.
+    """
+    if values.ndim != 1 or not len(values):
+        raise InputError(f"scores of shape {values.shape}: need one value or more in one dimension")
+    # Halves round up, so that the borders do not depend on whether a number is even.
+    share = np.arange(DECAY_PARTS + 1) / DECAY_PARTS
+    borders = np.floor(share * (len(values) - 1) + 0.5 + 1e-10).astype(np.int64)
+    first = values[borders[0] : borders[1] + 1]
+    last = values[borders[-2] : borders[-1] + 1]
+    return Statistics(
+        mean=float(values.mean()),
+        recall=float(np.mean(values > RECALL_THRESHOLD)),
+        decay=float(first.mean() - last.mean()),
+    )
 
 
 def _share_within(points: Mask, target: Mask, radius: int) -> float:

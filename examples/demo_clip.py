@@ -1,10 +1,12 @@
 """Write a made-up video with its first-frame mask, ready for mavos-run.
 
-    python examples/demo_clip.py --output demo
-    mavos-run BUNDLE demo/clip.mp4 --masks demo/masks --output demo/result
+    python examples/demo_clip.py --output demo --truth
+    mavos-run BUNDLE demo/clip.mp4 --masks demo/masks --output results/clip
+    mavos-eval demo --results results
 
 The folder holds clip.mp4 and masks/00000.png. Where an object joins later, a mask named after that
-frame marks that object alone. With --truth, truth/ holds the right answer for every frame.
+frame marks that object alone. With --truth, Annotations/clip/ holds the right answer for every
+frame, in the layout of Long-Time Video.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from mavos_deploy.runtime.masks import write_mask
 
 FRAME_RATE = 24  # frames per second
 QUALITY = "16"  # x264 constant rate factor; fine texture survives
+TRUTH = "Annotations/clip"
 SEED = 2  # objects pass behind each other within the default 48 frames
 
 
@@ -56,7 +59,7 @@ def main() -> int:
         "--seed", type=int, default=SEED, help=f"another seed is another video (default: {SEED})"
     )
     parser.add_argument(
-        "--truth", action="store_true", help="also write the exact masks of all frames to truth/"
+        "--truth", action="store_true", help="also write the exact masks of all frames"
     )
     arguments = parser.parse_args()
     try:
@@ -72,7 +75,8 @@ def main() -> int:
     except InputError as error:
         print(f"demo_clip.py: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {arguments.output}: clip.mp4, masks/" + (", truth/" if arguments.truth else ""))
+    truth = f", {TRUTH}/" if arguments.truth else ""
+    print(f"wrote {arguments.output}: clip.mp4, masks/{truth}")
     return 0
 
 
@@ -107,7 +111,7 @@ def _write_folder(
         unfinished.chmod(0o755)  # mkdtemp lets nobody else read it
         (unfinished / "masks").mkdir()
         if truth:
-            (unfinished / "truth").mkdir()
+            (unfinished / TRUTH).mkdir(parents=True)
         with av.open(str(unfinished / "clip.mp4"), "w") as container:
             stream = container.add_stream(
                 "libx264", rate=Fraction(FRAME_RATE), options={"crf": QUALITY}
@@ -123,7 +127,7 @@ def _write_folder(
                     joining = np.where(labels > objects, labels, np.uint8(0))
                     write_mask(unfinished / "masks" / f"{index:05d}.png", joining)
                 if truth:
-                    write_mask(unfinished / "truth" / f"{index:05d}.png", labels)
+                    write_mask(unfinished / TRUTH / f"{index:05d}.png", labels)
             container.mux(stream.encode())
         unfinished.replace(output)
     except BaseException:

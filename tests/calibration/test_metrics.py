@@ -1,7 +1,11 @@
-"""J and F against hand-made cases and against a slow, literal computation."""
+"""J and F against hand-made cases, a slow, literal computation, and figures of DAVIS's toolkit."""
 
 import itertools
+import json
 import math
+import time
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +17,17 @@ from mavos_deploy.calibration.metrics import (
     boundary_accuracy,
     boundary_map,
     region_similarity,
+    score_frame,
     score_labels,
+    statistics,
 )
 from mavos_deploy.errors import InputError
+from tests import made_sequences
 
 Mask = NDArray[np.bool_]
+TOOLKIT: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "data/davis_toolkit.json").read_text()
+)
 
 
 def rectangle(top: int, left: int, bottom: int, right: int, size: tuple[int, int]) -> Mask:
@@ -220,3 +230,88 @@ def test_no_frames_have_no_score() -> None:
     labels = np.zeros((0, 4, 5), np.uint8)
     with pytest.raises(InputError, match="one frame or more"):
         score_labels(labels, labels, ids=[1])
+
+
+def scored(name: str, object_id: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """J and F of every frame but the first and the last, as DAVIS scores them."""
+    made = made_sequences.SEQUENCES[name]()
+    scores = [
+        score_frame(truth, prediction, [object_id])[object_id]
+        for truth, prediction in zip(made.truth[1:-1], made.prediction[1:-1], strict=True)
+    ]
+    columns = np.array(scores)
+    return columns[:, 0], columns[:, 1]
+
+
+@pytest.mark.parametrize("key", TOOLKIT["objects"])
+def test_figures_equal_those_of_the_davis_toolkit(key: str) -> None:
+    name, _, object_id = key.rpartition("_")
+    recorded = TOOLKIT["objects"][key]
+    for measure, values in zip("JF", scored(name, int(object_id)), strict=True):
+        ours = statistics(values)
+        assert ours.mean == pytest.approx(recorded[f"{measure}-Mean"], abs=1e-6)
+        assert ours.recall == pytest.approx(recorded[f"{measure}-Recall"], abs=1e-6)
+        if name != "long":
+            assert ours.decay == pytest.approx(recorded[f"{measure}-Decay"], abs=1e-6)
+
+
+def test_void_pixels_are_left_out_as_in_the_davis_toolkit() -> None:
+    made = made_sequences.three_objects()
+    truth = made.truth.copy()
+    truth[:, 30:60, 40:90] = 255
+    for key, recorded in TOOLKIT["void"].items():
+        for frame in range(5, 9):
+            score = score_frame(truth[frame], made.prediction[frame], [int(key)])[int(key)]
+            assert score.region == pytest.approx(recorded["J"][frame - 5], abs=1e-6)
+            assert score.boundary == pytest.approx(recorded["F"][frame - 5], abs=1e-6)
+
+
+@pytest.mark.parametrize("count", TOOLKIT["statistics"])
+def test_statistics_equal_those_of_the_davis_toolkit(count: str) -> None:
+    ours = statistics(made_sequences.values(int(count)))
+    assert (ours.mean, ours.recall, ours.decay) == pytest.approx(
+        TOOLKIT["statistics"][count], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("count", TOOLKIT["statistics_8_bit"])
+def test_decay_of_long_sequences_is_right_where_the_toolkit_counts_in_8_bits(count: str) -> None:
+    values = made_sequences.values(int(count))
+    mean, recall, toolkit_decay = TOOLKIT["statistics_8_bit"][count]
+    ours = statistics(values)
+    assert (ours.mean, ours.recall) == pytest.approx((mean, recall), abs=1e-6)
+    last = len(values) - 1
+    first_quarter = values[: math.floor(last / 4 + 0.5) + 1]
+    last_quarter = values[math.floor(3 * last / 4 + 0.5) :]
+    assert ours.decay == pytest.approx(first_quarter.mean() - last_quarter.mean(), abs=1e-12)
+    assert toolkit_decay is None or abs(toolkit_decay - ours.decay) > 1e-3
+
+
+def test_decay_of_a_long_sequence_shows_which_end_is_worse() -> None:
+    (fading, _), (recovering, _) = scored("long", 1), scored("long", 2)
+    assert statistics(fading).decay > 0.4
+    assert statistics(recovering).decay < -0.4
+
+
+def test_a_single_frame_has_no_decay() -> None:
+    ours = statistics(np.array([0.75]))
+    assert (ours.mean, ours.recall, ours.decay) == (0.75, 1.0, 0.0)
+
+
+def test_no_values_have_no_statistics() -> None:
+    with pytest.raises(InputError, match="need one value or more"):
+        statistics(np.zeros(0))
+
+
+def test_half_an_overlap_is_not_recalled() -> None:
+    assert statistics(np.array([0.5, 0.51])).recall == 0.5
+
+
+def test_a_frame_at_480p_with_five_objects_takes_less_than_a_tenth_of_a_second() -> None:
+    truth, prediction = synthetic_clip(480, 854, frames=2, objects=5, seed=3).labels
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        score_frame(truth, prediction, range(1, 6))
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.1

@@ -1,0 +1,156 @@
+"""What each part of the memory is worth: the paper's Table 7 on a data set of your own.
+
+    python benchmarks/memory_modes.py held-out --output build/memory-modes
+
+Runs the PyTorch tracker with four memories over a data set and prints J&F of each:
+
+    reference             the first frame, in long-term and short-term memory
+    previous              the previous frame, in both
+    reference+previous    the first frame in the long-term, the previous in the short-term memory
+    mca                   the same with the dynamic slot that MCA updates: MAVOS as published
+
+Masks are written to <output>/<memory>/<sequence>/ and figures to <output>/memory_modes.json. With
+--subset a list of sequences, such as return.txt of make_scenes.py, is scored apart.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from mavos_deploy.calibration.datasets import open_dataset
+from mavos_deploy.calibration.evaluate import Evaluation, evaluate, figures_of
+from mavos_deploy.calibration.sequences import VideoSequence
+from mavos_deploy.errors import MavosError
+from mavos_deploy.models.checkpoint import load_network
+from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.tracker import GroupEngine, Tracker
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.frames import read_image
+from mavos_deploy.runtime.geometry import network_size, resize_frame
+from mavos_deploy.runtime.machine import machine
+from mavos_deploy.runtime.masks import read_mask, write_mask
+
+NEVER = 1 << 30  # frames; a memory gap that no video reaches
+
+
+class ReferenceOnly(GroupEngine):
+    """Reads the annotated frame, whatever came since."""
+
+    def memory_write(self, features: Features, labels: Tensor) -> None:
+        """Remember nothing."""
+
+
+class PreviousOnly(GroupEngine):
+    """Reads the previous frame, also as its long-term memory."""
+
+    def memory_write(self, features: Features, labels: Tensor) -> None:
+        """Remember the frame in place of all others."""
+        super().memory_write(features, labels)
+        self.long_term = self.short_term
+
+
+MODES = {
+    "reference": (ReferenceOnly, NEVER),
+    "previous": (PreviousOnly, NEVER),
+    "reference+previous": (GroupEngine, NEVER),
+    "mca": (GroupEngine, 10),
+}
+
+
+def main() -> int:
+    """Parse the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("data", type=Path, help="data set in one of mavos-eval's layouts")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--variant", choices=list(VARIANTS), default="tiny")
+    parser.add_argument("--checkpoint", type=Path, help="of the variant; default: shipped weights")
+    parser.add_argument("--subset", type=Path, metavar="FILE", help="sequences to score apart")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    try:
+        report = _measure(arguments)
+    except MavosError as error:
+        print(f"memory_modes.py: {error}", file=sys.stderr)
+        return 2
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with replacing(arguments.output / "memory_modes.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+    table = Table(
+        "memory", *report["scores"]["mca" if "mca" in arguments.modes else arguments.modes[0]]
+    )
+    for mode, scores in report["scores"].items():
+        table.add_row(mode, *(f"{value:.3f}" for value in scores.values()))
+    Console().print(table)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, object]:
+    dataset = open_dataset(arguments.data)
+    subset = set(arguments.subset.read_text().split()) if arguments.subset else set()
+    network, weights = load_network(VARIANTS[arguments.variant], arguments.checkpoint)
+    scores = {}
+    frames = sum(len(sequence.images) for sequence in dataset.sequences)
+    with Progress(disable=not sys.stderr.isatty()) as progress:
+        for mode in arguments.modes:
+            task = progress.add_task(mode, total=frames)
+            for sequence in dataset.sequences:
+                folder = arguments.output / mode / sequence.name
+                folder.mkdir(parents=True, exist_ok=True)
+                _segment(network, sequence, mode, folder)
+                progress.advance(task, len(sequence.images))
+            evaluation = evaluate(dataset, arguments.output / mode)
+            scores[mode] = {"J&F": _mean(evaluation, None)}
+            if subset:
+                scores[mode][arguments.subset.stem] = _mean(evaluation, subset)
+    return {
+        "data": {"sequences": len(dataset.sequences), "frames": frames, "subset": len(subset)},
+        "weights": {"variant": arguments.variant, "sha256": weights.sha256},
+        "machine": machine(),
+        "scores": scores,
+    }
+
+
+def _mean(evaluation: Evaluation, names: set[str] | None) -> float:
+    figures = figures_of(
+        item
+        for sequence in evaluation.sequences
+        if names is None or sequence.name in names
+        for item in sequence.objects
+    )
+    if figures is None:
+        raise MavosError("nothing could be scored; see mavos-eval for what is wrong with the data")
+    return figures.mean
+
+
+def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -> None:
+    """Write the masks of one sequence, whose first frame has all objects."""
+    engine, memory_gap = MODES[mode]
+    tracker: Tracker | None = None
+    for stem, picture in sequence.images.items():
+        rgb = read_image(picture)
+        size = network_size(*rgb.shape[:2], network.variant.align_corners)
+        frame = torch.from_numpy(resize_frame(rgb, *size)).float()
+        if tracker is None:
+            mask = read_mask(sequence.annotations[stem])
+            tracker = Tracker(network, mask.labels.shape, memory_gap, engine)
+            labels = tracker.start(frame, mask.labels)
+        else:
+            labels = tracker.predict(frame)
+            tracker.remember(labels)
+        write_mask(folder / f"{stem}.png", np.array(tracker.ids, np.uint8)[labels], mask.palette)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

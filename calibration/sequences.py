@@ -1,0 +1,141 @@
+"""A data set as scoring sees it: sequences with frames, annotations and spans of objects."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from mavos_deploy.runtime.objects import VOID
+
+NAMES_SHOWN = 3  # names that a message lists before it only counts
+
+
+class Layout(str, Enum):
+    """How a data set's folders are arranged, which also says how it is scored."""
+
+    DAVIS = "davis"
+    YOUTUBE_VOS = "youtube-vos"
+    LVOS = "lvos"
+    LONG_TIME_VIDEO = "long-time-video"
+
+
+# Whether the last frame of an object's span counts. The first never does: its mask is given.
+LAST_FRAME_COUNTS = {
+    Layout.DAVIS: False,
+    Layout.YOUTUBE_VOS: True,
+    Layout.LVOS: False,
+    Layout.LONG_TIME_VIDEO: False,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the data or the results that can't be scored; the rest is.
+
+    Attributes:
+        sequence: Its name; None where the whole data set is meant.
+        frame: Stem of the frame, of the first one where several are meant, or None.
+        found: What is there.
+        expected: What should be there.
+    """
+
+    sequence: str | None
+    frame: str | None
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        where = " ".join(part for part in (self.sequence, self.frame) if part)
+        return f"{where}: {self.found}; expected {self.expected}".removeprefix(": ")
+
+
+@dataclass(frozen=True)
+class VideoSequence:
+    """One video of a data set.
+
+    Attributes:
+        name: Of its folder.
+        images: Pictures by frame stem in order of time; empty where only annotations are there.
+        annotations: Masks by frame stem.
+        expected: Stems of the frames that should have an annotation, in order of time.
+        spans: Frames that each object is annotated in, as the metadata states them; None where an
+            object spans from its first annotation to the last frame.
+        last_counts: Whether the last frame of an object's span is scored.
+    """
+
+    name: str
+    images: Mapping[str, Path]
+    annotations: Mapping[str, Path]
+    expected: tuple[str, ...]
+    spans: Mapping[int, tuple[str, ...]] | None
+    last_counts: bool
+
+    def scored(self, object_id: int, start: str) -> tuple[str, ...]:
+        """Stems of the frames that an object is scored in.
+
+        Args:
+            object_id: Of the object.
+            start: Stem of the frame whose mask is given, as the object's reference.
+        """
+        span = self.expected if self.spans is None else self.spans[object_id]
+        after = span[span.index(start) + 1 :]
+        return after if self.last_counts else after[:-1]
+
+    def starting(self, stem: str, present: Iterable[int], known: Iterable[int]) -> list[int]:
+        """Objects whose reference mask is the annotation of a frame, ascending.
+
+        Args:
+            stem: Of the frame.
+            present: Ids in its annotation.
+            known: Objects that have started already.
+        """
+        new = sorted(set(present) - set(known) - {0, VOID})
+        if self.spans is None:
+            return new
+        return [i for i in new if i in self.spans and self.spans[i][0] == stem]
+
+    @property
+    def reference_only(self) -> bool:
+        """Whether it has annotations only where objects start, as test sets have."""
+        if self.spans is None:
+            starts = set(self.expected[:1])
+        else:
+            starts = {span[0] for span in self.spans.values()}
+        return set(self.annotations) <= starts
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The sequences of one split.
+
+    Attributes:
+        path: As it was given.
+        layout: Of its folders.
+        split: Name of the split, as in the names of the tables.
+        sequences: In the data set's order.
+        problems: What was found wrong with its files.
+    """
+
+    path: Path
+    layout: Layout
+    split: str
+    sequences: tuple[VideoSequence, ...]
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def reference_only(self) -> bool:
+        """Whether nothing can be scored here, because the annotations are kept on a server."""
+        return all(sequence.reference_only for sequence in self.sequences)
+
+
+def missing(lost: list[str], what: str) -> str:
+    """How many of something are missing, and the first of them."""
+    plural = f"{what}s are" if len(lost) > 1 else f"{what} is"
+    return f"{len(lost)} {plural} missing ({listed(lost)})"
+
+
+def listed(names: Iterable[str]) -> str:
+    """A few names, and how many more there are."""
+    names = list(names)
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,88 @@
+"""The shipped weights segment, and the exported graphs segment as well as PyTorch does."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mavos_deploy.calibration.metrics import score_labels
+from mavos_deploy.calibration.scenes import iter_scene
+from mavos_deploy.models.checkpoint import load_network, read_state_dict, shipped_weights
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.tracker import Tracker
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.geometry import resize_frame
+
+SIZE = (160, 288)
+FRAMES = 34  # past two runs of MCA at the usual memory gap
+SEEDS = (2001, 2002, 2003)
+LARGEST_FILE = 6_000_000  # bytes
+MOST_NUMBERS = 3_000_000
+
+
+def test_shipped_weights_are_small_and_in_half_precision() -> None:
+    file = shipped_weights(VARIANTS["tiny"])
+    assert file is not None
+    assert file.stat().st_size <= LARGEST_FILE
+    state = read_state_dict(file)
+    assert sum(value.numel() for value in state.values()) <= MOST_NUMBERS
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    network, weights = load_network(VARIANTS["tiny"], None)
+    assert weights.trained
+    assert weights.source == "tiny.safetensors"
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def test_other_variants_ship_no_weights() -> None:
+    assert [name for name, v in VARIANTS.items() if shipped_weights(v)] == ["tiny"]
+
+
+def test_tiny_segments_made_up_scenes_and_the_exported_chain_as_well(
+    network: Callable[[str], Mavos], segmenter: Callable[[str], Segmenter]
+) -> None:
+    chain = segmenter("tiny")
+    scores = []
+    for number, seed in enumerate(SEEDS):
+        rendered = list(iter_scene(*SIZE, FRAMES, number + 1, seed))
+        frames = [frame for frame, _ in rendered]
+        truth = np.stack([labels for _, labels in rendered])
+        tracker = Tracker(network("tiny"), SIZE, chain.bundle.manifest.memory_gap)
+        masks = [
+            np.stack([truth[0], *_from_pytorch(tracker, frames, truth[0], chain)]),
+            np.stack([truth[0], *_from_chain(chain, frames, truth[0])]),
+            np.repeat(truth[:1], FRAMES, 0),
+        ]
+        ids = range(1, number + 2)
+        for object_id in ids:
+            scores.append([score_labels(truth, m, [object_id])[object_id].mean for m in masks])
+    pytorch, exported, repeated = np.mean(scores, 0)
+    assert exported >= 0.75
+    assert exported - repeated >= 0.3
+    assert abs(exported - pytorch) <= 0.001
+
+
+def _from_pytorch(
+    tracker: Tracker, frames: list[NDArray[np.uint8]], labels: NDArray[np.uint8], chain: Segmenter
+) -> list[NDArray[np.uint8]]:
+    masks: list[NDArray[np.uint8]] = []
+    for index, frame in enumerate(frames):
+        resized = torch.from_numpy(resize_frame(frame, *chain.bundle.manifest.size)).float()
+        if index == 0:
+            tracker.start(resized, labels)
+            continue
+        masks.append(tracker.predict(resized))
+        tracker.remember(masks[-1])
+    return masks
+
+
+def _from_chain(
+    chain: Segmenter, frames: list[NDArray[np.uint8]], labels: NDArray[np.uint8]
+) -> list[NDArray[np.uint8]]:
+    masks = []
+    state = chain.start(frames[0], labels)
+    for frame in frames[1:]:
+        predicted, state = chain.step(frame, state)
+        masks.append(predicted)
+    return masks
