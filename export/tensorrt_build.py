@@ -1,0 +1,200 @@
+"""Builds one plan with TensorRT or TensorRT-RTX: the only file that touches the builder's API.
+
+Both libraries have one API under two module names. Every attribute used here is listed with its
+versions and source in tests/data/tensorrt_api.csv, and a test compares that list with this file.
+The builder raises nothing: it returns None, or False, and tells its logger why.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.runtime.engines import Flags, Profile
+from mavos_deploy.runtime.files import replacing
+
+LONGEST_REASON = 600  # characters of the library's own words in an error
+# What a machine without a GPU makes the library say beside the real reason.
+NO_DRIVER = "cudaError 35"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One plan to build.
+
+    Attributes:
+        graph: Name of the graph.
+        onnx: Its file.
+        library: `tensorrt` or `tensorrt_rtx`.
+        capability: To build for.
+        flags: See there.
+        profiles: Shapes of the inputs that vary.
+        timing_cache: File of kernel timings to read and extend; None for none.
+        plan: The file to write; its folder exists.
+    """
+
+    graph: str
+    onnx: Path
+    library: str
+    capability: str
+    flags: Flags
+    profiles: tuple[Profile, ...]
+    timing_cache: Path | None
+    plan: Path
+
+
+def open_library(name: str) -> ModuleType:
+    """Import TensorRT.
+
+    Raises:
+        BackendError: It is missing or doesn't load.
+    """
+    try:
+        return import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:  # its own libraries fail with the latter
+        raise BackendError(
+            f"{name} can't be imported ({' '.join(str(error).split())[:200]}); install it with "
+            f"pip install 'mavos-deploy[{name.replace('_', '-')}]'"
+        ) from error
+
+
+def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: list[str]) -> None:
+    """Refuse what a library can't do, before any work.
+
+    Raises:
+        BackendError: It doesn't know a capability, or has no such compatibility.
+    """
+    if library == "tensorrt_rtx":
+        known = list(trt.ComputeCapability.__members__)
+        for capability in capabilities:
+            if _member(capability) not in known:
+                numbers = [name.removeprefix("SM") for name in known if name.startswith("SM")]
+                accepted = ", ".join(f"{text[:-1]}.{text[-1]}" for text in numbers)
+                raise BackendError(
+                    f"tensorrt_rtx {trt.__version__} doesn't build for compute capability "
+                    f"{capability}; accepted are {accepted}"
+                )
+        if flags.version_compatible:
+            raise BackendError(
+                "tensorrt_rtx has no version-compatible engines: each release loads its own only; "
+                "leave --version-compatible out, and build again after an update"
+            )
+        if flags.hardware_compatible != "none":
+            raise BackendError(
+                "tensorrt_rtx has no hardware-compatible engines; name every GPU's capability with "
+                "--compute-capability instead"
+            )
+    level = _level(flags)
+    if level is not None and level not in trt.HardwareCompatibilityLevel.__members__:
+        raise BackendError(
+            f"tensorrt {trt.__version__} has no hardware compatibility "
+            f"{flags.hardware_compatible!r}; update it to 10.9 or later"
+        )
+
+
+def build_plan(task: Task) -> None:
+    """Build a plan and write it to its file.
+
+    Raises:
+        BackendError: The library refuses the graph or fails to build it; in its own words.
+        OSError: The plan can't be written.
+    """
+    trt = open_library(task.library)
+    logger = _collecting_logger(trt)
+    try:
+        builder = trt.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # where there is no driver, no object comes out
+        raise BackendError(_reason(task, "can't start", logger.errors)) from error
+    # Types are those of the graph, in TensorRT 11 always and in 10 by this flag.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(task.onnx.read_bytes()):
+        raise BackendError(_reason(task, "can't read the graph", logger.errors))
+    config = builder.create_builder_config()
+    _configure(trt, config, task)
+    for shapes in task.profiles:
+        profile = builder.create_optimization_profile()
+        for name, (smallest, best, largest) in shapes.items():
+            profile.set_shape(name, smallest, best, largest)
+        if config.add_optimization_profile(profile) < 0:
+            raise BackendError(_reason(task, "refuses the shapes", logger.errors))
+    if task.timing_cache is not None:
+        _read_timing_cache(config, task.timing_cache)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise BackendError(_reason(task, "failed to build it", logger.errors))
+    with task.plan.open("wb") as file:
+        file.write(memoryview(plan))
+    if task.timing_cache is not None:
+        _write_timing_cache(config, task.timing_cache)
+
+
+def _configure(trt: ModuleType, config: Any, task: Task) -> None:  # noqa: ANN401
+    flags = task.flags
+    if not flags.tf32:  # on by default, which would make float32 products differ from PyTorch's
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if flags.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if flags.memory_limit is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, flags.memory_limit << 20)
+    if (level := _level(flags)) is not None:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
+    if task.library == "tensorrt_rtx":
+        config.num_compute_capabilities = 1
+        capability = trt.ComputeCapability.__members__[_member(task.capability)]
+        config.set_compute_capability(capability, 0)
+
+
+def _read_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
+    """Start from the timings of earlier builds, or from none where they don't fit."""
+    known = path.read_bytes() if path.is_file() else b""
+    for blob in (known, b""):
+        cache = config.create_timing_cache(blob)
+        if cache is not None and config.set_timing_cache(cache, False):  # False: it has to match
+            return
+
+
+def _write_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
+    cache = config.get_timing_cache()
+    if cache is None:
+        return
+    # It only saves time, so a plan that is built must not fail for it.
+    with contextlib.suppress(InputError, OSError), replacing(path) as temporary:
+        temporary.write_bytes(memoryview(cache.serialize()))
+
+
+def _member(capability: str) -> str:
+    """`8.6` as the library's enumeration names it, `SM86`."""
+    return f"SM{capability.replace('.', '')}"
+
+
+def _level(flags: Flags) -> str | None:
+    """The library's name of a hardware compatibility; None for the default."""
+    names = {"ampere-plus": "AMPERE_PLUS", "same-capability": "SAME_COMPUTE_CAPABILITY"}
+    return names.get(flags.hardware_compatible)
+
+
+def _collecting_logger(trt: ModuleType) -> Any:  # noqa: ANN401
+    """A logger that keeps what explains a failure and prints nothing."""
+    severe = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
+
+    class Collector(trt.ILogger):  # type: ignore[name-defined,misc]  # a base known at run time
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # as the library's documentation demands
+            self.errors: list[str] = []
+
+        def log(self, severity: object, message: str) -> None:
+            if severity in severe:
+                self.errors.append(" ".join(message.split()))
+
+    return Collector()
+
+
+def _reason(task: Task, what: str, errors: list[str]) -> str:
+    """One line with the library's own explanation."""
+    telling = [error for error in errors if NO_DRIVER not in error] or errors
+    said = "; ".join(dict.fromkeys(telling)) or "it gave no reason"
+    return f"{task.library} {what}: {task.onnx} for {task.capability}: {said[:LONGEST_REASON]}"

@@ -1,0 +1,68 @@
+"""The NVIDIA GPU of this machine, asked of the driver itself, so that no package is needed."""
+
+import ctypes
+import sys
+from dataclasses import dataclass
+
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+MANAGEMENT = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+TEXT = 256  # bytes of a name, enough by both libraries' documentation
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU.
+
+    Attributes:
+        name: As the driver calls it, such as `NVIDIA RTX A4000`.
+        capability: Compute capability, such as `8.6`.
+        driver: Version of the driver, such as `580.65.06`; where only that is known, of CUDA in it.
+    """
+
+    name: str
+    capability: str
+    driver: str
+
+
+def first_gpu() -> Gpu | None:
+    """The first GPU that CUDA shows (`CUDA_VISIBLE_DEVICES` chooses); None where there is none.
+
+    Source: NVIDIA CUDA Driver API, cuInit, cuDeviceGet, cuDeviceGetName, cuDeviceGetAttribute and
+    cuDriverGetVersion.
+    """
+    try:
+        cuda = ctypes.CDLL(DRIVER)
+    except OSError:
+        return None
+    device, major, minor, version = (ctypes.c_int() for _ in range(4))
+    name = ctypes.create_string_buffer(TEXT)
+    found = (  # 0 is success, and the first failure ends it
+        cuda.cuInit(0) == 0
+        and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0
+        and cuda.cuDeviceGetName(name, TEXT, device) == 0
+        and cuda.cuDeviceGetAttribute(ctypes.byref(major), MAJOR, device) == 0
+        and cuda.cuDeviceGetAttribute(ctypes.byref(minor), MINOR, device) == 0
+        and cuda.cuDriverGetVersion(ctypes.byref(version)) == 0
+    )
+    if not found:
+        return None
+    cuda_version = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    capability = f"{major.value}.{minor.value}"
+    return Gpu(name.value.decode(errors="replace"), capability, _driver_version() or cuda_version)
+
+
+def _driver_version() -> str | None:
+    """The driver's own version by NVML, which Jetson boards may lack."""
+    try:
+        nvml = ctypes.CDLL(MANAGEMENT)
+    except OSError:
+        return None
+    text = ctypes.create_string_buffer(TEXT)
+    if nvml.nvmlInit_v2() != 0:
+        return None
+    try:
+        known = nvml.nvmlSystemGetDriverVersion(text, TEXT) == 0
+    finally:
+        nvml.nvmlShutdown()
+    return text.value.decode(errors="replace") if known else None

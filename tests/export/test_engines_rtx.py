@@ -1,0 +1,270 @@
+"""mavos-build with TensorRT-RTX itself, which needs no GPU to build."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.export import engines
+from mavos_deploy.export.engines import Outcome, Request, build_engines
+from mavos_deploy.export.tensorrt_build import Task, build_plan
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.engines import Flags
+
+if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
+    raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
+
+pytestmark = [
+    pytest.mark.tensorrt,
+    pytest.mark.skipif(
+        find_spec("tensorrt_rtx") is None,
+        reason="tensorrt_rtx is not installed; pip install 'mavos-deploy[tensorrt-rtx]'",
+    ),
+]
+CAPABILITIES = ("8.6", "8.9", "12.0")
+FAST = "memory_write"  # takes the least time to build
+
+
+def _silent(outcome: Outcome) -> None:
+    del outcome
+
+
+@pytest.fixture(scope="session")
+def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with engines for three generations of GPUs."""
+    folder: Path = tmp_path_factory.mktemp("built") / "bundle"
+    copytree(half_bundle, folder, copy_function=os.link)
+    _own_manifest(folder)
+    reported: list[Outcome] = []
+    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    outcomes = build_engines(Bundle.open(folder), request, reported.append)
+    assert len(outcomes) == len(reported) == 15
+    assert all(outcome.built for outcome in outcomes)
+    return folder
+
+
+def _own_manifest(folder: Path) -> None:
+    text = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").write_bytes(text)
+
+
+@pytest.fixture
+def own(built: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    folder: Path = copytree(built, tmp_path / "bundle", copy_function=os.link)
+    _own_manifest(folder)
+    return folder
+
+
+@pytest.fixture
+def plain(half_bundle: Path, tmp_path: Path) -> Path:
+    """A float16 bundle without engines, to change; its graphs are links to the other's."""
+    folder: Path = copytree(half_bundle, tmp_path / "bundle", copy_function=os.link)
+    _own_manifest(folder)
+    return folder
+
+
+def _with_fast_graph_only(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    only = {FAST: bundle.specs[FAST]}
+    monkeypatch.setattr(Bundle, "specs", property(lambda self: only))
+    return bundle
+
+
+def _contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.read_bytes()[-64:])
+        for path in folder.rglob("*")
+        if path.is_file()
+    } | {str(path.relative_to(folder)): (0, b"") for path in folder.rglob("*") if path.is_dir()}
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_graph_has_an_engine_that_is_found(built: Path, capability: str) -> None:
+    bundle = Bundle.open(built)
+    version = bundle.manifest.engines[0].version
+    for graph in bundle.specs:
+        plan = bundle.engine(graph, "tensorrt_rtx", version, capability)
+        assert plan.stat().st_size > 1_000_000
+    files = {path.name for path in (built / "engines").rglob("*.plan")}
+    assert len(files) == 15
+
+
+def test_profiles_go_from_one_group_and_small_videos_to_the_most(built: Path) -> None:
+    entries = {e.graph: e for e in Bundle.open(built).manifest.engines if e.capability == "8.9"}
+    assert entries["encoder"].profiles == ()
+    (decoder,) = entries["decoder"].profiles
+    assert decoder["decoder_embedding"] == ((1, 512, 7, 7), (1, 512, 7, 7), (3, 512, 7, 7))
+    assert decoder["row_weights"] == ((8, 25), (97, 25), (1080, 25))
+    assert decoder["column_weights"] == ((8, 25), (97, 25), (1920, 25))
+    (step,) = entries["elstt_step"].profiles
+    assert "embedding" not in step
+    assert len(step) == 18
+
+
+def test_what_is_up_to_date_is_kept(own: Path) -> None:
+    before = _contents(own)
+    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    outcomes = build_engines(Bundle.open(own), request, _silent)
+    assert not any(outcome.built for outcome in outcomes)
+    assert _contents(own) == before
+
+
+@pytest.mark.parametrize("change", ["delete", "alter", "rename"])
+def test_only_what_is_missing_or_spoilt_is_built_again(own: Path, change: str) -> None:
+    engine = next(
+        e for e in Bundle.open(own).manifest.engines if (e.graph, e.capability) == (FAST, "8.9")
+    )
+    plan = own / engine.file
+    if change == "delete":
+        plan.unlink()
+    elif change == "rename":
+        plan.rename(plan.with_name("other.plan"))
+    else:
+        text = plan.read_bytes()
+        plan.unlink()
+        plan.write_bytes(text[:-1] + bytes([text[-1] ^ 1]))
+    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    outcomes = build_engines(Bundle.open(own), request, _silent)
+    assert [o.engine.slot for o in outcomes if o.built] == [engine.slot]
+    bundle = Bundle.open(own)
+    assert len(bundle.manifest.engines) == 15
+    found = bundle.engine(FAST, "tensorrt_rtx", engine.version, "8.9")
+    assert found.is_file()
+    named = {own / e.file for e in bundle.manifest.engines}
+    assert {p for p in (own / "engines").rglob("*.plan") if p.name != "other.plan"} == named
+
+
+def test_other_flags_replace_the_plan_of_a_graph(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = _with_fast_graph_only(Bundle.open(own), monkeypatch)
+    request = Request("tensorrt_rtx", ("8.6",), max_groups=3, flags=Flags(memory_limit=512))
+    (outcome,) = build_engines(bundle, request, _silent)
+    assert outcome.built
+    manifest = json.loads((own / "manifest.json").read_text())
+    of_graph = [e for e in manifest["engines"] if (e["graph"], e["capability"]) == (FAST, "8.6")]
+    assert [e["flags"]["memory_limit"] for e in of_graph] == [512]
+    assert len(list((own / "engines").rglob(f"{FAST}-sm86-*.plan"))) == 1
+
+
+def test_the_librarys_words_say_why_a_build_fails(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _contents(plain)
+    bundle = _with_fast_graph_only(Bundle.open(plain), monkeypatch)
+    request = Request("tensorrt_rtx", ("8.6",), flags=Flags(memory_limit=1))
+    with pytest.raises(BackendError, match=r"failed to build it: .*workspace") as caught:
+        build_engines(bundle, request, _silent)
+    assert len(str(caught.value).splitlines()) == 1
+    assert _contents(plain) == before
+
+
+def test_a_graph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"no graph" * 99)
+    task = Task(
+        graph="a",
+        onnx=tmp_path / "a.onnx",
+        library="tensorrt_rtx",
+        capability="8.6",
+        flags=Flags(),
+        profiles=(),
+        timing_cache=None,
+        plan=tmp_path / "a.plan",
+    )
+    with pytest.raises(
+        BackendError, match=r"can't read the graph: .*a\.onnx for 8\.6: .*parse the"
+    ):
+        build_plan(task)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        pytest.param(
+            Request("tensorrt_rtx", ("6.1",)), "capability 6.1; accepted are 7.5,", id="old-gpu"
+        ),
+        pytest.param(
+            Request("tensorrt_rtx", ("8.6",), flags=Flags(version_compatible=True)),
+            "leave --version-compatible out",
+            id="version",
+        ),
+        pytest.param(
+            Request("tensorrt_rtx", ("8.6",), flags=Flags(hardware_compatible="ampere-plus")),
+            "name every GPU's capability with --compute-capability",
+            id="hardware",
+        ),
+        pytest.param(
+            Request("tensorrt_rtx", ("8.6",), timing_cache=Path("x")),
+            "leave --timing-cache out",
+            id="timings",
+        ),
+        pytest.param(Request("tensorrt_rtx"), "--compute-capability 8.6", id="no-gpu"),
+    ],
+)
+def test_what_the_library_cannot_do_is_refused(
+    plain: Path, request_: Request, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "first_gpu", lambda: None)
+    before = _contents(plain)
+    with pytest.raises((BackendError, InputError)) as caught:
+        build_engines(Bundle.open(plain), request_, _silent)
+    assert said in str(caught.value)
+    assert _contents(plain) == before
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupt_leaves_the_bundle_as_it_was(plain: Path, signum: int) -> None:
+    before = _contents(plain)
+    process = _start("mavos-build", plain, "--compute-capability", "8.6,8.9,12.0")
+    deadline = time.monotonic() + 60
+    while not list(plain.glob("engines/.building-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert _contents(plain) == before
+
+
+def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
+    before = _contents(plain)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    process = _start("mavos-build", plain, "--compute-capability", "8.6", before=limit)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert f"cannot write {plain / 'engines'}: the file grew past the size" in said
+    assert _contents(plain) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["mobilenet", "resnet50", "swin_base"])
+def test_every_variant_builds_at_480p(variant: str, tmp_path: Path) -> None:
+    from mavos_deploy.export.exporter import Plan, write_bundle
+    from mavos_deploy.models.variants import VARIANTS
+
+    size = (481, 849) if VARIANTS[variant].align_corners else (480, 848)
+    write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", "fp16"), None, tmp_path, print)
+    request = Request("tensorrt_rtx", CAPABILITIES)
+    outcomes = build_engines(Bundle.open(tmp_path), request, print)
+    assert len(outcomes) == 15
+
+
+def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
+    code = f"{before}from mavos_deploy.export.build_cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        start_new_session=True,
+    )

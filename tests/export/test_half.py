@@ -1,0 +1,143 @@
+"""float16 bundles: types of the graphs, parity with PyTorch in float32, and states."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.export.exporter import Plan, dimensions_of
+from mavos_deploy.export.graphs import GRAPHS
+from mavos_deploy.export.verify import TOLERANCE, verify
+from mavos_deploy.models.half import half_precision
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.contract import graph_specs
+
+GetNetwork = Callable[[str], Mavos]
+GetSegmenter = Callable[[str], Segmenter]
+
+IN_FLOAT32 = ("LayerNormalization", "InstanceNormalization", "Softmax", "ReduceMean", "ArgMax")
+
+
+@pytest.fixture(scope="module")
+def half_segmenter(half_bundle: Path) -> Iterator[Segmenter]:
+    with Segmenter.open(half_bundle) as segmenter:
+        yield segmenter
+
+
+def _types(model: onnx.ModelProto) -> dict[str, int]:
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+def test_exported_graphs_equal_pytorch_in_float32(
+    half_segmenter: Segmenter, network: GetNetwork
+) -> None:
+    parity = verify(half_segmenter, network("mobilenet"))
+    assert parity.passed, parity.first_divergence
+    assert parity.tolerance == TOLERANCE["fp16"]
+    for graph, spec in half_segmenter.bundle.specs.items():
+        assert {tensor.name for tensor in spec.outputs} == set(parity.tensors[graph]), graph
+        assert 0 < parity.worst(graph).relative <= TOLERANCE["fp16"], graph
+
+
+@pytest.mark.parametrize("graph", list(GRAPHS))
+def test_norms_softmax_means_and_masks_are_float32(graph: str, half_segmenter: Segmenter) -> None:
+    model = onnx.load(half_segmenter.bundle.graph_path(graph))
+    types = _types(model)
+    for node in model.graph.node:
+        if node.op_type in IN_FLOAT32:
+            assert types[node.input[0]] == TensorProto.FLOAT, node.name
+        for name in node.input:  # TensorRT lets uint8 feed nothing but a cast
+            assert types.get(name) != TensorProto.UINT8 or node.op_type == "Cast", node.name
+    largest = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    assert largest.data_type == TensorProto.FLOAT16
+
+
+@pytest.mark.parametrize("graph", list(GRAPHS))
+def test_float32_graphs_hold_no_cast_of_floats(graph: str, segmenter: GetSegmenter) -> None:
+    model = onnx.load(segmenter("mobilenet").bundle.graph_path(graph))
+    types = _types(model)
+    for node in model.graph.node:
+        if node.op_type == "Cast":
+            assert types[node.input[0]] != TensorProto.FLOAT, node.name
+
+
+class EveryResultRounded:
+    """The float16 network in PyTorch, which rounds where ONNX Runtime on a CPU may not."""
+
+    name = "pytorch-float16"
+    arithmetic = "fp16"
+
+    def __init__(self, bundle: Bundle, network: Mavos) -> None:
+        self.specs, self.network = bundle.specs, half_precision(network)
+
+    @torch.inference_mode()
+    def run(self, graph: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        spec = self.specs[graph]
+        arguments = [torch.from_numpy(np.ascontiguousarray(inputs[t.name])) for t in spec.inputs]
+        outputs = GRAPHS[graph](self.network).eval()(*arguments)
+        for tensor, output in zip(spec.outputs, outputs, strict=True):
+            assert str(output.dtype) == f"torch.{tensor.dtype}", tensor.name
+        return {t.name: o.numpy() for t, o in zip(spec.outputs, outputs, strict=True)}
+
+    def upload(self, array: Any) -> Any:  # noqa: ANN401
+        return array
+
+    download = upload
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_the_network_stays_within_the_limits_when_every_result_is_rounded(
+    variant: str, network: GetNetwork, half_segmenter: Segmenter
+) -> None:
+    chosen = VARIANTS[variant]
+    size = (97, 97) if chosen.align_corners else (96, 96)
+    manifest = replace(
+        half_segmenter.bundle.manifest,
+        variant=variant,
+        height=size[0],
+        width=size[1],
+        align_corners=chosen.align_corners,
+        dimensions=dimensions_of(chosen),
+    )
+    bundle = Bundle(half_segmenter.bundle.path, manifest)
+    rounding = Segmenter(bundle, EveryResultRounded(bundle, network(variant)))
+    parity = verify(rounding, network(variant), objects=1)
+    assert parity.passed, parity.first_divergence
+
+
+def test_a_state_is_saved_in_float16_and_fits_no_float32_bundle(
+    half_segmenter: Segmenter, segmenter: GetSegmenter, tmp_path: Path
+) -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    labels = np.zeros((96, 96), np.uint8)
+    labels[30:60, 30:60] = 1
+    state = half_segmenter.start(frame, labels)
+    half_segmenter.save(state, tmp_path / "a.safetensors")
+    loaded = half_segmenter.load(tmp_path / "a.safetensors")
+    specs = graph_specs(half_segmenter.bundle.manifest.dimensions, (97, 97), "fp16")
+    for spec in specs["elstt_step"].inputs[1:]:
+        assert loaded.memory[spec.name].dtype == np.float16
+        np.testing.assert_array_equal(loaded.memory[spec.name], state.memory[spec.name])
+    with pytest.raises(InputError, match="state of another bundle"):
+        segmenter("mobilenet").load(tmp_path / "a.safetensors")
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match="accepted are fp32 and fp16"):
+        Plan(VARIANTS["mobilenet"], (97, 97), 3, "gpu", "fp8")

@@ -1,0 +1,199 @@
+"""Entries of a manifest for engines: how they are read, and which machine they fit."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from mavos_deploy.errors import BackendError, BundleError
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.bundle import write_manifest
+from mavos_deploy.runtime.engines import Engine, Flags, capability_pair, parse_engine
+from tests.bundles import hollow_bundle
+
+PLAN = b"a plan"
+ENGINE = Engine(
+    graph="encoder",
+    file="engines/tensorrt_rtx-1.7.1/encoder-sm86-0.plan",
+    sha256=hashlib.sha256(PLAN).hexdigest(),
+    graph_sha256=hashlib.sha256(b"encoder").hexdigest(),
+    library="tensorrt_rtx",
+    version="1.7.1",
+    capability="8.6",
+    gpu=None,
+    driver=None,
+    flags=Flags(),
+    profiles=({"frame": ((1, 3), (2, 3), (4, 3))},),
+)
+CALL = ("encoder", "tensorrt_rtx", "1.7.1", "8.6")
+COMMAND = "--library tensorrt_rtx --compute-capability 8.6"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle with one engine."""
+    hollow_bundle(tmp_path)
+    (tmp_path / ENGINE.file).parent.mkdir(parents=True)
+    (tmp_path / ENGINE.file).write_bytes(PLAN)
+    manifest = Bundle.open(tmp_path).manifest
+    write_manifest(tmp_path, replace(manifest, engines=(ENGINE,)))
+    return tmp_path
+
+
+def _change(folder: Path, **fields: object) -> Bundle:
+    manifest = Bundle.open(folder).manifest
+    write_manifest(folder, replace(manifest, engines=(replace(ENGINE, **fields),)))  # type: ignore[arg-type]
+    return Bundle.open(folder)
+
+
+def test_an_entry_survives_the_manifest(folder: Path) -> None:
+    assert Bundle.open(folder).manifest.engines == (ENGINE,)
+
+
+def test_a_fitting_engine_is_found(folder: Path) -> None:
+    assert Bundle.open(folder).engine(*CALL) == folder / ENGINE.file
+
+
+def test_a_bundle_without_engines_opens(folder: Path) -> None:
+    data = json.loads((folder / "manifest.json").read_text())
+    del data["engines"]
+    (folder / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BackendError, match="built for: none at all"):
+        Bundle.open(folder).engine(*CALL)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        pytest.param(("decoder", *CALL[1:]), "no tensorrt_rtx engine of decoder", id="graph"),
+        pytest.param(
+            ("encoder", "tensorrt", "10.3", "8.6"), "no tensorrt engine of encoder", id="library"
+        ),
+        pytest.param((*CALL[:2], "1.8.0", "8.6"), "can't be loaded by 1.8.0", id="version"),
+        pytest.param((*CALL[:3], "8.9"), "capability 8.9 (built for: 8.6)", id="capability"),
+    ],
+)
+def test_a_machine_that_does_not_fit_is_told_what_to_run(
+    folder: Path, call: tuple[str, str, str, str], said: str
+) -> None:
+    with pytest.raises(BackendError) as caught:
+        Bundle.open(folder).engine(*call)
+    assert said in str(caught.value)
+    assert f"run mavos-build {folder} --library {call[1]}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_engine_of_another_graph_is_refused(folder: Path) -> None:
+    changed = _change(folder, graph_sha256="0" * 64)
+    with pytest.raises(BackendError, match=rf"from another encoder.onnx; run .*{COMMAND}"):
+        changed.engine(*CALL)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(lambda path: path.write_bytes(b"x"), "its SHA-256 differs", id="altered"),
+        pytest.param(lambda path: path.unlink(), "is missing", id="missing"),
+    ],
+)
+def test_a_spoilt_plan_is_refused_but_the_bundle_opens(
+    folder: Path, spoil: object, said: str
+) -> None:
+    spoil(folder / ENGINE.file)  # type: ignore[operator]
+    with pytest.raises(BundleError, match=rf"{said}.*; run mavos-build .*{COMMAND}"):
+        Bundle.open(folder).engine(*CALL)
+
+
+@pytest.mark.parametrize("file", ["../x.plan", "/etc/passwd", "engines/../../x"])
+def test_a_plan_outside_of_the_bundle_is_refused(folder: Path, file: str) -> None:
+    with pytest.raises(BundleError, match="lies outside of the bundle"):
+        _change(folder, file=file).engine(*CALL)
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability", "runs"),
+    [
+        pytest.param(Flags(), "8.6", True, id="own"),
+        pytest.param(Flags(), "8.9", False, id="other"),
+        pytest.param(Flags(hardware_compatible="same-capability"), "8.9", False, id="same"),
+        pytest.param(Flags(hardware_compatible="ampere-plus"), "8.0", True, id="ampere"),
+        pytest.param(Flags(hardware_compatible="ampere-plus"), "12.0", True, id="newer"),
+        pytest.param(Flags(hardware_compatible="ampere-plus"), "7.5", False, id="turing"),
+    ],
+)
+def test_capabilities_that_an_engine_runs_on(flags: Flags, capability: str, runs: bool) -> None:
+    assert replace(ENGINE, flags=flags).runs_on(capability) is runs
+
+
+@pytest.mark.parametrize(
+    ("compatible", "built", "loads", "runs"),
+    [
+        pytest.param(False, "10.3.0", "10.3.0", True, id="same"),
+        pytest.param(False, "10.3.0", "10.9.0", False, id="later"),
+        pytest.param(True, "10.3.0", "10.10.0", True, id="compatible-later"),
+        pytest.param(True, "10.3.0", "11.0.0", True, id="compatible-next-major"),
+        pytest.param(True, "10.10.0", "10.9.0", False, id="compatible-earlier"),
+    ],
+)
+def test_releases_that_load_an_engine(compatible: bool, built: str, loads: str, runs: bool) -> None:
+    engine = replace(ENGINE, version=built, flags=Flags(version_compatible=compatible))
+    assert engine.runs_with(loads) is runs
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rebuilds"),
+    [
+        pytest.param("graph_sha256", "1", True, id="graph"),
+        pytest.param("version", "1.8", True, id="version"),
+        pytest.param("capability", "8.9", True, id="capability"),
+        pytest.param("gpu", "another", True, id="gpu"),
+        pytest.param("flags", Flags(tf32=True), True, id="flags"),
+        pytest.param("profiles", (), True, id="profiles"),
+        pytest.param("driver", "1.2.3", False, id="driver"),
+        pytest.param("sha256", "1", False, id="result"),
+    ],
+)
+def test_what_makes_an_engine_out_of_date(field: str, value: object, rebuilds: bool) -> None:
+    wanted = replace(ENGINE, **{field: value})  # type: ignore[arg-type]
+    assert ENGINE.made_like(wanted) is not rebuilds
+
+
+def test_the_engine_for_the_very_gpu_comes_before_a_compatible_one(folder: Path) -> None:
+    manifest = Bundle.open(folder).manifest
+    other = replace(
+        ENGINE,
+        capability="8.0",
+        file="engines/other.plan",
+        flags=Flags(hardware_compatible="ampere-plus"),
+    )
+    (folder / other.file).write_bytes(PLAN)
+    write_manifest(folder, replace(manifest, engines=(other, ENGINE)))
+    bundle = Bundle.open(folder)
+    assert bundle.engine(*CALL) == folder / ENGINE.file
+    assert bundle.engine(*CALL[:3], "8.9") == folder / other.file
+
+
+@pytest.mark.parametrize("text", ["", "8", "86", "8.6.1", "x.y", "8.", "-8.6", "8.66"])
+def test_a_capability_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a number such as 8\.6"):
+        capability_pair(text)
+
+
+@pytest.mark.parametrize("key", [*asdict(ENGINE)])
+@pytest.mark.parametrize("value", [..., 1.5, [1], {"a": 1}], ids=str)
+def test_an_entry_of_another_kind_is_refused(key: str, value: object, folder: Path) -> None:
+    data = json.loads((folder / "manifest.json").read_text())
+    entry = data["engines"][0]
+    if value is ...:
+        del entry[key]
+    else:
+        entry[key] = value
+    (folder / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match="an entry of `engines` is not one of this release"):
+        Bundle.open(folder)
+
+
+def test_an_entry_is_read_as_it_was_written() -> None:
+    assert parse_engine(json.loads(json.dumps(asdict(ENGINE)))) == ENGINE
