@@ -3,7 +3,7 @@
     python benchmarks/peak_memory.py BUNDLE --objects 3 --size 480x854 --frames 25 --limit-mb 1000
 
 Segments a made-up video past two writes to the long-term memory, the second of which runs MCA, and
-reports the peak of this process (`ru_maxrss`), which does nothing else. Exits with 1 if it is above
+reports the peak of this process (`VmHWM`), which does nothing else. Exits with 1 if it is above
 the limit. Linux only.
 """
 
@@ -13,11 +13,10 @@ import platform
 import sys
 from pathlib import Path
 
-from machine import machine, peak_bytes
-
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.machine import machine, peak_bytes
 
 
 def main() -> int:
@@ -42,7 +41,7 @@ def main() -> int:
     except MavosError as error:
         print(f"peak_memory.py: {error}", file=sys.stderr)
         return 2
-    peak = peak_bytes() / 1e6
+    peak = (peak_bytes() or 0) / 1e6
     limit = arguments.limit_mb
     report = {"resident_mb_peak": round(peak, 1), "limit_mb": limit, **report}
     text = json.dumps(report, indent=2)

@@ -27,12 +27,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from machine import machine, peak_bytes, resident_bytes
 from rich.progress import track
 
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import MavosError
 from mavos_deploy.runtime import Segmenter, State
+from mavos_deploy.runtime.machine import machine, peak_bytes, resident_bytes
 from mavos_deploy.runtime.segmenter import Frame
 
 WARM_UP = 100  # frames; allocators and caches settle, and MCA has run several times
@@ -122,7 +122,7 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         "milliseconds_p99": round(float(np.percentile(steady, 99)) * 1e3, 2),
         "resident_mb_after_warm_up": round(resident[WARM_UP] / 1e6, 1),
         "resident_mb_at_the_end": round(resident[-1] / 1e6, 1),
-        "resident_mb_peak": round(peak_bytes() / 1e6, 1),
+        "resident_mb_peak": round((peak_bytes() or 0) / 1e6, 1),
         "machine": machine(),
         "python": platform.python_version(),
         "tools": manifest.tools,

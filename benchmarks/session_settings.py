@@ -1,0 +1,128 @@
+"""Measure what the settings of ONNX Runtime's sessions are worth, against those that are used.
+
+    python benchmarks/session_settings.py BUNDLE --rounds 5 --output settings.json
+
+Each round opens the bundle once with each setting, in a process of its own, because threads that
+spin would slow what is measured after them. Prints, for each setting, the median frame and the peak
+of memory, and the median over the rounds of the ratio to the settings that are used. Linux only.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mavos_deploy.errors import MavosError
+from mavos_deploy.export.bench import BackendRunner, time_steps
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.machine import LoadMeter, describe_machine, peak_bytes
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+
+USED = "used"
+
+
+def _entry(name: str, value: str) -> Callable[[Any], None]:
+    return lambda options: options.add_session_config_entry(name, value)
+
+
+def _stopping(options: Any) -> None:  # noqa: ANN401  # the library is untyped
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+
+
+def _arena(options: Any) -> None:  # noqa: ANN401  # the library is untyped
+    options.enable_cpu_mem_arena = True
+
+
+SETTINGS: dict[str, Callable[[Any], None]] = {
+    USED: lambda options: None,
+    "spinning": _entry("session.intra_op.allow_spinning", "1"),
+    "spinning that stops with each run": _stopping,
+    "arena": _arena,
+    "no prepacking": _entry("session.disable_prepacking", "1"),
+}
+
+
+def main() -> int:
+    """Run the measurement; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=8, help="in each round")
+    parser.add_argument("--objects", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    arguments = parser.parse_args()
+    meter = LoadMeter()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
+    try:
+        for _ in range(arguments.rounds):
+            for name, results in found.items():
+                results.append(_in_own_process(name, arguments))
+    except MavosError as error:
+        print(f"session_settings.py: {error}", file=sys.stderr)
+        return 2
+    load = meter.read()
+    used = [seconds for seconds, _ in found[USED]]
+    report = {
+        "machine": describe_machine(),
+        "threads": arguments.threads,
+        # Of everything but the parent, so the children that were measured are among them.
+        "stolen": load and load.stolen,
+        "settings": {
+            name: {
+                "frame_ms": round(statistics.median(s for s, _ in results) * 1e3, 2),
+                "ratio": round(
+                    statistics.median(s / u for (s, _), u in zip(results, used, strict=True)), 4
+                ),
+                "peak_mb": round(statistics.median(peak for _, peak in results) / 1e6, 1),
+            }
+            for name, results in found.items()
+        },
+    }
+    text = json.dumps(report, indent=2)
+    if arguments.output:
+        arguments.output.write_text(text + "\n")
+    print(text)
+    return 0
+
+
+def _in_own_process(name: str, arguments: argparse.Namespace) -> tuple[float, float]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_measure, args=(theirs, name, arguments))
+    process.start()
+    theirs.close()
+    try:
+        seconds, peak = ours.recv()
+    except EOFError:
+        raise MavosError(f"the process that measures {name!r} ended without an answer") from None
+    finally:
+        process.join()
+    return seconds, peak
+
+
+def _measure(pipe: Connection, name: str, arguments: argparse.Namespace) -> None:
+    class Changed(OnnxRuntimeCpu):
+        @staticmethod
+        def session_options(ort: ModuleType, threads: int) -> Any:  # noqa: ANN401
+            options = OnnxRuntimeCpu.session_options(ort, threads)
+            SETTINGS[name](options)
+            return options
+
+    bundle = Bundle.open(arguments.bundle)
+    runners = {name: BackendRunner(bundle, Changed(bundle, arguments.threads))}
+    timings = time_steps(
+        runners, bundle, arguments.frames, arguments.objects, on_frame=lambda done: None
+    )
+    pipe.send((statistics.median(timings[name].seconds), peak_bytes()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

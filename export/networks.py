@@ -1,0 +1,42 @@
+"""The PyTorch network behind a bundle, for what compares the two."""
+
+from pathlib import Path
+
+from mavos_deploy.errors import BundleError, InputError
+from mavos_deploy.models.checkpoint import load_network, shipped_weights
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime.bundle import Manifest
+from mavos_deploy.runtime.contract import PRECISIONS
+
+
+def network_of(manifest: Manifest, checkpoint: Path | None) -> Mavos:
+    """The PyTorch network that a bundle was made of.
+
+    Args:
+        manifest: Of the bundle.
+        checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
+
+    Raises:
+        BundleError: The variant or the precision is unknown to this release.
+        InputError: A checkpoint is missing, isn't wanted, or is another one.
+    """
+    if manifest.variant not in VARIANTS:
+        raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
+    if manifest.precision not in PRECISIONS:
+        raise BundleError(f"precision {manifest.precision!r} is unknown to this release; update it")
+    variant = VARIANTS[manifest.variant]
+    if manifest.trained and checkpoint is None and shipped_weights(variant) is None:
+        raise InputError(
+            "a bundle holds no PyTorch weights; pass --checkpoint with the file it was exported "
+            f"from, {manifest.weights_source} (SHA-256 {manifest.weights_sha256[:12]}...)"
+        )
+    if checkpoint is not None and not manifest.trained:
+        raise InputError("the bundle was exported without a checkpoint; leave --checkpoint out")
+    network, weights = load_network(variant, checkpoint)
+    if weights.sha256 != manifest.weights_sha256:
+        raise InputError(
+            f"{weights.source} has SHA-256 {weights.sha256[:12]}..., but the bundle was exported "
+            f"from {manifest.weights_source} with {manifest.weights_sha256[:12]}..."
+        )
+    return network
