@@ -1,6 +1,6 @@
 # Set-up and checks. Everything is written under .venv/ and build/, which git ignores.
 #
-#     make demo   install, export a bundle, segment a made-up clip
+#     make demo   install, export a bundle, segment a made-up clip, score the masks
 #     make test   install with the development tools, run the tests
 #     make lint   ruff and mypy
 #     make clean  remove the environment and build/
@@ -36,16 +36,17 @@ $(VENV)/.dev-installed: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@mkdir -p $(DEMO)
-	@rm -rf $(DEMO)/clip
-	$(BIN)/mavos-export --variant mobilenet --size $(DEMO_BUNDLE_SIZE) --output $(DEMO)/bundle --overwrite
-	$(BIN)/python examples/demo_clip.py --size $(DEMO_VIDEO_SIZE) --output $(DEMO)/clip
+	@rm -rf $(DEMO)/clip $(DEMO)/masks
+	$(BIN)/mavos-export --variant tiny --size $(DEMO_BUNDLE_SIZE) --output $(DEMO)/bundle --overwrite
+	$(BIN)/python examples/demo_clip.py --size $(DEMO_VIDEO_SIZE) --truth --output $(DEMO)/clip
 	$(BIN)/mavos-run $(DEMO)/bundle $(DEMO)/clip/clip.mp4 --masks $(DEMO)/clip/masks \
-		--output $(DEMO)/masks --overlay $(DEMO)/overlay.mp4 --overwrite
+		--output $(DEMO)/masks/clip --overlay $(DEMO)/overlay.mp4 --overwrite
+	$(BIN)/mavos-eval $(DEMO)/clip --results $(DEMO)/masks --baseline first-mask
 	@echo
 	@echo 'Done. The results:'
 	@echo '  $(DEMO)/bundle/        five ONNX graphs, manifest.json, parity.json'
-	@echo '  $(DEMO)/clip/          the made-up video and its masks'
-	@echo '  $(DEMO)/masks/         a palette PNG for every frame'
+	@echo '  $(DEMO)/clip/          the made-up video, its masks, the right answer'
+	@echo '  $(DEMO)/masks/         a palette PNG for every frame, and tables of J and F'
 	@echo '  $(DEMO)/overlay.mp4    the video with the objects coloured'
 
 test: $(VENV)/.dev-installed

@@ -28,6 +28,7 @@ when a bundle is exported:
 |---|---|
 | `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k for swin_base) |
 | `height_4`, `width_4` | `height` and `width` divided by 4, rounded up; `_8` and `_16` likewise |
+| `real` | float32 in a bundle of precision `fp32`, float16 in one of `fp16` |
 """
 
 CHAIN = """\
@@ -90,12 +91,16 @@ def _page() -> Iterator[str]:
     symbols = _symbols(list(dimensions.values()))
     yield HEADER.rstrip()
     for channels, symbol in symbols.items():
+        if symbol.startswith("2 "):
+            continue
         each = ", ".join(f"{n} in {v}" for n, v in zip(channels, dimensions, strict=True))
         yield f"| `{symbol}` | channels: {each} |"
     yield ""
     specs = [graph_specs(d, None) for d in dimensions.values()]
+    halves = graph_specs(next(iter(dimensions.values())), None, "fp16")
     for graph in specs[0].values():
         same = [each[graph.name] for each in specs]
+        half = halves[graph.name]
         yield f"## `{graph.name}`"
         yield ""
         yield f"Runs {graph.when}."
@@ -103,8 +108,13 @@ def _page() -> Iterator[str]:
         yield "| | tensor | type | shape |"
         yield "|---|---|---|---|"
         for side in ("inputs", "outputs"):
+            in_half = {tensor.name: tensor.dtype for tensor in getattr(half, side)}
             tensors = [
-                (versions[0].name, versions[0].dtype, _shape(versions, symbols))
+                (
+                    versions[0].name,
+                    versions[0].dtype if in_half[versions[0].name] == versions[0].dtype else "real",
+                    _shape(versions, symbols),
+                )
                 for versions in zip(*(getattr(each, side) for each in same), strict=True)
             ]
             yield from _rows(side.removesuffix("s"), tensors)
@@ -115,10 +125,15 @@ def _page() -> Iterator[str]:
 def _symbols(dimensions: list[Dimensions]) -> dict[tuple[int, ...], str]:
     """Names for the channel counts that the variants don't share."""
     features = zip(*(d.features for d in dimensions), strict=True)
-    return {
+    symbols = {
         channels: f"channels_{stride}"
         for stride, channels in zip((4, 8, 16), features, strict=True)
     }
+    for name in ("embedding", "key", "value"):
+        one = tuple(getattr(d, name) for d in dimensions)
+        symbols[one] = name
+        symbols[tuple(2 * channels for channels in one)] = f"2 {name}"
+    return symbols
 
 
 def _shape(versions: tuple[TensorSpec, ...], symbols: dict[tuple[int, ...], str]) -> str:

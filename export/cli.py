@@ -10,14 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from mavos_deploy.errors import BundleError, InputError, MavosError
+from mavos_deploy.calibration.cli import evaluate
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.export import build_cli
+from mavos_deploy.export.bench_cli import bench
 from mavos_deploy.runtime import cli
-from mavos_deploy.runtime.backend import open_backend
+from mavos_deploy.runtime.backend import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundle import MANIFEST, PARITY, Bundle, Manifest, is_bundle
-from mavos_deploy.runtime.cli import FAILED_CHECK, err, launch, out, progress, warn_if_untrained
+from mavos_deploy.runtime.cli import (
+    FAILED_CHECK,
+    BackendOption,
+    ThreadsOption,
+    err,
+    launch,
+    out,
+    progress,
+    warn_if_untrained,
+)
 from mavos_deploy.runtime.files import replacing, replacing_directory
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.triton.cli import triton
 
 if TYPE_CHECKING:
     from mavos_deploy.export.verify import Parity
@@ -27,11 +40,12 @@ DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
 
 
 class VariantName(str, Enum):
-    """The published networks."""
+    """The published networks, and `tiny`, whose weights ship with the package."""
 
     MOBILENET = "mobilenet"
     RESNET50 = "resnet50"
     SWIN_BASE = "swin_base"
+    TINY = "tiny"
 
 
 class Target(str, Enum):
@@ -41,10 +55,11 @@ class Target(str, Enum):
     GPU = "gpu"
 
 
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
-]
+class Precision(str, Enum):
+    """Types of weights, feature maps and memories."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
 
 
 def export(
@@ -53,8 +68,9 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The authors' checkpoint of this variant, or your own. Default: untrained "
-            "weights, whose masks mean nothing but whose speed and parity are real.",
+            help="The authors' checkpoint of this variant, or your own. Default: for tiny the "
+            "weights that ship with it; for the others untrained weights, whose masks mean nothing "
+            "but whose speed and parity are real.",
         ),
     ] = None,
     size: Annotated[
@@ -72,17 +88,29 @@ def export(
             help="Instead of --size: the size that the authors use for videos of WxH pixels.",
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="fp16: weights and memories in float16, for GPUs; norms, softmax, logits and "
+            "masks stay float32. Slower than fp32 on a CPU."
+        ),
+    ] = Precision.FP32,
     target: Annotated[
-        Target,
-        typer.Option(help="Form of the attention: cpu in tiles, gpu in one piece. Same results."),
-    ] = Target.CPU,
+        Target | None,
+        typer.Option(
+            help="Form of the attention: cpu in tiles, gpu in one piece. Same results. Default: "
+            "cpu, gpu with fp16."
+        ),
+    ] = None,
     memory_gap: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Frames between two long-term memory writes."),
     ] = 10,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW> here."),
+        typer.Option(
+            metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW>[-fp16] here."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the bundle in the output folder.")
@@ -106,23 +134,36 @@ def export(
     """
     _require("torch", "onnx", "onnxscript", *(() if no_verify else ("onnxruntime",)))
     from mavos_deploy.export.exporter import Plan, record_parity, write_bundle
+    from mavos_deploy.export.networks import network_of
+    from mavos_deploy.models.checkpoint import shipped_weights
     from mavos_deploy.models.variants import VARIANTS
 
     chosen = VARIANTS[variant.value]
-    plan = Plan(chosen, _frame_size(size, size_for, chosen.align_corners), memory_gap, target.value)
-    folder = output or Path(f"{chosen.name}-{plan.size[0]}x{plan.size[1]}")
+    plan = Plan(
+        chosen,
+        _frame_size(size, size_for, chosen.align_corners),
+        memory_gap,
+        (target or (Target.CPU if precision is Precision.FP32 else Target.GPU)).value,
+        precision.value,
+    )
+    suffix = "" if precision is Precision.FP32 else f"-{precision.value}"
+    folder = output or Path(f"{chosen.name}-{plan.size[0]}x{plan.size[1]}{suffix}")
     talk = not (quiet or as_json)
     report: Callable[[str], None] = (lambda line: out.print(f"  {line}")) if talk else _silent
     if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
         raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
     with replacing_directory(folder, overwrite, marker=MANIFEST) as temporary:
         if talk:
-            what = checkpoint.name if checkpoint else "untrained weights"
-            out.print(f"exporting {chosen.name} at {plan.size[0]}x{plan.size[1]} with {what}")
+            source = checkpoint or shipped_weights(chosen)
+            what = source.name if source else "untrained weights"
+            size_text = f"{plan.size[0]}x{plan.size[1]}"
+            out.print(f"exporting {chosen.name} at {size_text} in {plan.precision} with {what}")
         manifest = write_bundle(plan, checkpoint, temporary, report)
         if not no_verify:
-            network = _network_of(manifest, checkpoint)
-            parity = _compare(Bundle.open(temporary), network, None, None, None, talk)
+            network = network_of(manifest, checkpoint)
+            written = Bundle.open(temporary)
+            with Segmenter(written, open_backend(written)) as segmenter:
+                parity = _compare(segmenter, network, None, None, talk)
             if not parity.passed:
                 _print_failure(parity, as_json)
                 raise typer.Exit(FAILED_CHECK)
@@ -137,7 +178,8 @@ def verify(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The checkpoint the bundle was exported from. Not needed for untrained weights.",
+            help="The checkpoint the bundle was exported from. Not needed for shipped and for "
+            "untrained weights.",
         ),
     ] = None,
     frames: Annotated[
@@ -158,7 +200,8 @@ def verify(
             "groups; 1 where a side is below 64 pixels.",
         ),
     ] = None,
-    threads: Threads = None,
+    threads: ThreadsOption = None,
+    backend: BackendOption = DEFAULT_BACKEND,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole report as JSON, and no progress.")
     ] = False,
@@ -168,10 +211,13 @@ def verify(
     Exits with 1 if any tensor or mask is out of its limits, and names the first one.
     """
     opened = Bundle.open(bundle)
-    _require("torch", "onnxruntime")
+    _require("torch", *(["onnxruntime"] if backend == DEFAULT_BACKEND else []))
+    from mavos_deploy.export.networks import network_of
+
     warn_if_untrained(opened.manifest)
-    network = _network_of(opened.manifest, checkpoint)
-    parity = _compare(opened, network, frames, objects, threads, not as_json)
+    network = network_of(opened.manifest, checkpoint)
+    with Segmenter(opened, open_backend(opened, threads, backend)) as segmenter:
+        parity = _compare(segmenter, network, frames, objects, not as_json)
     if as_json:
         out.print(json.dumps(parity.to_dict(), indent=2))
     else:
@@ -200,47 +246,13 @@ def _frame_size(size: str | None, size_for: str | None, align_corners: bool) -> 
     return network_size(height, width, align_corners)
 
 
-def _network_of(manifest: Manifest, checkpoint: Path | None) -> "Mavos":
-    """The PyTorch network that a bundle was made of."""
-    from mavos_deploy.export.verify import TOLERANCE
-    from mavos_deploy.models.checkpoint import load_network
-    from mavos_deploy.models.variants import VARIANTS
-
-    if manifest.variant not in VARIANTS:
-        raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
-    if manifest.precision not in TOLERANCE:
-        raise BundleError(f"precision {manifest.precision!r} is unknown to this release; update it")
-    if manifest.trained and checkpoint is None:
-        raise InputError(
-            "a bundle holds no PyTorch weights; pass --checkpoint with the file it was exported "
-            f"from, {manifest.weights_source} (SHA-256 {manifest.weights_sha256[:12]}...)"
-        )
-    if checkpoint is not None and not manifest.trained:
-        raise InputError("the bundle was exported without a checkpoint; leave --checkpoint out")
-    network, weights = load_network(VARIANTS[manifest.variant], checkpoint)
-    if weights.sha256 != manifest.weights_sha256:
-        raise InputError(
-            f"{weights.source} has SHA-256 {weights.sha256[:12]}..., but the bundle was exported "
-            f"from {manifest.weights_source} with {manifest.weights_sha256[:12]}..."
-        )
-    return network
-
-
 def _compare(
-    bundle: Bundle,
-    network: "Mavos",
-    frames: int | None,
-    objects: int | None,
-    threads: int | None,
-    talk: bool,
+    segmenter: Segmenter, network: "Mavos", frames: int | None, objects: int | None, talk: bool
 ) -> "Parity":
     from mavos_deploy.export import verify as parity_check
 
-    total = frames or parity_check.shortest_clip(bundle.manifest.memory_gap)
-    with (
-        Segmenter(bundle, open_backend(bundle, threads)) as segmenter,
-        progress("verifying", total, shown=talk) as advance,
-    ):
+    total = frames or parity_check.shortest_clip(segmenter.bundle.manifest.memory_gap)
+    with progress("verifying", total, shown=talk) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
 
 
@@ -325,4 +337,13 @@ def verify_main() -> None:
 
 def main() -> None:
     """Entry point of `mavos`."""
-    launch({"export": export, "verify": verify, "run": cli.run}, "mavos")
+    commands: dict[str, Callable[..., None]] = {
+        "export": export,
+        "verify": verify,
+        "build": build_cli.build,
+        "run": cli.run,
+        "eval": evaluate,
+        "bench": bench,
+        "triton": triton,
+    }
+    launch(commands, "mavos")

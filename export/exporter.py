@@ -11,9 +11,10 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import Weights, load_network
+from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
-from mavos_deploy.runtime.contract import Dimensions, graph_specs
+from mavos_deploy.runtime.contract import PRECISIONS, Dimensions, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, grid
 
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
@@ -30,12 +31,15 @@ class Plan:
         memory_gap: Frames between two writes to the long-term memory.
         target: `cpu`: short-term attention in tiles, which saves a fifth of a frame's arithmetic;
             `gpu`: in one piece, which makes fewer and larger kernels.
+        precision: `fp32`, or `fp16` for weights, feature maps and memories in float16, with norms,
+            softmax, logits and masks in float32.
     """
 
     variant: Variant
     size: Size
     memory_gap: int
     target: str
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         check_size(*self.size, self.variant.align_corners)
@@ -43,6 +47,10 @@ class Plan:
             raise InputError(f"memory gap {self.memory_gap}: it must be 1 frame or more")
         if self.target not in TARGETS:
             raise InputError(f"target {self.target!r}; accepted are {' and '.join(TARGETS)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"precision {self.precision!r}; accepted are {' and '.join(PRECISIONS)}"
+            )
 
     @property
     def tile(self) -> tuple[int, int] | None:
@@ -79,13 +87,15 @@ def write_bundle(
         The manifest as written, without parity.
 
     Raises:
-        CheckpointError: The checkpoint doesn't fit.
+        CheckpointError: The checkpoint doesn't fit, or its weights don't fit the precision.
     """
     network, weights = load_network(plan.variant, checkpoint, plan.tile)
+    if plan.precision == "fp16":
+        network = half_precision(network)
     dimensions = dimensions_of(plan.variant)
     (folder / "graphs").mkdir()
     graphs = {}
-    for name, spec in graph_specs(dimensions, plan.size).items():
+    for name, spec in graph_specs(dimensions, plan.size, plan.precision).items():
         path = folder / "graphs" / f"{name}.onnx"
         export_graph(network, spec, path)
         graphs[name] = GraphFile(
@@ -117,7 +127,7 @@ def _manifest(
         align_corners=plan.variant.align_corners,
         dimensions=dimensions,
         memory_gap=plan.memory_gap,
-        precision="fp32",
+        precision=plan.precision,
         target=plan.target,
         graphs=graphs,
         tools=_tools(),

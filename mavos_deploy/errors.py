@@ -23,3 +23,11 @@ class InputError(MavosError):
 
 class BackendError(MavosError):
     """An inference library that is missing, or that failed to load or run a graph."""
+
+
+class ServerError(MavosError):
+    """A server that can't be reached, doesn't answer in time or refuses a request."""
+
+
+class StreamLostError(ServerError):
+    """A server that holds no state of a stream any more; only starting it again helps."""

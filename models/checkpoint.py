@@ -1,4 +1,4 @@
-"""Checkpoints: the authors' files loaded safely and strictly, or synthetic weights instead."""
+"""Checkpoints: the authors' files loaded safely and strictly, shipped or synthetic weights else."""
 
 import hashlib
 import pickle
@@ -19,6 +19,7 @@ from mavos_deploy.models.synthetic import synthetic_state_dict
 from mavos_deploy.models.variants import VARIANTS, Variant
 
 MCA_PREFIX = "long_term_memory_attention."
+WEIGHTS = Path(__file__).parent / "weights"
 NAMED_KEYS = 3  # keys that an error message spells out; the rest is counted
 
 
@@ -27,8 +28,8 @@ class Weights:
     """Where a network's weights come from.
 
     Attributes:
-        source: File name of the checkpoint, or `synthetic`.
-        sha256: Of the checkpoint file; for synthetic weights of their values.
+        source: File name of the checkpoint or of the shipped weights, or `synthetic`.
+        sha256: Of that file; for synthetic weights of their values.
         trained: False for synthetic weights.
     """
 
@@ -44,7 +45,8 @@ def load_network(
 
     Args:
         variant: Which network.
-        checkpoint: A released or self-trained checkpoint; None for synthetic, untrained weights.
+        checkpoint: A released or self-trained checkpoint; None for the weights that ship with the
+            variant, or for synthetic, untrained ones where none do.
         tile: See `Mavos`.
 
     Returns:
@@ -55,6 +57,8 @@ def load_network(
     """
     network = Mavos(variant, tile).eval().requires_grad_(False)
     if checkpoint is None:
+        checkpoint = shipped_weights(variant)
+    if checkpoint is None:
         state = synthetic_state_dict(network.state_dict())
         weights = Weights("synthetic", _digest(state), trained=False)
     else:
@@ -63,6 +67,12 @@ def load_network(
         weights = Weights(checkpoint.name, file_sha256(checkpoint), trained=True)
     network.load_state_dict(state)
     return network, weights
+
+
+def shipped_weights(variant: Variant) -> Path | None:
+    """The file of the weights that ship with a variant; None where none do."""
+    file = WEIGHTS / f"{variant.name}.safetensors"
+    return file if file.is_file() else None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -137,8 +147,8 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
         others = (other for other in VARIANTS.values() if _shapes(other) == given)
         if match := next(others, None):
             raise CheckpointError(
-                f"{name} is a checkpoint of {match.name} ({match.upstream}), not of "
-                f"{variant.name}; pass --variant {match.name}"
+                f"{name} is a checkpoint of {match.label}, not of {variant.name}; pass "
+                f"--variant {match.name}"
             )
         raise CheckpointError(f"{name} doesn't fit {variant.name}: {_differences(expected, given)}")
     for key, value in state.items():

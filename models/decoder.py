@@ -42,7 +42,7 @@ class FpnDecoder(nn.Module):
         x = F.relu(self.conv_16x(self.adapter_16x(feature_16x) + x))
         x = F.relu(self.conv_8x(self.adapter_8x(feature_8x) + self._up(x, feature_8x)))
         x = F.relu(self.conv_4x(self.adapter_4x(feature_4x) + self._up(x, feature_4x)))
-        logits: Tensor = self.conv_out(x)
+        logits: Tensor = self.conv_out(x.float())  # float32, as is all that makes masks of them
         return logits
 
     def _up(self, x: Tensor, like: Tensor) -> Tensor:

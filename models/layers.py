@@ -3,6 +3,9 @@
 The authors keep tokens as [tokens, batch, channels]. Here every tensor is a map [batch, channels,
 height, width], which is the memory contract of the exported graphs and the faster layout on a CPU.
 A linear layer over tokens is then a 1x1 convolution with the same weights.
+
+Norms and softmax are computed in float32 whatever the type of the network is, since their sums and
+squares leave the range of float16; in a float32 network that adds nothing.
 """
 
 import torch
@@ -18,12 +21,28 @@ class Pointwise(nn.Linear):
         return F.conv2d(x, self.weight[:, :, None, None], self.bias)
 
 
-class ChannelNorm(nn.LayerNorm):
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation over the last axis; its weights and arithmetic are float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; shape and dtype stay."""
+        return super().forward(x.float()).to(x.dtype)
+
+
+class ChannelNorm(LayerNorm):
     """Layer normalisation over the channels of each position of a map [B, C, h, w]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise; shape and dtype stay."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation of a map [B, C, h, w]; its weights and arithmetic are float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; shape and dtype stay."""
+        return super().forward(x.float()).to(x.dtype)
 
 
 class FrozenBatchNorm(nn.Module):
@@ -33,6 +52,7 @@ class FrozenBatchNorm(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
+    eps = 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,9 +62,15 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise a map [B, C, h, w] with epsilon 1e-5."""
+        """Normalise a map [B, C, h, w]."""
         return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=1e-5
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=False,
+            eps=self.eps,
         )
 
 
@@ -69,7 +95,7 @@ class ConvGroupNorm(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, groups: int = 8) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
-        self.gn = nn.GroupNorm(groups, out_channels)
+        self.gn = GroupNorm(groups, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, h, w] to [B, out, h, w]."""
@@ -78,7 +104,7 @@ class ConvGroupNorm(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention, channels first.
+    """Softmax attention, channels first; the softmax is float32.
 
     Args:
         query: [..., Ck, N], already scaled.
@@ -89,7 +115,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     Returns:
         [..., Cv, N].
     """
-    logits = query.transpose(-1, -2) @ key
+    logits = (query.transpose(-1, -2) @ key).float()
     if bias is not None:
         logits = logits + bias
-    return value @ logits.softmax(-1).transpose(-1, -2)
+    return value @ logits.softmax(-1).to(value.dtype).transpose(-1, -2)

@@ -1,6 +1,8 @@
 """The network: five stateless functions over frames and memories."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,10 @@ from mavos_deploy.models.resnet import ResNet50
 from mavos_deploy.models.swin import SwinBase
 from mavos_deploy.models.variants import BLOCKS, CHANNELS, STRIDE, Variant
 
-ENCODERS: dict[str, type[nn.Module]] = {
+ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
     "resnet50": ResNet50,
+    "resnet50_quarter": partial(ResNet50, width=16),
     "swin_base": SwinBase,
 }
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for pixels in 0..1
@@ -44,7 +47,7 @@ class Mavos(nn.Module):
     """MAVOS for inference; its state dict has exactly the keys of the authors' checkpoints.
 
     Args:
-        variant: Which published network.
+        variant: Which network.
         tile: Tile of the short-term attention in tokens, (height, width); None for one tile. It
             changes speed, not results.
     """
@@ -86,7 +89,8 @@ class Mavos(nn.Module):
 
     def encode(self, frame: Tensor) -> Features:
         """Encode a frame, float32 [1, H, W, 3], RGB 0..255."""
-        feature_4x, feature_8x, feature_16x, deep = self.encoder(self.normalise(frame))
+        pixels = self.normalise(frame).to(self.encoder_projector.weight.dtype)
+        feature_4x, feature_8x, feature_16x, deep = self.encoder(pixels)
         return Features(feature_4x, feature_8x, feature_16x, self.encoder_projector(deep))
 
     def embed_identity(self, labels: Tensor) -> Tensor:

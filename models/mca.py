@@ -44,13 +44,15 @@ class ModulatedAttention(nn.Module):
         for index, focal_layer in enumerate(self.focal_layers):
             level = focal_layer(level)
             modulator = modulator + level * gates[:, index : index + 1]
-        modulator = modulator + F.gelu(level.mean((2, 3), keepdim=True)) * gates[:, -1:]
+        mean = level.float().mean((2, 3), keepdim=True).to(level.dtype)
+        modulator = modulator + F.gelu(mean) * gates[:, -1:]
         # The authors read the channel-first modulator [C, h, w] as tokens [h * w, C] without a
         # transpose, and the released weights are trained with it. Keys are ordinary tokens.
         value = self.h(modulator).contiguous().reshape(batch, tokens, HEADS, head_width)
         query = self.q(new).reshape(batch, HEADS, head_width, tokens)
         key = self.k(context).reshape(batch, HEADS, head_width, tokens)
-        weights = ((query.transpose(-1, -2) @ key) * head_width**-0.5).softmax(-1)
+        logits = (query.transpose(-1, -2) @ key).float() * head_width**-0.5
+        weights = logits.softmax(-1).to(value.dtype)
         mixed = value.permute(0, 2, 3, 1) @ weights.transpose(-1, -2)
         out: Tensor = self.proj(mixed.reshape(batch, channels, height, width))
         return out

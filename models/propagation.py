@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mavos_deploy.models.layers import ChannelNorm, DepthwiseConv, Pointwise, attend
+from mavos_deploy.models.layers import (
+    ChannelNorm,
+    DepthwiseConv,
+    GroupNorm,
+    Pointwise,
+    attend,
+)
 from mavos_deploy.models.variants import BLOCKS, WINDOW_RADIUS, Variant
 
 WINDOW = 2 * WINDOW_RADIUS + 1
@@ -261,7 +267,7 @@ class OutputNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gn = nn.GroupNorm(2, channels)
+        self.gn = GroupNorm(2, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, 2 C, h, w] over all positions of each branch."""

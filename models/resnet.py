@@ -43,15 +43,19 @@ def _stage(in_channels: int, width: int, count: int, stride: int) -> nn.Sequenti
 
 
 class ResNet50(nn.Module):
-    """Three maps at strides 4, 8, 16 with 256, 512, 1024 channels; the deep map is the third."""
+    """Maps at strides 4, 8, 16 with 4, 8, 16 times `width` channels; the deep map is the third.
 
-    def __init__(self) -> None:
+    Args:
+        width: Channels of the first convolution, 64 in the published network.
+    """
+
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = FrozenBatchNorm(64)
-        self.layer1 = _stage(64, 64, 3, 1)
-        self.layer2 = _stage(256, 128, 4, 2)
-        self.layer3 = _stage(512, 256, 6, 2)
+        self.conv1 = nn.Conv2d(3, width, 7, 2, padding=3, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.layer1 = _stage(width, width, 3, 1)
+        self.layer2 = _stage(4 * width, 2 * width, 4, 2)
+        self.layer3 = _stage(8 * width, 4 * width, 6, 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode a normalised frame [B, 3, H, W]."""

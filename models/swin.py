@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mavos_deploy.models.layers import LayerNorm
+
 WINDOW = 7  # tokens on a window's side
 SHIFT = WINDOW // 2  # of every second block
 HEAD_WIDTH = 32
@@ -82,11 +84,11 @@ class WindowAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = bias.reshape(tokens, tokens, self.heads).permute(2, 0, 1)
-        logits = (query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2) + bias
+        logits = ((query * HEAD_WIDTH**-0.5) @ key.transpose(-1, -2)).float() + bias
         if mask is not None:
             logits = logits + mask[:, None].to(logits.dtype)
-        out = (logits.softmax(-1) @ value).transpose(1, 2).reshape(count, tokens, channels)
-        projected: Tensor = self.proj(out)
+        mixed = logits.softmax(-1).to(value.dtype) @ value
+        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(count, tokens, channels))
         return projected
 
 
@@ -110,9 +112,9 @@ class SwinBlock(nn.Module):
     def __init__(self, channels: int, shifted: bool) -> None:
         super().__init__()
         self.shifted = shifted
-        self.norm1 = nn.LayerNorm(channels)
+        self.norm1 = LayerNorm(channels)
         self.attn = WindowAttention(channels)
-        self.norm2 = nn.LayerNorm(channels)
+        self.norm2 = LayerNorm(channels)
         self.mlp = Mlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(4 * channels)
+        self.norm = LayerNorm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, 4, 4)
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] with sides of multiples of 4 to [B, H / 4, W / 4, C]."""
@@ -185,9 +187,9 @@ class SwinBase(nn.Module):
             Stage(channels << i, depth, last=i == len(DEPTHS) - 1) for i, depth in enumerate(DEPTHS)
         ]
         self.layers = nn.ModuleList(stages)
-        self.norm0 = nn.LayerNorm(channels)
-        self.norm1 = nn.LayerNorm(2 * channels)
-        self.norm2 = nn.LayerNorm(4 * channels)
+        self.norm0 = LayerNorm(channels)
+        self.norm1 = LayerNorm(2 * channels)
+        self.norm2 = LayerNorm(4 * channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode a normalised frame [1, 3, H, W]."""

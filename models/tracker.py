@@ -157,12 +157,20 @@ class Tracker:
         network: In evaluation mode.
         size: Height and width of the label maps, in pixels.
         memory_gap: Frames between two writes to the long-term memory.
+        engine: Of each group of objects; another one remembers in another way.
     """
 
-    def __init__(self, network: Mavos, size: tuple[int, int], memory_gap: int = MEMORY_GAP) -> None:
+    def __init__(
+        self,
+        network: Mavos,
+        size: tuple[int, int],
+        memory_gap: int = MEMORY_GAP,
+        engine: type[GroupEngine] = GroupEngine,
+    ) -> None:
         self.network = network
         self.size = size
         self.memory_gap = memory_gap
+        self.engine = engine
         self.groups: list[GroupEngine] = []
         self.ids: list[int] = [0]  # the annotations' value of each internal id
         self.features: Features | None = None
@@ -227,7 +235,7 @@ class Tracker:
         # Not the number of ids known, but the largest one that is visible.
         objects = int(labels.max())
         while len(self.groups) * IDENTITIES < objects or not self.groups:
-            self.groups.append(GroupEngine(self.network, self.memory_gap))
+            self.groups.append(self.engine(self.network, self.memory_gap))
         for index, own in enumerate(self._split(labels)):
             last = index == len(self.groups) - 1
             count = (objects % IDENTITIES or IDENTITIES) if last else IDENTITIES

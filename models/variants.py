@@ -1,4 +1,4 @@
-"""What differs between the published networks; everything else is shared code."""
+"""What differs between the networks; everything else is shared code."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,12 @@ WINDOW_RADIUS = 7  # short-term attention sees 15 x 15 tokens
 
 @dataclass(frozen=True)
 class Variant:
-    """One published network.
+    """One network: a published one, or `tiny`, which this project trained.
 
     Attributes:
         name: Our name, as given to `--variant`.
-        upstream: The authors' configuration name, which their checkpoint files carry.
+        upstream: The authors' configuration name, which their checkpoint files carry; None for
+            `tiny`.
         encoder: Which encoder class it uses.
         features: Channels of the encoder's maps at strides 4, 8, 16, and of the deep map at 16.
         align_corners: How every bilinear resize treats corners. It also fixes the frame sides:
@@ -23,13 +24,18 @@ class Variant:
     """
 
     name: str
-    upstream: str
+    upstream: str | None
     encoder: str
     features: tuple[int, int, int, int]
     align_corners: bool
     embedding: int = 256  # width of the visual and of the identity branch
     key: int = 128  # width of queries and keys in the blocks
     value: int = 512  # width of the values of each branch
+
+    @property
+    def label(self) -> str:
+        """Our name with the authors'."""
+        return f"{self.name} ({self.upstream})" if self.upstream else self.name
 
     @property
     def identity_kernel(self) -> tuple[int, int]:
@@ -43,5 +49,15 @@ VARIANTS = {
         Variant("mobilenet", "mavos", "mobilenet_v2", (24, 32, 96, 1280), align_corners=True),
         Variant("resnet50", "r50_mavos", "resnet50", (256, 512, 1024, 1024), align_corners=True),
         Variant("swin_base", "swinb_mavos", "swin_base", (128, 256, 512, 512), align_corners=False),
+        Variant(
+            "tiny",
+            None,
+            "resnet50_quarter",
+            (64, 128, 256, 256),
+            align_corners=True,
+            embedding=96,
+            key=64,
+            value=96,
+        ),
     )
 }

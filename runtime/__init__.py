@@ -3,5 +3,6 @@
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
+from mavos_deploy.runtime.triton.client import RemoteSegmenter, RemoteState
 
-__all__ = ["Bundle", "Segmenter", "State"]
+__all__ = ["Bundle", "RemoteSegmenter", "RemoteState", "Segmenter", "State"]

@@ -1,12 +1,15 @@
 """What the segmenter asks of an inference library."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import TensorSpec
 
 # A backend's own kind of tensor. It may live on a device; the segmenter only hands it on.
 Tensor = Any
@@ -25,6 +28,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """For reports, such as `onnxruntime-cpu`."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What products are computed in, such as `fp32`; limits of a comparison depend on it."""
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph.
@@ -50,16 +57,76 @@ class Backend(Protocol):
         """Free what the backend holds; its tensors are invalid from then on."""
 
 
-def open_backend(bundle: Bundle, threads: int | None = None) -> Backend:
-    """Load a bundle's graphs.
+def _onnxruntime_cpu(bundle: Bundle, threads: int | None) -> Backend:
+    from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+
+    return OnnxRuntimeCpu(bundle, threads)
+
+
+def _openvino_cpu(bundle: Bundle, threads: int | None, arithmetic: str | None = None) -> Backend:
+    from mavos_deploy.runtime.openvino_cpu import OpenVinoCpu
+
+    return OpenVinoCpu(bundle, threads, arithmetic)
+
+
+DEFAULT_BACKEND = "onnxruntime-cpu"
+# Loaders by name; each imports its library itself.
+BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
+    "onnxruntime-cpu": _onnxruntime_cpu,
+    "openvino-cpu": _openvino_cpu,
+    "openvino-cpu-fp32": partial(_openvino_cpu, arithmetic="fp32"),
+    "openvino-cpu-bf16": partial(_openvino_cpu, arithmetic="bf16"),
+}
+
+
+def open_backend(
+    bundle: Bundle, threads: int | None = None, backend: str = DEFAULT_BACKEND
+) -> Backend:
+    """Load a bundle's graphs. Another backend is never taken in place of one that fails.
 
     Args:
         bundle: Opened, and so checked.
         threads: Of the CPU; None takes all that this process may use.
+        backend: A name of `BACKENDS`.
 
     Raises:
-        BackendError: The library is missing or refuses a graph.
+        BackendError: The name is unknown, the library is missing or refuses a graph, or this
+            machine lacks what the backend needs.
     """
-    from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+    if backend not in BACKENDS:
+        raise BackendError(f"backend {backend!r} is unknown; accepted are {', '.join(BACKENDS)}")
+    return BACKENDS[backend](bundle, threads)
 
-    return OnnxRuntimeCpu(bundle, threads)
+
+def check_tensors(
+    found: Mapping[str, tuple[str | None, Sequence[object]]],
+    expected: Sequence[TensorSpec],
+    path: str,
+) -> None:
+    """Refuse a graph that isn't the one its manifest describes.
+
+    Args:
+        found: Type and shape of the loaded graph's tensors by name; what is no number may vary.
+        expected: By the contract.
+        path: The graph's file, for the message.
+
+    Raises:
+        BundleError: A tensor is missing, or of another type or shape.
+    """
+    given = {name: (dtype, _fixed(shape)) for name, (dtype, shape) in found.items()}
+    for tensor in expected:
+        if given.get(tensor.name) != (tensor.dtype, _fixed(tensor.shape)):
+            raise BundleError(
+                f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, which "
+                "the manifest promises; export the bundle again"
+            )
+
+
+def _fixed(shape: Sequence[object]) -> list[int | None]:
+    """A shape with None where it may vary."""
+    return [extent if isinstance(extent, int) else None for extent in shape]
+
+
+def one_line(error: Exception) -> str:
+    """The start of a library's message, without its line breaks."""
+    return " ".join(str(error).split())[:300]

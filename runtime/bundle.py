@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mavos_deploy.errors import BundleError, InputError
+from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.contract import (
     PRECISIONS,
@@ -16,6 +16,7 @@ from mavos_deploy.runtime.contract import (
     TensorSpec,
     graph_specs,
 )
+from mavos_deploy.runtime.engines import Engine, parse_engine
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.geometry import check_size
 
@@ -63,6 +64,7 @@ class Manifest:
         graphs: Files by graph name.
         parity: Summary of the comparison with PyTorch; None where it was not made.
         tools: Versions of what made the bundle.
+        engines: TensorRT plans that `mavos-build` added.
     """
 
     variant: str
@@ -79,6 +81,7 @@ class Manifest:
     graphs: dict[str, GraphFile]
     parity: dict[str, Any] | None = None
     tools: dict[str, str] = field(default_factory=dict)
+    engines: tuple[Engine, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,6 +149,7 @@ class Manifest:
             graphs={key: _graph_file(key, value, name) for key, value in graphs.items()},
             parity=parity,
             tools=_get(data, "tools", dict, name),
+            engines=_engines(data, name),
         )
         try:
             check_size(*manifest.size, manifest.align_corners)
@@ -206,6 +210,19 @@ def _graph_file(graph: str, data: object, name: str) -> GraphFile:
     return GraphFile(file, sha256, tensors["inputs"], tensors["outputs"])
 
 
+def _engines(data: Mapping[str, Any], name: str) -> tuple[Engine, ...]:
+    """Entries of `mavos-build`; bundles that it never saw have none."""
+    if "engines" not in data:
+        return ()
+    try:
+        return tuple(parse_engine(entry) for entry in _get(data, "engines", list, name))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{name}: an entry of `engines` is not one of this release ({error!s:.60}); remove the "
+            "entry and run mavos-build again"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Bundle:
     """An opened bundle: its manifest is well formed and every file is what the manifest says.
@@ -255,6 +272,46 @@ class Bundle:
         """The file of a graph."""
         return self.path / self.manifest.graphs[graph].file
 
+    def engine(self, graph: str, library: str, version: str, capability: str) -> Path:
+        """The plan of a graph for a library and a GPU, checked to be the one that was built.
+
+        Args:
+            graph: Of the contract.
+            library: `tensorrt` or `tensorrt_rtx`.
+            version: Of the library that is to load it.
+            capability: Compute capability of the GPU, such as `8.6`.
+
+        Raises:
+            BackendError: There is none for this library, release or GPU, or the graph has changed
+                since; the message names the command that builds it.
+            BundleError: The plan is missing, altered, or lies outside of the bundle.
+        """
+        build = f"mavos-build {self.path} --library {library}"
+        if library == "tensorrt_rtx":
+            build += f" --compute-capability {capability}"
+        of_graph = [e for e in self.manifest.engines if (e.graph, e.library) == (graph, library)]
+        fitting = [engine for engine in of_graph if engine.runs_on(capability)]
+        if not fitting:
+            built = ", ".join(engine.capability for engine in of_graph) or "none at all"
+            raise BackendError(
+                f"{self.path} has no {library} engine of {graph} for compute capability "
+                f"{capability} (built for: {built}); run {build}"
+            )
+        # The one made for this very capability before those that are merely compatible with it.
+        engine = min(fitting, key=lambda engine: engine.capability != capability)
+        if not engine.runs_with(version):
+            raise BackendError(
+                f"{self.path}: the engine of {graph} was built by {library} {engine.version} and "
+                f"can't be loaded by {version}; run {build}"
+            )
+        if engine.graph_sha256 != self.manifest.graphs[graph].sha256:
+            raise BackendError(
+                f"{self.path}: the engine of {graph} was built from another {graph}.onnx; "
+                f"run {build}"
+            )
+        self._check_file(engine.file, engine.sha256, f"run {build}")
+        return self.path / engine.file
+
     def _check_contract(self) -> None:
         graphs = self.manifest.graphs
         for name, spec in self.specs.items():
@@ -275,7 +332,9 @@ class Bundle:
                         "export the bundle again with this release"
                     )
 
-    def _check_file(self, relative: str, sha256: str) -> None:
+    def _check_file(
+        self, relative: str, sha256: str, remedy: str = "export the bundle again"
+    ) -> None:
         parts = PurePosixPath(relative).parts
         inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
         path = self.path / relative
@@ -283,14 +342,14 @@ class Bundle:
             if not inside or not path.resolve().is_relative_to(self.path.resolve()):
                 raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
             if not path.is_file():
-                raise BundleError(f"{self.path}: {relative} is missing; export the bundle again")
+                raise BundleError(f"{self.path}: {relative} is missing; {remedy}")
             found = file_sha256(path)
         except (OSError, ValueError, RuntimeError) as error:  # not a file name, a loop of links
             raise BundleError(f"{self.path}: {relative!r} can't be read ({error})") from None
         if found != sha256:
             raise BundleError(
-                f"{self.path}: {relative} is not the file that was exported (its SHA-256 differs); "
-                "export the bundle again"
+                f"{self.path}: {relative} is not the file that was made (its SHA-256 differs); "
+                f"{remedy}"
             )
 
     def _check_nothing_else(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,7 +26,12 @@ from rich.text import Text
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, Backend, open_backend
 from mavos_deploy.runtime.bundle import Bundle, Manifest
+
+if TYPE_CHECKING:
+    from mavos_deploy.runtime.segmenter import Segmenter
+    from mavos_deploy.runtime.triton.client import RemoteSegmenter, Served
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
@@ -38,6 +43,21 @@ out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu computes in bfloat16 "
+        "where the processor can, which is faster and less exact. One that can't be used is an "
+        "error, never replaced by another.",
+    ),
+]
+
+
 class Fit(str, Enum):
     """What to do with frames whose aspect ratio is not the bundle's."""
 
@@ -46,12 +66,12 @@ class Fit(str, Enum):
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
-    source: Annotated[
-        str,
+    paths: Annotated[
+        list[str],
         typer.Argument(
-            metavar="INPUT",
-            help="Video file, folder of images, camera number or stream address (rtsp://...).",
+            metavar="[BUNDLE] INPUT",
+            help="Bundle folder, as mavos-export writes it (not with --server), and a video file, "
+            "folder of images, camera number or stream address (rtsp://...).",
         ),
     ],
     masks: Annotated[
@@ -62,6 +82,14 @@ def run(
             "files add objects (frames of a video are named 00000, 00001, ...).",
         ),
     ],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Segment on a Triton server with a repository of mavos-triton, instead of here. "
+            "Its gRPC port, 8001 where nothing else was said.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -88,10 +116,8 @@ def run(
             "than 5% is refused; with `stretch` it is distorted, and masks get worse."
         ),
     ] = Fit.REFUSE,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
-    ] = None,
+    threads: ThreadsOption = None,
+    backend: BackendOption = DEFAULT_BACKEND,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -109,26 +135,28 @@ def run(
 
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files.
     """
-    from mavos_deploy.runtime.backend import open_backend
     from mavos_deploy.runtime.frames import open_frames
     from mavos_deploy.runtime.masks import MaskSource
     from mavos_deploy.runtime.run import check_fit, prepare_output, segment_video
     from mavos_deploy.runtime.segmenter import Segmenter
 
+    bundle, source = _split_paths(paths, server)
     folder = output or Path(f"{_stem(source)}-masks")
     if overlay is not None and overlay.suffix.lower() != ".mp4":
         raise InputError(f"--overlay {overlay}: the name must end in .mp4")
     inputs = (masks,) if "://" in source else (masks, Path(source))
     make_output = prepare_output(folder, overlay, overwrite, inputs)
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle) if bundle is not None else None
     with (
         open_frames(source, every, max_frames) as frames,
-        Segmenter(opened, open_backend(opened, threads)) as segmenter,
+        _segmenter(opened, server, threads, backend) as segmenter,
         progress("segmenting", frames.length, shown=not (quiet or as_json)) as advance,
     ):
-        check_fit(segmenter, frames, fit is Fit.STRETCH)
-        manifest = segmenter.bundle.manifest
-        warn_if_untrained(manifest)
+        about = _about(segmenter)
+        check_fit(about.size, frames, fit is Fit.STRETCH)
+        warn_if_untrained(about)
+        if isinstance(segmenter, Segmenter):
+            warn_if_inexact(segmenter.backend, segmenter.bundle.manifest)
         summary = segment_video(
             segmenter,
             frames,
@@ -161,7 +189,8 @@ def run(
                     "seconds": round(summary.seconds, 3),
                     "fps": round(summary.fps, 3),
                     "interrupted": summary.interrupted,
-                    "trained": manifest.trained,
+                    "backend": _backend_name(segmenter),
+                    "trained": about.trained,
                 }
             )
         )
@@ -177,6 +206,44 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
+def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str]:
+    """The bundle, unless a server has it, and the input."""
+    if server is not None and len(paths) == 1:
+        return None, paths[0]
+    if server is None and len(paths) == 2:
+        return Path(paths[0]), paths[1]
+    raise InputError(
+        f"got {len(paths)} paths; give a bundle and an input, or --server HOST:PORT and an input"
+    )
+
+
+def _segmenter(
+    bundle: Bundle | None, server: str | None, threads: int | None, backend: str
+) -> "Segmenter | RemoteSegmenter":
+    from mavos_deploy.runtime.segmenter import Segmenter
+    from mavos_deploy.runtime.triton.client import RemoteSegmenter
+
+    if bundle is not None:
+        return Segmenter(bundle, open_backend(bundle, threads, backend))
+    assert server is not None
+    if threads is not None or backend != DEFAULT_BACKEND:
+        raise InputError("--threads and --backend are the server's own; leave them out with it")
+    return RemoteSegmenter(server)
+
+
+def _backend_name(segmenter: "Segmenter | RemoteSegmenter") -> str:
+    from mavos_deploy.runtime.segmenter import Segmenter
+
+    return segmenter.backend.name if isinstance(segmenter, Segmenter) else "triton"
+
+
+def _about(segmenter: "Segmenter | RemoteSegmenter") -> "Manifest | Served":
+    """What is known of the bundle, here or on the server."""
+    from mavos_deploy.runtime.segmenter import Segmenter
+
+    return segmenter.bundle.manifest if isinstance(segmenter, Segmenter) else segmenter.served
+
+
 def _stem(source: str) -> str:
     """A folder name out of a path, a camera number or an address."""
     if "://" in source:
@@ -190,12 +257,21 @@ def warn(message: str) -> None:
     err.print(f"warning: {message}")
 
 
-def warn_if_untrained(manifest: Manifest) -> None:
+def warn_if_untrained(manifest: "Manifest | Served") -> None:
     """Say once that masks of untrained weights mean nothing."""
     if not manifest.trained:
         warn(
             f"UNTRAINED WEIGHTS: this {manifest.variant} bundle was exported without a checkpoint; "
             "its masks mean nothing (docs/checkpoints.md says where to get one)"
+        )
+
+
+def warn_if_inexact(backend: Backend, manifest: Manifest) -> None:
+    """Say once that a backend computes in less than the bundle's precision."""
+    if backend.arithmetic != manifest.precision:
+        warn(
+            f"{backend.name} computes in {backend.arithmetic}, and this bundle is "
+            f"{manifest.precision}: masks differ a little from those of {DEFAULT_BACKEND}"
         )
 
 

@@ -14,7 +14,7 @@ IDENTITIES = 10  # objects of one group
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 
 # Type of feature maps and memories. Frames, logits and what masks are made from stay float32.
-PRECISIONS = {"fp32": "float32"}
+PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 SLOTS = ("reference", "dynamic", "short")  # of the memory
 
 GROUPS = "groups"  # groups of ten objects, on the batch axis

@@ -5,11 +5,12 @@ import secrets
 import shutil
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import MAX_PIXELS
@@ -152,11 +153,17 @@ def _beside(path: Path, label: str) -> Path:
     return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.{label}{path.suffix}")
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(
+    path: Path,
+    content: bytes | None = None,
+    check_size: Callable[[int, int], None] | None = None,
+) -> Image.Image:
     """Read a picture of 8 bits per channel whole.
 
     Args:
         path: PNG, JPEG, BMP, WebP or TIFF.
+        content: Of the file, where there is none; the path then only names it in messages.
+        check_size: Called with height and width before anything is decoded; may refuse them.
 
     Returns:
         The loaded picture in the mode of its file; the file is closed.
@@ -169,9 +176,11 @@ def open_image(path: Path) -> Image.Image:
         # Pillow warns of large pictures; the limit below is the one that counts.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=FORMATS)
+            opened = Image.open(path if content is None else BytesIO(content), formats=FORMATS)
         with opened as image:
             width, height = image.size
+            if check_size is not None:
+                check_size(height, width)
             if width * height > MAX_PIXELS:
                 raise InputError(
                     f"{path}: {width}x{height} pixels; the limit is {MAX_PIXELS} in all"
@@ -184,6 +193,10 @@ def open_image(path: Path) -> Image.Image:
                 )
             image.load()
             return image
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: not a readable picture, or damaged (expected {', '.join(FORMATS)})"
+        ) from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except PermissionError as error:

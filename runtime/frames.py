@@ -163,7 +163,7 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
     ]
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    files.sort(key=_natural_order)
+    files.sort(key=natural_order)
     for before, after in pairwise(files):
         if before.stem == after.stem:
             raise InputError(
@@ -171,18 +171,24 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
                 "its mask; remove one of them"
             )
     chosen = islice(enumerate(files), 0, None, every)
-    frames = (Frame(index, file.stem, _read_image(file)) for index, file in chosen)
+    frames = (Frame(index, file.stem, read_image(file)) for index, file in chosen)
     return FrameSource(
         str(folder), "images", islice(frames, max_frames), _taken(len(files), every, max_frames)
     )
 
 
-def _natural_order(file: Path) -> tuple[list[str | int], str]:
+def natural_order(file: Path) -> tuple[list[str | int], str]:
+    """What to sort files by so that the numbers in their names count up: a2 before a10."""
     parts = re.split(r"([0-9]+)", file.stem)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], file.name
 
 
-def _read_image(file: Path) -> npt.NDArray[np.uint8]:
+def read_image(file: Path) -> npt.NDArray[np.uint8]:
+    """Read a picture as uint8 RGB of shape (H, W, 3), with EXIF rotation applied.
+
+    Raises:
+        InputError: The file is missing, damaged or of a kind that is not read.
+    """
     upright = ImageOps.exif_transpose(open_image(file))
     return np.array(upright.convert("RGB"), np.uint8)
 

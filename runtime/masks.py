@@ -27,7 +27,10 @@ class Mask:
 
 
 def read_mask(
-    path: Path, size: tuple[int, int] | None = None, require_objects: bool = False
+    path: Path,
+    size: tuple[int, int] | None = None,
+    require_objects: bool = False,
+    allow_void: bool = False,
 ) -> Mask:
     """Read the indices of a palette or grey PNG.
 
@@ -35,13 +38,14 @@ def read_mask(
         path: A picture of mode P, L or 1.
         size: Height and width that the mask must have, in pixels; None accepts any.
         require_objects: Refuse a mask without an object.
+        allow_void: Keep pixels of 255 as they are, for scoring; they are no object.
 
     Returns:
         The labels as they are in the file, and its palette.
 
     Raises:
-        InputError: The file is missing, damaged, of another mode or size, marks void, or lacks
-            objects where some are required.
+        InputError: The file is missing, damaged, of another mode or size, marks void where that
+            is not allowed, or lacks objects where some are required.
     """
     image = open_image(path)
     if image.mode not in ("P", "L", "1"):
@@ -61,7 +65,7 @@ def read_mask(
             f"{size[0]}x{size[1]}; resize it without interpolation (nearest)"
         )
     ids = set(np.unique(labels).tolist())
-    if VOID in ids:
+    if VOID in ids and not allow_void:
         count = np.count_nonzero(labels == VOID)
         if ids <= {0, VOID}:
             raise InputError(
@@ -72,8 +76,9 @@ def read_mask(
             f"{path}: {count} pixels are 255, and 255 marks void in DAVIS; set them to 0, or to "
             "the id of their object"
         )
-    if require_objects and ids == {0}:
-        raise InputError(f"{path}: no object in the mask; every pixel is 0")
+    if require_objects and ids <= {0, VOID}:
+        values = "0 or void (255)" if VOID in ids else "0"
+        raise InputError(f"{path}: no object in the mask; every pixel is {values}")
     palette = image.getpalette("RGB") if image.mode == "P" else None
     return Mask(labels, bytes(palette) if palette else None)
 

@@ -1,19 +1,23 @@
 """ONNX Runtime on the CPU: the backend that works anywhere."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mavos_deploy.errors import BackendError, BundleError
-from mavos_deploy.runtime.backend import Array
+from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime.backend import Array, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import TensorSpec
+from mavos_deploy.runtime.processors import usable_processors
 
 PROVIDER = "CPUExecutionProvider"
-TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+}
 
 
 class OnnxRuntimeCpu:
@@ -28,16 +32,11 @@ class OnnxRuntimeCpu:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         ort = _library()
+        self.arithmetic = bundle.manifest.precision
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or usable_processors()
-        # Five sessions share the cores: waiting threads that spin take time from working ones.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps the peak of every graph at once: 1.5 GB instead of 0.7 GB at 480p.
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 4  # what fails is raised, and must not be printed as well
+        options = self.session_options(ort, threads or usable_processors())
         self._sessions: dict[str, Any] = {}
         for name, spec in bundle.specs.items():
             try:
@@ -47,14 +46,27 @@ class OnnxRuntimeCpu:
             except Exception as error:  # the library's errors share no other base
                 raise BackendError(
                     f"onnxruntime {ort.__version__} refuses {bundle.graph_path(name)}: "
-                    f"{_one_line(error)}"
+                    f"{one_line(error)}"
                 ) from error
-            _check_tensors(
-                (*session.get_inputs(), *session.get_outputs()),
+            tensors = (*session.get_inputs(), *session.get_outputs())
+            check_tensors(
+                {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
                 (*spec.inputs, *spec.outputs),
                 str(bundle.graph_path(name)),
             )
             self._sessions[name] = session
+
+    @staticmethod
+    def session_options(ort: ModuleType, threads: int) -> Any:  # noqa: ANN401  # untyped
+        """Settings of every session; `benchmarks/session_settings.py` measures others."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Five sessions share the cores: waiting threads that spin take time from working ones.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The arena keeps the peak of every graph at once: 1.5 GB instead of 0.7 GB at 480p.
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 4  # what fails is raised, and must not be printed as well
+        return options
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Backend.run`."""
@@ -63,7 +75,7 @@ class OnnxRuntimeCpu:
         try:
             outputs = self._sessions[graph].run(self._outputs[graph], dict(inputs))
         except Exception as error:  # the library's errors share no other base
-            raise BackendError(f"onnxruntime failed in {graph}: {_one_line(error)}") from error
+            raise BackendError(f"onnxruntime failed in {graph}: {one_line(error)}") from error
         return dict(zip(self._outputs[graph], outputs, strict=True))
 
     def upload(self, array: Array) -> Array:
@@ -77,13 +89,6 @@ class OnnxRuntimeCpu:
     def close(self) -> None:
         """Drop the sessions."""
         self._sessions.clear()
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _library() -> ModuleType:
@@ -101,23 +106,3 @@ def _library() -> ModuleType:
         )
     module: ModuleType = onnxruntime
     return module
-
-
-def _check_tensors(given: Sequence[Any], expected: Sequence[TensorSpec], path: str) -> None:
-    """Refuse a graph that isn't the one its manifest describes."""
-    found = {tensor.name: (TYPES.get(tensor.type), _fixed(tensor.shape)) for tensor in given}
-    for tensor in expected:
-        if found.get(tensor.name) != (tensor.dtype, _fixed(tensor.shape)):
-            raise BundleError(
-                f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, which "
-                "the manifest promises; export the bundle again"
-            )
-
-
-def _fixed(shape: Sequence[object]) -> list[int | None]:
-    """A shape with None where it may vary."""
-    return [extent if isinstance(extent, int) else None for extent in shape]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,4 +1,8 @@
-"""One video from its source to mask files and an overlay."""
+"""One video from its source to mask files and an overlay.
+
+Three stages overlap, each in a thread: reading, decoding and resizing; segmenting; writing. Only
+segmenting is on a frame's critical path.
+"""
 
 import signal
 import threading
@@ -7,17 +11,48 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.files import writing
 from mavos_deploy.runtime.frames import Frame, FrameSource
-from mavos_deploy.runtime.geometry import check_aspect
+from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks import Mask, MaskSource, is_palette_png, write_mask
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.overlay import OverlayWriter
-from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.pipeline import ReadAhead, WriteBehind
+
+RgbFrame = NDArray[np.uint8]  # [H, W, 3]
+Prepared = Any  # a frame, as it goes into a step
+State = Any  # of the segmenter or of the client; both have `objects` and `ids`
+
+_Read = tuple[Frame, Prepared, Mask | None]  # a frame, as it is and resized, with its mask
+
+AHEAD = 4  # frames that may wait before and after segmenting
+# A camera's next frame is read while one is segmented, and no further: what is shown is never more
+# than one frame older than it need be.
+AHEAD_LIVE = 1
+
+
+class Follower(Protocol):
+    """What follows objects through a video: a segmenter here, or the client of a server."""
+
+    def prepare(self, frame: RgbFrame) -> Prepared:
+        """What of a frame's way can be done in another thread."""
+
+    def start(self, frame: RgbFrame, labels: Labels) -> State:
+        """Begin a video with its reference frame, and return its state."""
+
+    def step(
+        self, frame: Prepared, state: State, annotation: Labels | None = None
+    ) -> tuple[Labels, State]:
+        """Segment the next frame."""
+
+    def end(self, state: State) -> None:
+        """The video is over."""
 
 
 @dataclass
@@ -31,7 +66,8 @@ class Summary:
         ignored_masks: Later masks without a new object, which were left alone.
         unused_masks: Mask files that belong to no frame of the video.
         seconds: From the first frame to the last mask.
-        interrupted: Ctrl-C ended the run; everything written is whole.
+        interrupted: Ctrl-C ended the run; everything written is whole, and every frame that was
+            segmented is written.
     """
 
     frames: int = 0
@@ -48,14 +84,19 @@ class Summary:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
-def check_fit(segmenter: Segmenter, source: FrameSource, stretch: bool) -> None:
+def check_fit(size: Size, source: FrameSource, stretch: bool) -> None:
     """Refuse a video whose shape the bundle would distort, unless that is wanted.
+
+    Args:
+        size: Of frames in the network, in pixels.
+        source: The video.
+        stretch: Accept any shape.
 
     Raises:
         InputError: The aspect ratios differ by more than 5%.
     """
     if not stretch:
-        check_aspect(source.size, segmenter.bundle.manifest.size)
+        check_aspect(source.size, size)
 
 
 def prepare_output(
@@ -109,7 +150,7 @@ def prepare_output(
 
 
 def segment_video(
-    segmenter: Segmenter,
+    segmenter: Follower,
     source: FrameSource,
     masks: MaskSource,
     output: Path,
@@ -141,43 +182,56 @@ def segment_video(
     mask = masks.for_stem(first.stem, first=True)
     assert mask is not None
     summary, stems = Summary(), {first.stem}
+    depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
     started = time.perf_counter()
     failure: MavosError | None = None
-    writer: OverlayWriter | None = None
+    video: OverlayWriter | None = None
 
-    def finish(frame: Frame, labels: Labels) -> None:
-        with deferred_interrupts():  # so that masks and overlay end at the same frame
-            write_mask(output / f"{frame.stem}.png", labels, mask.palette)
-            summary.frames += 1
-            if writer is not None:
-                writer.write(frame.rgb, labels)
+    def read() -> Iterator[_Read]:
+        for frame in frames:
+            later = masks.for_stem(frame.stem, first=False)
+            yield frame, segmenter.prepare(frame.rgb), later
+
+    def write(result: tuple[Frame, Labels]) -> None:
+        frame, labels = result
+        write_mask(output / f"{frame.stem}.png", labels, mask.palette)
+        summary.frames += 1
+        if video is not None:
+            video.write(frame.rgb, labels)
         summary.seconds = time.perf_counter() - started
-        on_frame(summary.frames)
 
     try:
         with ExitStack() as stack:
+            state = segmenter.start(first.rgb, mask.labels)
+            summary.objects = state.objects
+            make_output()
+            reader = ReadAhead(read(), depth)
+            # From here on an interrupt ends the reading, and what was segmented is written, so
+            # that masks and overlay end at the same frame.
+            stack.enter_context(deferred_interrupts(reader.stop))
+            if overlay is not None:
+                video = stack.enter_context(
+                    OverlayWriter(overlay, source.size, source.fps, mask.palette)
+                )
             try:
-                state = segmenter.start(first.rgb, mask.labels)
-                summary.objects = state.objects
-                make_output()
-                if overlay is not None:
-                    writer = stack.enter_context(
-                        OverlayWriter(overlay, source.size, source.fps, mask.palette)
-                    )
-                finish(first, mask.labels)
-                for frame in frames:
-                    stems.add(frame.stem)
-                    later = masks.for_stem(frame.stem, first=False)
-                    added = _new_objects(later, state.ids, summary)
-                    labels, state = segmenter.step(frame.rgb, state, added)
-                    new = [i for i in state.objects if i not in summary.objects]
-                    summary.added |= dict.fromkeys(new, frame.stem)
-                    summary.objects = state.objects
-                    finish(frame, labels)
-            except KeyboardInterrupt:
-                summary.interrupted = True
+                with reader, WriteBehind(write, depth) as writer:
+                    writer.put((first, mask.labels))
+                    on_frame(summary.frames)
+                    for frame, prepared, later in reader:
+                        stems.add(frame.stem)
+                        added = _new_objects(later, state.ids, summary)
+                        labels, state = segmenter.step(prepared, state, added)
+                        writer.put((frame, labels))
+                        new = [i for i in state.objects if i not in summary.objects]
+                        summary.added |= dict.fromkeys(new, frame.stem)
+                        summary.objects = state.objects
+                        on_frame(summary.frames)
+                on_frame(summary.frames)
+                segmenter.end(state)
             except MavosError as error:
                 failure = error  # the video so far is finished all the same
+    except KeyboardInterrupt:
+        summary.interrupted = True
     except MavosError as error:  # the video could not be finished
         failure = failure or error
     if failure is not None:
@@ -189,16 +243,23 @@ def segment_video(
 
 
 @contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt."""
+def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt.
+
+    Args:
+        on_interrupt: Called at once, in the middle of whatever the main thread does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
     pending: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda received, _: pending.append(received))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+
+    def defer(received: int, frame: object) -> None:
+        del frame
+        pending.append(received)
+        on_interrupt()
+
+    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import Backend, Tensor, open_backend
+from mavos_deploy.runtime.backend import DEFAULT_BACKEND, Backend, Tensor, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     BLOCKS,
@@ -29,6 +29,7 @@ from mavos_deploy.runtime.contract import (
     memory_names,
 )
 from mavos_deploy.runtime.geometry import (
+    FloatImage,
     Size,
     bilinear_matrix,
     downsampled,
@@ -49,6 +50,19 @@ from mavos_deploy.runtime.state import State, load_state, save_state
 Frame = NDArray[np.uint8] | NDArray[np.float32]
 Tensors = dict[str, Tensor]
 KEPT_SIZES = 4  # video sizes whose interpolation matrices a segmenter keeps
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A checked frame at the network's size; `Segmenter.prepare` makes it.
+
+    Attributes:
+        size: Height and width of the frame that it was made from, in pixels.
+        resized: float32, shape (H, W, 3) at the network's size, values 0..255 and a little beyond.
+    """
+
+    size: Size
+    resized: FloatImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,16 +103,20 @@ class Segmenter:
         self._output: dict[tuple[Size, Size], Tensors] = {}
 
     @classmethod
-    def open(cls, path: str | Path, threads: int | None = None) -> "Segmenter":
+    def open(
+        cls, path: str | Path, threads: int | None = None, backend: str = DEFAULT_BACKEND
+    ) -> "Segmenter":
         """Open a bundle and load its graphs.
 
         Args:
             path: The bundle's folder.
             threads: Of the CPU; None takes all that this process may use.
+            backend: A name of `runtime.backend.BACKENDS`.
 
         Raises:
             BundleError: The bundle is incomplete or altered.
-            BackendError: ONNX Runtime is missing or refuses a graph.
+            BackendError: The backend's name is unknown, or its library is missing, refuses a graph
+                or can't use this machine.
         """
         bundle = Bundle.open(path)
         if not bundle.manifest.trained:
@@ -108,13 +126,38 @@ class Segmenter:
                 UserWarning,
                 stacklevel=2,
             )
-        return cls(bundle, open_backend(bundle, threads))
+        return cls(bundle, open_backend(bundle, threads, backend))
 
-    def start(self, frame: Frame, labels: Labels) -> State:
+    def prepare(self, frame: Frame | PreparedFrame) -> PreparedFrame:
+        """Check a frame and resize it, which `start` and `step` otherwise do themselves.
+
+        Unlike all else of a segmenter, it may run in another thread while a step runs.
+
+        Args:
+            frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size; a prepared one is given
+                back.
+
+        Raises:
+            InputError: Shape or type is off, or it was prepared for another bundle's size.
+        """
+        size = self.bundle.manifest.size
+        if isinstance(frame, PreparedFrame):
+            if frame.resized.shape[:2] != size:
+                height, width = frame.resized.shape[:2]
+                raise InputError(
+                    f"a frame prepared for a bundle of {height}x{width}; this one is "
+                    f"{size[0]}x{size[1]}, so prepare it with this segmenter"
+                )
+            return frame
+        _check_frame(frame)
+        return PreparedFrame((frame.shape[0], frame.shape[1]), resize_frame(frame, *size))
+
+    def start(self, frame: Frame | PreparedFrame, labels: Labels) -> State:
         """Begin a video with its reference frame.
 
         Args:
-            frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size.
+            frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size, or what `prepare` made of
+                it.
             labels: The frame's objects by their ids, uint8 [H, W]; 0 is the background.
 
         Returns:
@@ -123,14 +166,14 @@ class Segmenter:
         Raises:
             InputError: Shapes or types are off, or nothing is labelled.
         """
-        _check_frame(frame, None)
-        _check_labels(labels, frame)
+        prepared = self.prepare(frame)
+        _check_labels(labels, prepared.size)
         if not labels.any():
             raise InputError("the first frame's labels hold no object; every pixel is 0")
         ids, internal = number_objects((), labels)
         empty = State(
             bundle=self._identity,
-            size=(frame.shape[0], frame.shape[1]),
+            size=prepared.size,
             input_size=self.bundle.manifest.size,
             ids=ids,
             visible=0,
@@ -140,10 +183,10 @@ class Segmenter:
             updated=(),
             memory={},
         )
-        return self._reference(self._encode(frame, empty), internal, empty)
+        return self._reference(self._encode(prepared), internal, empty)
 
     def step(
-        self, frame: Frame, state: State, annotation: Labels | None = None
+        self, frame: Frame | PreparedFrame, state: State, annotation: Labels | None = None
     ) -> tuple[Labels, State]:
         """Segment the next frame of a video.
 
@@ -166,10 +209,10 @@ class Segmenter:
                 f"state of type {type(state).__name__}; expected what `start` or the previous "
                 "`step` returned (`labels, state = segmenter.step(...)`)"
             )
-        _check_frame(frame, state.size)
+        prepared = self.prepare(frame)
         if annotation is not None:
-            _check_labels(annotation, frame)
-        observation = self.observe(frame, state)
+            _check_labels(annotation, prepared.size)
+        observation = self.observe(prepared, state)
         if annotation is None or not annotation.any():
             return own_ids(state.ids, observation.labels), self.remember(observation, state)
         ids, annotated = number_objects(state.ids, annotation)
@@ -178,6 +221,28 @@ class Segmenter:
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
         following = self._reference(observation.features, merged, following)
         return own_ids(ids, merged), self._pruned(following)
+
+    def add(self, frame: Frame, state: State, labels: Labels) -> tuple[Labels, State]:
+        """`step` with the labels of new objects, which makes the frame a reference.
+
+        Args:
+            frame: As in `step`.
+            state: From the previous frame.
+            labels: Of the new objects by their ids; elsewhere 0, which keeps the prediction.
+
+        Raises:
+            InputError: Shapes or types are off.
+            BackendError: The inference library failed.
+        """
+        return self.step(frame, state, labels)
+
+    def end(self, state: State) -> None:
+        """Say that a video is over. Here nothing is held for it; a server's client frees a place.
+
+        Args:
+            state: Its latest one.
+        """
+        del state
 
     def remove(self, state: State, ids: Iterable[int]) -> State:
         """Stop following objects; their pixels go to what is next likely there.
@@ -215,11 +280,17 @@ class Segmenter:
         """
         return load_state(Path(path), self.backend, self.bundle)
 
-    def observe(self, frame: Frame, state: State) -> Observation:
+    def observe(self, frame: Frame | PreparedFrame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
         if state.bundle != self._identity:
             raise InputError("the state belongs to another bundle; start the video with this one")
-        features = self._encode(frame, state)
+        prepared = self.prepare(frame)
+        if prepared.size != state.size:
+            given, wanted = ("x".join(map(str, size)) for size in (prepared.size, state.size))
+            raise InputError(
+                f"frame of {given} in a video of {wanted}; all frames of a video have one size"
+            )
+        features = self._encode(prepared)
         step = self._run("elstt_step", features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
         decoded = self._run(
@@ -295,9 +366,8 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _encode(self, frame: Frame, state: State) -> Tensors:
-        resized = resize_frame(frame, *state.input_size)
-        return self._run("encoder", {"frame": self.backend.upload(resized[None])})
+    def _encode(self, frame: PreparedFrame) -> Tensors:
+        return self._run("encoder", {"frame": self.backend.upload(frame.resized[None])})
 
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones."""
@@ -406,7 +476,7 @@ def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:
     return {f"{slot}_{name}": tensor for name, tensor in memory.items()}
 
 
-def _check_frame(frame: Frame, size: tuple[int, int] | None) -> None:
+def _check_frame(frame: Frame) -> None:
     if not isinstance(frame, np.ndarray):
         raise InputError(
             f"frame of type {type(frame).__name__}; expected a NumPy array, RGB [height, width, 3]"
@@ -416,25 +486,19 @@ def _check_frame(frame: Frame, size: tuple[int, int] | None) -> None:
             f"frame of shape {list(frame.shape)} and type {frame.dtype}; expected RGB "
             "[height, width, 3] as uint8 or float32 in 0..255"
         )
-    if size is not None and frame.shape[:2] != size:
-        raise InputError(
-            f"frame of {frame.shape[0]}x{frame.shape[1]} in a video of {size[0]}x{size[1]}; "
-            "all frames of a video have one size"
-        )
-
     if frame.dtype == np.float32 and not np.isfinite(frame).all():
         raise InputError("the frame holds values that aren't finite; they would stay in the memory")
 
 
-def _check_labels(labels: Labels, frame: Frame) -> None:
+def _check_labels(labels: Labels, size: Size) -> None:
     if not isinstance(labels, np.ndarray):
         raise InputError(
             f"labels of type {type(labels).__name__}; expected a NumPy array, uint8 [height, width]"
         )
-    if labels.dtype != np.uint8 or labels.shape != frame.shape[:2]:
+    if labels.dtype != np.uint8 or labels.shape != size:
         raise InputError(
             f"labels of shape {list(labels.shape)} and type {labels.dtype}; expected uint8 of the "
-            f"frame's size, {list(frame.shape[:2])}"
+            f"frame's size, {list(size)}"
         )
     if void := np.count_nonzero(labels == VOID):
         raise InputError(

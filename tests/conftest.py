@@ -14,11 +14,12 @@ from mavos_deploy.runtime import Segmenter
 from tests import golden
 
 torch.set_num_threads(2)
+TINY_SIZE = (161, 289)
 
 
 @pytest.fixture(scope="session")
 def network() -> Callable[[str], Mavos]:
-    """Networks with synthetic weights by variant."""
+    """Networks by variant, with shipped weights or else synthetic ones."""
     made: dict[str, Mavos] = {}
 
     def get(variant: str) -> Mavos:
@@ -30,6 +31,15 @@ def network() -> Callable[[str], Mavos]:
 
 
 @pytest.fixture(scope="session")
+def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle in float16 and in the form for GPUs, small and with a memory gap of 3."""
+    folder: Path = tmp_path_factory.mktemp("half")
+    plan = Plan(VARIANTS["mobilenet"], (97, 97), 3, "gpu", "fp16")
+    write_bundle(plan, None, folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Segmenter]:
     """Segmenters at the golden data's size and memory gap by variant."""
     made: dict[str, Segmenter] = {}
@@ -37,7 +47,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Segme
     def get(variant: str) -> Segmenter:
         if variant not in made:
             folder: Path = tmp_path_factory.mktemp(variant)
-            size = golden.load("base", variant).size
+            size = golden.load("base", variant).size if variant in golden.VARIANTS else TINY_SIZE
             plan = Plan(VARIANTS[variant], size, golden.MEMORY_GAP, "cpu")
             write_bundle(plan, None, folder, lambda line: None)
             made[variant] = Segmenter.open(folder)

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent / "data/golden"
 FRAMES = 14
 SIZE = (164, 292)  # height and width of frames and label maps
 MEMORY_GAP = 3
+VARIANTS = ("mobilenet", "resnet50", "swin_base")  # the published networks
 CASES: dict[str, list[int]] = json.loads((FOLDER / "cases.json").read_text())["cases"]
 MANIFEST: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text())
 

@@ -119,6 +119,7 @@ class Blocked(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Blocked())
 importlib.import_module("{PACKAGE}.export.cli")
+importlib.import_module("{PACKAGE}.export.build_cli")
 """
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mavos_deploy.calibration import cli as calibration_cli
 from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.export import bench_cli, build_cli
 from mavos_deploy.export import cli as export_cli
 from mavos_deploy.runtime import cli as runtime_cli
 from mavos_deploy.runtime.masks import write_mask
@@ -24,9 +26,12 @@ VIDEO = (64, 96)  # pixels; the bundle below is made for this size
 FRAMES = 10
 LATE = 5  # frame in which object 3 joins
 COMMANDS = {
+    "mavos-eval": calibration_cli.main,
     "mavos-run": runtime_cli.main,
     "mavos-export": export_cli.export_main,
     "mavos-verify": export_cli.verify_main,
+    "mavos-bench": bench_cli.main,
+    "mavos-build": build_cli.main,
 }
 
 Ended = subprocess.CompletedProcess[str]

@@ -289,7 +289,7 @@ def test_an_export_that_is_stopped_changes_nothing(
 def test_an_export_that_differs_from_pytorch_is_not_kept(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = Parity(1e-4, 0.99, "onnxruntime-cpu", 8, 3, agreement=[1.0])
+    failed = Parity(1e-4, 1e-3, 0.99, "onnxruntime-cpu", 8, 3, agreement=[1.0])
     wrong, right = np.array([0.0, 0.5]), np.array([0.0, 1.0])
     failed.record("encoder", 4, {"embedding": wrong}, {"embedding": right})
     monkeypatch.setattr(cli, "_compare", lambda *arguments: failed)

@@ -12,9 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 COMMANDS = {
+    "mavos-eval": "from mavos_deploy.calibration.cli import main",
     "mavos-export": "from mavos_deploy.export.cli import export_main as main",
     "mavos-verify": "from mavos_deploy.export.cli import verify_main as main",
+    "mavos-bench": "from mavos_deploy.export.bench_cli import main",
+    "mavos-build": "from mavos_deploy.export.build_cli import main",
     "mavos-run": "from mavos_deploy.runtime.cli import main",
+    "mavos-triton": "from mavos_deploy.runtime.triton.cli import main",
     "mavos": "from mavos_deploy.export.cli import main",
 }
 
@@ -33,7 +37,7 @@ def options_of(command: str) -> frozenset[str]:
         check=True,
         cwd=ROOT,
     )
-    listed = re.findall(r"^ +(-\w, )?(--[a-z][a-z-]*)", result.stdout, re.MULTILINE)
+    listed = re.findall(r"^ +(-\w, )?(--[a-z][a-z0-9-]*)", result.stdout, re.MULTILINE)
     return frozenset(option for _, option in listed)
 
 
@@ -60,34 +64,56 @@ def test_graphs_page_is_what_the_generator_prints() -> None:
     assert page == printed.stdout, "run python docs/print_graphs.py > docs/graphs.md"
 
 
-def parity_row(variant: str) -> list[str]:
-    """A row of README's parity table, from what mavos-export wrote."""
-    file = ROOT / "benchmarks" / "results" / f"parity_{variant}.json"
+def test_the_table_of_containers_is_what_the_lint_knows() -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "docs" / "print_containers.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert printed.stdout in page, "put what python docs/print_containers.py prints there"
+
+
+def parity_row(what: str, stem: str) -> list[str]:
+    """A row of README's parity tables, from what mavos-export or mavos-verify wrote."""
+    file = ROOT / "benchmarks" / "results" / f"parity_{stem}.json"
     report = json.loads(file.read_text(encoding="utf-8"))
     graphs = report["tensors"].values()
     worst = max(error["relative"] for tensors in graphs for error in tensors.values())
     digits, _, exponent = f"{worst:.1e}".partition("e")
     return [
-        variant,
+        what,
         f"{digits}e{int(exponent)}",
         f"{100 * report['worst_agreement']:.6g}%",
         f"{report['region']:.4f}, {report['boundary']:.4f}",
     ]
 
 
-@pytest.mark.parametrize("variant", ["mobilenet", "resnet50", "swin_base"])
-def test_parity_table_is_what_was_measured(variant: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "stem"),
+    [
+        pytest.param("mobilenet", "mobilenet", id="mobilenet"),
+        pytest.param("resnet50", "resnet50", id="resnet50"),
+        pytest.param("swin_base", "swin_base", id="swin_base"),
+        pytest.param("mobilenet, 97x97", "mobilenet_fp16_97x97", id="mobilenet-fp16"),
+        pytest.param("resnet50, 97x97", "resnet50_fp16_97x97", id="resnet50-fp16"),
+        pytest.param("swin_base, 96x96", "swin_base_fp16_96x96", id="swin_base-fp16"),
+    ],
+)
+def test_parity_tables_are_what_was_measured(what: str, stem: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## What is proven")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
-    assert [row for row in rows if row[0] == variant] == [parity_row(variant)]
+    assert [row for row in rows if row[0] == what] == [parity_row(what, stem)]
 
 
 @each_page
 def test_options_named_in_a_page_exist(page: Path) -> None:
     everything = frozenset[str]().union(*(options_of(command) for command in COMMANDS))
     for line in commands_of(page):
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", line))
         words = line.removeprefix("$ ").split()
         first = words[0] if words else ""
         if first == "mavos" and len(words) > 1 and f"mavos-{words[1]}" in COMMANDS:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.objects import number_objects
 from tests import golden
@@ -17,7 +16,7 @@ AGREEMENT = 0.999  # of the pixels of every frame, with its own labels remembere
 
 
 @pytest.mark.parametrize("case", list(golden.CASES))
-@pytest.mark.parametrize("variant", list(VARIANTS))
+@pytest.mark.parametrize("variant", golden.VARIANTS)
 def test_exported_logits_equal_the_recorded_ones(
     variant: str, case: str, segmenter: GetSegmenter
 ) -> None:
@@ -40,7 +39,7 @@ def test_exported_logits_equal_the_recorded_ones(
 
 
 @pytest.mark.parametrize("case", list(golden.CASES))
-@pytest.mark.parametrize("variant", list(VARIANTS))
+@pytest.mark.parametrize("variant", golden.VARIANTS)
 def test_exported_label_maps_equal_the_recorded_ones(
     variant: str, case: str, segmenter: GetSegmenter
 ) -> None:
@@ -53,7 +52,7 @@ def test_exported_label_maps_equal_the_recorded_ones(
         assert np.mean(internal == run.labels[index]) >= AGREEMENT, f"frame {index}"
 
 
-@pytest.mark.parametrize("variant", list(VARIANTS))
+@pytest.mark.parametrize("variant", golden.VARIANTS)
 def test_exported_memories_equal_the_recorded_ones_after_memory_updates(
     variant: str, segmenter: GetSegmenter
 ) -> None:

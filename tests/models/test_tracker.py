@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
-from mavos_deploy.models.variants import VARIANTS, Variant
+from mavos_deploy.models.variants import Variant
 from tests import golden
 
 GetNetwork = Callable[[str], Mavos]
@@ -25,7 +25,7 @@ MERGED_FREE = 2e-2  # absolute; a near tie may have flipped a remembered pixel
 UNUSED = -1e9
 DIFFERING_PIXELS = 20  # of 622,544 in a clip
 
-VARIANT_NAMES = list(VARIANTS)
+VARIANT_NAMES = golden.VARIANTS
 
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)

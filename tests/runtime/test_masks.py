@@ -51,6 +51,15 @@ def test_pictures_in_colour_are_refused_with_advice(tmp_path: Path, mode: str) -
         read_mask(_save(tmp_path / "a.png", LABELS, mode))
 
 
+def test_void_pixels_are_kept_for_scoring(tmp_path: Path) -> None:
+    labels = np.where(LABELS == 1, 255, LABELS).astype(np.uint8)
+    path = _save(tmp_path / "a.png", labels)
+    assert np.array_equal(read_mask(path, allow_void=True).labels, labels)
+    only_void = _save(tmp_path / "b.png", np.where(labels == 255, labels, 0).astype(np.uint8))
+    with pytest.raises(InputError, match=r"no object in the mask; every pixel is 0 or void"):
+        read_mask(only_void, require_objects=True, allow_void=True)
+
+
 def test_void_pixels_are_refused_with_their_number(tmp_path: Path) -> None:
     labels = LABELS.copy()
     labels[0, :2] = 255

@@ -16,6 +16,7 @@ from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.objects import number_objects, object_mask, split_groups
+from mavos_deploy.runtime.segmenter import PreparedFrame
 from tests import golden
 
 GetSegmenter = Callable[[str], Segmenter]
@@ -308,6 +309,23 @@ def test_a_frame_of_another_size_in_mid_video_is_refused(chain: Segmenter) -> No
     state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
     with pytest.raises(InputError, match="all frames of a video have one size"):
         chain.step(np.zeros((164, 290, 3), np.uint8), state)
+
+
+def test_a_prepared_frame_gives_what_the_frame_gives(chain: Segmenter) -> None:
+    annotation = golden.load("base", "mobilenet").annotations[0]
+    prepared = [chain.prepare(golden.frame(index)) for index in range(2)]
+    assert prepared[0].size == golden.SIZE
+    assert prepared[0].resized.shape == (*chain.bundle.manifest.size, 3)
+    expected, _ = chain.step(golden.frame(1), chain.start(golden.frame(0), annotation))
+    labels, _ = chain.step(prepared[1], chain.start(prepared[0], annotation))
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_a_frame_prepared_for_another_bundle_is_refused(chain: Segmenter) -> None:
+    state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
+    other = PreparedFrame(golden.SIZE, np.zeros((97, 161, 3), np.float32))
+    with pytest.raises(InputError, match="prepared for a bundle of 97x161; this one is 161x289"):
+        chain.step(other, state)
 
 
 def test_labels_without_an_object_are_refused(chain: Segmenter) -> None:
