@@ -2,6 +2,7 @@
 
     python examples/train_tiny.py --output build/tiny           # goes on where it stopped
     python examples/train_tiny.py --output build/tiny --export tiny.safetensors
+    python examples/train_tiny.py --output build/more --weights tiny.safetensors --first 4000
 
 Bootstrapped cross-entropy and soft Jaccard loss with equal weights, AdamW, an exponential moving
 average of the weights, sequences in which MCA runs twice or more. Needs scikit-image (photographs).
@@ -25,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mavos_deploy.calibration.clip import Clip
 from mavos_deploy.calibration.draws import Draws
 from mavos_deploy.calibration.scenes import SceneStyle, iter_scene
 from mavos_deploy.calibration.textures import TRAINING_PHOTOS, Photo, load_photos
@@ -37,7 +38,9 @@ from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tracker import GroupEngine
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES, VARIANTS
 from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.processors import usable_processors
 
+FEATURE_NAMES = ("feature_4x", "feature_8x", "feature_16x", "embedding")  # fields of Features
 OBJECTS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10)  # drawn from for each clip
 SMALLEST_REFERENCE = 24  # pixels; an object that shows less in the first frame is background
 UNUSED = -1e4  # logit of identities without an object
@@ -79,14 +82,6 @@ STAGES = (
     Stage(0.75, (145, 257), 8, 8, 2, 0.5, frozen_norm=False),
     Stage(1.00, (193, 337), 5, 9, 2, 0.8, frozen_norm=True),
 )
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames uint8 [T, H, W, 3] and labels uint8 [T, H, W]."""
-
-    frames: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
 
 
 @cache
@@ -275,9 +270,6 @@ def sequence_loss(
     return torch.stack(losses).mean(), float(torch.stack(overlaps).mean())
 
 
-FEATURE_NAMES = ("feature_4x", "feature_8x", "feature_16x", "embedding")
-
-
 def frame_loss(logits: Tensor, labels: Tensor, used: Tensor, keep: float) -> tuple[Tensor, Tensor]:
     """Bootstrapped cross-entropy plus soft Jaccard loss, halves of one.
 
@@ -319,9 +311,9 @@ class Average:
                 self.state[key].copy_(value)
 
 
-def learning_rate(iteration: int, iterations: int, peak: float) -> float:
+def learning_rate(iteration: int, begin: int, iterations: int, peak: float) -> float:
     """Linear warm-up, constant, and a linear fall to a hundredth at the end."""
-    warm = min(1.0, (iteration + 1) / 150)
+    warm = min(1.0, (iteration - begin + 1) / 150)
     fall = min(1.0, (1 - iteration / iterations) / FALL)
     return peak * warm * max(0.01, fall)
 
@@ -342,7 +334,14 @@ def train(arguments: argparse.Namespace) -> None:
         [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}],
         lr=arguments.learning_rate,
     )
-    average, first, spent = Average(network), 0, 0.0
+    begin = first = arguments.first
+    spent = 0.0
+    if arguments.weights:
+        # Batch normalisation counts its batches beside the weights; nothing else may be missing.
+        missing, _ = network.load_state_dict(load_file(arguments.weights), strict=False)
+        if any(not key.endswith("num_batches_tracked") for key in missing):
+            raise SystemExit(f"{arguments.weights} lacks {', '.join(missing)}")
+    average = Average(network)
     file = arguments.output / "training.pt"
     if file.exists():
         saved = torch.load(file, map_location=device, weights_only=True)
@@ -354,9 +353,9 @@ def train(arguments: argparse.Namespace) -> None:
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         average.state = saved["average"]
-        first, spent = saved["iteration"], saved["seconds"]
+        begin, first, spent = saved["begin"], saved["iteration"], saved["seconds"]
         print(f"going on at iteration {first}", flush=True)
-    began = last = time.monotonic()
+    started = last = time.monotonic()
     loss_sum = overlap_sum = 0.0
     source = batches(first, arguments.iterations, arguments.seed, arguments.workers)
     for iteration, (frames, labels) in enumerate(source, first):
@@ -365,7 +364,7 @@ def train(arguments: argparse.Namespace) -> None:
         share = iteration / arguments.iterations
         keep = max(HARDEST, 1 - (1 - HARDEST) * share / STEADY)
         own_masks = Draws(arguments.seed, 5, iteration).chance(stage.own_masks)
-        rate = learning_rate(iteration, arguments.iterations, arguments.learning_rate)
+        rate = learning_rate(iteration, begin, arguments.iterations, arguments.learning_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bfloat16):
@@ -379,7 +378,7 @@ def train(arguments: argparse.Namespace) -> None:
             print(f"iteration {iteration}: gradient not finite, left out", flush=True)
             continue
         optimizer.step()
-        average.update(network, iteration)
+        average.update(network, iteration - begin)
         loss_sum += float(loss.detach())
         overlap_sum += overlap
         done = iteration + 1
@@ -398,15 +397,15 @@ def train(arguments: argparse.Namespace) -> None:
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.state,
+                "begin": begin,
                 "iteration": done,
                 "iterations": arguments.iterations,
                 "seed": arguments.seed,
-                "seconds": spent + time.monotonic() - began,
+                "seconds": spent + time.monotonic() - started,
             }
-            temporary = file.with_suffix(".new")
-            torch.save(saved, temporary)
-            temporary.replace(file)
-    print(f"trained for {(spent + time.monotonic() - began) / 3600:.2f} h", flush=True)
+            with replacing(file) as temporary:
+                torch.save(saved, temporary)
+    print(f"trained for {(spent + time.monotonic() - started) / 3600:.2f} h", flush=True)
 
 
 def export(folder: Path, target: Path) -> None:
@@ -432,12 +431,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the training state")
     parser.add_argument("--export", type=Path, help="write the weights here and stop")
+    parser.add_argument("--weights", type=Path, help="begin with these instead of from nothing")
+    parser.add_argument("--first", type=int, default=0, help="iteration that --weights stand at")
     parser.add_argument("--iterations", type=int, default=5000)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--threads", type=int, default=usable_processors())
+    parser.add_argument("--workers", type=int, default=max(1, usable_processors() // 2))
     parser.add_argument("--no-bfloat16", dest="bfloat16", action="store_false")
     parser.add_argument("--log-every", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=100)

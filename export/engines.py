@@ -4,9 +4,8 @@ import contextlib
 import multiprocessing
 import os
 import re
-import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
@@ -23,6 +22,7 @@ from mavos_deploy.runtime.engines import LIBRARIES, Engine, Flags, Profile, Shap
 from mavos_deploy.runtime.files import writing
 from mavos_deploy.runtime.geometry import STRIDE, Size
 from mavos_deploy.runtime.gpu import Gpu, first_gpu
+from mavos_deploy.runtime.interrupts import processes_start
 from mavos_deploy.runtime.processors import usable_processors
 
 FOLDER = "engines"
@@ -319,7 +319,7 @@ def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None])
                 process: BaseProcess = context.Process(
                     target=_work, args=(task, sender), daemon=True
                 )
-                with _signals_wait():
+                with processes_start():
                     process.start()
                     sender.close()  # so that the end of the process is the end of the pipe
                     running[receiver] = (process, task, perf_counter())
@@ -335,23 +335,6 @@ def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None])
         for process, _, _ in running.values():
             process.kill()
             process.join()
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back while a process starts, so that none is left unknown.
-
-    The process inherits that and never sees them: its parent ends it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(task: Task, sender: "Connection[Exception | None, object]") -> None:

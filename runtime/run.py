@@ -4,11 +4,9 @@ Three stages overlap, each in a thread: reading, decoding and resizing; segmenti
 segmenting is on a frame's critical path.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.files import writing
 from mavos_deploy.runtime.frames import Frame, FrameSource
 from mavos_deploy.runtime.geometry import Size, check_aspect
+from mavos_deploy.runtime.interrupts import deferred_interrupts
 from mavos_deploy.runtime.masks import Mask, MaskSource, is_palette_png, write_mask
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.overlay import OverlayWriter
@@ -240,33 +239,6 @@ def segment_video(
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
-
-
-@contextmanager
-def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt.
-
-    Args:
-        on_interrupt: Called at once, in the middle of whatever the main thread does.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-    pending: list[int] = []
-
-    def defer(received: int, frame: object) -> None:
-        del frame
-        pending.append(received)
-        on_interrupt()
-
-    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if pending:
-        raise KeyboardInterrupt
 
 
 def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:

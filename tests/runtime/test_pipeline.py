@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mavos_deploy.runtime.interrupts import deferred_interrupts
 from mavos_deploy.runtime.pipeline import ReadAhead, WriteBehind
-from mavos_deploy.runtime.run import deferred_interrupts
 
 PATIENCE = 20  # seconds until a thread that should have acted counts as stuck
 

@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM at a moment that suits: after a file is whole, after a process is known."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt.
+
+    Args:
+        on_interrupt: Called at once, in the middle of whatever the main thread does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    pending: list[int] = []
+
+    def defer(received: int, frame: object) -> None:
+        del frame
+        pending.append(received)
+        on_interrupt()
+
+    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if pending:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def processes_start() -> Iterator[None]:
+    """Let processes that start in the block be known before an interrupt takes effect.
+
+    They inherit that the signals are blocked and never see them: their parent ends them.
+    """
+    with deferred_interrupts():  # for signals that reach another thread of this process
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
