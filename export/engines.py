@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
-from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request, open_library
+from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle, Manifest, write_manifest
 from mavos_deploy.runtime.contract import GROUPS, GraphSpec
@@ -24,6 +24,7 @@ from mavos_deploy.runtime.geometry import STRIDE, Size
 from mavos_deploy.runtime.gpu import Gpu, first_gpu
 from mavos_deploy.runtime.interrupts import processes_start
 from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.tensorrt_library import open_library
 
 FOLDER = "engines"
 SHORTEST_SIDE = STRIDE // 2  # pixels of a video; the authors' rule takes no shorter one

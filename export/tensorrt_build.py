@@ -2,12 +2,10 @@
 
 Both libraries have one API under two module names. Every attribute used here is listed with its
 versions and source in tests/data/tensorrt_api.csv, and a test compares that list with this file.
-The builder raises nothing: it returns None, or False, and tells its logger why.
 """
 
 import contextlib
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +13,7 @@ from typing import Any
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime.engines import Flags, Profile
 from mavos_deploy.runtime.files import replacing
-
-LONGEST_REASON = 600  # characters of the library's own words in an error
-# What a machine without a GPU makes the library say beside the real reason.
-NO_DRIVER = "cudaError 35"
+from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
 
 
 @dataclass(frozen=True)
@@ -44,21 +39,6 @@ class Task:
     profiles: tuple[Profile, ...]
     timing_cache: Path | None
     plan: Path
-
-
-def open_library(name: str) -> ModuleType:
-    """Import TensorRT.
-
-    Raises:
-        BackendError: It is missing or doesn't load.
-    """
-    try:
-        return import_module(name)
-    except (ImportError, OSError, RuntimeError) as error:  # its own libraries fail with the latter
-        raise BackendError(
-            f"{name} can't be imported ({' '.join(str(error).split())[:200]}); install it with "
-            f"pip install 'mavos-deploy[{name.replace('_', '-')}]'"
-        ) from error
 
 
 def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: list[str]) -> None:
@@ -103,7 +83,7 @@ def build_plan(task: Task) -> None:
         OSError: The plan can't be written.
     """
     trt = open_library(task.library)
-    logger = _collecting_logger(trt)
+    logger = collecting_logger(trt)
     try:
         builder = trt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # where there is no driver, no object comes out
@@ -177,24 +157,6 @@ def _level(flags: Flags) -> str | None:
     return names.get(flags.hardware_compatible)
 
 
-def _collecting_logger(trt: ModuleType) -> Any:  # noqa: ANN401
-    """A logger that keeps what explains a failure and prints nothing."""
-    severe = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
-
-    class Collector(trt.ILogger):  # type: ignore[name-defined,misc]  # a base known at run time
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # as the library's documentation demands
-            self.errors: list[str] = []
-
-        def log(self, severity: object, message: str) -> None:
-            if severity in severe:
-                self.errors.append(" ".join(message.split()))
-
-    return Collector()
-
-
 def _reason(task: Task, what: str, errors: list[str]) -> str:
     """One line with the library's own explanation."""
-    telling = [error for error in errors if NO_DRIVER not in error] or errors
-    said = "; ".join(dict.fromkeys(telling)) or "it gave no reason"
-    return f"{task.library} {what}: {task.onnx} for {task.capability}: {said[:LONGEST_REASON]}"
+    return f"{task.library} {what}: {task.onnx} for {task.capability}: {library_said(errors)}"

@@ -69,6 +69,14 @@ def _openvino_cpu(bundle: Bundle, threads: int | None, arithmetic: str | None = 
     return OpenVinoCpu(bundle, threads, arithmetic)
 
 
+def _tensorrt(bundle: Bundle, threads: int | None, library: str) -> Backend:
+    from mavos_deploy.runtime.tensorrt_device import TensorRtDevice
+    from mavos_deploy.runtime.tensorrt_gpu import TensorRtGpu
+
+    del threads  # all work is the GPU's
+    return TensorRtGpu(bundle, TensorRtDevice(bundle, library))
+
+
 DEFAULT_BACKEND = "onnxruntime-cpu"
 # Loaders by name; each imports its library itself.
 BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
@@ -76,6 +84,8 @@ BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
     "openvino-cpu": _openvino_cpu,
     "openvino-cpu-fp32": partial(_openvino_cpu, arithmetic="fp32"),
     "openvino-cpu-bf16": partial(_openvino_cpu, arithmetic="bf16"),
+    "tensorrt": partial(_tensorrt, library="tensorrt"),
+    "tensorrt-rtx": partial(_tensorrt, library="tensorrt_rtx"),
 }
 
 

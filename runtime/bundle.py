@@ -272,8 +272,8 @@ class Bundle:
         """The file of a graph."""
         return self.path / self.manifest.graphs[graph].file
 
-    def engine(self, graph: str, library: str, version: str, capability: str) -> Path:
-        """The plan of a graph for a library and a GPU, checked to be the one that was built.
+    def engine(self, graph: str, library: str, version: str, capability: str) -> Engine:
+        """The engine of a graph for a library and a GPU, its plan checked to be what was built.
 
         Args:
             graph: Of the contract.
@@ -310,7 +310,7 @@ class Bundle:
                 f"run {build}"
             )
         self._check_file(engine.file, engine.sha256, f"run {build}")
-        return self.path / engine.file
+        return engine
 
     def _check_contract(self) -> None:
         graphs = self.manifest.graphs

@@ -10,6 +10,7 @@ because after pass i the memories of the first i blocks are those of the frame i
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -73,13 +74,19 @@ class Observation:
         features: The encoder's outputs.
         step: The blocks' outputs.
         decoded: The decoder's outputs.
-        labels: Internal ids at the video's size, uint8 [H, W].
+        backend: That they belong to.
     """
 
     features: Tensors
     step: Tensors
     decoded: Tensors
-    labels: Labels
+    backend: Backend
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Internal ids at the video's size, uint8 [H, W]; waits for the backend."""
+        labels: Labels = self.backend.download(self.decoded["labels"])[0]
+        return labels
 
 
 class Segmenter:
@@ -214,7 +221,9 @@ class Segmenter:
             _check_labels(annotation, prepared.size)
         observation = self.observe(prepared, state)
         if annotation is None or not annotation.any():
-            return own_ids(state.ids, observation.labels), self.remember(observation, state)
+            # Labels last: on a GPU the whole frame is enqueued before anything is waited for.
+            following = self.remember(observation, state)
+            return own_ids(state.ids, observation.labels), following
         ids, annotated = number_objects(state.ids, annotation)
         back = state.removed & set(np.unique(annotated).tolist())
         merged = np.where(annotated > 0, annotated, observation.labels)
@@ -300,8 +309,7 @@ class Segmenter:
             {"object_mask": self.backend.upload(mask)},
             self.interpolation(state.size, state.input_size),
         )
-        labels = self.backend.download(decoded["labels"])[0]
-        return Observation(features, step, decoded, labels)
+        return Observation(features, step, decoded, self.backend)
 
     def remember(
         self, observation: Observation, state: State, labels: Labels | None = None

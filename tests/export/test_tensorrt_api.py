@@ -1,36 +1,87 @@
 """Every attribute of TensorRT that the code touches is listed with its versions, and exists.
 
-The versions in tests/data/tensorrt_api.csv were checked in the Python bindings of 10.0.1, 10.3.0,
-10.7.0, 10.8.0, 10.9.0, 10.12.0, 10.16.1, 11.0.0 and 11.4.0, whose names can be read without a GPU;
-`tensorrt_10_since` is the first of them that has the attribute. The sources are NVIDIA's pages.
+The versions in tests/data/tensorrt_api.csv were checked in the Python bindings of 10.0.1, 10.1.0,
+10.3.0, 10.7.0, 10.8.0, 10.9.0, 10.12.0, 10.16.1, 11.0.0 and 11.4.0, whose names can be read without
+a GPU; `tensorrt_10_since` is the first of them that has the attribute. The sources are NVIDIA's
+pages.
 """
 
 import ast
 import csv
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "export" / "tensorrt_build.py"
 TABLE = ROOT / "tests" / "data" / "tensorrt_api.csv"
+CUDA_TABLE = ROOT / "tests" / "data" / "cuda_api.csv"
 
-# What the names in the source stand for.
-CLASSES = {
-    "trt": "",
-    "builder": "Builder",
-    "network": "INetworkDefinition",
-    "parser": "OnnxParser",
-    "config": "IBuilderConfig",
-    "profile": "IOptimizationProfile",
-    "cache": "ITimingCache",
-    "plan": "IHostMemory",
+
+@dataclass(frozen=True)
+class Source:
+    """A file that touches the libraries.
+
+    Attributes:
+        file: From the root.
+        classes: What names in it stand for.
+        own: Names whose attributes are Python's or our own.
+        enumerations: Their members are chosen by name at run time.
+    """
+
+    file: str
+    classes: dict[str, str]
+    own: str
+    enumerations: tuple[str, ...]
+
+
+SOURCES = (
+    Source(
+        "export/tensorrt_build.py",
+        {
+            "trt": "",
+            "builder": "Builder",
+            "network": "INetworkDefinition",
+            "parser": "OnnxParser",
+            "config": "IBuilderConfig",
+            "profile": "IOptimizationProfile",
+            "cache": "ITimingCache",
+            "plan": "IHostMemory",
+        },
+        "task flags logger path file temporary contextlib capability text names shapes name",
+        ("HardwareCompatibilityLevel",),
+    ),
+    Source(
+        "runtime/tensorrt_library.py", {"trt": ""}, "self name message error errors str dict", ()
+    ),
+    Source(
+        "runtime/tensorrt_device.py",
+        {
+            "trt": "",
+            "self._trt": "",
+            "runtime": "Runtime",
+            "engine": "ICudaEngine",
+            "context": "IExecutionContext",
+            "self._execution": "IExecutionContext",
+            "config": "IRuntimeConfig",
+        },
+        "self library bundle entry path spec gpu array stage turn shapes addresses device weakref "
+        "np pycuda status TYPES KEPT_STAGES",
+        ("DataType",),
+    ),
+)
+CUDA = {
+    "self._cuda": ("pycuda.driver", ""),
+    "cuda": ("pycuda.driver", ""),
+    "self._stream": ("pycuda.driver", "Stream"),
+    "self._context": ("pycuda.driver", "Context"),
+    "stage.event": ("pycuda.driver", "Event"),
+    "driver": ("cuda.bindings.driver", ""),
+    "self._driver": ("cuda.bindings.driver", ""),
 }
-# Names whose attributes are Python's or our own.
-OWN = {"task", "flags", "self", "logger", "path", "file", "temporary", "contextlib", "name"}
-OWN |= {"capability", "text", "names", "shapes", "message", "dict", "error"}
 
 
 def rows() -> list[dict[str, str]]:
@@ -38,11 +89,9 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def touched() -> set[str]:
-    """Attributes that the source touches, such as `Builder.create_network`."""
-    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+def chains(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every chain of attributes from a name, such as `trt.Logger.Severity`, with its line."""
     inner = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-    found = set()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute) or id(node) in inner:
             continue
@@ -51,19 +100,51 @@ def touched() -> set[str]:
         while isinstance(base, ast.Attribute):
             parts.insert(0, base.attr)
             base = base.value
-        if not isinstance(base, ast.Name):
-            continue  # of the result of a call or of a text
-        if base.id in CLASSES:
-            names = [part for part in (CLASSES[base.id], *parts) if part]
-            found.add(".".join(n for n in names if n == "__version__" or not n.startswith("__")))
-        else:
-            assert base.id in OWN, f"line {node.lineno}: is {base.id} an object of TensorRT?"
-    # Members of enumerations that are chosen by name at run time.
-    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-    for row in rows():
-        enumeration, _, member = row["attribute"].rpartition(".")
-        if enumeration == "HardwareCompatibilityLevel" and member in texts:
-            found.add(row["attribute"])
+        if isinstance(base, ast.Name):  # not of the result of a call or of a text
+            yield ".".join([base.id, *parts]), node.lineno
+
+
+def split(chain: str, known: Iterable[str]) -> tuple[str, str] | None:
+    """The longest known start of a chain, and the rest."""
+    for start in sorted(known, key=len, reverse=True):
+        if chain.startswith(f"{start}."):
+            return start, chain.removeprefix(f"{start}.")
+    return None
+
+
+def touched() -> set[str]:
+    """Attributes of TensorRT that the sources touch, such as `Builder.create_network`."""
+    found = set()
+    for source in SOURCES:
+        tree = ast.parse((ROOT / source.file).read_text(encoding="utf-8"))
+        for chain, line in chains(tree):
+            if source.file.startswith("runtime") and split(chain, CUDA):
+                continue
+            if parts := split(chain, source.classes):
+                owner, attribute = source.classes[parts[0]], parts[1]
+                whole = f"{owner}.{attribute}" if owner else attribute
+                found.add(re.sub(r"\.__(?!version)\w+$", "", whole))
+            else:
+                base = chain.partition(".")[0]
+                assert base in source.own.split(), (
+                    f"{source.file}:{line}: is {base} an object of TensorRT?"
+                )
+        texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+        for row in rows():
+            enumeration, _, member = row["attribute"].rpartition(".")
+            if enumeration in source.enumerations and member in texts:
+                found.add(row["attribute"])
+    return found
+
+
+def cuda_touched() -> set[tuple[str, str]]:
+    """Attributes of PyCUDA and CUDA's bindings that the device layer touches."""
+    tree = ast.parse((ROOT / "runtime/tensorrt_device.py").read_text(encoding="utf-8"))
+    found = set()
+    for chain, _ in chains(tree):
+        if (parts := split(chain, CUDA)) and not parts[1].startswith("_"):
+            library, owner = CUDA[parts[0]]
+            found.add((library, f"{owner}.{parts[1]}" if owner else parts[1]))
     return found
 
 
@@ -81,10 +162,28 @@ def test_the_table_lists_exactly_what_the_code_touches() -> None:
     assert touched() <= listed, "touched, but not listed"
 
 
-def test_only_one_file_touches_the_builder() -> None:
+def test_the_table_of_cuda_lists_exactly_what_the_code_touches() -> None:
+    with CUDA_TABLE.open(encoding="utf-8", newline="") as file:
+        listed = {(row["library"], row["attribute"]) for row in csv.DictReader(file)}
+    # What is called on an object that a call has made can't be seen in the source.
+    of_results = {"Device.retain_primary_context", "DeviceAllocation.free"}
+    assert {(lib, name) for lib, name in listed if name not in of_results} == cuda_touched()
+
+
+def test_cuda_bindings_have_what_the_code_touches() -> None:
+    driver = pytest.importorskip("cuda.bindings.driver")
+    for library, attribute in cuda_touched():
+        if library == "cuda.bindings.driver":
+            found: object = driver
+            for part in attribute.split("."):
+                found = getattr(found, part)
+
+
+def test_no_other_file_touches_tensorrt() -> None:
+    sources = {ROOT / source.file for source in SOURCES}
     for folder in ("export", "runtime", "calibration", "models"):
         for file in (ROOT / folder).rglob("*.py"):
-            if file != SOURCE:
+            if file not in sources:
                 used = set(re.findall(r"\btrt\.(\w+)", file.read_text(encoding="utf-8")))
                 assert used <= {"__version__"}, file
 

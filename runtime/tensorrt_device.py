@@ -1,0 +1,301 @@
+"""The thin layer on TensorRT, PyCUDA and CUDA graphs: calls, and what their failures mean.
+
+What is enqueued when, and where everything lies, is decided in `tensorrt_gpu`. This file only makes
+the calls, so that all the rest is tested without a GPU. Its attributes of TensorRT are listed in
+tests/data/tensorrt_api.csv with their versions and sources.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime.backend import Array, check_tensors, one_line
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.engines import Engine, Shape
+from mavos_deploy.runtime.gpu import first_gpu
+from mavos_deploy.runtime.tensorrt_gpu import check_shapes
+from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
+
+TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}
+KEPT_STAGES = 8  # sizes of transfers whose pinned memory is kept
+
+
+class TensorRtDevice:
+    """The first GPU with the engines of a bundle; see `tensorrt_gpu.Device`.
+
+    Args:
+        bundle: Opened, and so checked.
+        library: `tensorrt` or `tensorrt_rtx`.
+
+    Raises:
+        BackendError: A library is missing, there is no GPU, or an engine is missing, was built for
+            something else, or is refused.
+        BundleError: An engine's file is altered.
+    """
+
+    def __init__(self, bundle: Bundle, library: str) -> None:
+        self.name = library.replace("_", "-")
+        self._library = library
+        # TensorRT-RTX captures by itself, once it has compiled kernels for the shapes.
+        self.captures = library == "tensorrt"
+        self._trt = open_library(library)
+        gpu = first_gpu()
+        if gpu is None:
+            raise BackendError(
+                f"{self.name} needs an NVIDIA GPU, and CUDA shows none here; mavos-doctor says more"
+            )
+        self._cuda = _pycuda()
+        self._driver = _graph_functions() if self.captures else None
+        self._path = str(bundle.path)
+        self._blocks: dict[int, Any] = {}
+        self._stages: dict[int, list[_Stage]] = {}
+        self._engines: dict[str, tuple[Engine, Any]] = {}
+        self._logger = collecting_logger(self._trt)
+        self._cuda.init()
+        self._context = self._cuda.Device(0).retain_primary_context()
+        try:
+            with self._current():
+                self._stream = self._cuda.Stream()
+                runtime = self._trt.Runtime(self._logger)
+                for graph in bundle.specs:
+                    entry = bundle.engine(
+                        graph, library, str(self._trt.__version__), gpu.capability
+                    )
+                    self._engines[graph] = entry, self._load(bundle, runtime, entry)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, bundle: Bundle, runtime: Any, entry: Engine) -> Any:  # noqa: ANN401
+        path = bundle.path / entry.file
+        # A plan for later releases carries code of its own; its hash has been checked.
+        runtime.engine_host_code_allowed = entry.flags.version_compatible
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise BackendError(
+                f"{self._library} {self._trt.__version__} refuses {path}: {self._said()}"
+            )
+        spec = bundle.specs[entry.graph]
+        found: dict[str, tuple[str | None, list[int | None]]] = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            shape = [extent if extent >= 0 else None for extent in engine.get_tensor_shape(name)]
+            found[name] = TYPES.get(engine.get_tensor_dtype(name).name), shape
+        check_tensors(found, (*spec.inputs, *spec.outputs), str(path))
+        return engine
+
+    def _said(self) -> str:
+        said = library_said(self._logger.errors)
+        self._logger.errors.clear()
+        return said
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the GPU's context that of this thread; say what CUDA reports in one line."""
+        self._context.push()
+        try:
+            yield
+        except self._cuda.Error as error:
+            raise BackendError(f"{self.name}: CUDA reports: {one_line(error)}") from error
+        finally:
+            self._cuda.Context.pop()
+
+    def allocate(self, size: int) -> int | None:
+        """See `Device.allocate`."""
+        with self._current():
+            try:
+                block = self._cuda.mem_alloc(max(1, size))
+            except self._cuda.MemoryError:
+                return None
+        self._blocks[int(block)] = block
+        return int(block)
+
+    def free(self, address: int) -> None:
+        """See `Device.free`."""
+        with self._current():
+            self._blocks.pop(address).free()
+
+    def upload(self, address: int, array: Array) -> None:
+        """See `Device.upload`; through pinned memory, two blocks of each size in turn."""
+        with self._current():
+            stage = self._stage(array.nbytes)
+            stage.event.synchronize()  # the copy before the last has read it
+            stage.pinned[:] = _bytes(array)
+            self._cuda.memcpy_htod_async(address, stage.pinned, self._stream)
+            stage.event.record(self._stream)
+
+    def download(self, address: int, array: Array) -> None:
+        """See `Device.download`."""
+        with self._current():
+            stage = self._stage(array.nbytes)
+            stage.event.synchronize()
+            self._cuda.memcpy_dtoh_async(stage.pinned, address, self._stream)
+            self._stream.synchronize()
+            _bytes(array)[:] = stage.pinned
+
+    def _stage(self, size: int) -> "_Stage":
+        if size not in self._stages:
+            if len(self._stages) >= KEPT_STAGES:
+                self._stream.synchronize()
+                self._stages.pop(next(iter(self._stages)))
+            self._stages[size] = [_Stage(self._cuda, size) for _ in range(2)]
+        turn = self._stages[size]
+        turn.reverse()
+        return turn[0]
+
+    def context(self, graph: str, shapes: Mapping[str, Shape]) -> "_Context":
+        """See `Device.context`."""
+        entry, engine = self._engines[graph]
+        check_shapes(entry, shapes, self._path)
+        with self._current():
+            context = self._create_context(engine)
+            if context is None:
+                raise BackendError(f"{self.name} can't prepare {graph}: {self._said()}")
+            for name, shape in shapes.items():
+                if not context.set_input_shape(name, shape):
+                    raise BackendError(f"{self.name} refuses {name} of {shape}: {self._said()}")
+            scratch = context.update_device_memory_size_for_shapes()
+        return _Context(self, context, graph, scratch)
+
+    def _create_context(self, engine: Any) -> Any:  # noqa: ANN401
+        """A context whose scratch memory is ours, because graphs never run at the same time."""
+        trt = self._trt
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self.captures:
+            return engine.create_execution_context(strategy)
+        config = engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(strategy)
+        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return engine.create_execution_context(config)
+
+    def enqueue(self, context: Any, graph: str) -> None:  # noqa: ANN401
+        """Put an engine's work on the stream."""
+        with self._current():
+            if not context.execute_async_v3(self._stream.handle):
+                raise BackendError(f"{self.name} failed in {graph}: {self._said()}")
+
+    def begin_capture(self) -> None:
+        """See `Device.begin_capture`."""
+        assert self._driver is not None
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        with self._current():
+            _done(self._driver, self._driver.cuStreamBeginCapture(self._stream.handle, mode))
+
+    def end_capture(self) -> Callable[[], None]:
+        """See `Device.end_capture`."""
+        driver = self._driver
+        assert driver is not None
+        with self._current():
+            recorded = _done(driver, driver.cuStreamEndCapture(self._stream.handle))
+            try:
+                executable = _done(driver, driver.cuGraphInstantiate(recorded, 0))
+            finally:
+                driver.cuGraphDestroy(recorded)
+        return _Launch(self, driver, executable)
+
+    def launch(self, executable: Any) -> None:  # noqa: ANN401
+        """Put a captured graph on the stream."""
+        assert self._driver is not None
+        with self._current():
+            _done(self._driver, self._driver.cuGraphLaunch(executable, self._stream.handle))
+
+    def synchronize(self) -> None:
+        """See `Device.synchronize`."""
+        with self._current():
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """See `Device.close`; what has failed on the device doesn't keep it from ending."""
+        with self._current():
+            try:
+                if hasattr(self, "_stream"):
+                    self._stream.synchronize()
+            except self._cuda.Error:
+                pass  # it has been reported by the call that waited for it
+            self._engines.clear()
+            self._stages.clear()
+            while self._blocks:
+                self._blocks.popitem()[1].free()
+        self._context.detach()
+
+
+class _Stage:
+    """Pinned memory for a transfer, and the event after which it may be used again."""
+
+    def __init__(self, cuda: ModuleType, size: int) -> None:
+        self.pinned: NDArray[np.uint8] = cuda.pagelocked_empty(max(1, size), np.uint8)[:size]
+        self.event: Any = cuda.Event(cuda.event_flags.DISABLE_TIMING)
+
+
+class _Context:
+    """See `tensorrt_gpu.Context`."""
+
+    def __init__(self, device: TensorRtDevice, context: Any, graph: str, scratch: int) -> None:  # noqa: ANN401
+        self.scratch = scratch
+        self._device = device
+        self._execution = context
+        self._graph = graph
+
+    def use_scratch(self, address: int, size: int) -> None:
+        self._execution.set_device_memory(address, size)
+
+    def bind(self, addresses: Mapping[str, int]) -> None:
+        for name, address in addresses.items():
+            if not self._execution.set_tensor_address(name, address):
+                raise BackendError(f"{self._device.name} has no tensor {name} in {self._graph}")
+
+    def enqueue(self) -> None:
+        self._device.enqueue(self._execution, self._graph)
+
+
+class _Launch:
+    """An executable CUDA graph."""
+
+    def __init__(self, device: TensorRtDevice, driver: Any, executable: Any) -> None:  # noqa: ANN401
+        self._device = device
+        self._executable = executable
+        weakref.finalize(self, driver.cuGraphExecDestroy, executable).atexit = False
+
+    def __call__(self) -> None:
+        self._device.launch(self._executable)
+
+
+def _bytes(array: Array) -> NDArray[np.uint8]:
+    """A contiguous array's memory."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _pycuda() -> Any:  # noqa: ANN401  # untyped
+    try:
+        import pycuda.driver
+    except ImportError as error:
+        raise BackendError(
+            f"PyCUDA can't be imported ({one_line(error)}); install it with "
+            "pip install 'mavos-deploy[cuda]', which compiles it against the CUDA toolkit"
+        ) from error
+    return pycuda.driver
+
+
+def _graph_functions() -> Any:  # noqa: ANN401  # untyped
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise BackendError(
+            f"CUDA's Python bindings can't be imported ({one_line(error)}); install them with "
+            "pip install 'mavos-deploy[cuda]'"
+        ) from error
+    return driver
+
+
+def _done(driver: Any, result: tuple[Any, ...]) -> Any:  # noqa: ANN401  # untyped
+    """A driver call's value, if it succeeded."""
+    status, *values = result
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise BackendError(f"CUDA graph: the driver reports {status.name}")
+    return values[0] if values else None

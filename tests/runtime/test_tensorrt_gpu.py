@@ -1,0 +1,383 @@
+"""The TensorRT backend on a stand-in for the GPU: the same masks, and what lies where when."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import BackendError
+from mavos_deploy.export.exporter import Plan, write_bundle
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime import Bundle, Segmenter, State
+from mavos_deploy.runtime import tensorrt_gpu as backend_module
+from mavos_deploy.runtime.bundle import write_manifest
+from mavos_deploy.runtime.contract import GROUPS
+from mavos_deploy.runtime.engines import Engine, Flags, Profile
+from mavos_deploy.runtime.tensorrt_gpu import KEPT_RUNS, TensorRtGpu
+from tests.cuda_stand_in import CAPABILITY, VERSION, Gpu0, install
+
+Labels = NDArray[np.uint8]
+SIZE = 97
+GAP = 2
+MOST_GROUPS = 3
+
+
+@pytest.fixture(scope="session")
+def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("tiny-97")
+    write_bundle(Plan(VARIANTS["tiny"], (SIZE, SIZE), GAP, "cpu"), None, folder, lambda _: None)
+    _add_engines(folder)
+    return folder
+
+
+def _add_engines(folder: Path) -> None:
+    """Engines for the stand-in: each graph's ONNX file is its plan."""
+    bundle = Bundle.open(folder)
+    engines = []
+    for graph, spec in bundle.specs.items():
+        content = bundle.graph_path(graph).read_bytes()
+        profile: Profile = {}
+        for tensor in spec.inputs:
+            if any(isinstance(extent, str) for extent in tensor.shape):
+                low = tuple(e if isinstance(e, int) else 1 for e in tensor.shape)
+                high = tuple(
+                    e if isinstance(e, int) else MOST_GROUPS if e == GROUPS else 200
+                    for e in tensor.shape
+                )
+                profile[tensor.name] = low, low, high
+        for library in ("tensorrt", "tensorrt_rtx"):
+            file = f"engines/{library}-{graph}.plan"
+            (folder / "engines").mkdir(exist_ok=True)
+            (folder / file).write_bytes(content)
+            engines.append(
+                Engine(
+                    graph=graph,
+                    file=file,
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    graph_sha256=bundle.manifest.graphs[graph].sha256,
+                    library=library,
+                    version=VERSION,
+                    capability=CAPABILITY,
+                    gpu=None,
+                    driver=None,
+                    flags=Flags(),
+                    profiles=(profile,) if profile else (),
+                )
+            )
+    write_manifest(folder, replace(bundle.manifest, engines=tuple(engines)))
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu0:
+    gpu = Gpu0()
+    install(monkeypatch, gpu)
+    return gpu
+
+
+@pytest.fixture
+def segmenter(plain_bundle: Path, gpu: Gpu0) -> Iterator[Segmenter]:
+    del gpu
+    with Segmenter.open(plain_bundle, backend="tensorrt") as segmenter:
+        yield segmenter
+
+
+@pytest.fixture(scope="session")
+def expected(plain_bundle: Path) -> Iterator[Segmenter]:
+    with Segmenter.open(plain_bundle, threads=1) as segmenter:
+        yield segmenter
+
+
+def picture(index: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+    """A frame in which squares move."""
+    frame = np.random.default_rng(seed).integers(0, 120, (size, size, 3)).astype(np.uint8)
+    for number in range(3):
+        top, left = 10 + 25 * number, 10 + (3 * index + 17 * number) % 60
+        frame[top : top + 18, left : left + 18] += np.uint8(40 * (number + 1))
+    return frame
+
+
+def squares(count: int = 2, size: int = SIZE) -> Labels:
+    """Labels 1..count in a grid."""
+    labels = np.zeros((size, size), np.uint8)
+    for number in range(count):
+        top, left = 16 * (number // 5), 16 * (number % 5)
+        labels[top + 2 : top + 15, left + 2 : left + 15] = number + 1
+    return labels
+
+
+def test_masks_are_those_of_the_cpu_past_many_updates(
+    segmenter: Segmenter, expected: Segmenter, gpu: Gpu0
+) -> None:
+    state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+    for index in range(1, 26):
+        late = squares(13) if index == 9 else None  # a second group, in mid-video
+        labels, state = segmenter.step(picture(index), state, late)
+        wanted, other = expected.step(picture(index), other, late)
+        np.testing.assert_array_equal(labels, wanted, err_msg=f"frame {index}")
+        if index == 16:
+            state, other = (
+                segmenter.remove(state, [11, 12, 13]),
+                expected.remove(other, range(11, 14)),
+            )
+    assert gpu.launched > 20, "captured graphs were hardly used"
+    # Capturing must not run anything: every frame is encoded once.
+    assert gpu.computed.count("encoder") == 26
+    assert gpu.computed.count("memory_update") == expected_updates(gpu)
+
+
+def expected_updates(gpu: Gpu0) -> int:
+    """MCA runs once for each gap after the first, and once for the late annotation."""
+    before, after = 9, 25 - 9  # frames to the annotation and from it
+    del gpu
+    return (before - 1) // GAP - 1 + 1 + after // GAP
+
+
+def test_interleaved_videos_and_old_states_keep_their_values(
+    segmenter: Segmenter, expected: Segmenter
+) -> None:
+    states = {n: segmenter.start(picture(0, n), squares(n)) for n in (1, 3, 12)}
+    others = {n: expected.start(picture(0, n), squares(n)) for n in (1, 3, 12)}
+    old: dict[int, tuple[State, State]] = {}
+    for index in range(1, 10):
+        for n in states:
+            labels, states[n] = segmenter.step(picture(index, n), states[n])
+            wanted, others[n] = expected.step(picture(index, n), others[n])
+            np.testing.assert_array_equal(labels, wanted)
+        if index == 3:
+            old = {n: (states[n], others[n]) for n in states}
+    for n in old:  # a state kept from long ago goes on as it would have
+        states[n], others[n] = old[n]
+        for index in range(4, 8):
+            labels, states[n] = segmenter.step(picture(index, n), states[n])
+            wanted, others[n] = expected.step(picture(index, n), others[n])
+            np.testing.assert_array_equal(labels, wanted)
+
+
+def test_a_frame_is_one_chain_and_only_picture_and_labels_travel(
+    segmenter: Segmenter, gpu: Gpu0
+) -> None:
+    backend = segmenter.backend
+    assert isinstance(backend, TensorRtGpu)
+    state = segmenter.start(picture(0), squares())
+    for index in range(1, 12):
+        _, state = segmenter.step(picture(index), state)
+    up, down, waits = backend.uploaded, backend.downloaded, gpu.waits
+    for index in range(12, 12 + 2 * GAP):
+        _, state = segmenter.step(picture(index), state)
+    frames = 2 * GAP
+    object_mask, first_update = 11 * 4, 4
+    assert backend.uploaded - up == frames * (SIZE * SIZE * 3 * 4 + object_mask) + 2 * first_update
+    assert backend.downloaded - down == frames * SIZE * SIZE
+    # The labels of each frame, and pinned memory that is used a second time in a frame.
+    assert gpu.waits - waits <= 2 * frames
+
+
+def test_short_slots_take_turns_and_memory_stays_constant(segmenter: Segmenter, gpu: Gpu0) -> None:
+    backend = segmenter.backend
+    assert isinstance(backend, TensorRtGpu)
+    state = segmenter.start(picture(0), squares())
+    places, used, contexts = [], [], []
+    for index in range(1, 41):
+        _, state = segmenter.step(picture(index), state)
+        places.append(state.memory["short_value_0"].address)
+        used.append(backend.device_bytes)
+        contexts.append(gpu.contexts)
+    assert len(set(places[8:])) <= 3
+    assert places[20] != places[21]
+    assert len(set(used[8:])) == 1
+    assert contexts[20] == contexts[-1]
+    assert sum(map(len, gpu.memory.values())) == backend.device_bytes
+
+
+def test_more_videos_than_captured_graphs_do_not_push_each_other_out(
+    segmenter: Segmenter, gpu: Gpu0
+) -> None:
+    states = [segmenter.start(picture(0, n), squares()) for n in range(KEPT_RUNS)]
+    made = []
+    for index in range(1, 5):
+        for n, state in enumerate(states):
+            _, states[n] = segmenter.step(picture(index, n), state)
+        made.append(gpu.contexts)
+    assert made[-1] == made[-2], "contexts are made again and again"
+
+
+def test_videos_that_have_ended_make_room(
+    segmenter: Segmenter, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_module, "KEPT_RUNS", 4)
+    monkeypatch.setattr(backend_module, "STALE", 12)
+    held = []  # keeps its blocks, so that the next video gets other addresses
+    for video in range(4):
+        state = segmenter.start(picture(0, video), squares())
+        held.append(state)
+        launched = gpu.launched
+        for index in range(1, 20):
+            _, state = segmenter.step(picture(index, video), state)
+        assert gpu.launched - launched > 20, f"video {video} runs without captured graphs"
+    backend = segmenter.backend
+    assert isinstance(backend, TensorRtGpu)
+    assert all(len(graph.runs) <= 4 for graph in backend._graphs.values())
+
+
+def test_more_scratch_memory_drops_what_was_captured(
+    segmenter: Segmenter, expected: Segmenter, gpu: Gpu0
+) -> None:
+    state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+    for index in range(1, 10):
+        _, state = segmenter.step(picture(index), state)
+        _, other = expected.step(picture(index), other)
+    assert gpu.launched
+    many = segmenter.start(picture(0), squares(25))  # three groups need three times as much
+    _, many = segmenter.step(picture(1), many)
+    for index in range(10, 18):
+        labels, state = segmenter.step(picture(index), state)
+        wanted, other = expected.step(picture(index), other)
+        np.testing.assert_array_equal(labels, wanted)
+
+
+def test_a_full_gpu_is_said_and_videos_go_on_when_others_end(
+    segmenter: Segmenter, gpu: Gpu0
+) -> None:
+    state = segmenter.start(picture(0), squares())
+    for index in range(1, 6):
+        _, state = segmenter.step(picture(index), state)
+    gpu.capacity = sum(map(len, gpu.memory.values())) + 3_000_000
+    others: list[State] = []
+
+    def start_many() -> None:
+        for seed in range(50):
+            others.append(segmenter.start(picture(0, seed), squares()))
+
+    with pytest.raises(BackendError, match=r"no \d+ MB left; .* hold \d+ MB. Follow fewer"):
+        start_many()
+    assert others
+    others.clear()
+    for index in range(6, 12):
+        _, state = segmenter.step(picture(index), state)
+    segmenter.start(picture(0), squares())
+
+
+@pytest.mark.parametrize("graph", ["encoder", "elstt_step", "decoder", "memory_write"])
+def test_a_failed_launch_is_named_and_the_state_is_still_good(
+    segmenter: Segmenter, expected: Segmenter, gpu: Gpu0, graph: str
+) -> None:
+    state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+    failed = 0
+    for index in range(1, 10):
+        # A plain launch, a context's first, one that is captured; later ones can't be planted in.
+        gpu.fail = graph
+        try:
+            segmenter.step(picture(index), state)
+        except BackendError as error:
+            failed += 1
+            said = str(error)
+            assert said == f"tensorrt failed in {graph}: planted fault"
+        gpu.fail = None
+        labels, state = segmenter.step(picture(index), state)
+        wanted, other = expected.step(picture(index), other)
+        np.testing.assert_array_equal(labels, wanted)
+    assert failed >= 2
+    assert gpu.launched
+
+
+def test_a_fault_on_the_device_is_reported_when_it_is_waited_for(
+    segmenter: Segmenter, gpu: Gpu0
+) -> None:
+    state = segmenter.start(picture(0), squares())
+    gpu.sick = True
+    with pytest.raises(BackendError, match=r"CUDA reports: .* illegal memory access"):
+        segmenter.step(picture(1), state)
+
+
+def test_a_closed_segmenter_holds_nothing(plain_bundle: Path, gpu: Gpu0) -> None:
+    segmenter = Segmenter.open(plain_bundle, backend="tensorrt")
+    state = segmenter.start(picture(0), squares())
+    segmenter.close()
+    segmenter.close()
+    assert not gpu.memory
+    assert gpu.pushed == 0
+    with pytest.raises(BackendError, match="closed; open it again"):
+        segmenter.step(picture(1), state)
+    del state  # its tensors' memory is no longer anybody's to give back
+
+
+def test_a_state_moves_to_the_cpu_and_back(
+    segmenter: Segmenter, expected: Segmenter, tmp_path: Path
+) -> None:
+    state = segmenter.start(picture(0), squares())
+    for index in range(1, 5):
+        _, state = segmenter.step(picture(index), state)
+    segmenter.save(state, tmp_path / "state")
+    moved = expected.load(tmp_path / "state")
+    back = segmenter.load(tmp_path / "state")
+    for index in range(5, 9):
+        labels, state = segmenter.step(picture(index), state)
+        wanted, moved = expected.step(picture(index), moved)
+        again, back = segmenter.step(picture(index), back)
+        np.testing.assert_array_equal(labels, wanted)
+        np.testing.assert_array_equal(labels, again)
+
+
+def test_another_thread_may_step(segmenter: Segmenter, expected: Segmenter) -> None:
+    state = segmenter.start(picture(0), squares())
+    results: list[Labels] = []
+    thread = threading.Thread(
+        target=lambda: results.append(segmenter.step(picture(1), state)[0]), daemon=True
+    )
+    thread.start()
+    thread.join(60)
+    wanted, _ = expected.step(picture(1), expected.start(picture(0), squares()))
+    np.testing.assert_array_equal(results[0], wanted)
+
+
+def test_tensorrt_rtx_captures_by_itself(
+    plain_bundle: Path, expected: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Gpu0()
+    install(monkeypatch, gpu, "tensorrt_rtx")
+    with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
+        assert segmenter.backend.name == "tensorrt-rtx"
+        state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+        for index in range(1, 9):
+            labels, state = segmenter.step(picture(index), state)
+            wanted, other = expected.step(picture(index), other)
+            np.testing.assert_array_equal(labels, wanted)
+    assert gpu.captures == 0
+
+
+def test_what_engines_do_not_take_is_said_before_any_work(
+    segmenter: Segmenter, plain_bundle: Path
+) -> None:
+    many = np.zeros((SIZE, SIZE), np.uint8)
+    many.ravel()[: 10 * MOST_GROUPS + 1] = np.arange(1, 10 * MOST_GROUPS + 2)
+    with pytest.raises(BackendError, match=r"to 3x\d.*, not 4x.*mavos-build .* --max-groups"):
+        segmenter.start(picture(0), many)
+    large = picture(0, size=256)
+    with pytest.raises(BackendError, match=r"takes row_weights from .* --max-output"):
+        segmenter.step(large, segmenter.start(large, squares(size=256)))
+
+
+def test_a_refused_plan_is_said_in_the_librarys_words(
+    plain_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda self: b"broken" if self.suffix == ".plan" else read(self)
+    )
+    with pytest.raises(BackendError, match=r"refuses .*encoder\.plan: magic tag does not match"):
+        Segmenter.open(plain_bundle, backend="tensorrt")
+    assert gpu.pushed == 0
+
+
+def test_a_machine_without_a_gpu_is_refused(
+    plain_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del gpu
+    monkeypatch.setattr("mavos_deploy.runtime.tensorrt_device.first_gpu", lambda: None)
+    with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
+        Segmenter.open(plain_bundle, backend="tensorrt")
