@@ -15,9 +15,9 @@ Masks are written to <output>/<memory>/<sequence>/ and figures to <output>/memor
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from mavos_deploy.runtime.frames import read_image
 from mavos_deploy.runtime.geometry import network_size, resize_frame
 from mavos_deploy.runtime.machine import machine
 from mavos_deploy.runtime.masks import read_mask, write_mask
+from mavos_deploy.runtime.processors import usable_processors
 
 NEVER = 1 << 30  # frames; a memory gap that no video reaches
 
@@ -76,7 +77,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, help="of the variant; default: shipped weights")
     parser.add_argument("--subset", type=Path, metavar="FILE", help="sequences to score apart")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=usable_processors())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     try:
@@ -87,16 +88,14 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with replacing(arguments.output / "memory_modes.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
-    table = Table(
-        "memory", *report["scores"]["mca" if "mca" in arguments.modes else arguments.modes[0]]
-    )
+    table = Table("memory", *next(iter(report["scores"].values())))
     for mode, scores in report["scores"].items():
         table.add_row(mode, *(f"{value:.3f}" for value in scores.values()))
     Console().print(table)
     return 0
 
 
-def _measure(arguments: argparse.Namespace) -> dict[str, object]:
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = open_dataset(arguments.data)
     subset = set(arguments.subset.read_text().split()) if arguments.subset else set()
     network, weights = load_network(VARIANTS[arguments.variant], arguments.checkpoint)

@@ -11,9 +11,7 @@ frame, in the layout of Long-Time Video.
 
 import argparse
 import re
-import shutil
 import sys
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import numpy as np
 
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.files import replacing_directory
 from mavos_deploy.runtime.masks import write_mask
 
 FRAME_RATE = 24  # frames per second
@@ -100,19 +99,15 @@ def _write_folder(
     *,
     truth: bool,
 ) -> None:
-    """Fill a temporary folder next to the output and rename it, so no half of it can be left."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists and is not an empty folder; choose another --output")
     late_frame = frames // 2
     clip = iter_clip(*size, frames, objects, late_objects, late_frame, seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
-    try:
-        unfinished.chmod(0o755)  # mkdtemp lets nobody else read it
-        (unfinished / "masks").mkdir()
+    with replacing_directory(output, overwrite=True) as folder:
+        (folder / "masks").mkdir()
         if truth:
-            (unfinished / TRUTH).mkdir(parents=True)
-        with av.open(str(unfinished / "clip.mp4"), "w") as container:
+            (folder / TRUTH).mkdir(parents=True)
+        with av.open(str(folder / "clip.mp4"), "w") as container:
             stream = container.add_stream(
                 "libx264", rate=Fraction(FRAME_RATE), options={"crf": QUALITY}
             )
@@ -122,17 +117,13 @@ def _write_folder(
                 picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
                 container.mux(stream.encode(picture))
                 if index == 0:
-                    write_mask(unfinished / "masks" / "00000.png", labels)
+                    write_mask(folder / "masks" / "00000.png", labels)
                 elif index == late_frame and late_objects:
                     joining = np.where(labels > objects, labels, np.uint8(0))
-                    write_mask(unfinished / "masks" / f"{index:05d}.png", joining)
+                    write_mask(folder / "masks" / f"{index:05d}.png", joining)
                 if truth:
-                    write_mask(unfinished / TRUTH / f"{index:05d}.png", labels)
+                    write_mask(folder / TRUTH / f"{index:05d}.png", labels)
             container.mux(stream.encode())
-        unfinished.replace(output)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ or more and comes back. Needs scikit-image, for the photographs.
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from rich.progress import track
 from mavos_deploy.calibration.scenes import MAX_OBJECTS, iter_scene
 from mavos_deploy.calibration.textures import HELD_OUT_PHOTOS, Photo, load_photos
 from mavos_deploy.errors import MavosError
+from mavos_deploy.runtime.files import replacing_directory
 from mavos_deploy.runtime.masks import write_mask
 
 QUALITY = 95  # of the JPEG files
@@ -54,34 +53,25 @@ def main() -> int:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    """Fill a temporary folder next to the output and rename it, so no half of it can be left."""
     output: Path = arguments.output
     if output.exists():
         raise MavosError(f"{output} exists; choose another --output")
     photos = load_photos(HELD_OUT_PHOTOS)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
-    try:
-        unfinished.chmod(0o755)  # mkdtemp lets nobody else read it
+    with replacing_directory(output, overwrite=False) as folder:
         names, returning = [], []
         for index in track(
             range(arguments.sequences), "rendering", disable=not sys.stderr.isatty()
         ):
-            name = f"scene-{arguments.first_seed + index:03d}"
+            seed = arguments.first_seed + index
+            name = f"scene-{seed:03d}"
             objects = 1 + index % arguments.most_objects
             names.append(name)
-            if _write_sequence(
-                unfinished, name, objects, arguments.first_seed + index, arguments, photos
-            ):
+            if _write_sequence(folder, name, objects, seed, arguments, photos):
                 returning.append(name)
-        lists = unfinished / "ImageSets" / "2017"
+        lists = folder / "ImageSets" / "2017"
         lists.mkdir(parents=True)
         (lists / "val.txt").write_text("".join(f"{name}\n" for name in names))
         (lists / "return.txt").write_text("".join(f"{name}\n" for name in returning))
-        unfinished.replace(output)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _write_sequence(
