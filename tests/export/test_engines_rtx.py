@@ -246,13 +246,14 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["mobilenet", "resnet50", "swin_base"])
-def test_every_variant_builds_at_480p(variant: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("variant", ["tiny", "mobilenet", "resnet50", "swin_base"])
+def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Path) -> None:
     from mavos_deploy.export.exporter import Plan, write_bundle
     from mavos_deploy.models.variants import VARIANTS
 
     size = (481, 849) if VARIANTS[variant].align_corners else (480, 848)
-    write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", "fp16"), None, tmp_path, print)
+    write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", precision), None, tmp_path, print)
     request = Request("tensorrt_rtx", CAPABILITIES)
     outcomes = build_engines(Bundle.open(tmp_path), request, print)
     assert len(outcomes) == 15
