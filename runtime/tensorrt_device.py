@@ -56,6 +56,7 @@ class TensorRtDevice:
         self._blocks: dict[int, Any] = {}
         self._stages: dict[int, list[_Stage]] = {}
         self._engines: dict[str, tuple[Engine, Any]] = {}
+        self._stream: Any = None
         self._logger = collecting_logger(self._trt)
         self._cuda.init()
         self._context = self._cuda.Device(0).retain_primary_context()
@@ -211,15 +212,11 @@ class TensorRtDevice:
             self._stream.synchronize()
 
     def close(self) -> None:
-        """See `Device.close`; what has failed on the device doesn't keep it from ending."""
+        """See `Device.close`."""
         with self._current():
-            try:
-                if hasattr(self, "_stream"):
-                    self._stream.synchronize()
-            except self._cuda.Error:
-                pass  # it has been reported by the call that waited for it
             self._engines.clear()
             self._stages.clear()
+            self._stream = None  # PyCUDA needs the context to end it
             while self._blocks:
                 self._blocks.popitem()[1].free()
         self._context.detach()

@@ -106,7 +106,7 @@ class Device(Protocol):
         """
 
     def close(self) -> None:
-        """Give engines and all memory back."""
+        """Give engines and all memory back; nothing that is enqueued may be left."""
 
 
 class Launch(Protocol):
@@ -307,6 +307,8 @@ class TensorRtGpu:
         if not self._open:
             return
         self._open = False
+        with suppress(BackendError):  # what failed has been reported where it was waited for
+            self._device.synchronize()
         self._pool.close()
         self._graphs.clear()
         self._device.close()

@@ -294,6 +294,19 @@ def test_a_fault_on_the_device_is_reported_when_it_is_waited_for(
         segmenter.step(picture(1), state)
 
 
+def test_closing_waits_for_what_is_enqueued(plain_bundle: Path, gpu: Gpu0) -> None:
+    segmenter = Segmenter.open(plain_bundle, backend="tensorrt")
+    state = segmenter.start(picture(0), squares())
+    for index in range(1, 12):
+        _, state = segmenter.step(picture(index), state)
+    seen = segmenter.observe(picture(12), state)  # its labels are never asked for
+    segmenter.remember(seen, state)
+    assert gpu.queue
+    segmenter.close()
+    assert not gpu.queue
+    assert not gpu.memory
+
+
 def test_a_closed_segmenter_holds_nothing(plain_bundle: Path, gpu: Gpu0) -> None:
     segmenter = Segmenter.open(plain_bundle, backend="tensorrt")
     state = segmenter.start(picture(0), squares())
