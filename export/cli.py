@@ -23,6 +23,7 @@ from mavos_deploy.runtime.cli import (
     ThreadsOption,
     err,
     launch,
+    open_named,
     out,
     progress,
     warn_if_untrained,
@@ -216,7 +217,7 @@ def verify(
 
     warn_if_untrained(opened.manifest)
     network = network_of(opened.manifest, checkpoint)
-    with Segmenter(opened, open_backend(opened, threads, backend)) as segmenter:
+    with Segmenter(opened, open_named(opened, threads, backend)) as segmenter:
         parity = _compare(segmenter, network, frames, objects, not as_json)
     if as_json:
         out.print(json.dumps(parity.to_dict(), indent=2))

@@ -150,9 +150,9 @@ class OpenVinoCpu:
 def _library() -> ModuleType:
     try:
         import openvino
-    except ImportError as error:
+    except Exception as error:  # it loads libraries, whose failures come as anything
         raise BackendError(
-            f"OpenVINO can't be imported ({error}); install it with "
+            f"OpenVINO can't be imported ({one_line(error)}); install it with "
             "pip install 'mavos-deploy[openvino]', or take --backend onnxruntime-cpu"
         ) from error
     module: ModuleType = openvino
