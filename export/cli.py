@@ -28,6 +28,7 @@ from mavos_deploy.runtime.cli import (
     progress,
     warn_if_untrained,
 )
+from mavos_deploy.runtime.doctor_cli import doctor
 from mavos_deploy.runtime.files import replacing, replacing_directory
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -346,5 +347,6 @@ def main() -> None:
         "eval": evaluate,
         "bench": bench,
         "triton": triton,
+        "doctor": doctor,
     }
     launch(commands, "mavos")

@@ -177,6 +177,11 @@ def _fixed(shape: Sequence[object]) -> list[int | None]:
     return [extent if isinstance(extent, int) else None for extent in shape]
 
 
-def one_line(error: Exception) -> str:
-    """The start of a library's message, without its line breaks."""
-    return " ".join(str(error).split())[:300]
+def one_line(error: BaseException, longest: int | None = 300) -> str:
+    """The start of a library's message, without its line breaks.
+
+    Args:
+        error: With the message.
+        longest: Characters to keep; None for all.
+    """
+    return " ".join(str(error).split())[:longest]

@@ -263,28 +263,7 @@ def open_tensorrt_rtx(bundle: Bundle, threads: int | None = None) -> OnnxRuntime
         BackendError: See `open_cuda`.
     """
     name = "onnxruntime-tensorrt-rtx"
-    ort = _placing_library(name)
-    try:
-        import onnxruntime_ep_nv_tensorrt_rtx as plugin
-    except Exception as error:  # it loads libraries when it is imported
-        raise BackendError(
-            f"{name}: {PLUGIN} can't be imported ({one_line(error)}); install it, beside "
-            "onnxruntime and not onnxruntime-gpu, with "
-            "pip install 'mavos-deploy[onnxruntime-tensorrt-rtx]'"
-        ) from error
-    gpu = _gpu(name)
-    provider = plugin.get_ep_name()
-    try:
-        if not any(device.ep_name == provider for device in ort.get_ep_devices()):
-            ort.register_execution_provider_library(provider, plugin.get_library_path())
-        devices = [device for device in ort.get_ep_devices() if device.ep_name == provider]
-    except Exception as error:  # the library's errors share no other base
-        raise BackendError(f"{name}: the provider can't be loaded: {one_line(error)}") from error
-    if not devices:
-        raise BackendError(
-            f"{name}: the provider finds no GPU that it supports among {gpu.name} (compute "
-            f"capability {gpu.capability}); it is for RTX GPUs from 8.6 on; take another backend"
-        )
+    ort, plugin, devices, gpu = _rtx(name)
 
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
         cache = engine_cache(bundle, graph, name, f"{ort.__version__}-{plugin.__version__}", gpu)
@@ -295,11 +274,38 @@ def open_tensorrt_rtx(bundle: Bundle, threads: int | None = None) -> OnnxRuntime
         bundle,
         name,
         "fp16" if bundle.manifest.precision == "fp16" else "tf32",
-        provider,
+        plugin.get_ep_name(),
         "cuda",
         open_session,
         threads,
     )
+
+
+def look_for_cuda() -> None:
+    """Whether all but the graphs is there for `open_cuda`, which raises as this does.
+
+    Raises:
+        BackendError: See `open_cuda`.
+    """
+    _prepared("onnxruntime-cuda", CUDA)
+
+
+def look_for_tensorrt() -> None:
+    """As `look_for_cuda`, for `open_tensorrt`.
+
+    Raises:
+        BackendError: See `open_cuda`.
+    """
+    _prepared("onnxruntime-tensorrt", TENSORRT)
+
+
+def look_for_tensorrt_rtx() -> None:
+    """As `look_for_cuda`, for `open_tensorrt_rtx`.
+
+    Raises:
+        BackendError: See `open_cuda`.
+    """
+    _rtx("onnxruntime-tensorrt-rtx")
 
 
 def engine_cache(bundle: Bundle, graph: str, backend: str, versions: str, gpu: Gpu) -> Path:
@@ -360,6 +366,33 @@ def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
         ort.preload_dlls()
     return ort, gpu
+
+
+def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:
+    """The library, NVIDIA's plug-in, the devices that it takes, and the GPU."""
+    ort = _placing_library(name)
+    try:
+        import onnxruntime_ep_nv_tensorrt_rtx as plugin
+    except Exception as error:  # it loads libraries when it is imported
+        raise BackendError(
+            f"{name}: {PLUGIN} can't be imported ({one_line(error)}); install it, beside "
+            "onnxruntime and not onnxruntime-gpu, with "
+            "pip install 'mavos-deploy[onnxruntime-tensorrt-rtx]'"
+        ) from error
+    gpu = _gpu(name)
+    provider = plugin.get_ep_name()
+    try:
+        if not any(device.ep_name == provider for device in ort.get_ep_devices()):
+            ort.register_execution_provider_library(provider, plugin.get_library_path())
+        devices = [device for device in ort.get_ep_devices() if device.ep_name == provider]
+    except Exception as error:  # the library's errors share no other base
+        raise BackendError(f"{name}: the provider can't be loaded: {one_line(error)}") from error
+    if not devices:
+        raise BackendError(
+            f"{name}: the provider finds no GPU that it supports among {gpu.name} (compute "
+            f"capability {gpu.capability}); it is for RTX GPUs from 8.6 on; take another backend"
+        )
+    return ort, plugin, devices, gpu
 
 
 def _placing_library(name: str) -> ModuleType:
