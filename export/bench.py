@@ -21,6 +21,7 @@ from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backend import Array, Backend, Tensor, open_backend
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import tensor_bytes
 from mavos_deploy.runtime.frames import FrameSource, open_frames
 from mavos_deploy.runtime.geometry import Size, resize_frame
 from mavos_deploy.runtime.machine import peak_bytes
@@ -131,8 +132,9 @@ class BackendRunner:
     def memory_bytes(self) -> int:
         """See `Runner.memory_bytes`."""
         assert self._state is not None
-        held = {id(tensor): tensor for tensor in self._state.memory.values()}
-        return sum(int(tensor.nbytes) for tensor in held.values())
+        specs = {spec.name: spec for spec in self.segmenter.bundle.specs["elstt_step"].inputs}
+        held = {id(tensor): specs[name] for name, tensor in self._state.memory.items()}
+        return sum(tensor_bytes(spec, groups=self._state.groups) for spec in held.values())
 
     def close(self) -> None:
         """See `Runner.close`."""

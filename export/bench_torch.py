@@ -9,6 +9,7 @@ import torch
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.bench import GROWING
 from mavos_deploy.export.networks import network_of
+from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tracker import GroupEngine, Memory, Tracker
 from mavos_deploy.runtime.bundle import Manifest
@@ -41,20 +42,31 @@ class TorchRunner:
         manifest: Of the bundle whose network to run.
         checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
         threads: Of the CPU, for the whole process; None takes all that it may use.
-        name: `pytorch-eager`, `pytorch-compiled` or `pytorch-growing`.
+        name: `pytorch-eager`, `pytorch-compiled` or `pytorch-growing`; others that begin so, too.
+        device: Where the network runs, by PyTorch's name.
+        half: Compute in float16 as a bundle of precision fp16 does.
 
     Raises:
         InputError: The checkpoint isn't the bundle's.
     """
 
     def __init__(
-        self, manifest: Manifest, checkpoint: Path | None, threads: int | None, name: str
+        self,
+        manifest: Manifest,
+        checkpoint: Path | None,
+        threads: int | None,
+        name: str,
+        device: str = "cpu",
+        half: bool = False,
     ) -> None:
         torch.set_num_threads(threads or usable_processors())
         self.name = name
         self.graph_seconds: Mapping[str, float] = {}
-        self._network = network_of(manifest, checkpoint)
-        if name == "pytorch-compiled":
+        self._device = device
+        self._compiles = name.startswith("pytorch-compiled")
+        network = network_of(manifest, checkpoint)
+        self._network = (half_precision(network) if half else network).to(device)
+        if self._compiles:
             self._network = compiled(self._network)
         growing = name == GROWING
         self._engine: type[GroupEngine] = GrowingEngine if growing else GroupEngine
@@ -68,7 +80,7 @@ class TorchRunner:
     def step(self, frame: PreparedFrame) -> None:
         """See `Runner.step`."""
         assert self._tracker is not None
-        labels = self._tracker.predict(torch.from_numpy(frame.resized))
+        labels = self._tracker.predict(torch.from_numpy(frame.resized).to(self._device))
         self._tracker.remember(labels)
 
     def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
@@ -83,7 +95,7 @@ class TorchRunner:
             for _ in range(5):
                 self.step(frame)
         except Exception as error:  # what a compiler raises has no other base
-            if self.name != "pytorch-compiled":
+            if not self._compiles:
                 raise
             reason = " ".join(str(error).split())[:200]
             raise BackendError(
@@ -107,7 +119,7 @@ class TorchRunner:
 
     def _start(self, frame: PreparedFrame, labels: Labels, memory_gap: int) -> None:
         self._tracker = Tracker(self._network, frame.size, memory_gap, self._engine)
-        self._tracker.start(torch.from_numpy(frame.resized), labels)
+        self._tracker.start(torch.from_numpy(frame.resized).to(self._device), labels)
 
 
 def compiled(network: Mavos) -> Mavos:

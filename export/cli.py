@@ -23,10 +23,12 @@ from mavos_deploy.runtime.cli import (
     ThreadsOption,
     err,
     launch,
+    open_named,
     out,
     progress,
     warn_if_untrained,
 )
+from mavos_deploy.runtime.doctor_cli import doctor
 from mavos_deploy.runtime.files import replacing, replacing_directory
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -216,7 +218,7 @@ def verify(
 
     warn_if_untrained(opened.manifest)
     network = network_of(opened.manifest, checkpoint)
-    with Segmenter(opened, open_backend(opened, threads, backend)) as segmenter:
+    with Segmenter(opened, open_named(opened, threads, backend)) as segmenter:
         parity = _compare(segmenter, network, frames, objects, not as_json)
     if as_json:
         out.print(json.dumps(parity.to_dict(), indent=2))
@@ -345,5 +347,6 @@ def main() -> None:
         "eval": evaluate,
         "bench": bench,
         "triton": triton,
+        "doctor": doctor,
     }
     launch(commands, "mavos")

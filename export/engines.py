@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle, Manifest, write_manifest
 from mavos_deploy.runtime.contract import GROUPS, GraphSpec
 from mavos_deploy.runtime.engines import LIBRARIES, Engine, Flags, Profile, Shape
-from mavos_deploy.runtime.files import writing
+from mavos_deploy.runtime.files import cache_folder, writing
 from mavos_deploy.runtime.geometry import STRIDE, Size
 from mavos_deploy.runtime.gpu import Gpu, first_gpu
 from mavos_deploy.runtime.interrupts import processes_start
@@ -287,9 +286,7 @@ def _with_plan(engine: Engine, plan: Path) -> Engine:
 
 def timing_cache_file(request: Request, engine: Engine, gpu: Gpu) -> Path:
     """Where the kernel timings of a library release on a GPU with a driver are kept."""
-    if (folder := request.timing_cache) is None:
-        base = os.environ.get("XDG_CACHE_HOME")
-        folder = (Path(base) if base else Path.home() / ".cache") / "mavos-deploy"
+    folder = request.timing_cache or cache_folder()
     parts = (engine.library, engine.version, gpu.name, gpu.driver)
     return folder / ("-".join(re.sub(r"[^\w.]+", "_", part) for part in parts) + ".timing")
 

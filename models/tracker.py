@@ -168,6 +168,7 @@ class Tracker:
         engine: type[GroupEngine] = GroupEngine,
     ) -> None:
         self.network = network
+        self.device = network.pixel_mean.device
         self.size = size
         self.memory_gap = memory_gap
         self.engine = engine
@@ -187,7 +188,7 @@ class Tracker:
         """Segment the next frame.
 
         Args:
-            frame: RGB 0..255, float32 [H, W, 3] at the network's input size.
+            frame: RGB 0..255, float32 [H, W, 3] at the network's input size, on its device.
 
         Returns:
             Internal ids at the output size, uint8.
@@ -196,7 +197,7 @@ class Tracker:
         for group in self.groups:
             group.ordinary_pass(self.features)
         self.merged = self._merge([group.masked_logits() for group in self.groups])
-        return self.merged.softmax(1).argmax(1)[0].numpy().astype(np.uint8)
+        return self.merged.softmax(1).argmax(1)[0].to("cpu", torch.uint8).numpy()
 
     @torch.inference_mode()
     def remember(self, labels: Labels) -> None:
@@ -247,7 +248,9 @@ class Tracker:
     def _split(self, labels: Labels) -> list[Tensor]:
         """Each group's labels, nearest-resized to the input size, [1, H, W] with 0..10."""
         resized = F.interpolate(
-            torch.from_numpy(labels).float()[None, None], size=self._input_size(), mode="nearest"
+            torch.from_numpy(labels).to(self.device).float()[None, None],
+            size=self._input_size(),
+            mode="nearest",
         )[0].int()
         split = []
         for index in range(len(self.groups)):

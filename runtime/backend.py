@@ -77,6 +77,24 @@ def _tensorrt(bundle: Bundle, threads: int | None, library: str) -> Backend:
     return TensorRtGpu(bundle, TensorRtDevice(bundle, library))
 
 
+def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
+    from mavos_deploy.runtime.onnxruntime_gpu import open_cuda
+
+    return open_cuda(bundle, threads)
+
+
+def _onnxruntime_tensorrt(bundle: Bundle, threads: int | None) -> Backend:
+    from mavos_deploy.runtime.onnxruntime_gpu import open_tensorrt
+
+    return open_tensorrt(bundle, threads)
+
+
+def _onnxruntime_tensorrt_rtx(bundle: Bundle, threads: int | None) -> Backend:
+    from mavos_deploy.runtime.onnxruntime_gpu import open_tensorrt_rtx
+
+    return open_tensorrt_rtx(bundle, threads)
+
+
 DEFAULT_BACKEND = "onnxruntime-cpu"
 # Loaders by name; each imports its library itself.
 BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
@@ -86,26 +104,58 @@ BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
     "openvino-cpu-bf16": partial(_openvino_cpu, arithmetic="bf16"),
     "tensorrt": partial(_tensorrt, library="tensorrt"),
     "tensorrt-rtx": partial(_tensorrt, library="tensorrt_rtx"),
+    "onnxruntime-cuda": _onnxruntime_cuda,
+    "onnxruntime-tensorrt": _onnxruntime_tensorrt,
+    "onnxruntime-tensorrt-rtx": _onnxruntime_tensorrt_rtx,
 }
+AUTO = "auto"  # the first of these that works
+# Fastest first. None that computes in less than a bundle's precision is among them: masks must not
+# change because a machine has another library.
+AUTO_ORDER = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", DEFAULT_BACKEND)
 
 
 def open_backend(
     bundle: Bundle, threads: int | None = None, backend: str = DEFAULT_BACKEND
 ) -> Backend:
-    """Load a bundle's graphs. Another backend is never taken in place of one that fails.
+    """Load a bundle's graphs. Another backend is never taken in place of a named one that fails.
 
     Args:
         bundle: Opened, and so checked.
         threads: Of the CPU; None takes all that this process may use.
-        backend: A name of `BACKENDS`.
+        backend: A name of `BACKENDS`, or `auto` for what `choose_backend` takes.
 
     Raises:
         BackendError: The name is unknown, the library is missing or refuses a graph, or this
             machine lacks what the backend needs.
     """
+    if backend == AUTO:
+        return choose_backend(bundle, threads)[0]
     if backend not in BACKENDS:
-        raise BackendError(f"backend {backend!r} is unknown; accepted are {', '.join(BACKENDS)}")
+        raise BackendError(
+            f"backend {backend!r} is unknown; accepted are {', '.join(BACKENDS)}, {AUTO}"
+        )
     return BACKENDS[backend](bundle, threads)
+
+
+def choose_backend(bundle: Bundle, threads: int | None = None) -> tuple[Backend, dict[str, str]]:
+    """Load a bundle's graphs with the first backend of `AUTO_ORDER` that works here.
+
+    Returns:
+        The backend, and why each faster one can't be used, by name.
+
+    Raises:
+        BackendError: None can be used.
+    """
+    refused: dict[str, str] = {}
+    for name in AUTO_ORDER:
+        if name not in BACKENDS:
+            continue
+        try:
+            return BACKENDS[name](bundle, threads), refused
+        except BackendError as error:
+            refused[name] = str(error)
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    raise BackendError(f"no backend works here: {reasons}")
 
 
 def check_tensors(
@@ -137,6 +187,11 @@ def _fixed(shape: Sequence[object]) -> list[int | None]:
     return [extent if isinstance(extent, int) else None for extent in shape]
 
 
-def one_line(error: Exception) -> str:
-    """The start of a library's message, without its line breaks."""
-    return " ".join(str(error).split())[:300]
+def one_line(error: BaseException, longest: int | None = 300) -> str:
+    """The start of a library's message, without its line breaks.
+
+    Args:
+        error: With the message.
+        longest: Characters to keep; None for all.
+    """
+    return " ".join(str(error).split())[:longest]

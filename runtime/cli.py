@@ -26,7 +26,14 @@ from rich.text import Text
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, Backend, open_backend
+from mavos_deploy.runtime.backend import (
+    AUTO,
+    BACKENDS,
+    DEFAULT_BACKEND,
+    Backend,
+    choose_backend,
+    open_backend,
+)
 from mavos_deploy.runtime.bundle import Bundle, Manifest
 
 if TYPE_CHECKING:
@@ -53,7 +60,8 @@ BackendOption = Annotated[
         metavar="NAME",
         help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu computes in bfloat16 "
         "where the processor can, which is faster and less exact. One that can't be used is an "
-        "error, never replaced by another.",
+        f"error, never replaced by another. {AUTO} takes the fastest that works here and is as "
+        "exact, and says which and why.",
     ),
 ]
 
@@ -224,7 +232,7 @@ def _segmenter(
     from mavos_deploy.runtime.triton.client import RemoteSegmenter
 
     if bundle is not None:
-        return Segmenter(bundle, open_backend(bundle, threads, backend))
+        return Segmenter(bundle, open_named(bundle, threads, backend))
     assert server is not None
     if threads is not None or backend != DEFAULT_BACKEND:
         raise InputError("--threads and --backend are the server's own; leave them out with it")
@@ -273,6 +281,24 @@ def warn_if_inexact(backend: Backend, manifest: Manifest) -> None:
             f"{backend.name} computes in {backend.arithmetic}, and this bundle is "
             f"{manifest.precision}: masks differ a little from those of {DEFAULT_BACKEND}"
         )
+
+
+def open_named(bundle: Bundle, threads: int | None, name: str) -> Backend:
+    """The backend of a command line's `--backend`; what `auto` takes is said in one line."""
+    if name != AUTO:
+        return open_backend(bundle, threads, name)
+    backend, refused = choose_backend(bundle, threads)
+    reasons = "; ".join(one_line_of(name, reason) for name, reason in refused.items())
+    err.print(
+        f"backend {backend.name}, the fastest that works here"
+        + (f"; not {reasons}" if reasons else "")
+    )
+    return backend
+
+
+def one_line_of(name: str, reason: str) -> str:
+    """A backend with the reason that it can't be used, which mostly begins with its name."""
+    return f"{name} ({' '.join(reason.removeprefix(f'{name}: ').split())})"
 
 
 class _Rate(ProgressColumn):

@@ -5,7 +5,11 @@ the table in docs/graphs.md is printed from it. All memory tensors are feature m
 number in a shape is fixed; a name may vary from call to call and agrees wherever it occurs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+
+import numpy as np
 
 from mavos_deploy.runtime.geometry import STRIDE, downsampled
 
@@ -70,6 +74,29 @@ def memory_names(slot: str = "") -> list[str]:
     """Names of a slot's tensors, keys before values; without a slot those of a single frame."""
     prefix = f"{slot}_" if slot else ""
     return [f"{prefix}{part}_{block}" for part in ("key", "value") for block in range(BLOCKS)]
+
+
+def tensor_bytes(spec: TensorSpec, **extents: int) -> int:
+    """Bytes of a tensor.
+
+    Args:
+        spec: Of the tensor.
+        extents: Of the names in its shape, such as `groups=2`.
+    """
+    shape = [extents[extent] if isinstance(extent, str) else extent for extent in spec.shape]
+    return prod(shape) * np.dtype(spec.dtype).itemsize
+
+
+def state_bytes(specs: Mapping[str, GraphSpec], groups: int = 1) -> int:
+    """Bytes of a video's memory once no two of its slots are one tensor any more.
+
+    Args:
+        specs: What `graph_specs` gives for a size.
+        groups: Of ten objects.
+    """
+    memories = {name for slot in SLOTS for name in memory_names(slot)}
+    inputs = specs["elstt_step"].inputs
+    return sum(tensor_bytes(spec, groups=groups) for spec in inputs if spec.name in memories)
 
 
 def graph_specs(

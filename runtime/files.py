@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, and the one reader of picture files."""
 
 import errno
+import os
 import secrets
 import shutil
 import struct
@@ -33,6 +34,15 @@ _NO_ACCESS = {
     errno.ENOTEMPTY: "a folder of that name appeared meanwhile",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+
+def cache_folder() -> Path:
+    """The project's folder for what can be made again, within the user's cache folder.
+
+    Source: XDG Base Directory Specification.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mavos-deploy"
 
 
 @contextmanager

@@ -18,11 +18,13 @@ class Gpu:
         name: As the driver calls it, such as `NVIDIA RTX A4000`.
         capability: Compute capability, such as `8.6`.
         driver: Version of the driver, such as `580.65.06`; where only that is known, of CUDA in it.
+        cuda: The latest CUDA that the driver runs, such as `13.0`.
     """
 
     name: str
     capability: str
     driver: str
+    cuda: str | None = None
 
 
 def first_gpu() -> Gpu | None:
@@ -47,9 +49,13 @@ def first_gpu() -> Gpu | None:
     )
     if not found:
         return None
-    cuda_version = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    capability = f"{major.value}.{minor.value}"
-    return Gpu(name.value.decode(errors="replace"), capability, _driver_version() or cuda_version)
+    number = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return Gpu(
+        name.value.decode(errors="replace"),
+        f"{major.value}.{minor.value}",
+        _driver_version() or f"CUDA {number}",
+        number,
+    )
 
 
 def _driver_version() -> str | None:

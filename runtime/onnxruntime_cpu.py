@@ -31,7 +31,7 @@ class OnnxRuntimeCpu:
     name = "onnxruntime-cpu"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        ort = _library()
+        ort = open_library()
         self.arithmetic = bundle.manifest.precision
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
@@ -91,12 +91,17 @@ class OnnxRuntimeCpu:
         self._sessions.clear()
 
 
-def _library() -> ModuleType:
+def open_library() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        BackendError: It is missing, broken, or a hollow module.
+    """
     try:
         import onnxruntime
-    except ImportError as error:
+    except Exception as error:  # it loads libraries, whose failures come as anything
         raise BackendError(
-            f"ONNX Runtime can't be imported ({error}); install it with "
+            f"ONNX Runtime can't be imported ({one_line(error)}); install it with "
             "pip install 'mavos-deploy[cpu]'"
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):

@@ -38,7 +38,7 @@ class OpenVinoCpu:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
-        self._library = _library()
+        self._library = open_library()
         self._core = self._library.Core()
         # Asked for, never left to OpenVINO, whose own default depends on the processor.
         able = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -147,12 +147,17 @@ class OpenVinoCpu:
         self._models.clear()
 
 
-def _library() -> ModuleType:
+def open_library() -> ModuleType:
+    """Import OpenVINO.
+
+    Raises:
+        BackendError: It is missing or broken.
+    """
     try:
         import openvino
-    except ImportError as error:
+    except Exception as error:  # it loads libraries, whose failures come as anything
         raise BackendError(
-            f"OpenVINO can't be imported ({error}); install it with "
+            f"OpenVINO can't be imported ({one_line(error)}); install it with "
             "pip install 'mavos-deploy[openvino]', or take --backend onnxruntime-cpu"
         ) from error
     module: ModuleType = openvino

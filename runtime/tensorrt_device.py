@@ -18,7 +18,7 @@ from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.engines import Engine, Shape
-from mavos_deploy.runtime.gpu import first_gpu
+from mavos_deploy.runtime.gpu import Gpu, first_gpu
 from mavos_deploy.runtime.tensorrt_gpu import check_shapes
 from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
 
@@ -40,18 +40,11 @@ class TensorRtDevice:
     """
 
     def __init__(self, bundle: Bundle, library: str) -> None:
-        self.name = library.replace("_", "-")
+        self.name = _name(library)
         self._library = library
         # TensorRT-RTX captures by itself, once it has compiled kernels for the shapes.
         self.captures = library == "tensorrt"
-        self._trt = open_library(library)
-        gpu = first_gpu()
-        if gpu is None:
-            raise BackendError(
-                f"{self.name} needs an NVIDIA GPU, and CUDA shows none here; mavos-doctor says more"
-            )
-        self._cuda = _pycuda()
-        self._driver = _graph_functions() if self.captures else None
+        self._trt, gpu, self._cuda, self._driver = _parts(library)
         self._path = str(bundle.path)
         self._blocks: dict[int, Any] = {}
         self._stages: dict[int, list[_Stage]] = {}
@@ -220,6 +213,35 @@ class TensorRtDevice:
             while self._blocks:
                 self._blocks.popitem()[1].free()
         self._context.detach()
+
+
+def look_for(library: str) -> None:
+    """Whether all but the engines is there for `TensorRtDevice`, which raises as this does.
+
+    Args:
+        library: `tensorrt` or `tensorrt_rtx`.
+
+    Raises:
+        BackendError: A library is missing, or there is no GPU.
+    """
+    _parts(library)
+
+
+def _parts(library: str) -> tuple[ModuleType, Gpu, Any, Any]:
+    """TensorRT, the GPU, PyCUDA, and for TensorRT what captures graphs."""
+    trt = open_library(library)
+    gpu = first_gpu()
+    if gpu is None:
+        raise BackendError(
+            f"{_name(library)}: the driver shows no NVIDIA GPU; nvidia-smi must list one (in a "
+            "container: start it with --gpus all), or take --backend onnxruntime-cpu"
+        )
+    return trt, gpu, _pycuda(), _graph_functions() if library == "tensorrt" else None
+
+
+def _name(library: str) -> str:
+    """A library's backend."""
+    return library.replace("_", "-")
 
 
 class _Stage:

@@ -20,6 +20,7 @@ from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.export import bench_cli, build_cli
 from mavos_deploy.export import cli as export_cli
 from mavos_deploy.runtime import cli as runtime_cli
+from mavos_deploy.runtime import doctor_cli
 from mavos_deploy.runtime.masks import write_mask
 
 VIDEO = (64, 96)  # pixels; the bundle below is made for this size
@@ -32,6 +33,7 @@ COMMANDS = {
     "mavos-verify": export_cli.verify_main,
     "mavos-bench": bench_cli.main,
     "mavos-build": build_cli.main,
+    "mavos-doctor": doctor_cli.main,
 }
 
 Ended = subprocess.CompletedProcess[str]

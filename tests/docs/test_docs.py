@@ -18,6 +18,7 @@ COMMANDS = {
     "mavos-bench": "from mavos_deploy.export.bench_cli import main",
     "mavos-build": "from mavos_deploy.export.build_cli import main",
     "mavos-run": "from mavos_deploy.runtime.cli import main",
+    "mavos-doctor": "from mavos_deploy.runtime.doctor_cli import main",
     "mavos-triton": "from mavos_deploy.runtime.triton.cli import main",
     "mavos": "from mavos_deploy.export.cli import main",
 }

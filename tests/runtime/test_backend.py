@@ -11,8 +11,11 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.backend import BACKENDS, open_backend
+from mavos_deploy.runtime import backend as backends
+from mavos_deploy.runtime.backend import BACKENDS, choose_backend, open_backend
+from mavos_deploy.runtime.bundle import Bundle
 from tests import golden
+from tests.bundles import hollow_bundle
 
 GetSegmenter = Callable[[str], Segmenter]
 
@@ -138,3 +141,45 @@ def test_a_graph_that_openvino_refuses_is_named_in_one_line(
     _pretend(monkeypatch, "FP32", "BF16")
     with pytest.raises(BackendError, match=r"openvino 0 refuses .*encoder.onnx: can't read enc"):
         open_backend(segmenter("mobilenet").bundle, backend="openvino-cpu")
+
+
+def _refuses(name: str) -> Callable[[Any, int | None], Any]:
+    def load(bundle: object, threads: int | None) -> Any:  # noqa: ANN401
+        raise BackendError(f"{name}: not here")
+
+    return load
+
+
+def test_auto_takes_the_first_that_works_and_keeps_the_reasons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {
+        "openvino-cpu": lambda bundle, threads: "less exact",
+        "tensorrt": _refuses("tensorrt"),
+        "onnxruntime-cuda": _refuses("onnxruntime-cuda"),
+        "onnxruntime-cpu": lambda bundle, threads: ("cpu", threads),
+    }
+    monkeypatch.setattr(backends, "BACKENDS", table)
+    bundle: Any = object()
+    refused = {name: f"{name}: not here" for name in ("tensorrt", "onnxruntime-cuda")}
+    assert choose_backend(bundle, 3) == (("cpu", 3), refused)
+    assert open_backend(bundle, 3, "auto") == ("cpu", 3)
+    table["tensorrt-rtx"] = lambda bundle, threads: "engines"
+    assert choose_backend(bundle) == ("engines", {"tensorrt": "tensorrt: not here"})
+
+
+def test_auto_fails_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "BACKENDS", {n: _refuses(n) for n in backends.AUTO_ORDER})
+    bundle: Any = object()
+    with pytest.raises(BackendError, match=r"no backend works here: .*onnxruntime-cpu: not here"):
+        choose_backend(bundle)
+
+
+def test_a_library_whose_import_fails_in_any_way_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise OSError('libfoo:\\n no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(BackendError, match=r"can't be imported \(libfoo: no such file\)"):
+        open_backend(Bundle.open(hollow_bundle(tmp_path)))

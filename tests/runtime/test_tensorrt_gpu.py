@@ -392,5 +392,5 @@ def test_a_machine_without_a_gpu_is_refused(
 ) -> None:
     del gpu
     monkeypatch.setattr("mavos_deploy.runtime.tensorrt_device.first_gpu", lambda: None)
-    with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
+    with pytest.raises(BackendError, match="tensorrt: the driver shows no NVIDIA GPU"):
         Segmenter.open(plain_bundle, backend="tensorrt")

@@ -1,0 +1,289 @@
+"""Everything that is to be measured on a machine with a GPU, in one command and one file.
+
+    python benchmarks/gpu.py BUNDLE --output gpu.json
+
+Parity: every graph and the chain, on each backend, against PyTorch in float32 on the CPU. Times:
+the backends that work here beside PyTorch in float32, in float16 and compiled in float16, on the
+same frames in turns. A frame's time ends when its labels are on the host and its memory is
+written, with the device synchronised; of PyTorch the time between two CUDA events is given too.
+Flatness: the backends alone over a long video. Memory: what the device holds more once a subject
+is open and has run past a memory update; the GPU must have nothing else to do.
+
+`--device cpu` takes the same way without CUDA, to try the script. Exits with 1 if a parity fails.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mavos_deploy.calibration.clip import iter_clip
+from mavos_deploy.errors import BackendError, InputError, MavosError
+from mavos_deploy.export.bench import (
+    BackendRunner,
+    Runner,
+    prepare_for,
+    shortest_run,
+    summarise,
+    time_steps,
+    video_size,
+)
+from mavos_deploy.export.bench_torch import TorchRunner
+from mavos_deploy.export.networks import network_of
+from mavos_deploy.export.verify import verify
+from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, open_backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.doctor import diagnose
+from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.machine import LoadMeter, resident_bytes
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.segmenter import PreparedFrame, Segmenter
+
+FORMAT_VERSION = 1
+# On a GPU, where they exist in this release and work on this machine.
+GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
+PYTORCH = ("eager-fp32", "eager-fp16", "compiled-fp16")
+
+
+class DeviceRunner(TorchRunner):
+    """PyTorch on a device, whose steps end when the device has finished.
+
+    Attributes:
+        device_ms: Of each step between two CUDA events; empty on a CPU.
+    """
+
+    device_ms: list[float]
+
+    def start(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.start`."""
+        self.device_ms = []
+        super().start(frame, labels)
+
+    def step(self, frame: PreparedFrame) -> None:
+        """See `Runner.step`."""
+        if self._device == "cpu":
+            super().step(frame)
+            return
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        super().step(frame)
+        end.record()
+        torch.cuda.synchronize()
+        self.device_ms.append(begin.elapsed_time(end))
+
+    def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.warm_up`."""
+        self.device_ms = []
+        super().warm_up(frame, labels)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        super().close()
+        del self._network
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def main() -> int:
+    """Run everything; returns the exit code."""
+    given = arguments()
+    try:
+        report = measure(given)
+    except MavosError as error:
+        print(f"gpu.py: {error}", file=sys.stderr)
+        return 2
+    passed = all(parity["passed"] for parity in report["parity"].values())
+    for name, figures in report["times"].items():
+        update = figures["update_frame_ms"]
+        print(f"{name}: p50 {figures['p50_ms']} ms, p99 {figures['p99_ms']} ms, update {update} ms")
+    print(f"parity {'passed' if passed else 'FAILED'}; {given.output}")
+    return 0 if passed else 1
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path, help="of --precision fp16, as a rule")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--frames", type=int, default=10_000, help="of the long video")
+    parser.add_argument(
+        "--compared", type=int, help="frames that PyTorch gets too; default: twelve memory gaps"
+    )
+    parser.add_argument("--objects", type=int, default=3)
+    parser.add_argument("--backend", action="append", help="to measure; default: all that work")
+    parser.add_argument("--pytorch", default=",".join(PYTORCH), help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path, help="that the bundle was exported from")
+    given = parser.parse_args()
+    given.pytorch = [way for way in given.pytorch.split(",") if way]
+    if unknown := [way for way in given.pytorch if way not in PYTORCH]:
+        parser.error(f"--pytorch {unknown[0]}: accepted are {', '.join(PYTORCH)}")
+    return given
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure all, and write the report after each part, so that a crash leaves what was done."""
+    bundle = Bundle.open(given.bundle)
+    gap = bundle.manifest.memory_gap
+    compared = 12 * gap if given.compared is None else given.compared
+    if min(given.frames, compared) < (least := shortest_run(gap)):
+        raise InputError(f"at a memory gap of {gap} at least {least} frames are needed")
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("PyTorch has no CUDA device; --device cpu tries the script without one")
+    names, refused = usable(bundle, given.backend, given.device)
+    report: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "device": given.device,
+        "machine": diagnose(None).to_dict(),
+        "torch": torch_settings(given.device),
+        "bundle": {
+            key: getattr(bundle.manifest, key)
+            for key in ("variant", "size", "precision", "target", "memory_gap", "trained")
+        },
+        "objects": given.objects,
+        "refused": refused,
+        "parity": {name: parity(bundle, name, given.checkpoint) for name in names},
+    }
+    write(report, given.output)
+    with ExitStack() as stack:
+        runners: dict[str, Runner] = {}
+        report["device_memory_mb"] = {}
+        for name in [*names, *(f"pytorch-{way}" for way in given.pytorch)]:
+            before = used_bytes(given.device)
+            runners[name] = runner = open_runner(name, bundle, given)
+            stack.callback(runner.close)
+            size = video_size(bundle.manifest.size)
+            frame, labels = next(iter_clip(*size, 1, objects=given.objects))
+            runner.warm_up(prepare_for(bundle, frame), labels)
+            held = used_bytes(given.device) - before
+            report["device_memory_mb"][name] = round(held / 1e6, 1)
+        meter = LoadMeter()
+        timings = time_steps(runners, bundle, compared, given.objects, said("compared", compared))
+        load = meter.read()
+        baseline = f"pytorch-{given.pytorch[0]}" if given.pytorch else names[0]
+        report |= {
+            "compared_frames": compared,
+            "baseline": baseline,
+            "load": None if load is None else {**vars(load), "busy": load.busy},
+            "times": summarise(timings, gap, baseline),
+            "device_p50_ms": {
+                name: round(float(np.median(runner.device_ms)), 3)
+                for name, runner in runners.items()
+                if isinstance(runner, DeviceRunner) and runner.device_ms
+            },
+        }
+        write(report, given.output)
+    report["flatness"] = {
+        name: flatness(name, bundle, given) for name in names if given.frames > compared
+    } or "left out: --frames is not above --compared"
+    write(report, given.output)
+    return report
+
+
+def usable(
+    bundle: Bundle, wanted: list[str] | None, device: str
+) -> tuple[list[str], dict[str, str]]:
+    """Backends that open the bundle, and why others don't. One that was named has to."""
+    candidates = wanted or (GPU_BACKENDS if device == "cuda" else (DEFAULT_BACKEND,))
+    names, refused = [], {}
+    for name in candidates:
+        if name not in BACKENDS and not wanted:
+            continue
+        try:
+            open_backend(bundle, None, name).close()
+        except BackendError as error:
+            if wanted:
+                raise
+            refused[name] = str(error)
+        else:
+            names.append(name)
+    if not names:
+        raise BackendError(f"no backend works here: {'; '.join(refused.values())}")
+    return names, refused
+
+
+def parity(bundle: Bundle, name: str, checkpoint: Path | None) -> dict[str, Any]:
+    """The comparison of `mavos-verify`, with PyTorch in float32 on the CPU."""
+    network = network_of(bundle.manifest, checkpoint)
+    with Segmenter(bundle, open_backend(bundle, None, name)) as segmenter:
+        return verify(segmenter, network, on_frame=said(f"parity of {name}", None)).to_dict()
+
+
+def open_runner(name: str, bundle: Bundle, given: argparse.Namespace) -> Runner:
+    """A backend, or PyTorch on the device."""
+    if not name.startswith("pytorch-"):
+        return BackendRunner(bundle, open_backend(bundle, None, name))
+    half = name.endswith("-fp16")
+    return DeviceRunner(bundle.manifest, given.checkpoint, None, name, given.device, half)
+
+
+def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, Any]:
+    """Time and device memory over a long video."""
+    held: list[int] = []
+    told = said(f"{given.frames} frames of {name}", given.frames)
+
+    def on_frame(done: int) -> None:
+        held.append(used_bytes(given.device))
+        told(done)
+
+    runner = open_runner(name, bundle, given)
+    try:
+        timings = time_steps({name: runner}, bundle, given.frames, given.objects, on_frame)
+    finally:
+        runner.close()
+    warm = len(held) // 10  # until the allocators have settled
+    return {
+        "frames": given.frames,
+        **summarise(timings, bundle.manifest.memory_gap, name)[name],
+        "memory_mb": {
+            "after_a_tenth": round(held[warm] / 1e6, 1),
+            "at_the_end": round(held[-1] / 1e6, 1),
+            "most": round(max(held) / 1e6, 1),
+        },
+    }
+
+
+def used_bytes(device: str) -> int:
+    """Memory of the whole GPU that is in use, whoever uses it; on a CPU that of this process."""
+    if device == "cpu":
+        return resident_bytes()
+    torch.cuda.synchronize()
+    free, total = torch.cuda.mem_get_info()
+    return total - free
+
+
+def torch_settings(device: str) -> dict[str, Any]:
+    """What PyTorch's figures depend on beside its version; its defaults."""
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda if device == "cuda" else None,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,
+    }
+
+
+def said(what: str, total: int | None) -> Any:  # noqa: ANN401  # called with how many are done
+    """Progress on a terminal, nothing elsewhere."""
+
+    def show(done: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else "\r"
+            print(f"{what}: {done}", end=end, file=sys.stderr)
+
+    return show
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Replace the file by all that is known so far."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""What is installed here, and which backends work: tried, not guessed."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mavos_deploy import __version__
+from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime import onnxruntime_gpu, tensorrt_device
+from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, one_line
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.gpu import first_gpu
+from mavos_deploy.runtime.machine import describe_machine
+from mavos_deploy.runtime.onnxruntime_cpu import open_library as open_onnxruntime
+from mavos_deploy.runtime.openvino_cpu import open_library as open_openvino
+from mavos_deploy.runtime.processors import granted_processors
+
+# Packages, with the module to import where it is quick and says whether the package is whole.
+PACKAGES = {
+    "numpy": None,
+    "Pillow": "PIL.Image",
+    "av": "av",
+    "safetensors": "safetensors.numpy",
+    "opencv-python": "cv2",
+    "opencv-python-headless": "cv2",
+    "onnxruntime": None,
+    "onnxruntime-gpu": None,
+    "onnxruntime-ep-nv-tensorrt-rtx-cu12": None,
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13": None,
+    "openvino": None,
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt_rtx",
+    "pycuda": "pycuda.driver",
+    "cuda-bindings": "cuda.bindings.driver",
+    "torch": None,
+    "onnx": None,
+    "tritonclient": None,
+}
+NVIDIA = "0x10de"  # vendor of PCI devices
+DISPLAY = "0x03"  # class of PCI devices that draw or compute
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether a backend can be used.
+
+    Attributes:
+        works: It segmented a frame; without a bundle, that its library and device are there.
+        tried: Whether it was given a frame.
+        reason: Why it can't be used, and what to do; None where it can.
+    """
+
+    works: bool
+    tried: bool
+    reason: str | None = None
+
+
+@dataclass
+class Diagnosis:
+    """Everything that `mavos-doctor` finds.
+
+    Attributes:
+        machine: As in reports of measurements.
+        container_processors: That control groups grant; None without a limit.
+        gpu: Name, compute capability, driver and its CUDA; None where no driver shows one.
+        packages: Versions of what is installed, by name.
+        backends: By name.
+        problems: One line each, with what to do.
+    """
+
+    machine: dict[str, object]
+    container_processors: float | None
+    gpu: dict[str, str | None] | None
+    packages: dict[str, str]
+    backends: dict[str, Finding]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the default backend works."""
+        return self.backends[DEFAULT_BACKEND].works
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {"healthy": self.healthy, **asdict(self)}
+
+
+def diagnose(bundle: Bundle | None) -> Diagnosis:
+    """Look at this machine and try every backend. Whatever is broken becomes a line.
+
+    Args:
+        bundle: To load and to segment a frame with; None only looks for libraries and devices.
+    """
+    problems: list[str] = []
+    packages = _packages(problems)
+    return Diagnosis(
+        machine=describe_machine(),
+        container_processors=granted_processors(),
+        gpu=_gpu(problems),
+        packages={"mavos-deploy": __version__, **packages},
+        backends={name: _try(name, bundle) for name in BACKENDS},
+        problems=problems,
+    )
+
+
+def _packages(problems: list[str]) -> dict[str, str]:
+    found = {}
+    for package, module in PACKAGES.items():
+        if (release := _version(package)) is None:
+            continue
+        found[package] = release
+        try:
+            if module is not None:
+                import_module(module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # what an import of somebody's code may raise
+            problems.append(
+                f"{package} {release} is installed, but can't be imported ({one_line(error)}); "
+                "install it again, or what it needs"
+            )
+    if "onnxruntime" in found and "onnxruntime-gpu" in found:
+        problems.append(
+            "onnxruntime and onnxruntime-gpu are both installed, and the later one overwrote the "
+            "other; pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
+        )
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except Exception:  # not there, or its metadata is damaged
+        return None
+
+
+def _gpu(problems: list[str]) -> dict[str, str | None] | None:
+    try:
+        gpu = first_gpu()
+    except Exception as error:  # a driver that lacks what every driver has
+        problems.append(f"the NVIDIA driver can't be asked ({one_line(error)}); install it again")
+        return None
+    if gpu is None and _has_nvidia_card():
+        problems.append(
+            "there is an NVIDIA GPU, but its driver doesn't answer; install the driver, or start "
+            "the container with --gpus all"
+        )
+    return None if gpu is None else asdict(gpu)
+
+
+def _has_nvidia_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether the PCI bus shows one, with or without a driver. Linux only; not Jetson boards."""
+    try:
+        return any(
+            (device / "vendor").read_text().strip() == NVIDIA
+            and (device / "class").read_text().startswith(DISPLAY)
+            for device in devices.iterdir()
+        )
+    except OSError:
+        return False
+
+
+def _try(name: str, bundle: Bundle | None) -> Finding:
+    tried = bundle is not None
+    try:
+        if bundle is not None:
+            _segment(name, bundle)
+        elif name in LOOKS:
+            LOOKS[name]()
+        else:
+            return Finding(False, False, "only tried with a bundle: mavos-doctor BUNDLE")
+    except BackendError as error:
+        return Finding(False, tried, one_line(error, None).removeprefix(f"{name}: "))
+    except Exception as error:  # a library that fails in a way that nothing foresaw
+        reason = f"{type(error).__name__}: {one_line(error)}; install its package again"
+        return Finding(False, tried, reason)
+    return Finding(True, tried)
+
+
+def _segment(name: str, bundle: Bundle) -> None:
+    """Load the graphs, and follow a square into a second frame."""
+    from mavos_deploy.runtime.segmenter import Segmenter
+
+    height, width = bundle.manifest.size
+    frame = np.full((height, width, 3), 90, np.uint8)
+    labels = np.zeros((height, width), np.uint8)
+    labels[height // 4 : height // 2, width // 4 : width // 2] = 1
+    frame[labels == 1] = 200
+    with Segmenter(bundle, BACKENDS[name](bundle, None)) as segmenter:
+        segmenter.step(frame, segmenter.start(frame, labels))
+
+
+def _look_for_openvino(arithmetic: str) -> None:
+    core = open_openvino().Core()
+    if arithmetic == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise BackendError("this processor has no bfloat16 instructions; take openvino-cpu-fp32")
+
+
+# What can be known of a backend without a bundle; each raises BackendError.
+LOOKS: dict[str, Callable[[], object]] = {
+    "onnxruntime-cpu": open_onnxruntime,
+    "openvino-cpu": partial(_look_for_openvino, "fp32"),
+    "openvino-cpu-fp32": partial(_look_for_openvino, "fp32"),
+    "openvino-cpu-bf16": partial(_look_for_openvino, "bf16"),
+    "onnxruntime-cuda": onnxruntime_gpu.look_for_cuda,
+    "onnxruntime-tensorrt": onnxruntime_gpu.look_for_tensorrt,
+    "onnxruntime-tensorrt-rtx": onnxruntime_gpu.look_for_tensorrt_rtx,
+    "tensorrt": partial(tensorrt_device.look_for, "tensorrt"),
+    "tensorrt-rtx": partial(tensorrt_device.look_for, "tensorrt_rtx"),
+}
