@@ -365,7 +365,7 @@ def _run_once(
 ) -> tuple[float, float]:
     """Seconds of a frame, and the share of them outside of the steps."""
     segmenter = _SteppedSegmenter(runner.segmenter.bundle, runner.backend)
-    check_fit(segmenter.bundle.manifest.size, source, stretch=False)
+    check_fit(segmenter.bundle.manifest.input_size(source.size), source, stretch=False)
     mask, masks, overlay = place / "mask.png", place / "masks", place / "overlay.mp4"
     write_mask(mask, next(iter_clip(*source.size, 1, objects=objects))[1])
     segment_video(
@@ -434,9 +434,8 @@ def _report_peak(pipe: Connection, subject: Subject, objects: int) -> None:
 
 def prepare_for(bundle: Bundle, frame: Frame) -> PreparedFrame:
     """A frame at a bundle's size, the same for every runner."""
-    return PreparedFrame(
-        (frame.shape[0], frame.shape[1]), resize_frame(frame, *bundle.manifest.size)
-    )
+    own = frame.shape[0], frame.shape[1]
+    return PreparedFrame(own, resize_frame(frame, *bundle.manifest.input_size(own)))
 
 
 def _ms(seconds: float | np.floating[Any]) -> float:

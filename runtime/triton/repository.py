@@ -38,8 +38,14 @@ def write_repository(
         plans: Folder of `<graph>.plan`, for the backend tensorrt.
 
     Raises:
-        InputError: A plan is missing, or a file can't be written.
+        InputError: A plan is missing, a file can't be written, or the bundle takes any size, for
+            which a server's limits can't be stated.
     """
+    if bundle.manifest.dynamic:
+        raise InputError(
+            f"{bundle.path} takes frames of any size, and a server needs to know how much memory a "
+            "stream may take; export one for your videos' size with mavos-export --size-for WxH"
+        )
     found = {} if options.backend != "tensorrt" else _plans(bundle, plans)
     if options.backend is not None:
         for graph, spec in bundle.specs.items():
