@@ -230,7 +230,8 @@ def segment_sequence(
             if labels is not None and new and labels.shape != rgb.shape[:2]:
                 raise InputError(f"{picture}: not the size of its annotation")
             if not stretch:
-                check_aspect(rgb.shape[:2], segmenter.bundle.manifest.size)
+                own = rgb.shape[0], rgb.shape[1]
+                check_aspect(own, segmenter.bundle.manifest.input_size(own))
         except InputError as error:
             skipped.append(stem)
             lost += new

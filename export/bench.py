@@ -132,7 +132,8 @@ class BackendRunner:
     def memory_bytes(self) -> int:
         """See `Runner.memory_bytes`."""
         assert self._state is not None
-        specs = {spec.name: spec for spec in self.segmenter.bundle.specs["elstt_step"].inputs}
+        graphs = self.segmenter.bundle.manifest.specs_at(self._state.input_size)
+        specs = {spec.name: spec for spec in graphs["elstt_step"].inputs}
         held = {id(tensor): specs[name] for name, tensor in self._state.memory.items()}
         return sum(tensor_bytes(spec, groups=self._state.groups) for spec in held.values())
 
@@ -367,7 +368,7 @@ def _run_once(
 ) -> tuple[float, float]:
     """Seconds of a frame, and the share of them outside of the steps."""
     segmenter = _SteppedSegmenter(runner.segmenter.bundle, runner.backend)
-    check_fit(segmenter.bundle.manifest.size, source, stretch=False)
+    check_fit(segmenter.bundle.manifest.input_size(source.size), source, stretch=False)
     mask, masks, overlay = place / "mask.png", place / "masks", place / "overlay.mp4"
     write_mask(mask, next(iter_clip(*source.size, 1, objects=objects))[1])
     segment_video(
@@ -436,9 +437,8 @@ def _report_peak(pipe: Connection, subject: Subject, objects: int) -> None:
 
 def prepare_for(bundle: Bundle, frame: Frame) -> PreparedFrame:
     """A frame at a bundle's size, the same for every runner."""
-    return PreparedFrame(
-        (frame.shape[0], frame.shape[1]), resize_frame(frame, *bundle.manifest.size)
-    )
+    own = frame.shape[0], frame.shape[1]
+    return PreparedFrame(own, resize_frame(frame, *bundle.manifest.input_size(own)))
 
 
 def _ms(seconds: float | np.floating[Any]) -> float:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mavos_deploy.models.mavos import Mavos
 
 DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
+DYNAMIC = "dynamic"  # in place of a size
 
 
 class VariantName(str, Enum):
@@ -80,14 +81,15 @@ def export(
         typer.Option(
             metavar="HxW",
             help="Frame size of the graphs in pixels, sides 16k+1 (16k for swin_base). Default: "
-            "481x849 (480x848), the 480p frame of DAVIS.",
+            "481x849 (480x848), the 480p frame of DAVIS. `dynamic`: one set of graphs for videos "
+            "of every size (not swin_base), tuned for --size-for.",
         ),
     ] = None,
     size_for: Annotated[
         str | None,
         typer.Option(
             metavar="WxH",
-            help="Instead of --size: the size that the authors use for videos of WxH pixels.",
+            help="Instead of --size HxW: the size that the authors use for videos of WxH pixels.",
         ),
     ] = None,
     precision: Annotated[
@@ -141,15 +143,18 @@ def export(
     from mavos_deploy.models.variants import VARIANTS
 
     chosen = VARIANTS[variant.value]
+    dynamic = size == DYNAMIC
     plan = Plan(
         chosen,
-        _frame_size(size, size_for, chosen.align_corners),
+        _frame_size(None if dynamic else size, size_for, chosen.align_corners),
         memory_gap,
         (target or (Target.CPU if precision is Precision.FP32 else Target.GPU)).value,
         precision.value,
+        dynamic,
     )
     suffix = "" if precision is Precision.FP32 else f"-{precision.value}"
-    folder = output or Path(f"{chosen.name}-{plan.size[0]}x{plan.size[1]}{suffix}")
+    size_text = DYNAMIC if dynamic else f"{plan.size[0]}x{plan.size[1]}"
+    folder = output or Path(f"{chosen.name}-{size_text}{suffix}")
     talk = not (quiet or as_json)
     report: Callable[[str], None] = (lambda line: out.print(f"  {line}")) if talk else _silent
     if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
@@ -158,8 +163,8 @@ def export(
         if talk:
             source = checkpoint or shipped_weights(chosen)
             what = source.name if source else "untrained weights"
-            size_text = f"{plan.size[0]}x{plan.size[1]}"
-            out.print(f"exporting {chosen.name} at {size_text} in {plan.precision} with {what}")
+            at = "any size" if dynamic else size_text
+            out.print(f"exporting {chosen.name} at {at} in {plan.precision} with {what}")
         manifest = write_bundle(plan, checkpoint, temporary, report)
         if not no_verify:
             network = network_of(manifest, checkpoint)
@@ -253,7 +258,9 @@ def _compare(
 ) -> "Parity":
     from mavos_deploy.export import verify as parity_check
 
-    total = frames or parity_check.shortest_clip(segmenter.bundle.manifest.memory_gap)
+    manifest = segmenter.bundle.manifest
+    total = frames or parity_check.shortest_clip(manifest.memory_gap)
+    total *= parity_check.clips(manifest)
     with progress("verifying", total, shown=talk) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
 

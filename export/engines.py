@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
@@ -193,26 +193,41 @@ def _capabilities(request: Request, library: str, gpu: Gpu | None) -> list[str]:
 
 def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Profile, ...]:
     """The shapes that an engine takes: one profile, from one group and tiny videos to the most."""
-    ranges = {
-        GROUPS: (1, request.best_groups, request.max_groups),
-        "output_height": _output_range(manifest.height, request.max_output[0]),
-        "output_width": _output_range(manifest.width, request.max_output[1]),
-    }
-
-    def shape(extents: Iterable[int | str], which: int) -> Shape:
-        return tuple(e if isinstance(e, int) else ranges[e][which] for e in extents)
-
+    smallest, own = (SHORTEST_SIDE, SHORTEST_SIDE), manifest.size
+    best = min(own[0], request.max_output[0]), min(own[1], request.max_output[1])
+    videos = smallest, best, request.max_output
+    groups = 1, request.best_groups, request.max_groups
+    shapes: list[dict[str, Shape]] = []
+    for which, (video, count) in enumerate(zip(videos, groups, strict=True)):
+        extents = {GROUPS: count, "output_height": video[0], "output_width": video[1]}
+        size = _extreme_size(manifest, video, which)
+        shapes.append(
+            {
+                tensor.name: tuple(e if isinstance(e, int) else extents[e] for e in tensor.shape)
+                for tensor in manifest.specs_at(size)[spec.name].inputs
+            }
+        )
     profile: Profile = {
-        tensor.name: (shape(tensor.shape, 0), shape(tensor.shape, 1), shape(tensor.shape, 2))
+        tensor.name: (shapes[0][tensor.name], shapes[1][tensor.name], shapes[2][tensor.name])
         for tensor in spec.inputs
         if not all(isinstance(extent, int) for extent in tensor.shape)
     }
     return (profile,) if profile else ()
 
 
-def _output_range(own: int, largest: int) -> tuple[int, int, int]:
-    """Sides of label maps, tuned for videos of about the bundle's own size."""
-    return SHORTEST_SIDE, min(own, largest), largest
+def _extreme_size(manifest: Manifest, video: Size, which: int) -> Size:
+    """The size of the smallest, best or largest frames in the network.
+
+    With frames of any size, each side goes up to that of the longest, so that videos of all shapes
+    fit, upright ones too.
+    """
+    if not manifest.dynamic or which == 1:
+        return manifest.size
+    if which == 0:
+        side = STRIDE + 1 if manifest.align_corners else STRIDE
+        return side, side
+    longest = max(manifest.input_size(video))
+    return longest, longest
 
 
 def _up_to_date(bundle: Bundle, wanted: Engine) -> Engine | None:

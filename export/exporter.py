@@ -31,6 +31,7 @@ class Plan:
         memory_gap: Frames between two writes to the long-term memory.
         target: `cpu`: short-term attention in tiles, which saves a fifth of a frame's arithmetic;
             `gpu`: in one piece, which makes fewer and larger kernels.
+        dynamic: Graphs for frames of any size; `size` is what they are tuned for.
         precision: `fp32`, or `fp16` for weights, feature maps and memories in float16, with norms,
             softmax, logits and masks in float32.
     """
@@ -40,6 +41,7 @@ class Plan:
     memory_gap: int
     target: str
     precision: str = "fp32"
+    dynamic: bool = False
 
     def __post_init__(self) -> None:
         check_size(*self.size, self.variant.align_corners)
@@ -51,11 +53,16 @@ class Plan:
             raise InputError(
                 f"precision {self.precision!r}; accepted are {' and '.join(PRECISIONS)}"
             )
+        if self.dynamic and not self.variant.any_size:
+            raise InputError(
+                f"{self.variant.name} divides frames into windows that are cut for one size; "
+                "export it with --size HxW or --size-for WxH"
+            )
 
     @property
     def tile(self) -> tuple[int, int] | None:
         """Tile of the short-term attention in tokens, evened out over the grid."""
-        if self.target == "gpu":
+        if self.target == "gpu" or self.dynamic:
             return None
         height, width = (
             ceil(tokens / max(1, round(tokens / side)))
@@ -95,7 +102,8 @@ def write_bundle(
     dimensions = dimensions_of(plan.variant)
     (folder / "graphs").mkdir()
     graphs = {}
-    for name, spec in graph_specs(dimensions, plan.size, plan.precision).items():
+    size = None if plan.dynamic else plan.size
+    for name, spec in graph_specs(dimensions, size, plan.precision).items():
         path = folder / "graphs" / f"{name}.onnx"
         export_graph(network, spec, path)
         graphs[name] = GraphFile(
@@ -131,6 +139,7 @@ def _manifest(
         target=plan.target,
         graphs=graphs,
         tools=_tools(),
+        dynamic=plan.dynamic,
     )
 
 

@@ -5,7 +5,7 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -18,11 +18,13 @@ from torch import Tensor
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
+from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
 LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
 TRACED = {"groups": 2, "output_height": 37, "output_width": 53}
+TRACED_TOKENS = {"height": 7, "width": 11}  # of graphs for frames of any size
 
 
 def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
@@ -30,16 +32,16 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
 
     Args:
         network: In evaluation mode, on the CPU.
-        spec: Of the graph at a fixed frame size.
+        spec: Of the graph.
         path: The file; its folder exists.
     """
     graph = GRAPHS[spec.name](network).eval()
-    dims = {name: torch.export.Dim(name) for name in TRACED}
+    dims, traced = _dimensions(network.variant.align_corners)
     dynamic = [
         {axis: dims[extent] for axis, extent in enumerate(tensor.shape) if isinstance(extent, str)}
         for tensor in spec.inputs
     ]
-    arguments = [_example(tensor, index) for index, tensor in enumerate(spec.inputs)]
+    arguments = [_example(tensor, index, traced) for index, tensor in enumerate(spec.inputs)]
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
             graph,
@@ -62,9 +64,27 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _example(spec: TensorSpec, seed: int) -> Tensor:
+def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[str, int]]:
+    """Named dimensions and their extents while tracing.
+
+    Sides of frames and maps derive from the tokens, so that the exporter proves that maps of all
+    strides fit each other, whatever the size.
+    """
+    dims = {name: torch.export.Dim(name) for name in TRACED}
+    traced = dict(TRACED)
+    for axis, count in TRACED_TOKENS.items():
+        tokens = torch.export.Dim(f"{axis}_{STRIDE}", min=2)
+        dims[f"{axis}_{STRIDE}"], traced[f"{axis}_{STRIDE}"] = tokens, count
+        for name, times in ((f"{axis}_8", 2), (f"{axis}_4", 4), (axis, STRIDE)):
+            less = times - 1 if align_corners else 0
+            dims[name] = times * tokens - less if less else times * tokens
+            traced[name] = times * count - less
+    return dims, traced
+
+
+def _example(spec: TensorSpec, seed: int, traced: Mapping[str, int]) -> Tensor:
     """A tensor of its own for every input: torch.export wires inputs that share one together."""
-    shape = [TRACED[extent] if isinstance(extent, str) else extent for extent in spec.shape]
+    shape = [traced[extent] if isinstance(extent, str) else extent for extent in spec.shape]
     generator = torch.Generator().manual_seed(seed)
     dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:

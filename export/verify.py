@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
 from mavos_deploy.runtime.bundle import Manifest
-from mavos_deploy.runtime.geometry import resize_frame
+from mavos_deploy.runtime.geometry import Size, resize_frame
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
 from mavos_deploy.runtime.segmenter import Segmenter
 
@@ -169,6 +170,11 @@ def shortest_clip(memory_gap: int) -> int:
     return 2 * memory_gap + 4
 
 
+def clips(manifest: Manifest) -> int:
+    """Made-up clips that a bundle is compared on: one, and an upright one if it takes any size."""
+    return 2 if manifest.dynamic else 1
+
+
 def verify(
     segmenter: Segmenter,
     network: Mavos,
@@ -212,12 +218,48 @@ def verify(
         objects=objects + 1,
     )
     # Another size than the bundle's, so that both resizes are part of the comparison.
-    size = (manifest.height - 1, manifest.width + 5)
+    sizes = [(manifest.height - 1, manifest.width + 5)]
+    if clips(manifest) > 1:
+        sizes.append((manifest.width + 37, manifest.height - 1))
+    scores: list[tuple[float, float]] = []
+    for number, size in enumerate(sizes):
+        parity.memory_updates = []
+        scores += compare_clip(
+            segmenter, network, parity, size, partial(_report_from, on_frame, number * frames)
+        )
+    parity.region, parity.boundary = (float(value) for value in np.mean(scores, axis=0))
+    return parity
+
+
+def _report_from(on_frame: Callable[[int], None], before: int, done: int) -> None:
+    on_frame(before + done)
+
+
+def compare_clip(
+    segmenter: Segmenter,
+    network: Mavos,
+    parity: Parity,
+    size: Size,
+    on_frame: Callable[[int], None],
+) -> list[tuple[float, float]]:
+    """Compare on one clip.
+
+    Args:
+        segmenter: With the bundle under test.
+        network: With the bundle's own weights.
+        parity: To add to; its length and number of objects are those of the clip.
+        size: Height and width of its frames, in pixels.
+        on_frame: Called with how many frames are done.
+
+    Returns:
+        J and F of each object's masks against PyTorch's.
+    """
+    manifest, objects = segmenter.bundle.manifest, parity.objects - 1
     expected, actual = [], []
     tracker = Tracker(network, size, manifest.memory_gap)
     state = None
-    for index, (frame, annotation) in enumerate(_clip(size, frames, objects, manifest)):
-        resized = torch.from_numpy(resize_frame(frame, *manifest.size))
+    for index, (frame, annotation) in enumerate(_clip(size, parity.frames, objects, manifest)):
+        resized = torch.from_numpy(resize_frame(frame, *manifest.input_size(size)))
         wanted = _teacher_forced(segmenter, tracker, parity, index, resized, annotation)
         if state is None:
             assert annotation is not None
@@ -230,9 +272,7 @@ def verify(
         on_frame(index + 1)
     parity.groups = state.groups if state else 0
     scores = score_labels(np.stack(expected), np.stack(actual), range(1, objects + 2)).values()
-    parity.region = float(np.mean([score.region for score in scores]))
-    parity.boundary = float(np.mean([score.boundary for score in scores]))
-    return parity
+    return [(score.region, score.boundary) for score in scores]
 
 
 def _clip(
@@ -335,7 +375,7 @@ class _GraphCheck:
 
     def memory_write(self, labels: Labels) -> None:
         groups = self.tracker.groups
-        size = self.segmenter.bundle.manifest.size
+        size = self.segmenter.bundle.manifest.input_size(self.tracker.size)
         written = self._memory("", [group.short_term for group in groups], first=True)
         inputs = {"input_labels": split_groups(labels, len(groups), size), **self._step_outputs()}
         wanted = {name[1:]: array for name, array in written.items() if "value" in name}

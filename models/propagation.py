@@ -16,6 +16,7 @@ from mavos_deploy.models.layers import (
 from mavos_deploy.models.variants import BLOCKS, WINDOW_RADIUS, Variant
 
 WINDOW = 2 * WINDOW_RADIUS + 1
+Region = tuple[slice, slice]  # rows and columns of a map
 # Outside the window softmax must give exactly 0. The authors subtract 1e8 in float32 and 1e4 in
 # float16; 1e4 does it in both.
 OUTSIDE = -1e4
@@ -98,33 +99,40 @@ class ShortTermAttention(GatedPropagation):
             [B, 2 C, h, w].
         """
         height, width = query.shape[-2:]
-        tile_height, tile_width = self.tile or (height, width)
         relative = self.relative_emb_k(query)  # from the unscaled query
         query = query * self.scale
+        if self.tile is None:
+            whole = slice(0, height), slice(0, width)
+            return self.finish(self._attend_tile(query, relative, key, value, whole, whole), gate)
+        tile_height, tile_width = self.tile
         bands = []
         for top in range(0, height, tile_height):
             rows = slice(top, min(top + tile_height, height))
             tiles = []
             for left in range(0, width, tile_width):
                 columns = slice(left, min(left + tile_width, width))
-                tiles.append(self._attend_tile(query, relative, key, value, rows, columns))
+                seen = _reach(rows, height), _reach(columns, width)
+                tiles.append(self._attend_tile(query, relative, key, value, (rows, columns), seen))
             bands.append(torch.cat(tiles, -1) if len(tiles) > 1 else tiles[0])
         return self.finish(torch.cat(bands, -2) if len(bands) > 1 else bands[0], gate)
 
     @staticmethod
     def _attend_tile(
-        query: Tensor, relative: Tensor, key: Tensor, value: Tensor, rows: slice, columns: slice
+        query: Tensor, relative: Tensor, key: Tensor, value: Tensor, tile: Region, seen: Region
     ) -> Tensor:
-        """Attend from one tile of queries; returns [B, 2 Cv, tile height, tile width]."""
-        height, width = query.shape[-2:]
-        tile_height, tile_width = rows.stop - rows.start, columns.stop - columns.start
-        first_row, first_column = rows.start - WINDOW_RADIUS, columns.start - WINDOW_RADIUS
-        key_rows = slice(max(first_row, 0), min(rows.stop + WINDOW_RADIUS, height))
-        key_columns = slice(max(first_column, 0), min(columns.stop + WINDOW_RADIUS, width))
+        """Attend from one tile of queries to the keys that any of them may see.
+
+        Returns:
+            [B, 2 Cv, tile height, tile width].
+        """
+        rows, columns = tile
+        key_rows, key_columns = seen
+        above = key_rows.start - rows.start + WINDOW_RADIUS
+        before = key_columns.start - columns.start + WINDOW_RADIUS
         bias = spread_relative_bias(relative[:, :, rows, columns])[
             ...,
-            key_rows.start - first_row : key_rows.stop - first_row,
-            key_columns.start - first_column : key_columns.stop - first_column,
+            above : above + key_rows.stop - key_rows.start,
+            before : before + key_columns.stop - key_columns.start,
         ]
         attended = attend(
             query[:, :, rows, columns].flatten(2),
@@ -132,7 +140,13 @@ class ShortTermAttention(GatedPropagation):
             value[:, :, key_rows, key_columns].flatten(2),
             bias.flatten(3, 4).flatten(1, 2),
         )
-        return attended.reshape(*attended.shape[:2], tile_height, tile_width)
+        tile_size = rows.stop - rows.start, columns.stop - columns.start
+        return attended.reshape(*attended.shape[:2], *tile_size)
+
+
+def _reach(span: slice, size: int) -> slice:
+    """The keys along an axis that queries within a span may see."""
+    return slice(max(span.start - WINDOW_RADIUS, 0), min(span.stop + WINDOW_RADIUS, size))
 
 
 def spread_relative_bias(relative: Tensor) -> Tensor:

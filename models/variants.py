@@ -21,6 +21,7 @@ class Variant:
         features: Channels of the encoder's maps at strides 4, 8, 16, and of the deep map at 16.
         align_corners: How every bilinear resize treats corners. It also fixes the frame sides:
             16k + 1 where true, 16k where false.
+        any_size: Whether one set of graphs can serve frames of any size; windows are cut for one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Variant:
     embedding: int = 256  # width of the visual and of the identity branch
     key: int = 128  # width of queries and keys in the blocks
     value: int = 512  # width of the values of each branch
+    any_size: bool = True
 
     @property
     def label(self) -> str:
@@ -48,7 +50,14 @@ VARIANTS = {
     for variant in (
         Variant("mobilenet", "mavos", "mobilenet_v2", (24, 32, 96, 1280), align_corners=True),
         Variant("resnet50", "r50_mavos", "resnet50", (256, 512, 1024, 1024), align_corners=True),
-        Variant("swin_base", "swinb_mavos", "swin_base", (128, 256, 512, 512), align_corners=False),
+        Variant(
+            "swin_base",
+            "swinb_mavos",
+            "swin_base",
+            (128, 256, 512, 512),
+            align_corners=False,
+            any_size=False,
+        ),
         Variant(
             "tiny",
             None,

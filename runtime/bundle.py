@@ -18,7 +18,7 @@ from mavos_deploy.runtime.contract import (
 )
 from mavos_deploy.runtime.engines import Engine, parse_engine
 from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.geometry import check_size
+from mavos_deploy.runtime.geometry import check_size, network_size
 
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
@@ -54,8 +54,8 @@ class Manifest:
         weights_source: File name of the checkpoint, or `synthetic`.
         weights_sha256: Of the checkpoint file.
         trained: False where no checkpoint was given; masks are then meaningless.
-        height: Of frames, in pixels.
-        width: Of frames, in pixels.
+        height: Of frames, in pixels; of those that a bundle for any size is tuned for.
+        width: Likewise.
         align_corners: How the network resizes; also says that sides are 16k + 1 and not 16k.
         dimensions: Channel counts.
         memory_gap: Frames between two writes to the long-term memory.
@@ -65,6 +65,7 @@ class Manifest:
         parity: Summary of the comparison with PyTorch; None where it was not made.
         tools: Versions of what made the bundle.
         engines: TensorRT plans that `mavos-build` added.
+        dynamic: Whether the graphs take frames of any size, each video at the authors' size for it.
     """
 
     variant: str
@@ -82,11 +83,27 @@ class Manifest:
     parity: dict[str, Any] | None = None
     tools: dict[str, str] = field(default_factory=dict)
     engines: tuple[Engine, ...] = ()
+    dynamic: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of frames, in pixels."""
+        """Height and width of frames in the network, in pixels; see `input_size` for `dynamic`."""
         return self.height, self.width
+
+    def input_size(self, video: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that a video's frames have in the network, in pixels.
+
+        Args:
+            video: Height and width of its frames, in pixels.
+
+        Raises:
+            InputError: The frames are too small or too narrow for any token.
+        """
+        return network_size(*video, self.align_corners) if self.dynamic else self.size
+
+    def specs_at(self, size: tuple[int, int]) -> dict[str, GraphSpec]:
+        """The contract of the graphs with frames of a size in the network."""
+        return graph_specs(self.dimensions, size, self.precision)
 
     @property
     def identity(self) -> str:
@@ -94,7 +111,7 @@ class Manifest:
         parts = (
             self.variant,
             self.weights_sha256,
-            self.size,
+            "dynamic" if self.dynamic else self.size,
             self.align_corners,
             asdict(self.dimensions),
             self.memory_gap,
@@ -150,6 +167,7 @@ class Manifest:
             parity=parity,
             tools=_get(data, "tools", dict, name),
             engines=_engines(data, name),
+            dynamic=_get(data, "dynamic", bool, name) if "dynamic" in data else False,
         )
         try:
             check_size(*manifest.size, manifest.align_corners)
@@ -266,7 +284,8 @@ class Bundle:
     def specs(self) -> dict[str, GraphSpec]:
         """The contract of its graphs."""
         manifest = self.manifest
-        return graph_specs(manifest.dimensions, manifest.size, manifest.precision)
+        size = None if manifest.dynamic else manifest.size
+        return graph_specs(manifest.dimensions, size, manifest.precision)
 
     def graph_path(self, graph: str) -> Path:
         """The file of a graph."""

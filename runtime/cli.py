@@ -161,7 +161,7 @@ def run(
         progress("segmenting", frames.length, shown=not (quiet or as_json)) as advance,
     ):
         about = _about(segmenter)
-        check_fit(about.size, frames, fit is Fit.STRETCH)
+        check_fit(about.input_size(frames.size), frames, fit is Fit.STRETCH)
         warn_if_untrained(about)
         if isinstance(segmenter, Segmenter):
             warn_if_inexact(segmenter.backend, segmenter.bundle.manifest)

@@ -5,7 +5,7 @@ the table in docs/graphs.md is printed from it. All memory tensors are feature m
 number in a shape is fixed; a name may vary from call to call and agrees wherever it occurs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -97,6 +97,31 @@ def state_bytes(specs: Mapping[str, GraphSpec], groups: int = 1) -> int:
     memories = {name for slot in SLOTS for name in memory_names(slot)}
     inputs = specs["elstt_step"].inputs
     return sum(tensor_bytes(spec, groups=groups) for spec in inputs if spec.name in memories)
+
+
+def output_shapes(
+    spec: GraphSpec, inputs: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a graph's outputs.
+
+    Args:
+        spec: Of the graph.
+        inputs: Shapes of its inputs, by name.
+    """
+    extents = {
+        extent: size
+        for tensor in spec.inputs
+        for extent, size in zip(tensor.shape, inputs[tensor.name], strict=True)
+        if isinstance(extent, str)
+    }
+    for axis in ("height", "width"):
+        if axis in extents:
+            for stride in (4, 8, STRIDE):
+                extents.setdefault(f"{axis}_{stride}", downsampled(extents[axis], stride))
+    return {
+        tensor.name: tuple(extents[e] if isinstance(e, str) else e for e in tensor.shape)
+        for tensor in spec.outputs
+    }
 
 
 def graph_specs(

@@ -65,7 +65,7 @@ class OpenVinoCpu:
         self._requests: dict[str, dict[Shapes, Any]] = {}
         height, width = bundle.manifest.size
         usual = {"groups": 1, "output_height": height, "output_width": width}
-        for name, spec in bundle.specs.items():
+        for name, spec in bundle.manifest.specs_at((height, width)).items():
             self._models[name] = self._read(bundle, name)
             shapes = tuple(
                 (tensor.name, tuple(usual.get(str(d)) or int(d) for d in tensor.shape))

@@ -26,7 +26,6 @@ from mavos_deploy.runtime.contract import (
     IDENTITIES,
     SLOTS,
     TensorSpec,
-    graph_specs,
     memory_names,
 )
 from mavos_deploy.runtime.geometry import (
@@ -147,8 +146,9 @@ class Segmenter:
         Raises:
             InputError: Shape or type is off, or it was prepared for another bundle's size.
         """
-        size = self.bundle.manifest.size
+        manifest = self.bundle.manifest
         if isinstance(frame, PreparedFrame):
+            size = manifest.input_size(frame.size)
             if frame.resized.shape[:2] != size:
                 height, width = frame.resized.shape[:2]
                 raise InputError(
@@ -157,7 +157,8 @@ class Segmenter:
                 )
             return frame
         _check_frame(frame)
-        return PreparedFrame((frame.shape[0], frame.shape[1]), resize_frame(frame, *size))
+        own = frame.shape[0], frame.shape[1]
+        return PreparedFrame(own, resize_frame(frame, *manifest.input_size(own)))
 
     def start(self, frame: Frame | PreparedFrame, labels: Labels) -> State:
         """Begin a video with its reference frame.
@@ -181,7 +182,7 @@ class Segmenter:
         empty = State(
             bundle=self._identity,
             size=prepared.size,
-            input_size=self.bundle.manifest.size,
+            input_size=self.bundle.manifest.input_size(prepared.size),
             ids=ids,
             visible=0,
             removed=frozenset(),
@@ -468,8 +469,7 @@ class Segmenter:
 
     def _blank(self, groups: int, input_size: Size) -> Tensors:
         """Memory to start the passes of a reference frame from; any finite values would do."""
-        manifest = self.bundle.manifest
-        specs = graph_specs(manifest.dimensions, input_size, manifest.precision)
+        specs = self.bundle.manifest.specs_at(input_size)
         shapes = {spec.name: spec for spec in specs["memory_update"].inputs}
 
         def zeros(spec: TensorSpec) -> Tensor:

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Backend, Tensor
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundle import Bundle, Manifest
 from mavos_deploy.runtime.contract import IDENTITIES, SLOTS, memory_names
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.objects import VOID, object_mask
@@ -124,7 +124,7 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
             "must agree"
         )
     counters = _counters(metadata)
-    if counters is None or not _is_memory(arrays, bundle, len(counters["updated"])):
+    if counters is None or not _is_memory(arrays, bundle.manifest, counters):
         raise InputError(f"{path} is not a whole state; save it again")
     return State(**counters, memory={name: backend.upload(a) for name, a in arrays.items()})
 
@@ -159,10 +159,18 @@ def _counters(metadata: dict[str, Any]) -> dict[str, Any] | None:
     return {**metadata, **tuples, "removed": frozenset(metadata["removed"])}
 
 
-def _is_memory(arrays: Mapping[str, NDArray[Any]], bundle: Bundle, groups: int) -> bool:
-    """Whether tensors are the memory of so many groups, and finite."""
-    specs = {spec.name: spec for spec in bundle.specs["elstt_step"].inputs}
-    if arrays.keys() != {name for slot in SLOTS for name in memory_names(slot)}:
+def _is_memory(
+    arrays: Mapping[str, NDArray[Any]], manifest: Manifest, counters: Mapping[str, Any]
+) -> bool:
+    """Whether tensors are the memory of a state's groups at its size, and finite."""
+    try:
+        size = manifest.input_size(counters["size"])
+    except InputError:  # no video is so small
+        return False
+    groups = len(counters["updated"])
+    specs = {spec.name: spec for spec in manifest.specs_at(size)["elstt_step"].inputs}
+    expected = {name for slot in SLOTS for name in memory_names(slot)}
+    if counters["input_size"] != size or arrays.keys() != expected:
         return False
     return all(
         array.dtype == specs[name].dtype

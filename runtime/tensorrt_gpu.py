@@ -24,7 +24,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.contract import GraphSpec, output_shapes
 from mavos_deploy.runtime.engines import Engine, Shape
 
 KEPT_RUNS = 24  # of each graph: launches at known addresses, each with a captured graph of its own
@@ -248,12 +248,12 @@ class TensorRtGpu:
         height, width = bundle.manifest.size
         usual = {"groups": 1, "output_height": height, "output_width": width}
         try:
-            for graph in self._graphs.values():
+            for name, spec in bundle.manifest.specs_at((height, width)).items():
                 shapes = tuple(
                     tuple(usual.get(str(extent)) or int(extent) for extent in tensor.shape)
-                    for tensor in graph.spec.inputs
+                    for tensor in spec.inputs
                 )
-                self._plain(graph, shapes)
+                self._plain(self._graphs[name], shapes)
         except BaseException:
             self.close()
             raise
@@ -267,20 +267,14 @@ class TensorRtGpu:
         """See `Backend.run`; the work is enqueued, and failures may show at a later download."""
         self._check_open()
         kept = self._graphs[graph]
-        symbols = {
-            str(symbol): extent
-            for tensor in kept.spec.inputs
-            for symbol, extent in zip(tensor.shape, inputs[tensor.name].shape, strict=True)
-        }
+        given = {tensor.name: inputs[tensor.name] for tensor in kept.spec.inputs}
+        made = output_shapes(kept.spec, {name: tensor.shape for name, tensor in given.items()})
         outputs = {
             tensor.name: self._pool.tensor(
-                f"{graph}.{tensor.name}",
-                tuple(symbols[e] if isinstance(e, str) else e for e in tensor.shape),
-                tensor.dtype,
+                f"{graph}.{tensor.name}", made[tensor.name], tensor.dtype
             )
             for tensor in kept.spec.outputs
         }
-        given = {tensor.name: inputs[tensor.name] for tensor in kept.spec.inputs}
         shapes = tuple(tensor.shape for tensor in given.values())
         addresses = {name: tensor.address for name, tensor in (given | outputs).items()}
         self._launch(kept, shapes, addresses)

@@ -40,6 +40,15 @@ def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def dynamic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` for frames of any size, with a memory gap of 2."""
+    folder: Path = tmp_path_factory.mktemp("dynamic")
+    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "cpu", dynamic=True)
+    write_bundle(plan, None, folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Segmenter]:
     """Segmenters at the golden data's size and memory gap by variant."""
     made: dict[str, Segmenter] = {}

@@ -10,7 +10,9 @@ import typer
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.cli import FAILED_CHECK, launch, out, warn_if_untrained
+from mavos_deploy.runtime.contract import state_bytes
 from mavos_deploy.runtime.files import replacing_directory
+from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.triton.wire import TRACKER, Limits
 
 DEFAULTS = Limits()
@@ -156,7 +158,7 @@ def triton(
     if bundle is None:
         raise InputError("give a bundle's folder, or --check REPO")
     from mavos_deploy.runtime.triton.config import Options
-    from mavos_deploy.runtime.triton.repository import state_bytes, write_repository
+    from mavos_deploy.runtime.triton.repository import write_repository
 
     if not name.isidentifier():
         raise InputError(f"--name {name!r}: letters, digits and underscores only")
@@ -183,8 +185,8 @@ def triton(
             raise InputError(f"{faults[0]}; the repository was not written")
     warn_if_untrained(opened.manifest)
     models = sorted(path.name for path in folder.iterdir())
-    group = state_bytes(opened)
-    groups = -(-max_objects // 10)
+    group = state_bytes(opened.specs)
+    groups = groups_for(max_objects)
     bound = group * groups * max_streams
     if as_json:
         out.print(

@@ -69,6 +69,11 @@ class Served:
     trained: bool
     identity: str
 
+    def input_size(self, video: Size) -> Size:
+        """See `Manifest.input_size`; a server's bundle has one size."""
+        del video
+        return self.size
+
 
 class RemoteSegmenter:
     """Segments videos on a server, as `Segmenter` does here.

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle
-from mavos_deploy.runtime.contract import SLOTS, memory_names
 from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,
@@ -38,8 +37,14 @@ def write_repository(
         plans: Folder of `<graph>.plan`, for the backend tensorrt.
 
     Raises:
-        InputError: A plan is missing, or a file can't be written.
+        InputError: A plan is missing, a file can't be written, or the bundle takes any size, for
+            which a server's limits can't be stated.
     """
+    if bundle.manifest.dynamic:
+        raise InputError(
+            f"{bundle.path} takes frames of any size, and a server needs to know how much memory a "
+            "stream may take; export one for your videos' size with mavos-export --size-for WxH"
+        )
     found = {} if options.backend != "tensorrt" else _plans(bundle, plans)
     if options.backend is not None:
         for graph, spec in bundle.specs.items():
@@ -59,21 +64,9 @@ def write_repository(
         shutil.copyfile(bundle.path / file, own / file)
 
 
-def state_bytes(bundle: Bundle) -> int:
-    """Memory of a stream's state for each group of ten objects."""
-    specs = {spec.name: spec for spec in bundle.specs["elstt_step"].inputs}
-    total = 0
-    for name in (name for slot in SLOTS for name in memory_names(slot)):
-        size = {"float32": 4, "float16": 2}[specs[name].dtype]
-        for extent in specs[name].shape[1:]:
-            size *= int(extent)
-        total += size
-    return total
-
-
 def _plans(bundle: Bundle, folder: Path | None) -> dict[str, Path]:
     if folder is None:
-        raise InputError("--backend tensorrt needs --plans, a folder of <graph>.plan")
+        raise InputError("--graphs tensorrt needs --plans, a folder of <graph>.plan")
     found = {graph: folder / f"{graph}.plan" for graph in bundle.specs}
     if missing := [path.name for path in found.values() if not path.is_file()]:
         raise InputError(f"{folder} lacks {', '.join(missing)}; expected a plan for each graph")

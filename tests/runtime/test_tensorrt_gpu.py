@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -238,6 +239,25 @@ def test_more_scratch_memory_drops_what_was_captured(
         labels, state = segmenter.step(picture(index), state)
         wanted, other = expected.step(picture(index), other)
         np.testing.assert_array_equal(labels, wanted)
+
+
+def test_videos_of_any_size_interleave(dynamic_bundle: Path, tmp_path: Path, gpu: Gpu0) -> None:
+    del gpu
+    folder: Path = copytree(dynamic_bundle, tmp_path / "bundle")
+    _add_engines(folder)
+    with (
+        Segmenter.open(folder, backend="tensorrt") as segmenter,
+        Segmenter.open(folder, threads=1) as expected,
+    ):
+        sizes = (97, 130)
+        states = [segmenter.start(picture(0, 0, s), squares(2, s)) for s in sizes]
+        others = [expected.start(picture(0, 0, s), squares(2, s)) for s in sizes]
+        for index in range(1, 8):
+            for which, size in enumerate(sizes):
+                frame = picture(index, 0, size)
+                labels, states[which] = segmenter.step(frame, states[which])
+                wanted, others[which] = expected.step(frame, others[which])
+                np.testing.assert_array_equal(labels, wanted)
 
 
 def test_a_full_gpu_is_said_and_videos_go_on_when_others_end(

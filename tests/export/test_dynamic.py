@@ -1,0 +1,101 @@
+"""Bundles for frames of any size: one set of graphs, each video at the authors' size for it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.errors import InputError
+from mavos_deploy.export.engines import Request, _profiles
+from mavos_deploy.export.exporter import Plan
+from mavos_deploy.export.verify import Parity, compare_clip, shortest_clip, verify
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.geometry import network_size
+
+GetNetwork = Callable[[str], Mavos]
+GAP = 2
+
+
+@pytest.fixture(scope="module")
+def segmenter(dynamic_bundle: Path) -> Iterator[Segmenter]:
+    with Segmenter.open(dynamic_bundle) as segmenter:
+        yield segmenter
+
+
+def test_it_equals_pytorch_at_its_own_size_and_upright(
+    segmenter: Segmenter, network: GetNetwork
+) -> None:
+    parity = verify(segmenter, network("tiny"), objects=2)
+    assert parity.passed, parity.first_divergence
+    assert len(parity.agreement) == 2 * (shortest_clip(GAP) - 1)
+
+
+@pytest.mark.parametrize("size", [(64, 70), (150, 90), (100, 240)], ids="{0[0]}x{0[1]}".format)
+def test_it_equals_pytorch_at_other_sizes(
+    segmenter: Segmenter, network: GetNetwork, size: tuple[int, int]
+) -> None:
+    parity = Parity(
+        tolerance=1e-4,
+        label_tolerance=1e-3,
+        agreement_required=0.995,
+        backend="",
+        frames=shortest_clip(GAP),
+        objects=2,
+    )
+    scores = compare_clip(segmenter, network("tiny"), parity, size, lambda done: None)
+    assert parity.passed, parity.first_divergence
+    assert parity.memory_updates
+    assert np.min(scores) > 0.99
+
+
+def test_videos_of_different_sizes_interleave_and_states_outlive_the_process(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    clips = {
+        size: synthetic_clip(*size, 8, objects=2, seed=3)
+        for size in ((96, 120), (120, 96), (200, 1200))
+    }
+    alone = {}
+    for size, clip in clips.items():
+        state = segmenter.start(clip.frames[0], clip.labels[0])
+        assert state.input_size == network_size(*size, True)
+        for frame in clip.frames[1:]:
+            alone[size], state = segmenter.step(frame, state)
+    states = {s: segmenter.start(clip.frames[0], clip.labels[0]) for s, clip in clips.items()}
+    for index in range(1, 8):
+        for size, clip in clips.items():
+            labels, states[size] = segmenter.step(clip.frames[index], states[size])
+            if index == 4:
+                segmenter.save(states[size], tmp_path / "state")
+                states[size] = segmenter.load(tmp_path / "state")
+            if index == 7:
+                np.testing.assert_array_equal(labels, alone[size])
+
+
+def test_the_manifest_says_so_and_its_states_fit_no_other_bundle(dynamic_bundle: Path) -> None:
+    manifest = Bundle.open(dynamic_bundle).manifest
+    assert manifest.dynamic
+    assert manifest.input_size((480, 854)) == (481, 849)
+    graph = manifest.graphs["encoder"]
+    assert graph.inputs[0].shape == (1, "height", "width", 3)
+    assert graph.outputs[0].shape == (1, 64, "height_4", "width_4")
+
+
+def test_engines_take_the_smallest_to_the_largest_video_of_any_shape(dynamic_bundle: Path) -> None:
+    bundle = Bundle.open(dynamic_bundle)
+    request = Request("tensorrt_rtx", ("8.6",), max_groups=3, max_output=(480, 854))
+    (encoder,) = _profiles(bundle.specs["encoder"], bundle.manifest, request)
+    assert encoder == {"frame": ((1, 17, 17, 3), (1, 97, 129, 3), (1, 849, 849, 3))}
+    (step,) = _profiles(bundle.specs["elstt_step"], bundle.manifest, request)
+    assert step["short_key_0"] == ((1, 64, 2, 2), (1, 64, 7, 9), (3, 64, 54, 54))
+    (decoder,) = _profiles(bundle.specs["decoder"], bundle.manifest, request)
+    assert decoder["row_weights"] == ((8, 5), (97, 25), (480, 213))
+
+
+def test_windows_cut_for_one_size_are_refused() -> None:
+    with pytest.raises(InputError, match=r"swin_base divides frames into windows .* --size HxW"):
+        Plan(VARIANTS["swin_base"], (96, 96), GAP, "cpu", dynamic=True)
