@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.calibration import prediction, reports
+from mavos_deploy.calibration import reports
 from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.runtime import jobs
 from mavos_deploy.runtime.masks import read_mask
 from tests import made_sequences
 from tests.made_sequences import Made, write_davis, write_masks
@@ -138,7 +139,7 @@ def test_a_changed_input_is_segmented_again(
 def test_an_interrupted_run_keeps_finished_sequences_and_goes_on(
     call: Call, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = prediction.segment_sequence
+    whole = jobs.segment_sequence
 
     def stopped(segmenter: object, sequence: SimpleNamespace, *args: object, **kwargs: object):  # noqa: ANN202
         if sequence.name == "two":
@@ -147,7 +148,7 @@ def test_an_interrupted_run_keeps_finished_sequences_and_goes_on(
 
     arguments = ("mavos-eval", bundle, data, "--output", "out")
     with monkeypatch.context() as patched:
-        patched.setattr(prediction, "segment_sequence", stopped)
+        patched.setattr(jobs, "segment_sequence", stopped)
         ended = call(*arguments)
     assert ended.returncode == 130
     assert "the same command goes on" in ended.stderr
