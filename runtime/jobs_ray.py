@@ -5,6 +5,7 @@ set must lie at the same path on every machine.
 """
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -30,6 +31,7 @@ from mavos_deploy.runtime.sequences import VideoSequence
 # worker speeds up the whole.
 CORES = 4
 LOCAL = "local"
+ANSWER_SECONDS = 10.0  # that a connection to the head node may take
 
 
 class RayCluster:
@@ -44,12 +46,14 @@ class RayCluster:
         stretch: Accept sequences of another aspect ratio than the bundle's.
 
     Raises:
+        InputError: The address is none.
         BackendError: Ray is missing, no cluster answers, or none of its nodes has enough cores.
     """
 
     def __init__(
         self, address: str, bundle: Bundle, backend: str, threads: int | None, stretch: bool
     ) -> None:
+        check_address(address)
         try:
             import ray
         except ImportError:
@@ -96,8 +100,8 @@ class RayCluster:
             self._ray.init(address=address, **options)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError and others
             raise BackendError(
-                f"--ray {address}: no Ray cluster can be used there ({one_line(error)}); accepted "
-                "are local, auto, HOST:PORT and ray://HOST:PORT"
+                f"--ray {address}: no Ray cluster can be used there ({one_line(error)}); start one "
+                "with `ray start --head`, or give local to start one for this run"
             ) from error
         finally:
             if main:
@@ -115,16 +119,44 @@ class RayCluster:
         self.close()
 
 
+def check_address(address: str) -> None:
+    """Refuse an address that is none, or where nothing listens, which Ray notices after minutes.
+
+    Raises:
+        InputError: It is none of the accepted forms.
+        BackendError: Nothing can be reached there.
+    """
+    if address in (LOCAL, "auto"):
+        return
+    match = re.fullmatch(r"(?:ray://)?([^\s:/]+):(\d{1,5})", address)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        raise InputError(
+            f"--ray {address!r:.60}: expected local, auto, HOST:PORT or ray://HOST:PORT"
+        )
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise BackendError(
+            f"--ray {address}: nothing can be reached there ({one_line(error)}); give the address "
+            "of a cluster's head node"
+        ) from None
+
+
 class RayWorker:
-    """A worker in an actor. Ray starts no actor again; whoever distributes opens a fresh one."""
+    """A worker in an actor. Ray starts no actor again; whoever distributes opens a fresh one.
+
+    Attributes:
+        pid: Of the actor's process on its own machine; None until it is ready.
+    """
 
     def __init__(self, ray: Any, actor: Any) -> None:  # noqa: ANN401  # a library for some only
         self._ray = ray
         self._actor = actor
+        self.pid: int | None = None
 
     def ready(self) -> Settings:
         """See `jobs.Worker`."""
-        version, answer = self._ask(self._actor.ready.remote())
+        version, self.pid, answer = self._ask(self._actor.ready.remote())
         if version != __version__:
             raise BackendError(
                 f"a node of the cluster has mavos-deploy {version}, this machine {__version__}; "
@@ -134,11 +166,6 @@ class RayWorker:
             raise BackendError(answer)
         assert isinstance(answer, Settings)
         return answer
-
-    def pid(self) -> int:
-        """Of the actor's process, on its own machine."""
-        pid: int = self._ask(self._actor.pid.remote())
-        return pid
 
     def segment(
         self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
@@ -184,12 +211,8 @@ class _Actor:
         self._stretch = stretch
         self._segmenter: Segmenter | None = None
 
-    def pid(self) -> int:
-        """Of the process; see `RayWorker.pid`."""
-        return os.getpid()
-
-    def ready(self) -> tuple[str, Settings | str]:
-        """The release that is installed here, and the settings or why there are none."""
+    def ready(self) -> tuple[str, int, Settings | str]:
+        """The release and the process here, and the settings or why there are none."""
         try:
             with TemporaryDirectory(prefix="mavos-bundle-") as folder:
                 for name, content in self._files.items():
@@ -202,8 +225,8 @@ class _Actor:
                 backend = open_backend(bundle, self._threads, self._backend)
             self._segmenter = Segmenter(bundle, backend)
         except Exception as error:
-            return __version__, f"{socket.gethostname()}: {reason(error)}"
-        return __version__, Settings.of(self._segmenter, self._stretch)
+            return __version__, os.getpid(), f"{socket.gethostname()}: {reason(error)}"
+        return __version__, os.getpid(), Settings.of(self._segmenter, self._stretch)
 
     def segment(self, sequence: VideoSequence) -> tuple[Predicted, dict[str, bytes]] | str:
         """What became of a sequence, with its files, or why it failed."""
