@@ -30,7 +30,7 @@ from mavos_deploy.runtime.results import Results, Settings
 from mavos_deploy.runtime.sequences import Dataset, VideoSequence
 from tests.made_sequences import write_clips
 
-SIZE = (32, 48)
+SIZE = (64, 96)
 NAMES = ["e", "b", "d", "a", "c", "f"]
 SETTINGS = Settings("bundle", "tiny", True, "onnxruntime-cpu", "fp32", False)
 OnFrame = Callable[[], None]

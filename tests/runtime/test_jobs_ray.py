@@ -43,7 +43,7 @@ def cluster(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluste
 def test_24_videos_with_a_killed_worker_give_the_bytes_of_one_process(
     cluster: RayCluster, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_clips(tmp_path / "DAVIS", NAMES, (32, 48), 3)
+    write_clips(tmp_path / "DAVIS", NAMES, (64, 96), 3)
     # Paths of one folder here and of another one in the actors, if they stay relative.
     monkeypatch.chdir(tmp_path)
     data = open_dataset(Path("DAVIS"))
@@ -80,7 +80,7 @@ def test_24_videos_with_a_killed_worker_give_the_bytes_of_one_process(
 
 @needs_ray
 def test_a_video_that_a_node_cannot_read_is_named(cluster: RayCluster, tmp_path: Path) -> None:
-    data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:2], (32, 48), 2))
+    data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:2], (64, 96), 2))
     (tmp_path / "DAVIS/JPEGImages/480p/video-01/00001.jpg").unlink()
     outcome = segment_all(
         data.sequences, Results(tmp_path / "o", False), cluster.open_worker, 1, lambda done: None
