@@ -76,7 +76,7 @@ def test_a_video_that_cannot_be_segmented_is_reported_and_the_rest_is_finished(
     (tmp_path / "out/b").unlink()
     ended = call("mavos-run", bundle, data, "--dataset", "--output", "out")
     assert ended.returncode == 1
-    assert "3 problems; the rest is segmented:" in ended.stderr
+    assert "1 problems; the rest is segmented:" in ended.stderr
     assert "6 masks of 3 sequences, 1 of them finished earlier, in out" in ended.stdout
 
 
