@@ -1,6 +1,7 @@
 """The command `mavos-eval`."""
 
 import json
+import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -9,24 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mavos_deploy.calibration.sequences import Dataset, Layout, Problem
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.backend import DEFAULT_BACKEND
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.cli import (
     FAILED_CHECK,
+    BackendOption,
     Fit,
-    err,
+    LayoutOption,
+    RayOption,
+    SequencesOption,
+    ShardOption,
+    SplitOption,
+    ThreadsOption,
+    WorkersOption,
     launch,
     out,
     progress,
     warn,
-    warn_if_untrained,
 )
+from mavos_deploy.runtime.dataset_cli import (
+    Distribution,
+    names_of,
+    report_problems,
+    segment_dataset,
+    summary_of,
+    told,
+)
+from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.sequences import Dataset
 
 if TYPE_CHECKING:
     from mavos_deploy.calibration.evaluate import Evaluation, Figures
-    from mavos_deploy.calibration.prediction import Predicted
-
-PROBLEMS_SHOWN = 30  # lines; results.json has them all
+    from mavos_deploy.runtime.jobs import Outcome
 
 
 class Baseline(str, Enum):
@@ -51,17 +67,9 @@ def evaluate(
             help="Score these masks, <sequence>/<frame stem>.png, instead of running a bundle.",
         ),
     ] = None,
-    layout: Annotated[
-        Layout | None,
-        typer.Option(help="How the data set's folders are arranged. Default: found out."),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help="Part of the data set; val and valid are the same.")
-    ] = "val",
-    sequences: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Only these sequences. Default: all of the split."),
-    ] = None,
+    layout: LayoutOption = None,
+    split: SplitOption = "val",
+    sequences: SequencesOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -81,10 +89,11 @@ def evaluate(
             "reported and left out; with `stretch` it is distorted, and masks get worse."
         ),
     ] = Fit.REFUSE,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
-    ] = None,
+    threads: ThreadsOption = None,
+    backend: BackendOption = DEFAULT_BACKEND,
+    workers: WorkersOption = None,
+    shard: ShardOption = None,
+    ray: RayOption = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -94,31 +103,68 @@ def evaluate(
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print results.json, and no progress.")
+        bool,
+        typer.Option(
+            "--json", help="Print results.json, or a shard's summary, as JSON, and no progress."
+        ),
     ] = False,
 ) -> None:
     """Score a bundle, or masks that are there already, over a data set with J and F.
 
     Exits with 1 if something in the data or the results could not be scored; the rest is.
     """
-    from mavos_deploy.calibration.datasets import open_dataset
     from mavos_deploy.calibration.evaluate import evaluate as score
+    from mavos_deploy.runtime.results import check_one_run
 
     bundle, data = _split_paths(paths, results)
     if results is not None and not results.is_dir():
         raise InputError(f"--results {results} is not a folder; give the folder of the sequences")
-    if results is not None and overwrite:
-        raise InputError("--overwrite replaces masks of a bundle; leave it out with --results")
-    names = None if sequences is None else [name for name in sequences.split(",") if name]
-    dataset = open_dataset(data, layout, split, names)
+    of_a_run = {
+        "--overwrite": overwrite,
+        "--backend": backend != DEFAULT_BACKEND,
+        "--workers": workers is not None,
+        "--shard": shard is not None,
+        "--ray": ray is not None,
+    }
+    for option, given in of_a_run.items():
+        if given and results is not None:
+            raise InputError(
+                f"{option} is for segmenting with a bundle; leave it out with --results"
+            )
+    distribution = Distribution.parse(workers, shard, ray, overwrite)
+    dataset = distribution.part_of(open_dataset(data, layout, split, names_of(sequences)))
     predicted, about = None, None
     if bundle is not None:
         folder = output or Path(f"{data.resolve().name}-{bundle.resolve().name}")
-        predicted, about = _run(bundle, dataset, folder, fit, threads, overwrite, not as_json)
-        masks = folder
+        opened = Bundle.open(bundle)
+        started = time.perf_counter()
+        outcome = segment_dataset(
+            opened,
+            dataset,
+            folder,
+            distribution,
+            fit=fit,
+            threads=threads,
+            backend=backend,
+            overwrite=overwrite,
+            shown=not as_json,
+        )
+        if shard is not None:
+            seconds = time.perf_counter() - started
+            _report_shard(dataset, outcome, folder, distribution, seconds, as_json)
+            return
+        masks, predicted = folder, outcome.predicted
+        about = {
+            "path": str(bundle),
+            "identity": opened.manifest.identity,
+            "variant": opened.manifest.variant,
+            "trained": opened.manifest.trained,
+            "backend": outcome.settings.backend,
+        }
     else:
         assert results is not None
         masks, folder = results, output or results
+        check_one_run(masks, [sequence.name for sequence in dataset.sequences])
     total = sum(len(sequence.expected) for sequence in dataset.sequences)
     with progress("scoring", total, shown=not as_json) as advance:
         evaluation = score(
@@ -126,6 +172,29 @@ def evaluate(
         )
     _report(evaluation, masks, folder, about, as_json)
     if evaluation.problems or (evaluation.figures is None and not dataset.reference_only):
+        raise typer.Exit(FAILED_CHECK)
+
+
+def _report_shard(
+    dataset: Dataset,
+    outcome: "Outcome",
+    folder: Path,
+    distribution: Distribution,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """A shard is segmented and not scored: the other shards' masks are needed for that."""
+    problems = (*dataset.problems, *outcome.problems)
+    if as_json:
+        out.print(json.dumps(summary_of(outcome, folder, distribution, problems, seconds)))
+    else:
+        report_problems(problems)
+        out.print(told(outcome, folder, distribution))
+        out.print(
+            f"when all shards are done, score them: mavos-eval {dataset.path} --results {folder} "
+            f"--split {dataset.split}"
+        )
+    if problems:
         raise typer.Exit(FAILED_CHECK)
 
 
@@ -150,43 +219,6 @@ def _counter(advance: Callable[[int], None]) -> Callable[[], None]:
     return on_frame
 
 
-def _run(
-    bundle: Path,
-    dataset: Dataset,
-    folder: Path,
-    fit: Fit,
-    threads: int | None,
-    overwrite: bool,
-    talk: bool,
-) -> tuple[dict[str, "Predicted"], dict[str, Any]]:
-    """Segment what is not finished yet."""
-    from mavos_deploy.calibration.prediction import RunFolder, predict
-    from mavos_deploy.runtime.backend import open_backend
-    from mavos_deploy.runtime.bundle import Bundle
-    from mavos_deploy.runtime.segmenter import Segmenter
-
-    opened = Bundle.open(bundle)
-    manifest = opened.manifest
-    run = RunFolder(folder, manifest, overwrite)
-    warn_if_untrained(manifest)
-    total = sum(len(sequence.images) for sequence in dataset.sequences)
-    with (
-        Segmenter(opened, open_backend(opened, threads)) as segmenter,
-        progress("segmenting", total, shown=talk) as advance,
-    ):
-        try:
-            predicted = predict(segmenter, dataset, run, fit is Fit.STRETCH, _counter(advance))
-        except KeyboardInterrupt:
-            warn("stopped; the same command goes on with the first sequence that is not finished")
-            raise
-    return predicted, {
-        "path": str(bundle),
-        "identity": manifest.identity,
-        "variant": manifest.variant,
-        "trained": manifest.trained,
-    }
-
-
 def _report(
     evaluation: "Evaluation", masks: Path, folder: Path, about: dict[str, Any] | None, as_json: bool
 ) -> None:
@@ -198,8 +230,8 @@ def _report(
         out.print(text, end="")
     elif evaluation.figures is not None:
         out.print(_table(evaluation))
-    if evaluation.problems and not as_json:
-        _print_problems(evaluation.problems)
+    if not as_json:
+        report_problems(evaluation.problems, "what they concern is left out, the rest is scored")
     reports.write_results(text, folder)
     if evaluation.figures is None:
         warn(
@@ -260,14 +292,6 @@ def _table(evaluation: "Evaluation") -> Table:
         f"decay J {figures.j.decay:.3f}, F {figures.f.decay:.3f}"
     )
     return table
-
-
-def _print_problems(problems: tuple[Problem, ...]) -> None:
-    err.print(f"{len(problems)} problems; what they concern is left out, the rest is scored:")
-    for problem in problems[:PROBLEMS_SHOWN]:
-        err.print(f"  {' '.join(str(problem).splitlines())}")
-    if len(problems) > PROBLEMS_SHOWN:
-        err.print(f"  and {len(problems) - PROBLEMS_SHOWN} more, all in results.json")
 
 
 def main() -> None:

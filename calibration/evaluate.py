@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.calibration.annotations import Truth, ids_in, size_text
 from mavos_deploy.calibration.metrics import FrameScore, Statistics, score_frame, statistics
-from mavos_deploy.calibration.prediction import Predicted
-from mavos_deploy.calibration.sequences import (
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.annotations import Truth, ids_in, size_text
+from mavos_deploy.runtime.masks import read_mask
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.prediction import Predicted
+from mavos_deploy.runtime.sequences import (
     Dataset,
     Problem,
     VideoSequence,
     listed,
     missing,
 )
-from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks import read_mask
-from mavos_deploy.runtime.objects import Labels
 
 
 @dataclass(frozen=True)

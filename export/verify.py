@@ -357,7 +357,7 @@ class _GraphCheck:
     def decoder(self, labels: Labels) -> None:
         groups = self.tracker.groups
         visible = sum(group.objects for group in groups)
-        size = self.segmenter.bundle.manifest.size
+        size = self.segmenter.bundle.manifest.input_size(self.tracker.size)
         interpolation = self.segmenter.interpolation(self.tracker.size, size)
         inputs = {
             **self._features(),

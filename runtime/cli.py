@@ -35,6 +35,7 @@ from mavos_deploy.runtime.backend import (
     open_backend,
 )
 from mavos_deploy.runtime.bundle import Bundle, Manifest
+from mavos_deploy.runtime.sequences import Layout
 
 if TYPE_CHECKING:
     from mavos_deploy.runtime.segmenter import Segmenter
@@ -64,6 +65,41 @@ BackendOption = Annotated[
         "exact, and says which and why.",
     ),
 ]
+LayoutOption = Annotated[
+    Layout | None,
+    typer.Option(help="How the data set's folders are arranged. Default: found out."),
+]
+SplitOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Part of the data set; val and valid are the same.")
+]
+SequencesOption = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Only these sequences. Default: all of the split."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Segment in N processes, which share the CPU threads and take one sequence after "
+        "another. Default: in this one.",
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Segment each N-th sequence of the sorted names, from the I-th on; I goes from 1 to "
+        "N. For jobs that share one results folder.",
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Segment on a Ray cluster: local starts one here, auto finds the one that runs here; "
+        "or HOST:PORT or ray://HOST:PORT.",
+    ),
+]
 
 
 class Fit(str, Enum):
@@ -79,17 +115,19 @@ def run(
         typer.Argument(
             metavar="[BUNDLE] INPUT",
             help="Bundle folder, as mavos-export writes it (not with --server), and a video file, "
-            "folder of images, camera number or stream address (rtsp://...).",
+            "folder of images, camera number or stream address (rtsp://...); with --dataset the "
+            "folder of a data set.",
         ),
     ],
     masks: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="FILE_OR_DIR",
             help="Palette PNG of the first frame, or a folder of <frame stem>.png in which later "
-            "files add objects (frames of a video are named 00000, 00001, ...).",
+            "files add objects (frames of a video are named 00000, 00001, ...). Needed, but not "
+            "with --dataset.",
         ),
-    ],
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +141,8 @@ def run(
         typer.Option(
             metavar="DIR",
             help="Folder for a palette PNG of every frame, at the frame's own size and with the "
-            "ids of the input masks. Default: <input name>-masks here.",
+            "ids of the input masks; with --dataset for a folder of them for each sequence. "
+            "Default: <input name>-masks here.",
         ),
     ] = None,
     overlay: Annotated[
@@ -126,6 +165,20 @@ def run(
     ] = Fit.REFUSE,
     threads: ThreadsOption = None,
     backend: BackendOption = DEFAULT_BACKEND,
+    dataset: Annotated[
+        bool,
+        typer.Option(
+            "--dataset",
+            help="INPUT is a data set (DAVIS, YouTube-VOS, LVOS, Long-Time Video): segment all of "
+            "its sequences, given each object's first mask, and keep what is finished already.",
+        ),
+    ] = False,
+    layout: LayoutOption = None,
+    split: SplitOption = "val",
+    sequences: SequencesOption = None,
+    workers: WorkersOption = None,
+    shard: ShardOption = None,
+    ray: RayOption = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -139,7 +192,7 @@ def run(
         bool, typer.Option("--json", help="Print a summary as JSON, and no progress.")
     ] = False,
 ) -> None:
-    """Segment the objects of one video, given their masks in its first frame.
+    """Segment the objects of one video, given their masks in its first frame, or of a data set.
 
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files.
     """
@@ -148,6 +201,54 @@ def run(
     from mavos_deploy.runtime.run import check_fit, prepare_output, segment_video
     from mavos_deploy.runtime.segmenter import Segmenter
 
+    of_a_video = {
+        "--masks": masks is not None,
+        "--server": server is not None,
+        "--overlay": overlay is not None,
+        "--max-frames": max_frames is not None,
+        "--every": every != 1,
+    }
+    of_a_dataset = {
+        "--layout": layout is not None,
+        "--split": split != "val",
+        "--sequences": sequences is not None,
+        "--workers": workers is not None,
+        "--shard": shard is not None,
+        "--ray": ray is not None,
+    }
+    for option, given in (of_a_video if dataset else of_a_dataset).items():
+        if given:
+            raise InputError(
+                f"{option} is for a single video; leave it out with --dataset"
+                if dataset
+                else f"{option} is for data sets; add --dataset, or leave it out"
+            )
+    if dataset:
+        from mavos_deploy.runtime.dataset_cli import Distribution, run_dataset
+
+        if len(paths) != 2:
+            raise InputError(f"got {len(paths)} paths; give a bundle and a data set")
+        run_dataset(
+            Path(paths[0]),
+            Path(paths[1]),
+            output,
+            layout=layout,
+            split=split,
+            sequences=sequences,
+            distribution=Distribution.parse(workers, shard, ray, overwrite),
+            fit=fit,
+            threads=threads,
+            backend=backend,
+            overwrite=overwrite,
+            quiet=quiet,
+            as_json=as_json,
+        )
+        return
+    if masks is None:
+        raise InputError(
+            "--masks is missing; give the first frame's mask or a folder of masks, or --dataset "
+            "where the input is a data set with masks of its own"
+        )
     bundle, source = _split_paths(paths, server)
     folder = output or Path(f"{_stem(source)}-masks")
     if overlay is not None and overlay.suffix.lower() != ".mp4":
@@ -164,7 +265,9 @@ def run(
         check_fit(about.input_size(frames.size), frames, fit is Fit.STRETCH)
         warn_if_untrained(about)
         if isinstance(segmenter, Segmenter):
-            warn_if_inexact(segmenter.backend, segmenter.bundle.manifest)
+            warn_if_inexact(
+                segmenter.backend.name, segmenter.backend.arithmetic, segmenter.bundle.manifest
+            )
         summary = segment_video(
             segmenter,
             frames,
@@ -274,11 +377,11 @@ def warn_if_untrained(manifest: "Manifest | Served") -> None:
         )
 
 
-def warn_if_inexact(backend: Backend, manifest: Manifest) -> None:
+def warn_if_inexact(backend: str, arithmetic: str, manifest: Manifest) -> None:
     """Say once that a backend computes in less than the bundle's precision."""
-    if backend.arithmetic != manifest.precision:
+    if arithmetic != manifest.precision:
         warn(
-            f"{backend.name} computes in {backend.arithmetic}, and this bundle is "
+            f"{backend} computes in {arithmetic}, and this bundle is "
             f"{manifest.precision}: masks differ a little from those of {DEFAULT_BACKEND}"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.runtime.masks import write_mask
 
 Labels = NDArray[np.uint8]
@@ -115,3 +116,18 @@ def write_davis(root: Path, sequences: dict[str, Made], split: str = "val") -> t
         write_masks(data / "Annotations/480p" / name, stems, made.truth)
         write_masks(results / name, stems, made.prediction)
     return data, results
+
+
+def write_clips(root: Path, names: list[str], size: tuple[int, int], frames: int) -> Path:
+    """Write made-up clips of one or two objects as a data set in the layout of DAVIS 2017."""
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("".join(f"{name}\n" for name in names))
+    stems = [f"{index:05d}" for index in range(frames)]
+    for seed, name in enumerate(names):
+        clip = synthetic_clip(*size, frames, objects=1 + seed % 2, seed=seed)
+        folder = root / "JPEGImages/480p" / name
+        folder.mkdir(parents=True)
+        for stem, frame in zip(stems, clip.frames, strict=True):
+            Image.fromarray(frame).save(folder / f"{stem}.jpg", quality=95)
+        write_masks(root / "Annotations/480p" / name, stems, clip.labels)
+    return root

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mavos_deploy.calibration import reports
-from mavos_deploy.calibration.datasets import open_dataset
 from mavos_deploy.calibration.evaluate import Evaluation, evaluate
 from mavos_deploy.calibration.metrics import score_frame
+from mavos_deploy.runtime.datasets import open_dataset
 from mavos_deploy.runtime.masks import write_mask
 from tests import made_sequences
 from tests.made_sequences import Made, write_davis

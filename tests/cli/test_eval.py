@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.calibration import prediction, reports
+from mavos_deploy.calibration import reports
 from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.runtime import jobs
 from mavos_deploy.runtime.masks import read_mask
 from tests import made_sequences
 from tests.made_sequences import Made, write_davis, write_masks
@@ -138,7 +139,7 @@ def test_a_changed_input_is_segmented_again(
 def test_an_interrupted_run_keeps_finished_sequences_and_goes_on(
     call: Call, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = prediction.segment_sequence
+    whole = jobs.segment_sequence
 
     def stopped(segmenter: object, sequence: SimpleNamespace, *args: object, **kwargs: object):  # noqa: ANN202
         if sequence.name == "two":
@@ -147,11 +148,11 @@ def test_an_interrupted_run_keeps_finished_sequences_and_goes_on(
 
     arguments = ("mavos-eval", bundle, data, "--output", "out")
     with monkeypatch.context() as patched:
-        patched.setattr(prediction, "segment_sequence", stopped)
+        patched.setattr(jobs, "segment_sequence", stopped)
         ended = call(*arguments)
     assert ended.returncode == 130
     assert "the same command goes on" in ended.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one"]
     before = files_in(tmp_path / "out")
     assert call(*arguments).returncode == 0
     after = files_in(tmp_path / "out")
@@ -189,19 +190,46 @@ def test_a_folder_of_something_else_is_never_touched(
     [
         pytest.param("{", "is damaged", id="cut-off"),
         pytest.param('{"format_version": 99}', "written by another release", id="version"),
-        pytest.param(
-            '{"format_version": 1, "bundle": "", "sequences": {"../DAVIS": {}}}',
-            "is damaged",
-            id="leads-out",
-        ),
+        pytest.param('{"format_version": 2, "frames": 5}', "is damaged", id="incomplete"),
     ],
 )
 def test_a_record_that_makes_no_sense_is_refused(
     refused: Refused, bundle: Path, data: Path, tmp_path: Path, record: str, said: str
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/run.json").write_text(record)
+    (tmp_path / "out/one").mkdir(parents=True)
+    (tmp_path / "out/one/run.json").write_text(record)
     assert said in refused("mavos-eval", bundle, data, "--output", "out", "--overwrite")
+
+
+def test_masks_of_two_bundles_are_not_scored_together(
+    call: Call, refused: Refused, bundle: Path, own_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    manifest = own_bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"memory_gap": 2', '"memory_gap": 3'))
+    for given, name in ((bundle, "one"), (own_bundle, "two")):
+        assert (
+            call("mavos-eval", given, data, "--sequences", name, "--output", name).returncode == 0
+        )
+    (tmp_path / "two/two").rename(tmp_path / "one/two")
+    said = refused("mavos-eval", data, "--results", "one")
+    assert "two holds the results of another bundle than one" in said
+
+
+def test_shards_predict_and_are_scored_when_all_are_done(
+    call: Call, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = ("mavos-eval", bundle, data, "--output", "out")
+    for index, name in ((1, "one"), (2, "two")):
+        ended = call(*arguments, "--shard", f"{index}/2")
+        assert ended.returncode == 0, ended.stderr
+        assert f"shard {index}/2: 5 masks of 1 sequences" in ended.stdout
+        assert "score them: mavos-eval" in ended.stdout
+        assert (tmp_path / "out" / name).is_dir()
+        assert not (tmp_path / "out/results.json").exists()
+    assert call("mavos-eval", data, "--results", "out").returncode == 0
+    shared = json.loads((tmp_path / "out/results.json").read_text())["global"]
+    assert call(*arguments[:-1], "whole").returncode == 0
+    assert json.loads((tmp_path / "whole/results.json").read_text())["global"] == shared
 
 
 def test_bad_pictures_are_named_and_the_rest_is_segmented_and_scored(
@@ -349,6 +377,9 @@ def test_nothing_scored_is_no_success(call: Call, tmp_path: Path) -> None:
         pytest.param(("DAVIS", "--results", "nowhere"), "nowhere is not a folder", id="results"),
         pytest.param(
             ("DAVIS", "--results", "results", "--overwrite"), "leave it out", id="overwrite"
+        ),
+        pytest.param(
+            ("DAVIS", "--results", "results", "--workers", "2"), "--workers is for", id="workers"
         ),
         pytest.param(("nowhere", "--results", "results"), "nowhere is not a folder", id="data"),
         pytest.param(

@@ -11,6 +11,7 @@ import pytest
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.contract import state_bytes
 from mavos_deploy.runtime.triton.containers import CONTAINERS, reads
 from mavos_deploy.runtime.triton.onnx_header import read_header
 
@@ -21,7 +22,7 @@ from mavos_deploy.runtime.triton.config import (
     to_text,
 )
 from mavos_deploy.runtime.triton.lint import check_repository
-from mavos_deploy.runtime.triton.repository import state_bytes, write_repository
+from mavos_deploy.runtime.triton.repository import write_repository
 
 GRAPHS = ("encoder", "elstt_step", "decoder", "memory_write", "memory_update")
 
@@ -86,7 +87,7 @@ def test_state_memory_is_what_a_state_takes(bundle: Bundle) -> None:
     size = bundle.manifest.size
     with Segmenter(bundle, open_backend(bundle, 1)) as segmenter:
         state = segmenter.start(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8))
-    assert sum(tensor.nbytes for tensor in state.memory.values()) == state_bytes(bundle)
+    assert sum(tensor.nbytes for tensor in state.memory.values()) == state_bytes(bundle.specs)
 
 
 def rename_output(message: object) -> None:

@@ -187,7 +187,7 @@ def test_what_is_refused_says_why_and_disturbs_no_other_stream(
 ) -> None:
     frames, first = noise[2, :6], blocks(2)
     expected = masks(local, frames, first)
-    huge = np.zeros((40000, 1, 3), np.uint8)
+    huge = np.zeros((1, 40000, 3), np.uint8)
     every = np.arange(33 * 49).reshape(33, 49).astype(np.uint8) % 255
     garbage = np.array([b"\xff\xd8\xff\xe0garbage"], np.object_)
     with (
@@ -219,7 +219,7 @@ def test_what_is_refused_says_why_and_disturbs_no_other_stream(
             "must specify the START flag on the first request of the sequence",
             "frame of 20x49 in a video of 33x49",
             "not a readable picture",
-            "a frame of 40000x1",
+            "a frame of 1x40000",
             "254 objects in one stream; this server follows up to 20",
             "its START was refused (254 objects",
             "expects 'UINT8'",

@@ -189,6 +189,16 @@ many = np.arange(300, dtype=np.uint16).reshape(15, 20)
             "a frame of 40000x1",
             id="forty-thousand-pixels-raw",
         ),
+        pytest.param(
+            {"frame": np.zeros((1, 40000, 3), np.uint8)},
+            "a frame of 1x40000",
+            id="forty-thousand-pixels-wide",
+        ),
+        pytest.param(
+            {"frame": None, "frame_file": png_header(40000, 20)},
+            "a frame of 20x40000",
+            id="forty-thousand-pixels-wide-encoded",
+        ),
         pytest.param({"frame": np.zeros((0, 9, 3), np.uint8)}, "a frame of 0x9", id="empty"),
         pytest.param(
             {"labels": np.arange(600, dtype=np.uint16).astype(np.uint8).reshape(20, 30)},

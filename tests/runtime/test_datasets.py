@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mavos_deploy.calibration.datasets import detect_layout, open_dataset
-from mavos_deploy.calibration.sequences import Layout, VideoSequence
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets import detect_layout, open_dataset
+from mavos_deploy.runtime.sequences import Layout, VideoSequence
 from tests import made_sequences
 from tests.made_sequences import write_frames, write_masks
 

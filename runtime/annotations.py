@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from mavos_deploy.calibration.sequences import Problem, VideoSequence, listed
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks import read_mask
 from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.sequences import Problem, VideoSequence, listed
 
 
 class Truth:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mavos_deploy.calibration.sequences import (
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.frames import IMAGE_SUFFIXES, natural_order
+from mavos_deploy.runtime.objects import VOID
+from mavos_deploy.runtime.sequences import (
     LAST_FRAME_COUNTS,
     Layout,
     Problem,
     VideoSequence,
     listed,
 )
-from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.frames import IMAGE_SUFFIXES, natural_order
-from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # the one that figures are published for
 ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mavos_deploy.calibration.layouts import (
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.layouts import (
     DAVIS_RESOLUTION,
     FINDERS,
     metadata_file,
@@ -16,8 +17,7 @@ from mavos_deploy.calibration.layouts import (
     subfolders,
     videos_of,
 )
-from mavos_deploy.calibration.sequences import Dataset, Layout, Problem, listed, missing
-from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.sequences import Dataset, Layout, Problem, listed, missing
 
 
 def open_dataset(

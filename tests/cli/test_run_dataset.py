@@ -1,0 +1,116 @@
+"""`mavos-run --dataset`: all videos of a data set, alone, in processes, and in shards."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.made_sequences import write_clips
+
+Ended = subprocess.CompletedProcess[str]
+Call = Callable[..., Ended]
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three videos of three frames."""
+    return write_clips(tmp_path / "DAVIS", ["c", "a", "b"], (64, 96), 3)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+def test_one_process_several_and_shards_write_the_same_files(
+    call: Call, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = ("mavos-run", bundle, data, "--dataset", "--threads", "1", "--output")
+    ended = call(*arguments, "one")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "9 masks of 3 sequences, in one\n"
+    ended = call(*arguments, "many", "--workers", "2", "--shard", "1/2", "--json")
+    assert ended.returncode == 0, ended.stderr
+    summary = json.loads(ended.stdout)
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "output": "many",
+        "shard": "1/2",
+        "sequences": ["c", "a"],  # of the sorted names the first and the third, as listed
+        "kept": [],
+        "failed": [],
+        "frames": 6,
+        "problems": [],
+        "backend": "onnxruntime-cpu",
+        "trained": False,
+    }
+    assert ended.stderr.count("UNTRAINED WEIGHTS") == 1
+    assert call(*arguments, "many", "--shard", "2/2", "--quiet").stdout == ""
+    found = files(tmp_path / "one")
+    assert len(found) == 3 * (3 + 1)
+    assert files(tmp_path / "many") == found
+    assert json.loads(call(*arguments, "many", "--json").stdout)["kept"] == ["c", "a", "b"]
+    # The masks are those that mavos-eval scores, which finds them finished.
+    before = (tmp_path / "many/a").stat().st_mtime_ns
+    assert call("mavos-eval", bundle, data, "--output", "many").returncode == 0
+    assert (tmp_path / "many/a").stat().st_mtime_ns == before
+
+
+def test_a_video_that_cannot_be_segmented_is_reported_and_the_rest_is_finished(
+    call: Call, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    for picture in (data / "JPEGImages/480p/a").iterdir():
+        picture.write_bytes(picture.read_bytes()[:200])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/b").write_text("in the way")
+    ended = call("mavos-run", bundle, data, "--dataset", "--output", "out", "--json")
+    assert ended.returncode == 1
+    summary = json.loads(ended.stdout)
+    assert summary["failed"] == ["b"]
+    assert summary["frames"] == 3
+    found = {problem["sequence"]: problem["found"] for problem in summary["problems"]}
+    assert "not segmented, 3 tries failed; the last one: " in found["b"]
+    assert "frame left out" in found["a"]
+    (tmp_path / "out/b").unlink()
+    ended = call("mavos-run", bundle, data, "--dataset", "--output", "out")
+    assert ended.returncode == 1
+    assert "1 problems; the rest is segmented:" in ended.stderr
+    assert "6 masks of 3 sequences, 1 of them finished earlier, in out" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(("--dataset", "--workers", "0"), "--workers 0: expected 1 or", id="workers"),
+        pytest.param(("--dataset", "--shard", "3/2"), "I from 1 to N", id="shard"),
+        pytest.param(("--dataset", "--shard", "0/2"), "I from 1 to N", id="shard-from-0"),
+        pytest.param(
+            ("--dataset", "--shard", "1/2", "--overwrite"), "exclude each other", id="overwrite"
+        ),
+        pytest.param(
+            ("--dataset", "--ray", "auto", "--workers", "2"), "exclude each other", id="ray"
+        ),
+        pytest.param(("--dataset", "--ray", "nowhere"), "expected local, auto", id="address"),
+        pytest.param(
+            ("--dataset", "--overlay", "o.mp4"), "--overlay is for a single", id="overlay"
+        ),
+        pytest.param(("--dataset", "--masks", "m.png"), "--masks is for a single", id="masks"),
+        pytest.param(("--dataset", "--every", "2"), "--every is for a single", id="every"),
+        pytest.param(("--dataset", "--server", "h:1"), "--server is for a single", id="server"),
+        pytest.param(("--masks", "m.png", "--workers", "2"), "add --dataset", id="one-video"),
+        pytest.param(("--masks", "m.png", "--shard", "1/2"), "add --dataset", id="one-shard"),
+        pytest.param((), "--masks is missing", id="no-masks"),
+        pytest.param(("--dataset", "--layout", "lvos"), "no meta.json", id="layout"),
+        pytest.param(("--dataset", "--sequences", "x"), "no sequence x", id="sequence"),
+        pytest.param(("--dataset", "--backend", "none"), "is unknown", id="backend"),
+        pytest.param(
+            ("--dataset", "--output", "DAVIS/Annotations/480p"), "holds no run.json", id="output"
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    refused: Refused, bundle: Path, data: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in refused("mavos-run", bundle, data, *arguments)

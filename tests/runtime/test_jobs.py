@@ -1,0 +1,292 @@
+"""Videos over workers: each is done once, failures are tried again and reported, bytes agree."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.jobs import (
+    OwnProcess,
+    SequenceError,
+    Shard,
+    Worker,
+    WorkerDiedError,
+    segment_all,
+)
+from mavos_deploy.runtime.jobs_local import LocalProcess, threads_each
+from mavos_deploy.runtime.prediction import Predicted, digest
+from mavos_deploy.runtime.results import Results, Settings
+from mavos_deploy.runtime.sequences import Dataset, VideoSequence
+from tests.made_sequences import write_clips
+
+SIZE = (64, 96)
+NAMES = ["e", "b", "d", "a", "c", "f"]
+SETTINGS = Settings("bundle", "tiny", True, "onnxruntime-cpu", "fp32", False)
+OnFrame = Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Six videos of four frames."""
+    return open_dataset(write_clips(tmp_path_factory.mktemp("data") / "DAVIS", NAMES, SIZE, 4))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of the sequences, records included; nothing hidden may be left."""
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def alone(
+    data: Dataset, tiny: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """What one process writes."""
+    folder: Path = tmp_path_factory.mktemp("alone")
+    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    outcome = segment_all(data.sequences, Results(folder, False), opener, 1, lambda done: None)
+    assert outcome.failed == ()
+    return contents(folder)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+def test_shards_cover_every_item_exactly_once(count: int) -> None:
+    items = list("abcdef")
+    parts = [Shard(index, count).of(items) for index in range(1, count + 1)]
+    assert sorted(item for part in parts for item in part) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "1.0/2"])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected I/N with I from 1 to N"):
+        Shard.parse(text)
+
+
+class Fake:
+    """A worker without a network; what it does to a sequence is given by the sequence's name."""
+
+    opened = 0
+
+    def __init__(self, behaviour: dict[str, list[Exception]], settings: Settings) -> None:
+        Fake.opened += 1
+        self._behaviour = behaviour
+        self._settings = settings
+        self.closed = False
+
+    def ready(self) -> Settings:
+        if planned := self._behaviour.get("ready"):
+            raise planned.pop()
+        return self._settings
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        assert not self.closed
+        on_frame()
+        (folder / "00000.png").write_bytes(sequence.name.encode())
+        if planned := self._behaviour.get(sequence.name):
+            raise planned.pop()
+        for _ in list(sequence.images)[1:]:
+            on_frame()
+        return Predicted(digest(sequence), ("00000",), (), (), ())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], Worker]]:
+    """Makes what opens workers with planned failures."""
+    monkeypatch.setattr(Fake, "opened", 0)
+
+    def make(
+        behaviour: dict[str, list[Exception]], settings: Settings = SETTINGS
+    ) -> Callable[[], Worker]:
+        return lambda: Fake(behaviour, settings)
+
+    return make
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_what_fails_is_tried_again_then_reported_and_the_rest_is_finished(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]], places: int
+) -> None:
+    behaviour: dict[str, list[Exception]] = {
+        "a": [WorkerDiedError("killed")],
+        "b": [SequenceError("bad"), SequenceError("bad")],
+        "c": [SequenceError("last"), SequenceError("second"), SequenceError("first")],
+    }
+    done: list[int] = []
+    outcome = segment_all(
+        data.sequences, Results(tmp_path / "o", False), fake(behaviour), places, done.append
+    )
+    assert outcome.failed == ("c",)
+    assert list(outcome.predicted) == NAMES
+    (problem,) = outcome.problems
+    assert (problem.sequence, problem.frame) == ("c", None)
+    assert problem.found == "not segmented, 3 tries failed; the last one: last"
+    assert sorted(contents(tmp_path / "o")) == sorted(
+        f"{name}/{file}" for name in "abdef" for file in ("00000.png", "run.json")
+    )
+    assert done[-1] == 5 * 4
+    assert Fake.opened == places + 1  # a fresh one in place of the one that died
+
+
+def test_workers_that_die_while_they_start_end_the_run(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]]
+) -> None:
+    deaths: list[Exception] = [WorkerDiedError("signal 9") for _ in range(5)]
+    with pytest.raises(BackendError, match=r"3 workers died while they started.*signal 9"):
+        segment_all(
+            data.sequences, Results(tmp_path / "o", False), fake({"ready": deaths}), 2, print
+        )
+    assert not (tmp_path / "o").exists()
+
+
+def test_workers_that_would_compute_differently_end_the_run(data: Dataset, tmp_path: Path) -> None:
+    other = replace(SETTINGS, backend="openvino-cpu-bf16", arithmetic="bf16")
+
+    class Slow(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            time.sleep(0.2)
+            return super().segment(sequence, folder, on_frame)
+
+    opened = iter([Slow({}, SETTINGS), Fake({}, other)])
+    with pytest.raises(BackendError, match="openvino-cpu-bf16 in bf16, another one with onnx"):
+        segment_all(data.sequences, Results(tmp_path / "o", False), lambda: next(opened), 2, print)
+
+
+def test_finished_sequences_are_kept_and_half_finished_ones_are_done_again(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]]
+) -> None:
+    out = tmp_path / "o"
+    assert segment_all(data.sequences, Results(out, False), fake({}), 2, print).kept == ()
+    (out / "b/00000.png").unlink()
+    (out / ".d.0123.part").mkdir()  # of a process that was killed
+    times = {name: (out / name).stat().st_mtime_ns for name in NAMES}
+    outcome = segment_all(data.sequences, Results(out, False), fake({}), 2, print)
+    assert outcome.kept == tuple(name for name in NAMES if name != "b")
+    assert {n for n in NAMES if (out / n).stat().st_mtime_ns != times[n]} == {"b"}
+    stretched = fake({}, replace(SETTINGS, stretch=True))
+    assert segment_all(data.sequences, Results(out, False), stretched, 1, print).kept == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        pytest.param({"bundle": "other"}, "holds the results of another bundle", id="bundle"),
+        pytest.param({"backend": "b"}, "another backend, onnxruntime-cpu in fp32", id="backend"),
+        pytest.param({"arithmetic": "bf16"}, "another backend", id="arithmetic"),
+    ],
+)
+def test_results_of_other_settings_are_refused_unless_overwritten(
+    data: Dataset,
+    tmp_path: Path,
+    fake: Callable[..., Callable[[], Worker]],
+    changed: dict[str, str],
+    said: str,
+) -> None:
+    out = tmp_path / "o"
+    segment_all(data.sequences[:2], Results(out, False), fake({}), 1, print)
+    before = contents(out)
+    other = fake({}, replace(SETTINGS, **changed))
+    with pytest.raises(InputError, match=said):
+        segment_all(data.sequences, Results(out, False), other, 1, print)
+    assert contents(out) == before
+    outcome = segment_all(data.sequences[1:], Results(out, True), other, 1, print)
+    assert outcome.kept == ()
+    assert sorted(folder.name for folder in out.iterdir()) == sorted(NAMES[1:])
+
+
+def test_two_processes_write_the_bytes_of_one_and_a_killed_one_loses_nothing(
+    data: Dataset, tiny: Bundle, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    workers: list[LocalProcess] = []
+    killed = threading.Event()
+
+    def opener() -> Worker:
+        workers.append(LocalProcess(tiny.path, "onnxruntime-cpu", 1, False))
+        return workers[-1]
+
+    def on_frames(done: int) -> None:
+        if done >= 6 and not killed.is_set():
+            killed.set()
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, 2, on_frames)
+    assert killed.is_set()
+    assert len(workers) == 3
+    assert outcome.failed == ()
+    assert contents(tmp_path / "o") == alone
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.pid, 0)
+
+
+def test_a_worker_says_why_it_cannot_run_the_bundle(tiny: Bundle, data: Dataset) -> None:
+    with pytest.raises(BackendError, match="backend 'none' is unknown"):
+        segment_all(
+            data.sequences,
+            Results(Path("nowhere"), False),
+            partial(LocalProcess, tiny.path, "none", 1, False),
+            2,
+            print,
+        )
+    assert not Path("nowhere").exists()
+
+
+def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mavos_deploy.runtime.jobs_local.usable_processors", lambda: 9)
+    assert [threads_each(workers) for workers in (1, 2, 4, 20)] == [9, 4, 2, 1]
+
+
+def _gone(group: int) -> bool:
+    """Whether a group of processes ends; multiprocessing's own helper takes a moment."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_an_interrupt_ends_all_workers_and_leaves_whole_folders(
+    data: Dataset, tiny: Bundle, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """In a session of its own; the signal reaches all of its processes, as from a terminal."""
+    code = "from mavos_deploy.runtime.cli import main; main()"
+    command = [sys.executable, "-c", code, tiny.path, data.path, "--dataset", "--output", "o"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--threads", "1"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out = tmp_path / "o"
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not any(out.glob("[a-f]/run.json")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert _gone(process.pid)
+    found = contents(out)
+    whole = {name.split("/")[0] for name in found}
+    assert 0 < len(whole) < len(NAMES)
+    assert found == {name: file for name, file in alone.items() if name.split("/")[0] in whole}

@@ -1,0 +1,121 @@
+"""Videos over a Ray cluster on this machine, one of whose workers is killed in mid-run."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mavos_deploy.errors import BackendError, InputError, MavosError
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.jobs import OwnProcess, Worker, segment_all
+from mavos_deploy.runtime.jobs_ray import RayCluster, RayWorker, check_address
+from mavos_deploy.runtime.results import Results
+from tests.made_sequences import write_clips
+
+if os.environ.get("MAVOS_REQUIRE_RAY") and find_spec("ray") is None:
+    raise ImportError("ray is missing, and MAVOS_REQUIRE_RAY asks for it")
+
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="ray is not installed; pip install 'mavos-deploy[ray]'"
+)
+NAMES = [f"video-{index:02d}" for index in range(24)]
+
+
+@pytest.fixture
+def cluster(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
+    """A cluster of two cores, with a worker on each."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray writes a token to the home folder
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr("mavos_deploy.runtime.jobs_ray.usable_processors", lambda: 2)
+    before = signal.getsignal(signal.SIGTERM)
+    with RayCluster("local", tiny, "onnxruntime-cpu", 1, False) as started:
+        assert signal.getsignal(signal.SIGTERM) is before
+        yield started
+
+
+@needs_ray
+def test_24_videos_with_a_killed_worker_give_the_bytes_of_one_process(
+    cluster: RayCluster, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clips(tmp_path / "DAVIS", NAMES, (64, 96), 3)
+    # Paths of one folder here and of another one in the actors, if they stay relative.
+    monkeypatch.chdir(tmp_path)
+    data = open_dataset(Path("DAVIS"))
+    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    segment_all(data.sequences, Results(Path("one"), False), opener, 1, lambda done: None)
+
+    workers: list[RayWorker] = []
+    pids: list[int] = []
+
+    def open_worker() -> Worker:
+        workers.append(cluster.open_worker())
+        return workers[-1]
+
+    def on_frames(done: int) -> None:
+        pid = workers[0].pid
+        if done >= 8 * 3 and not pids and pid is not None:
+            pids.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    assert cluster.places == 2
+    outcome = segment_all(
+        data.sequences, Results(Path("many"), False), open_worker, cluster.places, on_frames
+    )
+    assert len(pids) == 1
+    assert len(workers) == 3
+    assert outcome.failed == ()
+    written = [
+        {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.*")}
+        for folder in ("one", "many")
+    ]
+    assert len(written[0]) == 24 * (3 + 1)
+    assert written[0] == written[1]
+
+
+@needs_ray
+def test_a_video_that_a_node_cannot_read_is_named(cluster: RayCluster, tmp_path: Path) -> None:
+    data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:2], (64, 96), 2))
+    (tmp_path / "DAVIS/JPEGImages/480p/video-01/00001.jpg").unlink()
+    outcome = segment_all(
+        data.sequences, Results(tmp_path / "o", False), cluster.open_worker, 1, lambda done: None
+    )
+    assert outcome.failed == ("video-01",)
+    assert "must lie at the same path on all nodes" in outcome.problems[0].found
+    assert sorted(folder.name for folder in (tmp_path / "o").iterdir()) == ["video-00"]
+
+
+@needs_ray
+def test_more_cores_than_a_node_has_are_refused(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr("mavos_deploy.runtime.jobs_ray.usable_processors", lambda: 1)
+    with pytest.raises(BackendError, match="no node has 3 CPU cores for a worker, the largest has"):
+        RayCluster("local", tiny, "onnxruntime-cpu", 3, False)
+
+
+@pytest.mark.parametrize("address", ["", "head", "ray://head", "http://head:1", "head:0", "a:b"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="expected local, auto, HOST:PORT or ray://HOST:PORT"):
+        check_address(address)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_not_there_is_named_at_once(scheme: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(BackendError, match=f"--ray {address}: nothing can be reached there"):
+            check_address(address)
+
+
+def test_missing_ray_is_named_with_its_extra(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MavosError, match=r"pip install 'mavos-deploy\[ray\]'"):
+        RayCluster("local", tiny, "onnxruntime-cpu", None, False)
