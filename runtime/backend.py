@@ -108,6 +108,8 @@ BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
     "onnxruntime-tensorrt": _onnxruntime_tensorrt,
     "onnxruntime-tensorrt-rtx": _onnxruntime_tensorrt_rtx,
 }
+# Those that take a GPU; all others run on the CPU.
+GPU_BACKENDS = tuple(name for name in BACKENDS if not name.endswith(("-cpu", "-fp32", "-bf16")))
 AUTO = "auto"  # the first of these that works
 # Fastest first. None that computes in less than a bundle's precision is among them: masks must not
 # change because a machine has another library.

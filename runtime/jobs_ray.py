@@ -9,7 +9,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from typing import Any
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import BackendError, InputError
-from mavos_deploy.runtime.backend import one_line, open_backend
+from mavos_deploy.runtime.backend import GPU_BACKENDS, one_line, open_backend
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle
 from mavos_deploy.runtime.jobs import SequenceError, WorkerDiedError, reason
 from mavos_deploy.runtime.prediction import Predicted, segment_sequence
@@ -63,23 +63,28 @@ class RayCluster:
         self._ray = ray
         self._connect(address)
         try:
-            nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-            smallest = min((cores for cores in nodes if cores), default=1)
-            self.threads = threads or min(CORES, smallest)
-            self.places = sum(cores // self.threads for cores in nodes)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cores = [int(node.get("CPU", 0)) for node in nodes]
+            gpus = 1 if backend in GPU_BACKENDS else 0
+            self.threads = threads or min(CORES, min((n for n in cores if n), default=1))
+            self.places = places_of(nodes, self.threads, gpus)
             if not self.places:
+                need = f"{self.threads} CPU cores" + (" and a GPU" if gpus else "")
                 raise BackendError(
-                    f"--ray {address}: no node has {self.threads} CPU cores for a worker, the "
-                    f"largest has {max(nodes, default=0)}; give a smaller --threads"
+                    f"--ray {address}: no node has {need} for a worker, the largest has "
+                    f"{max(cores, default=0)} cores; give a smaller --threads"
+                    + (", or a --backend for the CPU" if gpus else "")
                 )
-            names = [MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())]
+            engines = bundle.manifest.engines if gpus else ()
+            entries = (*bundle.manifest.graphs.values(), *engines)
+            names = [MANIFEST, *(entry.file for entry in entries)]
             files = ray.put({name: (bundle.path / name).read_bytes() for name in names})
         except BaseException:
             self.close()
             raise
         content = content_of(bundle.manifest)
         self._arguments = (files, content, backend, self.threads, stretch)
-        self._actor = ray.remote(num_cpus=self.threads, max_restarts=0)(_Actor)
+        self._actor = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_restarts=0)(_Actor)
 
     def open_worker(self) -> "RayWorker":
         """Begin to open a worker, on whichever node has room."""
@@ -117,6 +122,21 @@ class RayCluster:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> int:
+    """Workers that a cluster has room for.
+
+    Args:
+        nodes: Resources of each, as Ray names them: `CPU`, `GPU`.
+        threads: CPU cores of a worker.
+        gpus: GPUs of a worker, 0 or 1.
+    """
+    places = 0
+    for node in nodes:
+        fitting = int(node.get("CPU", 0)) // threads
+        places += min(fitting, int(node.get("GPU", 0))) if gpus else fitting
+    return places
 
 
 def check_address(address: str) -> None:

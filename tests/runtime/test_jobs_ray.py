@@ -12,9 +12,10 @@ import pytest
 
 from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backend import GPU_BACKENDS
 from mavos_deploy.runtime.datasets import open_dataset
 from mavos_deploy.runtime.jobs import OwnProcess, Worker, segment_all
-from mavos_deploy.runtime.jobs_ray import RayCluster, RayWorker, check_address
+from mavos_deploy.runtime.jobs_ray import RayCluster, RayWorker, check_address, places_of
 from mavos_deploy.runtime.results import Results
 from tests.made_sequences import write_clips
 
@@ -119,3 +120,11 @@ def test_missing_ray_is_named_with_its_extra(tiny: Bundle, monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MavosError, match=r"pip install 'mavos-deploy\[ray\]'"):
         RayCluster("local", tiny, "onnxruntime-cpu", None, False)
+
+
+def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:
+    nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 4.0}, {"CPU": 16.0, "GPU": 8.0}, {}]
+    assert places_of(nodes, threads=4, gpus=0) == 2 + 1 + 4
+    assert places_of(nodes, threads=4, gpus=1) == 1 + 0 + 4
+    assert {"tensorrt", "onnxruntime-cuda"} <= set(GPU_BACKENDS)
+    assert all("cpu" not in name for name in GPU_BACKENDS)
