@@ -75,9 +75,8 @@ class RayCluster:
                     f"{max(cores, default=0)} cores; give a smaller --threads"
                     + (", or a --backend for the CPU" if gpus else "")
                 )
-            engines = bundle.manifest.engines if gpus else ()
-            entries = (*bundle.manifest.graphs.values(), *engines)
-            names = [MANIFEST, *(entry.file for entry in entries)]
+            names = [MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())]
+            names += [engine.file for engine in bundle.manifest.engines if gpus]
             files = ray.put({name: (bundle.path / name).read_bytes() for name in names})
         except BaseException:
             self.close()
