@@ -83,7 +83,7 @@ class RunFolder:
         identity, done = _read_record(path / RECORD)
         if overwrite:
             self._replaced = list(done)
-        elif identity != manifest.identity:
+        elif identity != _maker(manifest):
             raise InputError(
                 f"{path} holds the results of another bundle; choose another folder, or pass "
                 "--overwrite to replace them"
@@ -119,7 +119,7 @@ class RunFolder:
     def _write(self) -> None:
         record = {
             "format_version": FORMAT_VERSION,
-            "bundle": self._manifest.identity,
+            "bundle": _maker(self._manifest),
             "variant": self._manifest.variant,
             "trained": self._manifest.trained,
             "sequences": {name: asdict(done) for name, done in self._done.items()},
@@ -261,6 +261,14 @@ def segment_sequence(
         (*problems, *truth.close()),
         round(time.perf_counter() - started, 3),
     )
+
+
+def _maker(manifest: Manifest) -> str:
+    """Equal for bundles that make the same masks: of a quantised one, the graphs count too."""
+    if manifest.quantisation is None:
+        return manifest.identity
+    graphs = sorted(graph.sha256 for graph in manifest.graphs.values())
+    return hashlib.sha256("".join([manifest.identity, *graphs]).encode()).hexdigest()
 
 
 def _read_record(path: Path) -> tuple[str, dict[str, Predicted]]:

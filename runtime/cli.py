@@ -268,10 +268,10 @@ def warn_if_untrained(manifest: "Manifest | Served") -> None:
 
 def warn_if_inexact(backend: Backend, manifest: Manifest) -> None:
     """Say once that a backend computes in less than the bundle's precision."""
-    if backend.arithmetic != manifest.precision:
+    if backend.arithmetic != manifest.arithmetic:
         warn(
             f"{backend.name} computes in {backend.arithmetic}, and this bundle is "
-            f"{manifest.precision}: masks differ a little from those of {DEFAULT_BACKEND}"
+            f"{manifest.arithmetic}: masks differ a little from those of {DEFAULT_BACKEND}"
         )
 
 
