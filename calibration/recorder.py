@@ -196,14 +196,22 @@ def record(
         for clip in clips:
             rollout, before, count = Rollout(segmenter), None, 0
             recorder.updates = 0
+            blank = True
             for frame in frames_of(clip, bundle.manifest.size, most_frames):
-                check_pictures(clip.name, before, frame.rgb)
+                if before is not None:
+                    check_pictures(clip.name, before, frame.rgb)
+                blank = blank and bool((frame.rgb == frame.rgb[0, 0]).all())
                 objects = len(frame.follows) + len(frame.starts)
                 recorder.stage = _stage(rollout.state, frame.given is not None, recorder.updates)
                 recorder.crowd = "many" if objects >= MANY_OBJECTS else "few"
                 rollout.step(frame)
                 before, count = frame.rgb, count + 1
                 on_frame()
+            if blank:
+                raise InputError(
+                    f"{clip.name}: every picture is of one colour; calibrate with the kind of "
+                    "video that is to be segmented"
+                )
             longest = max(longest, count)
         if not any(key.split("/")[1].startswith("updated") for key in recorder.seen):
             raise InputError(

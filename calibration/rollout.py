@@ -15,8 +15,8 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
-# Least correlation of neighbouring pixels, and of a pixel with itself in the next frame. Noise has
-# 0 of both; of photographs and videos the lower one seen is 0.6, so a cut within a clip passes.
+# Least correlation of neighbouring pixels, or of a pixel with itself in the next frame. Noise has 0
+# of both; 60 pairs of frames of 20 made-up scenes had 0.84 and 0.64 or more.
 LEAST_CORRELATION = 0.2
 
 Picture = NDArray[np.uint8]
@@ -111,26 +111,20 @@ class Rollout:
         return labels
 
 
-def check_pictures(name: str, before: Picture | None, rgb: Picture) -> None:
-    """Refuse pictures that are no pictures, from which no range would be right.
+def check_pictures(name: str, before: Picture, rgb: Picture) -> None:
+    """Refuse noise, from which no range would be right.
 
     Args:
         name: Of the clip, for the message.
-        before: The previous frame; None for the first.
+        before: The previous frame.
         rgb: The frame.
 
     Raises:
-        InputError: A picture of one colour, or noise: neighbouring pixels are unrelated, and so
-            are consecutive frames.
+        InputError: Neighbouring pixels are unrelated, and so are consecutive frames.
     """
     grey = rgb.astype(np.float32).mean(axis=2)
-    if grey.std() == 0:
-        raise InputError(
-            f"{name}: a picture of one colour; calibrate with the kind of video that is to be "
-            "segmented"
-        )
     across = _correlation(grey[:, 1:], grey[:, :-1])
-    if before is None or before.shape != rgb.shape or across >= LEAST_CORRELATION:
+    if before.shape != rgb.shape or across >= LEAST_CORRELATION:
         return
     over_time = _correlation(grey, before.astype(np.float32).mean(axis=2))
     if over_time < LEAST_CORRELATION:

@@ -116,13 +116,11 @@ class Judge:
         bundle: Unquantised.
         clips: Held out from the recording.
         most_frames: Of each clip.
-        on_frame: Called after each frame.
     """
 
     bundle: Bundle
     clips: list[VideoSequence]
     most_frames: int
-    on_frame: Callable[[], None] = lambda: None
     _own: dict[str, list[Labels]] = field(default_factory=dict)
 
     @property
@@ -166,7 +164,6 @@ class Judge:
                     scores.setdefault(number, []).append((score.region + score.boundary) / 2)
             if first and not labelled:
                 masks.append(labels)
-            self.on_frame()
         if first and not labelled:
             self._own[clip.name] = masks
         return [float(np.mean(values)) for values in scores.values()]

@@ -117,7 +117,7 @@ def test_no_clips_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     ("kind", "said"),
     [
         pytest.param("noise", "noise: neighbouring pixels correlate by", id="noise"),
-        pytest.param("blank", "a picture of one colour", id="blank"),
+        pytest.param("blank", "every picture is of one colour", id="blank"),
         pytest.param("wide", "aspect", id="aspect-ratio"),
         pytest.param("small", "96x96", id="annotation-of-another-size"),
     ],
