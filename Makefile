@@ -50,7 +50,7 @@ demo: $(VENV)/.installed
 	@echo '  $(DEMO)/overlay.mp4    the video with the objects coloured'
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from mavos_deploy.calibration.calibrate_cli import calibrate
 from mavos_deploy.calibration.cli import evaluate
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.export import build_cli
@@ -349,6 +350,7 @@ def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "export": export,
         "verify": verify,
+        "calibrate": calibrate,
         "build": build_cli.build,
         "run": cli.run,
         "eval": evaluate,

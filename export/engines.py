@@ -17,7 +17,14 @@ from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle, Manifest, write_manifest
 from mavos_deploy.runtime.contract import GROUPS, GraphSpec
-from mavos_deploy.runtime.engines import LIBRARIES, Engine, Flags, Profile, Shape
+from mavos_deploy.runtime.engines import (
+    LIBRARIES,
+    Engine,
+    Flags,
+    Profile,
+    Shape,
+    capability_pair,
+)
 from mavos_deploy.runtime.files import cache_folder, writing
 from mavos_deploy.runtime.geometry import STRIDE, Size
 from mavos_deploy.runtime.gpu import Gpu, first_gpu
@@ -26,6 +33,7 @@ from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.tensorrt_library import open_library
 
 FOLDER = "engines"
+FP8_CAPABILITY = (8, 9)  # the first compute capability with float8 products
 SHORTEST_SIDE = STRIDE // 2  # pixels of a video; the authors' rule takes no shorter one
 
 
@@ -114,6 +122,7 @@ def build_engines(
         raise InputError("tensorrt_rtx times no kernels; leave --timing-cache out")
     trt = open_library(library)
     capabilities = _capabilities(request, library, gpu)
+    _check_quantisation(bundle, capabilities)
     check_request(trt, library, request.flags, capabilities)
     own = gpu if library == "tensorrt" else None  # RTX plans don't depend on where they are built
     wanted = [
@@ -189,6 +198,23 @@ def _capabilities(request: Request, library: str, gpu: Gpu | None) -> list[str]:
             "this machine has no GPU to build for; name one, for example --compute-capability 8.6"
         )
     return [gpu.capability]
+
+
+def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
+    quantisation = bundle.manifest.quantisation
+    if quantisation is None:
+        return
+    if quantisation.target != "tensorrt":
+        raise BackendError(
+            f"{bundle.path} was quantised for a CPU, in a form that TensorRT refuses; quantise its "
+            "fp32 bundle with mavos-calibrate --for tensorrt"
+        )
+    for capability in capabilities:
+        if quantisation.type == "fp8" and capability_pair(capability) < FP8_CAPABILITY:
+            raise BackendError(
+                f"{bundle.path} is in fp8, which GPUs have from compute capability 8.9 on, not "
+                f"{capability}; quantise with --type int8 for it"
+            )
 
 
 def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Profile, ...]:

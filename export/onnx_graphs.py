@@ -1,5 +1,6 @@
 """Writes the graphs as ONNX files."""
 
+import ast
 import contextlib
 import inspect
 import io
@@ -22,6 +23,7 @@ from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
 LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # under which the exporter notes a node's modules
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
 TRACED = {"groups": 2, "output_height": 37, "output_width": 53}
 TRACED_TOKENS = {"height": 7, "width": 11}  # of graphs for frames of any size
@@ -58,6 +60,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
     assert program is not None
     _tidy(program.model)
     model = program.model_proto
+    _name_layers(model)
     _strip(model)
     _name_dimensions(model, spec)
     onnx.checker.check_model(model, full_check=True)
@@ -126,6 +129,19 @@ def _tidy(model: ir.Model) -> None:
         passes.NameFixPass(),
     ):
         tidy(model)
+
+
+def _name_layers(model: onnx.ModelProto) -> None:
+    """Put the module that a node belongs to before its name: `LSTT.layers.0.linear_U/node_conv2d`.
+
+    Quantisation groups the layers by it.
+    """
+    for node in model.graph.node:
+        noted = {entry.key: entry.value for entry in node.metadata_props}
+        # The exporter's list of nested modules, the node's own name last.
+        scopes = ast.literal_eval(noted.get(NAME_SCOPES, "[]"))[:-1]
+        module = scopes[-1].removeprefix("network.") if scopes else ""
+        node.name = f"{module}/{node.name}"
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -19,6 +19,7 @@ from mavos_deploy.runtime.contract import (
 from mavos_deploy.runtime.engines import Engine, parse_engine
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.geometry import check_size, network_size
+from mavos_deploy.runtime.quantisation import Quantisation, parse_quantisation
 
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
@@ -59,13 +60,14 @@ class Manifest:
         align_corners: How the network resizes; also says that sides are 16k + 1 and not 16k.
         dimensions: Channel counts.
         memory_gap: Frames between two writes to the long-term memory.
-        precision: Of the graphs' arithmetic.
+        precision: Of memories and feature maps, and of the arithmetic unless it is quantised.
         target: Which form of the attention the graphs hold.
         graphs: Files by graph name.
         parity: Summary of the comparison with PyTorch; None where it was not made.
         tools: Versions of what made the bundle.
         engines: TensorRT plans that `mavos-build` added.
         dynamic: Whether the graphs take frames of any size, each video at the authors' size for it.
+        quantisation: What `mavos-calibrate` quantised; None where the graphs are as exported.
     """
 
     variant: str
@@ -84,6 +86,12 @@ class Manifest:
     tools: dict[str, str] = field(default_factory=dict)
     engines: tuple[Engine, ...] = ()
     dynamic: bool = False
+    quantisation: Quantisation | None = None
+
+    @property
+    def arithmetic(self) -> str:
+        """What the coarsest products are computed in: `int8`, `fp8`, or the precision."""
+        return self.quantisation.type if self.quantisation else self.precision
 
     @property
     def size(self) -> tuple[int, int]:
@@ -168,6 +176,7 @@ class Manifest:
             tools=_get(data, "tools", dict, name),
             engines=_engines(data, name),
             dynamic=_get(data, "dynamic", bool, name) if "dynamic" in data else False,
+            quantisation=_quantisation(data, name),
         )
         try:
             check_size(*manifest.size, manifest.align_corners)
@@ -238,6 +247,19 @@ def _engines(data: Mapping[str, Any], name: str) -> tuple[Engine, ...]:
         raise BundleError(
             f"{name}: an entry of `engines` is not one of this release ({error!s:.60}); remove the "
             "entry and run mavos-build again"
+        ) from None
+
+
+def _quantisation(data: Mapping[str, Any], name: str) -> Quantisation | None:
+    """What `mavos-calibrate` wrote; other bundles have nothing there."""
+    if data.get("quantisation") is None:
+        return None
+    try:
+        return parse_quantisation(_get(data, "quantisation", dict, name))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{name}: `quantisation` is not an entry of this release ({error!s:.60}); run "
+            "mavos-calibrate again"
         ) from None
 
 

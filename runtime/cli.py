@@ -379,10 +379,10 @@ def warn_if_untrained(manifest: "Manifest | Served") -> None:
 
 def warn_if_inexact(backend: str, arithmetic: str, manifest: Manifest) -> None:
     """Say once that a backend computes in less than the bundle's precision."""
-    if arithmetic != manifest.precision:
+    if arithmetic != manifest.arithmetic:
         warn(
             f"{backend} computes in {arithmetic}, and this bundle is "
-            f"{manifest.precision}: masks differ a little from those of {DEFAULT_BACKEND}"
+            f"{manifest.arithmetic}: masks differ a little from those of {DEFAULT_BACKEND}"
         )
 
 

@@ -1,6 +1,8 @@
 """ONNX Runtime on the CPU: the backend that works anywhere."""
 
 from collections.abc import Mapping
+from copy import copy
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,33 +34,63 @@ class OnnxRuntimeCpu:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         ort = open_library()
-        self.arithmetic = bundle.manifest.precision
+        self._library = ort
+        self._specs = bundle.specs
+        self.arithmetic = bundle.manifest.arithmetic
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
-        options = self.session_options(ort, threads or usable_processors())
-        self._sessions: dict[str, Any] = {}
-        for name, spec in bundle.specs.items():
-            try:
-                session = ort.InferenceSession(
-                    str(bundle.graph_path(name)), options, providers=[PROVIDER]
-                )
-            except Exception as error:  # the library's errors share no other base
-                raise BackendError(
-                    f"onnxruntime {ort.__version__} refuses {bundle.graph_path(name)}: "
-                    f"{one_line(error)}"
-                ) from error
-            tensors = (*session.get_inputs(), *session.get_outputs())
-            check_tensors(
-                {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
-                (*spec.inputs, *spec.outputs),
-                str(bundle.graph_path(name)),
-            )
-            self._sessions[name] = session
+        quantisation = bundle.manifest.quantisation
+        for_gpu = quantisation is not None and quantisation.target != "cpu"
+        self._options = self.session_options(ort, threads or usable_processors(), for_gpu)
+        self._sessions: dict[str, Any] = {
+            name: self._open(name, bundle.graph_path(name)) for name in bundle.specs
+        }
+
+    def with_graph(self, graph: str, path: Path, for_gpu: bool = False) -> "OnnxRuntimeCpu":
+        """A backend with another file for one graph; it shares the other sessions with this one.
+
+        Args:
+            graph: Of the contract.
+            path: An ONNX file with the same inputs and outputs.
+            for_gpu: As in `session_options`.
+
+        Raises:
+            BackendError: The library refuses the file.
+            BundleError: It has other inputs or outputs.
+        """
+        other = copy(self)
+        other._options = self.session_options(
+            self._library, self._options.intra_op_num_threads, for_gpu
+        )
+        other._sessions = {**self._sessions, graph: other._open(graph, path)}
+        return other
+
+    def _open(self, graph: str, path: Path) -> Any:  # noqa: ANN401  # the library is untyped
+        try:
+            session = self._library.InferenceSession(str(path), self._options, providers=[PROVIDER])
+        except Exception as error:  # the library's errors share no other base
+            raise BackendError(
+                f"onnxruntime {self._library.__version__} refuses {path}: {one_line(error)}"
+            ) from error
+        tensors = (*session.get_inputs(), *session.get_outputs())
+        check_tensors(
+            {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
+            (*self._specs[graph].inputs, *self._specs[graph].outputs),
+            str(path),
+        )
+        return session
 
     @staticmethod
-    def session_options(ort: ModuleType, threads: int) -> Any:  # noqa: ANN401  # untyped
-        """Settings of every session; `benchmarks/session_settings.py` measures others."""
+    def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any:  # noqa: ANN401  # the library is untyped
+        """Settings of every session; `benchmarks/session_settings.py` measures others.
+
+        Args:
+            ort: The library.
+            threads: Of each graph.
+            for_gpu: The graphs are quantised for TensorRT, whose symmetric activations the CPU's
+                integer kernels are 17 times slower with; they are rounded and computed in float.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         # Five sessions share the cores: waiting threads that spin take time from working ones.
@@ -66,6 +98,8 @@ class OnnxRuntimeCpu:
         # The arena keeps the peak of every graph at once: 1.5 GB instead of 0.7 GB at 480p.
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 4  # what fails is raised, and must not be printed as well
+        if for_gpu:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -204,7 +204,7 @@ def open_cuda(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBound:
     return OnnxRuntimeBound(
         bundle,
         "onnxruntime-cuda",
-        bundle.manifest.precision,
+        bundle.manifest.arithmetic,
         CUDA,
         "cuda",
         partial(_session, bundle, ort, [(CUDA, options)]),

@@ -49,7 +49,9 @@ class OpenVinoCpu:
             )
         computed = arithmetic or ("bf16" if able else "fp32")
         self.name = f"openvino-cpu-{computed}"
-        self.arithmetic = computed if computed == "bf16" else bundle.manifest.precision
+        manifest = bundle.manifest
+        coarser = computed == "bf16" and manifest.quantisation is None
+        self.arithmetic = computed if coarser else manifest.arithmetic
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }

@@ -238,7 +238,7 @@ class TensorRtGpu:
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self.name = device.name
-        self.arithmetic = bundle.manifest.precision
+        self.arithmetic = bundle.manifest.arithmetic
         self._device = device
         self._pool = Pool(device)
         self._scratch: tuple[int, int] | None = None  # address and size

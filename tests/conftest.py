@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
 from tests import golden
+from tests.made_sequences import write_masks
 
 torch.set_num_threads(2)
 TINY_SIZE = (161, 289)
@@ -46,6 +49,32 @@ def dynamic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = Plan(VARIANTS["tiny"], (97, 129), 2, "cpu", dynamic=True)
     write_bundle(plan, None, folder, lambda line: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained bundle in float32, small and with a memory gap of 2."""
+    folder: Path = tmp_path_factory.mktemp("tiny")
+    write_bundle(Plan(VARIANTS["tiny"], (97, 97), 2, "cpu"), None, folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of three clips that pass every stage of the memory; the last has five objects."""
+    root: Path = tmp_path_factory.mktemp("clips") / "DAVIS"
+    for seed, objects in enumerate((2, 1, 5)):
+        clip = synthetic_clip(96, 96, 12, objects=objects, late_objects=1, late_frame=10, seed=seed)
+        stems = [f"{index:05d}" for index in range(len(clip.frames))]
+        write_masks(root / "Annotations/480p" / f"clip-{seed}", stems, clip.labels)
+        folder = root / "JPEGImages/480p" / f"clip-{seed}"
+        folder.mkdir(parents=True)
+        for stem, frame in zip(stems, clip.frames, strict=True):
+            Image.fromarray(frame).save(folder / f"{stem}.png")
+    lists = root / "ImageSets/2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("clip-0\nclip-1\nclip-2\n")
+    return root
 
 
 @pytest.fixture(scope="session")

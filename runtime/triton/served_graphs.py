@@ -26,7 +26,7 @@ class ServedGraphs:
     name = "triton"
 
     def __init__(self, bundle: Bundle, utils: Untyped, prefix: str, on_gpu: bool = False) -> None:
-        self.arithmetic = bundle.manifest.precision
+        self.arithmetic = bundle.manifest.arithmetic
         self._utils = utils
         self._on_gpu = on_gpu
         self._prefix = prefix

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mavos_deploy.calibration import calibrate_cli
 from mavos_deploy.calibration import cli as calibration_cli
 from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.export import bench_cli, build_cli
@@ -34,6 +35,7 @@ COMMANDS = {
     "mavos-bench": bench_cli.main,
     "mavos-build": build_cli.main,
     "mavos-doctor": doctor_cli.main,
+    "mavos-calibrate": calibrate_cli.main,
 }
 
 Ended = subprocess.CompletedProcess[str]

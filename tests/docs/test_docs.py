@@ -17,6 +17,7 @@ COMMANDS = {
     "mavos-verify": "from mavos_deploy.export.cli import verify_main as main",
     "mavos-bench": "from mavos_deploy.export.bench_cli import main",
     "mavos-build": "from mavos_deploy.export.build_cli import main",
+    "mavos-calibrate": "from mavos_deploy.calibration.calibrate_cli import main",
     "mavos-run": "from mavos_deploy.runtime.cli import main",
     "mavos-doctor": "from mavos_deploy.runtime.doctor_cli import main",
     "mavos-triton": "from mavos_deploy.runtime.triton.cli import main",

@@ -1,0 +1,455 @@
+"""Quantises a bundle: records, finds ranges, measures what each group costs and saves, chooses."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mavos_deploy.calibration.observe import observe
+from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
+from mavos_deploy.calibration.sensitivity import (
+    Cost,
+    Groups,
+    Judge,
+    TeacherForced,
+    choose,
+    frame_seconds,
+    seconds_saved,
+)
+from mavos_deploy.errors import BundleError, InputError
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.backend import Array
+from mavos_deploy.runtime.bundle import Bundle, Manifest, write_manifest
+from mavos_deploy.runtime.machine import Load, LoadMeter, describe_machine
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.quantisation import Quantisation, Range
+from mavos_deploy.runtime.sequences import VideoSequence
+
+FEW_SAMPLES = 3  # of each graph, that groups are timed and compared on
+TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
+
+Ranges = dict[str, dict[str, Range]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make.
+
+    Attributes:
+        target: `cpu` or `tensorrt`.
+        type: Of the products, `int8` or, for TensorRT, `fp8`.
+        method: How ranges are chosen.
+        max_drop: Of J&F against the unquantised bundle, from 0 to 1.
+        most_frames: Of each clip.
+        seed: Chooses what is recorded.
+        threads: Of the CPU; None takes all that this process may use.
+    """
+
+    target: str = "cpu"
+    type: str = "int8"
+    method: str = "minmax"
+    max_drop: float = 0.005
+    most_frames: int = 60
+    seed: int = 0
+    threads: int | None = None
+
+
+@dataclass
+class Outcome:
+    """What was found, and chosen.
+
+    Attributes:
+        request: That was made.
+        recorded: Clips that ranges come from.
+        held_out: Clips that costs were measured on.
+        labelled: Whether these are annotated throughout; else masks are compared with those of the
+            unquantised bundle.
+        missing: Stages of the memory and crowds that the clips lack.
+        costs: Of every graph and group alone.
+        chosen: Groups by graph; empty where nothing is worth it.
+        before: J&F of the unquantised bundle.
+        after: J&F of the quantised one.
+        errors: Largest difference of an output, as a share of its range, on the unquantised
+            bundle's inputs, by quantised graph.
+        seconds: Of a frame, before and after; None for a GPU, where nothing can be timed.
+        load: What else the machine did while frames were timed; None where that is unknown.
+    """
+
+    request: Request
+    recorded: tuple[str, ...]
+    held_out: tuple[str, ...]
+    labelled: bool
+    missing: list[str]
+    costs: list[Cost]
+    chosen: Groups = field(default_factory=dict)
+    before: float = 1.0
+    after: float = 1.0
+    errors: dict[str, float] = field(default_factory=dict)
+    seconds: tuple[float, float] | None = None
+    load: Load | None = None
+
+    @property
+    def drop(self) -> float:
+        """Of J&F; negative where the masks got better."""
+        return self.before - self.after
+
+    @property
+    def speed(self) -> float | None:
+        """How many times as fast the quantised bundle is; None where that can't be measured."""
+        return self.seconds[0] / self.seconds[1] if self.seconds else None
+
+    def is_chosen(self, cost: Cost) -> bool:
+        """Whether a row of the table was quantised; a whole graph if all of its groups were."""
+        taken = self.chosen.get(cost.graph, ())
+        if cost.group is not None:
+            return cost.group in taken
+        groups = {c.group for c in self.costs if c.graph == cost.graph and c.group is not None}
+        return bool(taken) and groups <= set(taken)
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether something was quantised, and it isn't slower."""
+        return bool(self.chosen) and (self.speed is None or self.speed > 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            **asdict(self),
+            "drop": self.drop,
+            "speed": self.speed,
+            "worth_it": self.worth_it,
+            "machine": describe_machine(),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        return {
+            "clips": list(self.held_out),
+            "labelled": self.labelled,
+            "quality_before": self.before,
+            "quality_after": self.after,
+            "worst_relative_error": self.errors,
+            "frame_seconds": list(self.seconds) if self.seconds else None,
+        }
+
+
+def check_source(bundle: Bundle) -> None:
+    """Refuse what can't be quantised.
+
+    Raises:
+        BundleError: It is quantised already, or not in fp32.
+    """
+    manifest = bundle.manifest
+    if manifest.quantisation is not None:
+        raise BundleError(
+            f"{bundle.path} is quantised already ({manifest.arithmetic}); give the fp32 bundle "
+            "that it was made from"
+        )
+    if manifest.precision != "fp32":
+        raise BundleError(
+            f"{bundle.path} is {manifest.precision}; quantising starts from fp32 (mavos-export "
+            "without --precision)"
+        )
+    if manifest.dynamic:
+        raise BundleError(
+            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise one for "
+            "your videos' size (mavos-export --size-for WxH)"
+        )
+
+
+def calibrate(
+    bundle: Bundle,
+    clips: list[VideoSequence],
+    request: Request,
+    folder: Path,
+    recordings: Path,
+    report: Callable[[str, int], Callable[[], None]],
+) -> Outcome:
+    """Quantise a bundle as far as a budget allows.
+
+    Every other clip is held out: ranges come from the rest, costs are measured on these. A single
+    clip serves for both.
+
+    Args:
+        bundle: In fp32, not quantised.
+        clips: With pictures, and masks at least where objects start.
+        request: What to make.
+        folder: Existing and empty; becomes the quantised bundle. Stays without a manifest where
+            quantising isn't worth it.
+        recordings: Of `record` to use; where the folder doesn't exist, it is made.
+        report: Called with what is done next and how many steps it has; returns what to call
+            after each.
+
+    Raises:
+        BundleError: The bundle can't be quantised.
+        InputError: The clips or the recordings can't be used.
+        BackendError: The inference library failed.
+    """
+    check_source(bundle)
+    if not clips:
+        raise InputError("no clips to calibrate with; give a data set with at least one sequence")
+    recorded, held_out = clips[::2], clips[1::2] or clips
+    with ExitStack() as stack:
+        plain = OnnxRuntimeCpu(bundle, request.threads)
+        stack.callback(plain.close)
+        kept = _recordings(bundle, plain, recorded, recordings, request, report)
+        graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
+        ranges = _ranges(graphs, kept, request, report)
+        judge = Judge(bundle, held_out, request.most_frames)
+        before = judge.start(plain)
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="mavos-calibrate-")))
+        trial = _Trial(bundle, graphs, ranges, request, plain, scratch)
+        costs = _costs(trial, kept, judge, before, report)
+        outcome = Outcome(
+            request=request,
+            recorded=kept.clips,
+            held_out=tuple(clip.name for clip in held_out),
+            labelled=not any(clip.reference_only for clip in held_out),
+            missing=kept.missing,
+            costs=costs,
+            before=before,
+            after=before,
+        )
+
+        def together(taken: list[Cost]) -> float:
+            return before - judge.quality(trial.backend(trial.groups(taken)))
+
+        taken, drop = choose(costs, request.max_drop, together)
+        outcome.chosen, outcome.after = trial.groups(taken), before - drop
+        if outcome.chosen:
+            _compare(trial, outcome, held_out, report)
+        if outcome.worth_it:
+            entry = _entry(kept, ranges, graphs, outcome)
+            write_quantised(bundle, entry, folder)
+            Bundle.open(folder)
+    return outcome
+
+
+def _recordings(
+    bundle: Bundle,
+    plain: OnnxRuntimeCpu,
+    clips: list[VideoSequence],
+    folder: Path,
+    request: Request,
+    report: Callable[[str, int], Callable[[], None]],
+) -> Recordings:
+    if folder.exists():
+        return open_recordings(folder, bundle)
+    total = sum(min(len(clip.images), request.most_frames) for clip in clips)
+    return record(
+        bundle,
+        plain,
+        clips,
+        folder,
+        seed=request.seed,
+        most_frames=request.most_frames,
+        on_frame=report("recording", total),
+    )
+
+
+def _ranges(
+    graphs: dict[str, Graph],
+    recordings: Recordings,
+    request: Request,
+    report: Callable[[str, int], Callable[[], None]],
+) -> Ranges:
+    done = report("finding ranges", len(recordings.files))
+    return {
+        name: observe(graph, recordings, request.target, request.method, request.threads, done)
+        for name, graph in graphs.items()
+    }
+
+
+@dataclass
+class _Trial:
+    """Makes quantised graphs and backends to try."""
+
+    bundle: Bundle
+    graphs: dict[str, Graph]
+    ranges: Ranges
+    request: Request
+    plain: OnnxRuntimeCpu
+    scratch: Path
+
+    def backend(self, groups: Groups) -> OnnxRuntimeCpu:
+        """The bundle's backend with some groups quantised."""
+        backend = self.plain
+        for name, chosen in groups.items():
+            path = self.scratch / f"{name}.onnx"
+            path.write_bytes(
+                self.graphs[name].quantised(
+                    chosen, self.ranges[name], self.request.target, self.request.type
+                )
+            )
+            backend = backend.with_graph(name, path, self.request.target != "cpu")
+        return backend
+
+    def groups(self, taken: list[Cost]) -> Groups:
+        """The groups of layers that rows of the table stand for, in the order of computation."""
+        chosen: Groups = {}
+        for name, graph in self.graphs.items():
+            rows = [cost.group for cost in taken if cost.graph == name]
+            if rows:
+                chosen[name] = tuple(g for g in graph.groups if None in rows or g in rows)
+        return chosen
+
+
+def _costs(
+    trial: _Trial,
+    recordings: Recordings,
+    judge: Judge,
+    before: float,
+    report: Callable[[str, int], Callable[[], None]],
+) -> list[Cost]:
+    rows: list[tuple[str, str | None]] = []
+    for name, graph in trial.graphs.items():
+        if graph.groups:
+            rows.append((name, None))
+        if len(graph.groups) > 1:
+            rows += [(name, group) for group in graph.groups]
+    done = report("measuring what each group costs", len(rows))
+    gap = trial.bundle.manifest.memory_gap
+    every = {name: gap if name == "memory_update" else 1 for name in trial.graphs}
+    products = {
+        name: sum(layer.products for layer in graph.layers) / every[name]
+        for name, graph in trial.graphs.items()
+    }
+    costs = []
+    samples: dict[str, list[dict[str, Array]]] = {}
+    for name, group in rows:
+        graph = trial.graphs[name]
+        groups = graph.groups if group is None else (group,)
+        layers = graph.chosen(groups)
+        backend = trial.backend({name: groups})
+        if name not in samples:
+            samples = {name: _few(recordings, name)}  # of one graph at a time
+        forced = TeacherForced(trial.plain, backend, (name,))
+        for sample in samples[name]:
+            forced.run(name, sample)
+        if trial.request.target == "cpu":
+            saved = seconds_saved(name, trial.plain, backend, samples[name]) / every[name]
+        else:
+            own = sum(layer.products for layer in layers) / every[name]
+            saved = own / sum(products.values())
+        drop = before - judge.quality(backend)
+        costs.append(Cost(name, group, len(layers), drop, forced.errors[name], saved))
+        done()
+    return costs
+
+
+def _few(recordings: Recordings, graph: str) -> list[dict[str, Array]]:
+    """Some samples of a graph, the last by name, which are those of late stages."""
+    names = [name for name in sorted(recordings.files) if name.startswith(f"{graph}.")]
+    few = replace(recordings, files={name: recordings.files[name] for name in names[-FEW_SAMPLES:]})
+    return list(few.samples(graph))
+
+
+def _compare(
+    trial: _Trial,
+    outcome: Outcome,
+    clips: list[VideoSequence],
+    report: Callable[[str, int], Callable[[], None]],
+) -> None:
+    """Compare the chosen form with the unquantised one, graph by graph and side by side."""
+    request = trial.request
+    backend = trial.backend(outcome.chosen)
+    done = report("comparing with fp32", len(clips) + 1)
+    forced = TeacherForced(trial.plain, backend, outcome.chosen)
+    for clip in clips:
+        Judge(trial.bundle, [clip], request.most_frames).start(forced)
+        done()
+    outcome.errors = forced.errors
+    if request.target == "cpu":
+        meter = LoadMeter()
+        outcome.seconds = frame_seconds(
+            trial.bundle, (trial.plain, backend), clips[0], request.most_frames
+        )
+        outcome.load = meter.read()
+    done()
+
+
+def _entry(
+    recordings: Recordings, ranges: Ranges, graphs: dict[str, Graph], outcome: Outcome
+) -> Quantisation:
+    request = outcome.request
+    return Quantisation(
+        target=request.target,
+        type=request.type,
+        method=request.method,
+        groups=outcome.chosen,
+        ranges={
+            name: {
+                tensor: ranges[name][tensor]
+                for tensor in graphs[name].needed(groups, request.target)
+            }
+            for name, groups in outcome.chosen.items()
+        },
+        sources={name: recordings.graphs[name] for name in outcome.chosen},
+        data=recordings.digest,
+        seed=recordings.seed,
+        compared=outcome.summary(),
+    )
+
+
+def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manifest:
+    """Write the bundle that an entry of a manifest describes.
+
+    The same bundle and the same entry give the same graphs, byte for byte, with the same release
+    of onnx.
+
+    Args:
+        bundle: In fp32, not quantised.
+        entry: What to quantise, and with which ranges.
+        folder: Existing and empty.
+
+    Raises:
+        BundleError: The entry was made from other graphs, or the bundle can't be quantised.
+    """
+    check_source(bundle)
+    own = bundle.manifest.graphs
+    for name, sha256 in entry.sources.items():
+        if name not in own or own[name].sha256 != sha256:
+            raise BundleError(
+                f"{bundle.path}: {name} is not the graph that was quantised; give the fp32 bundle "
+                "that the choice was made for"
+            )
+    (folder / "graphs").mkdir()
+    files = {}
+    for name, described in own.items():
+        path = folder / "graphs" / f"{name}.onnx"
+        if name in entry.groups:
+            graph = Graph(name, bundle.graph_path(name))
+            _check_entry(entry, graph)
+            path.write_bytes(
+                graph.quantised(entry.groups[name], entry.ranges[name], entry.target, entry.type)
+            )
+        else:
+            shutil.copyfile(bundle.graph_path(name), path)
+        files[name] = replace(described, file=f"graphs/{name}.onnx", sha256=file_sha256(path))
+    manifest = replace(
+        bundle.manifest,
+        graphs=files,
+        parity=None,
+        engines=(),
+        quantisation=entry,
+        tools={**bundle.manifest.tools, **{name: version(name) for name in TOOLS}},
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _check_entry(entry: Quantisation, graph: Graph) -> None:
+    groups = entry.groups[graph.name]
+    unknown = sorted(set(groups) - set(graph.groups))
+    ranges = entry.ranges.get(graph.name, {})
+    missing = [name for name in graph.needed(groups, entry.target) if name not in ranges]
+    if unknown or missing:
+        raise BundleError(
+            f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "
+            "calibrate again"
+        )

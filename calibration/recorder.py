@@ -1,0 +1,293 @@
+"""Records what the graphs get while a bundle runs over clips, in every stage of the memory.
+
+What the memory holds changes in kind over a video: copies of the reference at first, then a written
+frame, then what MCA made of one and of many. Ranges from the first frames alone miss what comes
+later, so samples are kept for each stage apart.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
+from mavos_deploy.errors import InputError
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.backend import Array, Backend, Tensor
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.files import replacing_directory
+from mavos_deploy.runtime.prediction import digest
+from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.sequences import VideoSequence, listed
+from mavos_deploy.runtime.state import State
+
+RECORD = "recordings.json"
+FORMAT_VERSION = 1  # raised whenever an older release would misread recordings
+SAMPLES = 2  # kept for each graph, stage and crowd
+MANY_UPDATES = 3  # by MCA, from which on the memory counts as often updated
+MANY_OBJECTS = 4  # in a frame, from which on there is a crowd
+
+# Stages of the memory in which a graph may run, in order of time.
+STAGES = {
+    "reference": "a frame whose mask is given, at the start",
+    "copied": "before the first long-term write: both slots hold the reference",
+    "written": "after the first long-term write, before MCA",
+    "updated": "after one or two updates by MCA",
+    "updated-often": f"after {MANY_UPDATES} updates by MCA or more",
+    "object-added": "a frame in which an object joins",
+}
+CROWDS = {
+    "few": f"up to {MANY_OBJECTS - 1} objects",
+    "many": f"{MANY_OBJECTS} objects or more",
+}
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Samples in a folder, one file each.
+
+    Attributes:
+        path: The folder.
+        identity: Of the bundle that was recorded.
+        graphs: SHA-256 of its graphs, by graph.
+        data: SHA-256 over the names and contents of the clips' files.
+        clips: Their names.
+        seed: That chose the samples.
+        files: SHA-256 of each file, which names graph, stage, crowd and number.
+        seen: How often each graph ran, by `graph/stage/crowd`.
+    """
+
+    path: Path
+    identity: str
+    graphs: dict[str, str]
+    data: str
+    clips: tuple[str, ...]
+    seed: int
+    files: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all samples."""
+        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
+
+    @property
+    def missing(self) -> list[str]:
+        """Stages and crowds that never occurred, in words."""
+        stages = {key.split("/")[1] for key in self.seen}
+        crowds = {key.split("/")[2] for key in self.seen}
+        return [words for name, words in STAGES.items() if name not in stages] + [
+            words for name, words in CROWDS.items() if name not in crowds
+        ]
+
+    def samples(self, graph: str) -> Iterator[dict[str, Array]]:
+        """Inputs of a graph by name, one recorded call after the other.
+
+        Raises:
+            InputError: A file is missing or was altered.
+        """
+        for name, sha256 in sorted(self.files.items()):
+            if name.startswith(f"{graph}."):
+                path = self.path / name
+                if not path.is_file() or file_sha256(path) != sha256:
+                    raise InputError(
+                        f"{path} is missing or not what was recorded; record again in another "
+                        "folder"
+                    )
+                try:
+                    yield dict(load_file(path))
+                except SafetensorError as error:
+                    raise InputError(f"{path} is damaged ({error}); record again") from None
+
+
+class Recorder:
+    """A backend that keeps some of the inputs of another.
+
+    Of each graph, stage and crowd, every call is kept with the same chance (reservoir sampling,
+    Vitter 1985, algorithm R), and never more than `SAMPLES` of them. The same clips and the same
+    seed keep the same calls.
+
+    Attributes:
+        stage: Of the memory, for the next calls: one of `STAGES`.
+        crowd: One of `CROWDS`.
+        updates: How often MCA ran.
+    """
+
+    def __init__(self, backend: Backend, folder: Path, seed: int) -> None:
+        self.name = backend.name
+        self.arithmetic = backend.arithmetic
+        self.stage, self.crowd = "reference", "few"
+        self.updates = 0
+        self.seen: dict[str, int] = {}
+        self._backend = backend
+        self._folder = folder
+        self._seed = seed
+        self._draws: dict[str, np.random.Generator] = {}
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Backend.run`."""
+        key = f"{graph}/{self.stage}/{self.crowd}"
+        self.seen[key] = count = self.seen.get(key, 0) + 1
+        if key not in self._draws:
+            # Its own for each, so that what one keeps doesn't depend on the others.
+            digest = hashlib.sha256(f"{self._seed}/{key}".encode()).digest()
+            self._draws[key] = np.random.default_rng(list(digest))
+        place = count - 1 if count <= SAMPLES else int(self._draws[key].integers(count))
+        if place < SAMPLES:
+            arrays = {
+                name: np.ascontiguousarray(self._backend.download(tensor))
+                for name, tensor in inputs.items()
+            }
+            save_file(arrays, self._folder / f"{key.replace('/', '.')}.{place}.safetensors")
+        self.updates += graph == "memory_update"
+        return self._backend.run(graph, inputs)
+
+    def upload(self, array: Array) -> Tensor:
+        """See `Backend.upload`."""
+        return self._backend.upload(array)
+
+    def download(self, tensor: Tensor) -> Array:
+        """See `Backend.download`."""
+        return self._backend.download(tensor)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._backend.close()
+
+
+def record(
+    bundle: Bundle,
+    backend: Backend,
+    clips: list[VideoSequence],
+    folder: Path,
+    *,
+    seed: int,
+    most_frames: int,
+    on_frame: Callable[[], None] = lambda: None,
+) -> Recordings:
+    """Run a bundle over clips and keep inputs of its graphs.
+
+    Args:
+        bundle: Not quantised, in fp32.
+        backend: With its graphs; stays open.
+        clips: With pictures and at least the mask of the first frame.
+        folder: To write; must not exist.
+        seed: Chooses what is kept.
+        most_frames: Of each clip.
+        on_frame: Called after each frame.
+
+    Raises:
+        InputError: No clip, one that can't be used, noise, or all too short to read what MCA wrote.
+        BackendError: The inference library failed.
+    """
+    if not clips:
+        raise InputError("no clips; give a data set with at least one sequence")
+    gap = bundle.manifest.memory_gap
+    longest = 0
+    with replacing_directory(folder, overwrite=False) as temporary:
+        recorder = Recorder(backend, temporary, seed)
+        segmenter = Segmenter(bundle, recorder)
+        for clip in clips:
+            rollout, before, count = Rollout(segmenter), None, 0
+            recorder.updates = 0
+            blank = True
+            for frame in frames_of(clip, bundle.manifest.size, most_frames):
+                if before is not None:
+                    check_pictures(clip.name, before, frame.rgb)
+                blank = blank and bool((frame.rgb == frame.rgb[0, 0]).all())
+                objects = len(frame.follows) + len(frame.starts)
+                recorder.stage = _stage(rollout.state, frame.given is not None, recorder.updates)
+                recorder.crowd = "many" if objects >= MANY_OBJECTS else "few"
+                rollout.step(frame)
+                before, count = frame.rgb, count + 1
+                on_frame()
+            if blank:
+                raise InputError(
+                    f"{clip.name}: every picture is of one colour; calibrate with the kind of "
+                    "video that is to be segmented"
+                )
+            longest = max(longest, count)
+        if not any(key.split("/")[1].startswith("updated") for key in recorder.seen):
+            raise InputError(
+                f"the longest clip has {longest} frames, and the first that reads what MCA wrote "
+                f"is number {2 * gap + 2} at a memory gap of {gap}; give longer clips"
+            )
+        whole = hashlib.sha256("".join(digest(clip) for clip in clips).encode()).hexdigest()
+        recordings = Recordings(
+            path=folder,
+            identity=bundle.manifest.identity,
+            graphs={name: graph.sha256 for name, graph in bundle.manifest.graphs.items()},
+            data=whole,
+            clips=tuple(clip.name for clip in clips),
+            seed=seed,
+            files={
+                path.name: file_sha256(path) for path in sorted(temporary.glob("*.safetensors"))
+            },
+            seen=recorder.seen,
+        )
+        about = {key: value for key, value in asdict(recordings).items() if key != "path"}
+        text = json.dumps({"format_version": FORMAT_VERSION, **about}, indent=2) + "\n"
+        (temporary / RECORD).write_text(text, encoding="utf-8")
+    return recordings
+
+
+def _stage(state: State | None, given: bool, updates: int) -> str:
+    if state is None:
+        return "reference"
+    if given:
+        return "object-added"
+    if not any(state.updated):
+        return "copied"
+    if updates == 0:
+        return "written"
+    return "updated" if updates < MANY_UPDATES else "updated-often"
+
+
+def open_recordings(folder: Path, bundle: Bundle) -> Recordings:
+    """Open recordings that `record` made with a bundle.
+
+    Raises:
+        InputError: No recordings, of another release, or of another bundle.
+    """
+    file = folder / RECORD
+    try:
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+        if data["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{file} was written by another release; record again")
+        recordings = Recordings(
+            path=folder,
+            identity=str(data["identity"]),
+            graphs={str(k): str(v) for k, v in data["graphs"].items()},
+            data=str(data["data"]),
+            clips=tuple(map(str, data["clips"])),
+            seed=int(data["seed"]),
+            files={_plain(name): str(sha256) for name, sha256 in data["files"].items()},
+            seen={str(key): int(count) for key, count in data["seen"].items()},
+        )
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} holds no {RECORD}, so these are no recordings; choose another folder"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file} is damaged ({error!r:.80}); record again") from None
+    manifest = bundle.manifest
+    own = {name: graph.sha256 for name, graph in manifest.graphs.items()}
+    if recordings.identity != manifest.identity or recordings.graphs != own:
+        different = listed(name for name in own if recordings.graphs.get(name) != own[name])
+        raise InputError(
+            f"{folder} holds recordings of another bundle (its {different or 'states'} differ); "
+            "record again with this one"
+        )
+    return recordings
+
+
+def _plain(name: str) -> str:
+    if name != Path(name).name or name.startswith("."):
+        raise ValueError(f"{name!r:.60} is no sample")
+    return name

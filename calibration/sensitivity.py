@@ -1,0 +1,267 @@
+"""What quantising costs and saves, measured group by group, and a choice under a budget."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from mavos_deploy.calibration.metrics import score_frame
+from mavos_deploy.calibration.rollout import Rollout, frames_of
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.backend import Array, Backend, Tensor
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.sequences import VideoSequence
+
+ROUNDS = 5  # of timing, each over all samples
+
+Groups = dict[str, tuple[str, ...]]  # chosen groups of layers by graph
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A row of the table: what quantising one group alone does.
+
+    Attributes:
+        graph: Of the contract.
+        group: Of its layers; None for all of them together.
+        layers: How many.
+        drop: Of J&F on the held-out clips, 0 to 1; negative where the masks got better.
+        error: Largest difference of an output as a share of its range, on recorded inputs.
+        saved: Per frame: seconds, measured side by side, or for a GPU the share of a frame's
+            multiplications, since no time can be measured.
+    """
+
+    graph: str
+    group: str | None
+    layers: int
+    drop: float
+    error: float
+    saved: float
+
+    @property
+    def price(self) -> float:
+        """Drop for what is saved; what costs nothing is the better the more it saves."""
+        return max(self.drop, 0.0) / self.saved if self.saved > 0 else np.inf
+
+
+def take(costs: Iterable[Cost], max_drop: float) -> list[Cost]:
+    """Choose what to quantise, the cheapest first, while the sum of the drops is in the budget.
+
+    A graph is taken whole where that fits, since every border between rounded and float layers
+    costs time; otherwise those of its groups that fit.
+
+    Args:
+        costs: Of whole graphs and of their groups.
+        max_drop: The budget, in J&F from 0 to 1.
+
+    Returns:
+        Rows that don't overlap, in the order they were taken.
+    """
+    worth = sorted(
+        (cost for cost in costs if cost.saved > 0),
+        key=lambda cost: (cost.price, -cost.saved, cost.graph, cost.group or ""),
+    )
+    taken: list[Cost] = []
+    spent = 0.0
+
+    def fits(cost: Cost) -> bool:
+        return spent + max(cost.drop, 0.0) <= max_drop
+
+    for whole in (cost for cost in worth if cost.group is None):
+        if fits(whole):
+            taken.append(whole)
+            spent += max(whole.drop, 0.0)
+    done = {cost.graph for cost in taken}
+    for part in (cost for cost in worth if cost.group is not None and cost.graph not in done):
+        if fits(part):
+            taken.append(part)
+            spent += max(part.drop, 0.0)
+    return taken
+
+
+def choose(
+    costs: Collection[Cost], max_drop: float, together: Callable[[list[Cost]], float]
+) -> tuple[list[Cost], float]:
+    """Choose under the budget, and give back what is too much once all is quantised together.
+
+    Args:
+        costs: As in `take`.
+        max_drop: Likewise.
+        together: Measures the drop of several rows at once.
+
+    Returns:
+        The rows, and their drop together; no rows where none fits.
+    """
+    taken = take(costs, max_drop)
+    while taken:
+        drop = together(taken)
+        if drop <= max_drop:
+            return taken, drop
+        taken.remove(max(taken, key=lambda cost: (max(cost.drop, 0.0), cost.price)))
+    return [], 0.0
+
+
+@dataclass
+class Judge:
+    """Scores a backend's masks on held-out clips.
+
+    Clips with annotations are scored against them. Clips with reference masks only are scored
+    against the masks of the unquantised bundle, which agree with themselves by 1.
+
+    Attributes:
+        bundle: Unquantised.
+        clips: Held out from the recording.
+        most_frames: Of each clip.
+    """
+
+    bundle: Bundle
+    clips: list[VideoSequence]
+    most_frames: int
+    _own: dict[str, list[Labels]] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether all scores are against annotations."""
+        return not self._own
+
+    def start(self, backend: Backend) -> float:
+        """Score the unquantised bundle, whose masks stand in for annotations that are missing."""
+        self._own.clear()
+        return self.quality(backend, first=True)
+
+    def quality(self, backend: Backend, first: bool = False) -> float:
+        """Mean of J and F over all objects of all clips, from 0 to 1.
+
+        Raises:
+            InputError: A clip can't be used, or none has a frame to score.
+            BackendError: The inference library failed.
+        """
+        segmenter = Segmenter(self.bundle, backend)
+        means: list[float] = []
+        for clip in self.clips:
+            means += self._clip(segmenter, clip, first)
+        if not means:
+            raise InputError("the held-out clips have no frame to score; give longer ones")
+        return float(np.mean(means))
+
+    def _clip(self, segmenter: Segmenter, clip: VideoSequence, first: bool) -> list[float]:
+        rollout = Rollout(segmenter)
+        scores: dict[int, list[float]] = {}
+        masks: list[Labels] = []
+        # Annotations of some frames only would say nothing of how well objects are followed.
+        labelled = not clip.reference_only
+        own = self._own.get(clip.name, [])
+        for index, frame in enumerate(frames_of(clip, self.bundle.manifest.size, self.most_frames)):
+            labels = rollout.step(frame)
+            stand_in = labels if first else own[index] if own else None
+            truth = frame.truth if labelled else stand_in
+            if truth is not None and frame.follows:
+                for number, score in score_frame(truth, labels, frame.follows).items():
+                    scores.setdefault(number, []).append((score.region + score.boundary) / 2)
+            if first and not labelled:
+                masks.append(labels)
+        if first and not labelled:
+            self._own[clip.name] = masks
+        return [float(np.mean(values)) for values in scores.values()]
+
+
+class TeacherForced:
+    """Runs each graph of two backends on the first one's inputs and notes how they differ.
+
+    Attributes:
+        errors: Largest difference of any output as a share of its range, by graph.
+    """
+
+    def __init__(self, backend: Backend, other: Backend, graphs: Collection[str]) -> None:
+        self.name = backend.name
+        self.arithmetic = backend.arithmetic
+        self.errors = dict.fromkeys(graphs, 0.0)
+        self._backend, self._other = backend, other
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Backend.run`."""
+        outputs = self._backend.run(graph, inputs)
+        if graph in self.errors:
+            for name, got in self._other.run(graph, inputs).items():
+                if got.dtype != np.float32:  # label maps, which follow from the logits
+                    continue
+                want = outputs[name]
+                spread = float(want.max() - want.min()) or 1.0
+                error = float(np.abs(got - want).max()) / spread
+                self.errors[graph] = max(self.errors[graph], error)
+        return outputs
+
+    def upload(self, array: Array) -> Tensor:
+        """See `Backend.upload`."""
+        return self._backend.upload(array)
+
+    def download(self, tensor: Tensor) -> Array:
+        """See `Backend.download`."""
+        return self._backend.download(tensor)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._backend.close()
+
+
+def seconds_saved(
+    graph: str, before: Backend, after: Backend, samples: list[dict[str, Array]]
+) -> float:
+    """Seconds that a call of a graph takes less, the two measured in turns.
+
+    Args:
+        graph: Of the contract.
+        before: The unquantised one.
+        after: The quantised one.
+        samples: Inputs to run both on.
+
+    Returns:
+        Median of the differences between calls that follow each other; negative where the second
+        is slower.
+    """
+    for backend in (before, after):  # the first call allocates
+        backend.run(graph, samples[0])
+    differences = []
+    for turn in range(ROUNDS):
+        for sample in samples:
+            took = {}
+            pair = ((0, before), (1, after))
+            for which, backend in pair if turn % 2 else pair[::-1]:
+                started = time.perf_counter()
+                backend.run(graph, sample)
+                took[which] = time.perf_counter() - started
+            differences.append(took[0] - took[1])
+    return median(differences)
+
+
+def frame_seconds(
+    bundle: Bundle, backends: tuple[Backend, Backend], clip: VideoSequence, most_frames: int
+) -> tuple[float, float]:
+    """Mean seconds of a frame on two backends that take turns, memory updates included.
+
+    The mean of each kind of frame's median, so that what disturbs single frames doesn't count:
+    frames with a memory update are one kind, all others the other.
+    """
+    rollouts = [Rollout(Segmenter(bundle, backend)) for backend in backends]
+    took: tuple[dict[bool, list[float]], ...] = ({True: [], False: []}, {True: [], False: []})
+    for index, frame in enumerate(frames_of(clip, bundle.manifest.size, most_frames)):
+        order = (0, 1) if index % 2 else (1, 0)
+        for which in order:
+            started = time.perf_counter()
+            rollouts[which].step(frame)
+            seconds = time.perf_counter() - started
+            state = rollouts[which].state
+            assert state is not None
+            if index and frame.given is None:
+                took[which][state.since_update == 0].append(seconds)
+    gap = bundle.manifest.memory_gap
+
+    def mean(kinds: dict[bool, list[float]]) -> float:
+        usual, updating = median(kinds[False] or kinds[True]), median(kinds[True] or kinds[False])
+        return (usual * (gap - 1) + updating) / gap
+
+    return mean(took[0]), mean(took[1])

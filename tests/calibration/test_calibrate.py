@@ -1,0 +1,165 @@
+"""A quantised bundle: made whole, opened, run, made again from its manifest."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mavos_deploy.calibration.calibrate import Outcome, Request, calibrate, write_quantised
+from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.rollout import Rollout, frames_of
+from mavos_deploy.calibration.sensitivity import Cost
+from mavos_deploy.errors import BundleError, InputError
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.bundle import write_manifest
+from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.quantisation import Quantisation
+from mavos_deploy.runtime.results import content_of
+
+Made = tuple[Outcome, Path]
+
+
+def _silent(what: str, total: int) -> Callable[[], None]:
+    del what, total
+    return lambda: None
+
+
+@pytest.fixture(scope="session")
+def made(tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """For TensorRT, where the choice doesn't depend on how fast this machine is."""
+    folder: Path = tmp_path_factory.mktemp("quantised")
+    request = Request("tensorrt", max_drop=0.05, most_frames=9, threads=1)
+    sequences = list(open_dataset(clips).sequences)
+    recordings = tmp_path_factory.mktemp("kept") / "recordings"
+    bundle = Bundle.open(tiny_bundle)
+    return calibrate(bundle, sequences, request, folder, recordings, _silent), folder
+
+
+def test_every_graph_and_group_has_a_row(made: Made, tiny_bundle: Path) -> None:
+    outcome, _ = made
+    bundle = Bundle.open(tiny_bundle)
+    graphs = [Graph(name, bundle.graph_path(name)) for name in bundle.specs]
+    rows = [(graph.name, group) for graph in graphs for group in (None, *graph.groups)]
+    assert [(cost.graph, cost.group) for cost in outcome.costs] == rows
+    assert sum(cost.saved for cost in outcome.costs if cost.group is None) == pytest.approx(1)
+    assert outcome.recorded == ("clip-0", "clip-2")
+    assert outcome.held_out == ("clip-1",)
+    assert outcome.labelled
+
+
+def test_the_choice_is_within_the_budget_and_compared_graph_by_graph(made: Made) -> None:
+    outcome, _ = made
+    assert outcome.chosen
+    assert outcome.worth_it
+    assert outcome.drop <= 0.05
+    assert outcome.errors.keys() == outcome.chosen.keys()
+    assert all(0 < error < 1 for error in outcome.errors.values())
+
+
+def test_the_bundle_opens_and_says_what_it_is(made: Made, tiny_bundle: Path) -> None:
+    outcome, folder = made
+    manifest, source = Bundle.open(folder).manifest, Bundle.open(tiny_bundle).manifest
+    assert manifest.precision == "fp32"
+    assert manifest.arithmetic == "int8"
+    assert manifest.parity is None
+    assert manifest.identity == source.identity
+    entry = manifest.quantisation
+    assert entry is not None
+    assert entry.groups == outcome.chosen
+    assert entry.sources == {name: source.graphs[name].sha256 for name in outcome.chosen}
+    for name, graph in manifest.graphs.items():
+        assert (graph.sha256 == source.graphs[name].sha256) == (name not in outcome.chosen)
+
+
+def test_it_segments_and_its_states_fit_the_bundle_it_came_from(
+    made: Made, tiny_bundle: Path, clips: Path
+) -> None:
+    clip = open_dataset(clips).sequences[0]
+    with Segmenter.open(made[1], 1) as quantised, Segmenter.open(tiny_bundle, 1) as plain:
+        assert quantised.backend.arithmetic == "int8"
+        rollout = Rollout(quantised)
+        frames = list(frames_of(clip, (97, 97), 4))
+        for frame in frames:
+            assert rollout.step(frame).any()
+        assert rollout.state is not None
+        plain.step(frames[-1].rgb, rollout.state)
+
+
+def test_the_manifest_gives_the_same_graphs_again(
+    made: Made, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    entry = Bundle.open(made[1]).manifest.quantisation
+    assert entry is not None
+    write_quantised(Bundle.open(tiny_bundle), entry, tmp_path)
+    for name in entry.groups:
+        own, again = (folder / "graphs" / f"{name}.onnx" for folder in (made[1], tmp_path))
+        assert own.read_bytes() == again.read_bytes()
+
+
+def test_a_choice_for_other_graphs_is_refused(
+    made: Made, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    entry = Bundle.open(made[1]).manifest.quantisation
+    assert entry is not None
+    name = next(iter(entry.sources))
+    for wrong, said in (
+        (replace(entry, sources={name: "0" * 64}), "is not the graph that was quantised"),
+        (replace(entry, groups={name: ("nowhere",)}), "doesn't fit"),
+        (replace(entry, ranges={}), "doesn't fit"),
+    ):
+        folder = tmp_path / said.replace(" ", "-") / str(len(wrong.ranges))
+        folder.mkdir(parents=True)
+        with pytest.raises(BundleError, match=said):
+            write_quantised(Bundle.open(tiny_bundle), wrong, folder)
+
+
+def test_a_quantised_bundle_is_not_quantised_again(made: Made, clips: Path, tmp_path: Path) -> None:
+    sequences = list(open_dataset(clips).sequences)
+    with pytest.raises(BundleError, match=r"quantised already \(int8\); give the fp32 bundle"):
+        calibrate(
+            Bundle.open(made[1]), sequences, Request(), tmp_path, tmp_path / "recordings", _silent
+        )
+
+
+def test_without_clips_nothing_is_calibrated(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no clips to calibrate with"):
+        calibrate(Bundle.open(tiny_bundle), [], Request(), tmp_path, tmp_path / "r", _silent)
+
+
+def test_results_of_the_two_bundles_do_not_mix(made: Made, tiny_bundle: Path) -> None:
+    quantised, exported = Bundle.open(made[1]).manifest, Bundle.open(tiny_bundle).manifest
+    assert quantised.identity == exported.identity
+    assert content_of(quantised) != content_of(exported)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("type", "int4"), ("target", "tpu"), ("groups", []), ("ranges", {"a": {"b": [1]}})],
+)
+def test_an_entry_of_another_release_is_refused(
+    field: str, value: object, made: Made, tmp_path: Path
+) -> None:
+    manifest = Bundle.open(made[1]).manifest
+    assert isinstance(manifest.quantisation, Quantisation)
+    wrong = replace(manifest.quantisation, **{field: value})  # type: ignore[arg-type]
+    write_manifest(tmp_path, replace(manifest, quantisation=wrong))
+    with pytest.raises(BundleError, match="`quantisation` is not an entry of this release"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seconds", "worth"),
+    [
+        pytest.param({"a": ("g",)}, (2.0, 1.0), True, id="faster"),
+        pytest.param({"a": ("g",)}, (1.0, 1.1), False, id="slower"),
+        pytest.param({"a": ("g",)}, None, True, id="not-timed"),
+        pytest.param({}, None, False, id="nothing-chosen"),
+    ],
+)
+def test_slower_is_not_worth_it(
+    chosen: dict[str, tuple[str, ...]], seconds: tuple[float, float] | None, worth: bool
+) -> None:
+    costs = [Cost("a", None, 1, 0.0, 0.0, 1.0)]
+    outcome = Outcome(Request(), (), (), True, [], costs, chosen, seconds=seconds)
+    assert outcome.worth_it is worth

@@ -1,0 +1,76 @@
+"""TensorRT-RTX builds quantised graphs, for GPUs that need not be there."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mavos_deploy.calibration.calibrate import write_quantised
+from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.errors import BackendError
+from mavos_deploy.export.engines import Request, build_engines
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.quantisation import Quantisation
+
+if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
+    raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
+
+pytestmark = [
+    pytest.mark.tensorrt,
+    pytest.mark.skipif(
+        find_spec("tensorrt_rtx") is None,
+        reason="tensorrt_rtx is not installed; pip install 'mavos-deploy[tensorrt-rtx]'",
+    ),
+]
+
+
+def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
+    """A bundle with every layer quantised."""
+    bundle = Bundle.open(source)
+    graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
+    entry = Quantisation(
+        target=target,
+        type=kind,
+        method="minmax",
+        groups={name: graph.groups for name, graph in graphs.items()},
+        ranges={
+            name: dict.fromkeys(graph.observed(target), (-4.0, 4.0))
+            for name, graph in graphs.items()
+        },
+        sources={name: bundle.manifest.graphs[name].sha256 for name in graphs},
+        data="",
+        seed=0,
+    )
+    write_quantised(bundle, entry, folder)
+    return Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "capability", "said"),
+    [
+        pytest.param("cpu", "int8", "8.6", "was quantised for a CPU", id="for-cpu"),
+        pytest.param("tensorrt", "fp8", "8.6", "from compute capability 8.9 on", id="fp8-on-8.6"),
+    ],
+)
+def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
+    target: str, kind: str, capability: str, said: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = _quantised(tiny_bundle, tmp_path, target, kind)
+    with pytest.raises(BackendError, match=said):
+        build_engines(bundle, Request("tensorrt_rtx", (capability,)), lambda outcome: None)
+    assert not (tmp_path / "engines").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "capabilities"),
+    [pytest.param("int8", ("8.6", "8.9"), id="int8"), pytest.param("fp8", ("8.9",), id="fp8")],
+)
+def test_every_layer_quantised_builds(
+    kind: str, capabilities: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", kind)
+    request = Request("tensorrt_rtx", capabilities)
+    outcomes = build_engines(bundle, request, lambda outcome: None)
+    assert len(outcomes) == 5 * len(capabilities)
+    assert all(outcome.built for outcome in outcomes)
