@@ -157,8 +157,8 @@ def check_source(bundle: Bundle) -> None:
         )
     if manifest.dynamic:
         raise BundleError(
-            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise one for "
-            "your videos' size (mavos-export --size-for WxH)"
+            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise a "
+            "bundle for your videos' size (mavos-export --size-for WxH)"
         )
 
 

@@ -1,5 +1,6 @@
 """Bundles that several test files share; exporting one takes half a minute."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.processors import usable_processors
 from tests import golden
 from tests.made_sequences import write_masks
 
-torch.set_num_threads(2)
+torch.set_num_threads(
+    max(1, usable_processors() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+)
 TINY_SIZE = (161, 289)
 
 
