@@ -36,7 +36,7 @@ from mavos_deploy.export.bench import (
 from mavos_deploy.export.bench_torch import TorchRunner
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
-from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, open_backend
+from mavos_deploy.runtime.backend import DEFAULT_BACKEND, GPU_BACKENDS, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
 from mavos_deploy.runtime.files import replacing
@@ -45,8 +45,6 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import PreparedFrame, Segmenter
 
 FORMAT_VERSION = 1
-# On a GPU, where they exist in this release and work on this machine.
-GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
 PYTORCH = ("eager-fp32", "eager-fp16", "compiled-fp16")
 
 
@@ -147,9 +145,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         },
         "objects": given.objects,
         "refused": refused,
-        "parity": {name: parity(bundle, name, given.checkpoint) for name in names},
+        "parity": {},
     }
-    write(report, given.output)
+    for name in names:
+        report["parity"][name] = parity(bundle, name, given.checkpoint)
+        write(report, given.output)
     with ExitStack() as stack:
         runners: dict[str, Runner] = {}
         report["device_memory_mb"] = {}
@@ -192,11 +192,9 @@ def usable(
     candidates = wanted or (GPU_BACKENDS if device == "cuda" else (DEFAULT_BACKEND,))
     names, refused = [], {}
     for name in candidates:
-        if name not in BACKENDS and not wanted:
-            continue
         try:
             open_backend(bundle, None, name).close()
-        except BackendError as error:
+        except MavosError as error:
             if wanted:
                 raise
             refused[name] = str(error)

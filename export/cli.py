@@ -149,7 +149,7 @@ def export(
         chosen,
         _frame_size(None if dynamic else size, size_for, chosen.align_corners),
         memory_gap,
-        (target or (Target.CPU if precision is Precision.FP32 else Target.GPU)).value,
+        (target or (Target.GPU if dynamic or precision is Precision.FP16 else Target.CPU)).value,
         precision.value,
         dynamic,
     )

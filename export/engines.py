@@ -219,9 +219,11 @@ def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
 
 def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Profile, ...]:
     """The shapes that an engine takes: one profile, from one group and tiny videos to the most."""
-    smallest, own = (SHORTEST_SIDE, SHORTEST_SIDE), manifest.size
-    best = min(own[0], request.max_output[0]), min(own[1], request.max_output[1])
-    videos = smallest, best, request.max_output
+    smallest, own, largest = (SHORTEST_SIDE, SHORTEST_SIDE), manifest.size, request.max_output
+    if manifest.dynamic:  # upright videos have their longer side on the other axis
+        largest = max(largest), max(largest)
+    best = min(own[0], largest[0]), min(own[1], largest[1])
+    videos = smallest, best, largest
     groups = 1, request.best_groups, request.max_groups
     shapes: list[dict[str, Shape]] = []
     for which, (video, count) in enumerate(zip(videos, groups, strict=True)):
@@ -242,18 +244,13 @@ def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Pr
 
 
 def _extreme_size(manifest: Manifest, video: Size, which: int) -> Size:
-    """The size of the smallest, best or largest frames in the network.
-
-    With frames of any size, each side goes up to that of the longest, so that videos of all shapes
-    fit, upright ones too.
-    """
-    if not manifest.dynamic or which == 1:
+    """The size in the network of the smallest, best or largest video."""
+    if not manifest.dynamic:
         return manifest.size
     if which == 0:
         side = STRIDE + 1 if manifest.align_corners else STRIDE
         return side, side
-    longest = max(manifest.input_size(video))
-    return longest, longest
+    return manifest.input_size(video)
 
 
 def _up_to_date(bundle: Bundle, wanted: Engine) -> Engine | None:

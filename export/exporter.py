@@ -53,6 +53,11 @@ class Plan:
             raise InputError(
                 f"precision {self.precision!r}; accepted are {' and '.join(PRECISIONS)}"
             )
+        if self.dynamic and self.target != "gpu":
+            raise InputError(
+                "tiles of the attention are cut for one size; with --size dynamic it is in one "
+                "piece, --target gpu, on CPUs too"
+            )
         if self.dynamic and not self.variant.any_size:
             raise InputError(
                 f"{self.variant.name} divides frames into windows that are cut for one size; "
@@ -62,7 +67,7 @@ class Plan:
     @property
     def tile(self) -> tuple[int, int] | None:
         """Tile of the short-term attention in tokens, evened out over the grid."""
-        if self.target == "gpu" or self.dynamic:
+        if self.target == "gpu":
             return None
         height, width = (
             ceil(tokens / max(1, round(tokens / side)))

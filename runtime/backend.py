@@ -1,19 +1,38 @@
 """What the segmenter asks of an inference library."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import BackendError, BundleError
+from mavos_deploy.errors import BackendError, BundleError, MavosError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import TensorSpec
 
 # A backend's own kind of tensor. It may live on a device; the segmenter only hands it on.
 Tensor = Any
 Array = NDArray[np.generic]
+
+
+@dataclass
+class Transfers:
+    """What went between the host and a device.
+
+    Attributes:
+        up: Tensors brought to the device.
+        bytes_up: Their bytes.
+        down: Tensors brought to the host.
+        bytes_down: Their bytes.
+    """
+
+    up: int = 0
+    bytes_up: int = 0
+    down: int = 0
+    bytes_down: int = 0
 
 
 class Backend(Protocol):
@@ -109,10 +128,16 @@ BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
     "onnxruntime-tensorrt-rtx": _onnxruntime_tensorrt_rtx,
 }
 # Those that take a GPU; all others run on the CPU.
-GPU_BACKENDS = tuple(name for name in BACKENDS if not name.endswith(("-cpu", "-fp32", "-bf16")))
+GPU_BACKENDS = (
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "onnxruntime-tensorrt-rtx",
+)
 AUTO = "auto"  # the first of these that works
-# Fastest first. None that computes in less than a bundle's precision is among them: masks must not
-# change because a machine has another library.
+# A preference, not measured on GPUs yet. One that computes in less than the bundle's arithmetic is
+# passed over: masks must not change because a machine has another library.
 AUTO_ORDER = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", DEFAULT_BACKEND)
 
 
@@ -131,7 +156,11 @@ def open_backend(
             machine lacks what the backend needs.
     """
     if backend == AUTO:
-        return choose_backend(bundle, threads)[0]
+        chosen, refused = choose_backend(bundle, threads)
+        if refused:
+            reasons = "; ".join(f"not {name}: {reason}" for name, reason in refused.items())
+            warnings.warn(f"backend {chosen.name}; {reasons}", UserWarning, stacklevel=2)
+        return chosen
     if backend not in BACKENDS:
         raise BackendError(
             f"backend {backend!r} is unknown; accepted are {', '.join(BACKENDS)}, {AUTO}"
@@ -143,19 +172,22 @@ def choose_backend(bundle: Bundle, threads: int | None = None) -> tuple[Backend,
     """Load a bundle's graphs with the first backend of `AUTO_ORDER` that works here.
 
     Returns:
-        The backend, and why each faster one can't be used, by name.
+        The backend, and why each one before it can't be used, by name.
 
     Raises:
         BackendError: None can be used.
     """
     refused: dict[str, str] = {}
     for name in AUTO_ORDER:
-        if name not in BACKENDS:
-            continue
         try:
-            return BACKENDS[name](bundle, threads), refused
-        except BackendError as error:
+            backend = BACKENDS[name](bundle, threads)
+        except MavosError as error:  # also a plan that is missing or altered
             refused[name] = str(error)
+            continue
+        if backend.arithmetic == bundle.manifest.arithmetic:
+            return backend, refused
+        refused[name] = f"it computes in {backend.arithmetic}"
+        backend.close()
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
     raise BackendError(f"no backend works here: {reasons}")
 

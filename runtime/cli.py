@@ -61,7 +61,7 @@ BackendOption = Annotated[
         metavar="NAME",
         help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu computes in bfloat16 "
         "where the processor can, which is faster and less exact. One that can't be used is an "
-        f"error, never replaced by another. {AUTO} takes the fastest that works here and is as "
+        f"error, never replaced by another. {AUTO} takes the first that works here and is as "
         "exact, and says which and why.",
     ),
 ]
@@ -393,7 +393,7 @@ def open_named(bundle: Bundle, threads: int | None, name: str) -> Backend:
     backend, refused = choose_backend(bundle, threads)
     reasons = "; ".join(one_line_of(name, reason) for name, reason in refused.items())
     err.print(
-        f"backend {backend.name}, the fastest that works here"
+        f"backend {backend.name}, the first in order of preference that works here"
         + (f"; not {reasons}" if reasons else "")
     )
     return backend

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy import __version__
-from mavos_deploy.errors import BackendError
+from mavos_deploy.errors import BackendError, MavosError
 from mavos_deploy.runtime import onnxruntime_gpu, tensorrt_device
 from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, one_line
 from mavos_deploy.runtime.bundle import Bundle
@@ -175,7 +175,7 @@ def _try(name: str, bundle: Bundle | None) -> Finding:
             LOOKS[name]()
         else:
             return Finding(False, False, "only tried with a bundle: mavos-doctor BUNDLE")
-    except BackendError as error:
+    except MavosError as error:
         return Finding(False, tried, one_line(error, None).removeprefix(f"{name}: "))
     except Exception as error:  # a library that fails in a way that nothing foresaw
         reason = f"{type(error).__name__}: {one_line(error)}; install its package again"

@@ -5,7 +5,6 @@ import ctypes
 import io
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backend import Array, check_tensors, one_line
+from mavos_deploy.runtime.backend import Array, Transfers, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.files import cache_folder
 from mavos_deploy.runtime.gpu import Gpu, first_gpu
@@ -37,23 +36,6 @@ SHAPE_OPERATORS = {
 
 Tensor = Any  # onnxruntime.OrtValue
 OpenSession = Callable[[str, Any], Any]  # of a graph's name, with options
-
-
-@dataclass
-class Transfers:
-    """What went between the host and the device.
-
-    Attributes:
-        up: Tensors brought to the device.
-        bytes_up: Their bytes.
-        down: Tensors brought to the host.
-        bytes_down: Their bytes.
-    """
-
-    up: int = 0
-    bytes_up: int = 0
-    down: int = 0
-    bytes_down: int = 0
 
 
 class OnnxRuntimeBound:
@@ -101,6 +83,8 @@ class OnnxRuntimeBound:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             try:
                 session = open_session(graph, options)
+            except BackendError:
+                raise
             except Exception as error:  # the library's errors share no other base
                 raise BackendError(
                     f"{name}: onnxruntime {self._library.__version__} refuses {path}: "
@@ -243,7 +227,7 @@ def open_tensorrt(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBoun
     return OnnxRuntimeBound(
         bundle,
         "onnxruntime-tensorrt",
-        "fp16" if half else "tf32",
+        _rounded(bundle),
         TENSORRT,
         "cuda",
         open_session,
@@ -273,12 +257,18 @@ def open_tensorrt_rtx(bundle: Bundle, threads: int | None = None) -> OnnxRuntime
     return OnnxRuntimeBound(
         bundle,
         name,
-        "fp16" if bundle.manifest.precision == "fp16" else "tf32",
+        _rounded(bundle),
         plugin.get_ep_name(),
         "cuda",
         open_session,
         threads,
     )
+
+
+def _rounded(bundle: Bundle) -> str:
+    """What TensorRT's providers compute a bundle in: they take TF32 for float32."""
+    arithmetic = bundle.manifest.arithmetic
+    return "tf32" if arithmetic == "fp32" else arithmetic
 
 
 def look_for_cuda() -> None:

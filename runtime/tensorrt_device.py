@@ -23,7 +23,7 @@ from mavos_deploy.runtime.tensorrt_gpu import check_shapes
 from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
 
 TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}
-KEPT_STAGES = 8  # sizes of transfers whose pinned memory is kept
+KEPT_STAGES = 32  # sizes of transfers whose pinned memory is kept
 
 
 class TensorRtDevice:
@@ -51,8 +51,14 @@ class TensorRtDevice:
         self._engines: dict[str, tuple[Engine, Any]] = {}
         self._stream: Any = None
         self._logger = collecting_logger(self._trt)
-        self._cuda.init()
-        self._context = self._cuda.Device(0).retain_primary_context()
+        try:
+            self._cuda.init()
+            self._context = self._cuda.Device(0).retain_primary_context()
+        except self._cuda.Error as error:
+            raise BackendError(
+                f"{self.name}: the GPU can't be used ({one_line(error)}); look with nvidia-smi "
+                "whether its memory is full or another program has it for itself"
+            ) from error
         try:
             with self._current():
                 self._stream = self._cuda.Stream()
@@ -68,7 +74,8 @@ class TensorRtDevice:
 
     def _load(self, bundle: Bundle, runtime: Any, entry: Engine) -> Any:  # noqa: ANN401
         path = bundle.path / entry.file
-        # A plan for later releases carries code of its own; its hash has been checked.
+        # A plan for later releases carries code of its own. As with any engine, whoever made the
+        # bundle is trusted.
         runtime.engine_host_code_allowed = entry.flags.version_compatible
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
@@ -83,6 +90,11 @@ class TensorRtDevice:
             found[name] = TYPES.get(engine.get_tensor_dtype(name).name), shape
         check_tensors(found, (*spec.inputs, *spec.outputs), str(path))
         return engine
+
+    @property
+    def tf32(self) -> bool:
+        """See `tensorrt_gpu.Device`."""
+        return any(entry.flags.tf32 for entry, _ in self._engines.values())
 
     def _said(self) -> str:
         said = library_said(self._logger.errors)
@@ -139,7 +151,7 @@ class TensorRtDevice:
                 self._stream.synchronize()
                 self._stages.pop(next(iter(self._stages)))
             self._stages[size] = [_Stage(self._cuda, size) for _ in range(2)]
-        turn = self._stages[size]
+        turn = self._stages[size] = self._stages.pop(size)  # the one used last stands last
         turn.reverse()
         return turn[0]
 
@@ -171,6 +183,7 @@ class TensorRtDevice:
     def enqueue(self, context: Any, graph: str) -> None:  # noqa: ANN401
         """Put an engine's work on the stream."""
         with self._current():
+            self._logger.errors.clear()
             if not context.execute_async_v3(self._stream.handle):
                 raise BackendError(f"{self.name} failed in {graph}: {self._said()}")
 

@@ -11,6 +11,7 @@ An engine that does is run from a captured CUDA graph. Capturing records and com
 can't touch the memory; every frame is computed once.
 """
 
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backend import Array
+from mavos_deploy.runtime.backend import Array, Transfers
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphSpec, output_shapes
 from mavos_deploy.runtime.engines import Engine, Shape
@@ -64,6 +65,10 @@ class Device(Protocol):
     @property
     def name(self) -> str:
         """The backend's name, such as `tensorrt-rtx`."""
+
+    @property
+    def tf32(self) -> bool:
+        """Whether an engine rounds the factors of float32 products to 10 bits."""
 
     @property
     def captures(self) -> bool:
@@ -123,11 +128,13 @@ class DeviceTensor:
         address: In device memory.
         shape: Extents.
         dtype: As NumPy names it.
+        pool: That the memory belongs to.
     """
 
-    __slots__ = ("__weakref__", "address", "dtype", "shape")
+    __slots__ = ("__weakref__", "address", "dtype", "pool", "shape")
 
-    def __init__(self, address: int, shape: Shape, dtype: str) -> None:
+    def __init__(self, pool: "Pool", address: int, shape: Shape, dtype: str) -> None:
+        self.pool = pool
         self.address = address
         self.shape = shape
         self.dtype = dtype
@@ -164,7 +171,7 @@ class Pool:
         key = use, size
         blocks = self._free.setdefault(key, [])
         address = blocks.pop() if blocks else self._take(size)
-        tensor = DeviceTensor(address, shape, dtype)
+        tensor = DeviceTensor(self, address, shape, dtype)
         weakref.finalize(tensor, self._give, key, address).atexit = False
         return tensor
 
@@ -219,6 +226,7 @@ class _Graph:
         runs: Launches at known addresses, least recently met first.
         seen: Shapes and addresses met once, which have no context of their own yet.
         count: Launches so far.
+        capturable: False once a capture has failed.
     """
 
     spec: GraphSpec
@@ -226,6 +234,7 @@ class _Graph:
     runs: "OrderedDict[tuple[object, ...], _Run]" = field(default_factory=OrderedDict)
     seen: "OrderedDict[tuple[object, ...], None]" = field(default_factory=OrderedDict)
     count: int = 0
+    capturable: bool = True
 
 
 class TensorRtGpu:
@@ -238,25 +247,14 @@ class TensorRtGpu:
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self.name = device.name
-        self.arithmetic = bundle.manifest.arithmetic
+        arithmetic = bundle.manifest.arithmetic
+        self.arithmetic = "tf32" if arithmetic == "fp32" and device.tf32 else arithmetic
+        self.transfers = Transfers()
         self._device = device
         self._pool = Pool(device)
         self._scratch: tuple[int, int] | None = None  # address and size
         self._graphs = {name: _Graph(spec) for name, spec in bundle.specs.items()}
         self._open = True
-        self.uploaded = self.downloaded = 0  # bytes, for tests and reports
-        height, width = bundle.manifest.size
-        usual = {"groups": 1, "output_height": height, "output_width": width}
-        try:
-            for name, spec in bundle.manifest.specs_at((height, width)).items():
-                shapes = tuple(
-                    tuple(usual.get(str(extent)) or int(extent) for extent in tensor.shape)
-                    for tensor in spec.inputs
-                )
-                self._plain(self._graphs[name], shapes)
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def device_bytes(self) -> int:
@@ -268,6 +266,8 @@ class TensorRtGpu:
         self._check_open()
         kept = self._graphs[graph]
         given = {tensor.name: inputs[tensor.name] for tensor in kept.spec.inputs}
+        for tensor in given.values():
+            self._check_own(tensor)
         made = output_shapes(kept.spec, {name: tensor.shape for name, tensor in given.items()})
         outputs = {
             tensor.name: self._pool.tensor(
@@ -285,15 +285,18 @@ class TensorRtGpu:
         self._check_open()
         tensor = self._pool.tensor("upload", array.shape, array.dtype.name)
         self._device.upload(tensor.address, np.ascontiguousarray(array))
-        self.uploaded += array.nbytes
+        self.transfers.up += 1
+        self.transfers.bytes_up += array.nbytes
         return tensor
 
     def download(self, tensor: DeviceTensor) -> Array:
         """Wait for a tensor and copy it to the host."""
         self._check_open()
+        self._check_own(tensor)
         array = np.empty(tensor.shape, tensor.dtype)
         self._device.download(tensor.address, array)
-        self.downloaded += array.nbytes
+        self.transfers.down += 1
+        self.transfers.bytes_down += array.nbytes
         return array
 
     def close(self) -> None:
@@ -310,6 +313,13 @@ class TensorRtGpu:
     def _check_open(self) -> None:
         if not self._open:
             raise BackendError("the segmenter is closed; open it again")
+
+    def _check_own(self, tensor: DeviceTensor) -> None:
+        """Refuse memory of another segmenter, whose stream may not have written it yet."""
+        if tensor.pool is not self._pool:
+            raise BackendError(
+                f"{self.name}: the state is another segmenter's; save it there and load it here"
+            )
 
     def _launch(
         self, graph: _Graph, shapes: tuple[Shape, ...], addresses: Mapping[str, int]
@@ -337,8 +347,17 @@ class TensorRtGpu:
             return
         graph.runs.move_to_end(key)
         run.used = graph.count
-        if run.launch is None and self._device.captures:
-            run.launch = self._capture(run.context)
+        if run.launch is None and self._device.captures and graph.capturable:
+            try:
+                run.launch = self._capture(run.context)
+            except BackendError as error:
+                graph.capturable = False
+                warnings.warn(
+                    f"{self.name}: {graph.spec.name} can't be captured as a CUDA graph ({error}); "
+                    "it is launched kernel by kernel, which is slower",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         if run.launch is None:
             run.context.enqueue()
         else:

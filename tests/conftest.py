@@ -50,7 +50,7 @@ def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dynamic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` for frames of any size, with a memory gap of 2."""
     folder: Path = tmp_path_factory.mktemp("dynamic")
-    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "cpu", dynamic=True)
+    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "gpu", dynamic=True)
     write_bundle(plan, None, folder, lambda line: None)
     return folder
 

@@ -49,7 +49,8 @@ class Gpu0:
         self.scratch = 1 << 20  # bytes that a context asks for, for each group
         self.fail: str | None = None  # a graph whose next launch fails
         self.sick = False  # whether the device reports an error when it is waited for
-        self.profiles = True
+        self.uncapturable: str | None = None  # a graph whose launches can't be captured
+        self.taken = False  # whether another program has the GPU for itself
 
     def put(self, operation: Operation) -> None:
         self.check_current()
@@ -163,8 +164,12 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         assert gpu.recording is None
         gpu.put(lambda: pinned.__setitem__(slice(None), gpu.view(address, pinned.nbytes)))
 
+    def init() -> None:
+        if gpu.taken:
+            raise CudaError("cuInit failed: exclusive mode")
+
     return SimpleNamespace(
-        init=lambda: None,
+        init=init,
         Device=lambda index: SimpleNamespace(retain_primary_context=Context),
         Context=Context,
         Stream=Stream,
@@ -257,6 +262,9 @@ def _tensorrt(gpu: Gpu0) -> ModuleType:
             if gpu.fail == self.engine.graph:
                 gpu.fail = None
                 gpu.logger.log(trt.ILogger.Severity.ERROR, "planted\nfault")
+                return False
+            if gpu.recording is not None and gpu.uncapturable == self.engine.graph:
+                gpu.logger.log(trt.ILogger.Severity.ERROR, "not capturable")
                 return False
             if gpu.recording is not None:
                 assert self.ran, "the first launch of a context is captured"

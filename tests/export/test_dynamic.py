@@ -93,9 +93,14 @@ def test_engines_take_the_smallest_to_the_largest_video_of_any_shape(dynamic_bun
     (step,) = _profiles(bundle.specs["elstt_step"], bundle.manifest, request)
     assert step["short_key_0"] == ((1, 64, 2, 2), (1, 64, 7, 9), (3, 64, 54, 54))
     (decoder,) = _profiles(bundle.specs["decoder"], bundle.manifest, request)
-    assert decoder["row_weights"] == ((8, 5), (97, 25), (480, 213))
+    assert decoder["row_weights"] == ((8, 5), (97, 25), (854, 213))
+    small = Request("tensorrt_rtx", ("8.6",), max_output=(64, 80))
+    (encoder,) = _profiles(bundle.specs["encoder"], bundle.manifest, small)
+    assert encoder == {"frame": ((1, 17, 17, 3), (1, 81, 81, 3), (1, 81, 81, 3))}
 
 
 def test_windows_cut_for_one_size_are_refused() -> None:
     with pytest.raises(InputError, match=r"swin_base divides frames into windows .* --size HxW"):
-        Plan(VARIANTS["swin_base"], (96, 96), GAP, "cpu", dynamic=True)
+        Plan(VARIANTS["swin_base"], (96, 96), GAP, "gpu", dynamic=True)
+    with pytest.raises(InputError, match=r"tiles of the attention .* --target gpu"):
+        Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", dynamic=True)

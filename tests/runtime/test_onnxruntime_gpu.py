@@ -16,11 +16,11 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Segmenter, State, onnxruntime_gpu
-from mavos_deploy.runtime.backend import open_backend
+from mavos_deploy.runtime.backend import Transfers, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import tensor_bytes
 from mavos_deploy.runtime.gpu import Gpu
-from mavos_deploy.runtime.onnxruntime_gpu import CPU, OnnxRuntimeBound, Transfers, engine_cache
+from mavos_deploy.runtime.onnxruntime_gpu import CPU, OnnxRuntimeBound, engine_cache
 from tests import golden
 from tests.bundles import hollow_bundle
 

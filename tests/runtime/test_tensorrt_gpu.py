@@ -16,6 +16,7 @@ from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter, State
 from mavos_deploy.runtime import tensorrt_gpu as backend_module
+from mavos_deploy.runtime.backend import Transfers, choose_backend
 from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.contract import GROUPS
 from mavos_deploy.runtime.engines import Engine, Flags, Profile
@@ -167,13 +168,16 @@ def test_a_frame_is_one_chain_and_only_picture_and_labels_travel(
     state = segmenter.start(picture(0), squares())
     for index in range(1, 12):
         _, state = segmenter.step(picture(index), state)
-    up, down, waits = backend.uploaded, backend.downloaded, gpu.waits
+    backend.transfers, waits = Transfers(), gpu.waits
     for index in range(12, 12 + 2 * GAP):
         _, state = segmenter.step(picture(index), state)
     frames = 2 * GAP
     object_mask, first_update = 11 * 4, 4
-    assert backend.uploaded - up == frames * (SIZE * SIZE * 3 * 4 + object_mask) + 2 * first_update
-    assert backend.downloaded - down == frames * SIZE * SIZE
+    assert (
+        backend.transfers.bytes_up
+        == frames * (SIZE * SIZE * 3 * 4 + object_mask) + 2 * first_update
+    )
+    assert backend.transfers.bytes_down == frames * SIZE * SIZE
     # The labels of each frame, and pinned memory that is used a second time in a frame.
     assert gpu.waits - waits <= 2 * frames
 
@@ -303,6 +307,56 @@ def test_a_failed_launch_is_named_and_the_state_is_still_good(
         np.testing.assert_array_equal(labels, wanted)
     assert failed >= 2
     assert gpu.launched
+
+
+def test_an_engine_that_cannot_be_captured_is_launched_plainly_and_said_once(
+    segmenter: Segmenter, expected: Segmenter, gpu: Gpu0
+) -> None:
+    gpu.uncapturable = "decoder"
+    state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+    with pytest.warns(
+        RuntimeWarning, match="decoder can't be captured .* kernel by kernel"
+    ) as said:
+        for index in range(1, 12):
+            labels, state = segmenter.step(picture(index), state)
+            wanted, other = expected.step(picture(index), other)
+            np.testing.assert_array_equal(labels, wanted)
+    assert len(said) == 1
+    assert gpu.launched  # the others are
+
+
+def test_a_state_of_another_segmenter_is_refused(segmenter: Segmenter, plain_bundle: Path) -> None:
+    state = segmenter.start(picture(0), squares())
+    with (
+        Segmenter.open(plain_bundle, backend="tensorrt") as other,
+        pytest.raises(BackendError, match="another segmenter's; save it there"),
+    ):
+        other.step(picture(1), state)
+
+
+def test_engines_that_round_more_are_named_and_not_taken_by_auto(
+    plain_bundle: Path, tmp_path: Path, gpu: Gpu0
+) -> None:
+    del gpu
+    folder: Path = copytree(plain_bundle, tmp_path / "bundle")
+    manifest = Bundle.open(folder).manifest
+    rounded = tuple(replace(e, flags=Flags(tf32=True)) for e in manifest.engines)
+    write_manifest(folder, replace(manifest, engines=rounded))
+    with Segmenter.open(folder, backend="tensorrt") as segmenter:
+        assert segmenter.backend.arithmetic == "tf32"
+    backend, refused = choose_backend(Bundle.open(folder))
+    assert backend.name == "onnxruntime-cpu"
+    assert refused["tensorrt"] == "it computes in tf32"
+    (folder / "engines/tensorrt-decoder.plan").unlink()
+    backend, refused = choose_backend(Bundle.open(folder))
+    assert backend.name == "onnxruntime-cpu"
+    assert "tensorrt-decoder.plan" in refused["tensorrt"]
+
+
+def test_a_gpu_that_is_taken_is_refused_in_one_line(plain_bundle: Path, gpu: Gpu0) -> None:
+    gpu.taken = True
+    with pytest.raises(BackendError, match="tensorrt: the GPU can't be used .* nvidia-smi"):
+        Segmenter.open(plain_bundle, backend="tensorrt")
 
 
 def test_a_fault_on_the_device_is_reported_when_it_is_waited_for(
