@@ -41,6 +41,7 @@ class Gpu0:
         self.done = 0  # operations that have left the queue
         self.recording: list[Operation] | None = None
         self.pushed = 0  # how often the context is current
+        self.owners = 0  # of the primary context
         self.waits = 0
         self.contexts = 0  # execution contexts made
         self.computed: list[str] = []  # graphs, in the order in which they were run
@@ -143,6 +144,9 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 gpu.run(self.after)
 
     class Context:
+        def __init__(self) -> None:
+            gpu.owners += 1
+
         def push(self) -> None:
             gpu.pushed += 1
 
@@ -152,7 +156,8 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
             gpu.pushed -= 1
 
         def detach(self) -> None:
-            assert not gpu.memory, "memory is left when the context ends"
+            gpu.owners -= 1
+            assert gpu.owners or not gpu.memory, "memory is left when the context ends"
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
         del stream

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -150,22 +151,40 @@ def _refuses(name: str) -> Callable[[Any, int | None], Any]:
     return load
 
 
-def test_auto_takes_the_first_that_works_and_keeps_the_reasons(
+@dataclass
+class _Opened:
+    """A backend that does nothing."""
+
+    name: str
+    arithmetic: str
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_auto_takes_the_first_that_works_and_is_as_exact_and_keeps_the_reasons(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    coarse, exact = _Opened("tensorrt-rtx", "tf32"), _Opened("onnxruntime-cpu", "fp32")
     table = {
-        "openvino-cpu": lambda bundle, threads: "less exact",
+        "openvino-cpu": lambda bundle, threads: _Opened("openvino-cpu", "bf16"),
         "tensorrt": _refuses("tensorrt"),
+        "tensorrt-rtx": lambda bundle, threads: coarse,
         "onnxruntime-cuda": _refuses("onnxruntime-cuda"),
-        "onnxruntime-cpu": lambda bundle, threads: ("cpu", threads),
+        "onnxruntime-cpu": lambda bundle, threads: exact,
     }
     monkeypatch.setattr(backends, "BACKENDS", table)
-    bundle: Any = object()
-    refused = {name: f"{name}: not here" for name in ("tensorrt", "onnxruntime-cuda")}
-    assert choose_backend(bundle, 3) == (("cpu", 3), refused)
-    assert open_backend(bundle, 3, "auto") == ("cpu", 3)
-    table["tensorrt-rtx"] = lambda bundle, threads: "engines"
-    assert choose_backend(bundle) == ("engines", {"tensorrt": "tensorrt: not here"})
+    bundle: Any = SimpleNamespace(manifest=SimpleNamespace(arithmetic="fp32"))
+    refused = {
+        "tensorrt": "tensorrt: not here",
+        "tensorrt-rtx": "it computes in tf32",
+        "onnxruntime-cuda": "onnxruntime-cuda: not here",
+    }
+    assert choose_backend(bundle, 3) == (exact, refused)
+    assert coarse.closed
+    with pytest.warns(UserWarning, match=r"backend onnxruntime-cpu; not tensorrt: .*not here"):
+        assert open_backend(bundle, 3, "auto") is exact
 
 
 def test_auto_fails_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
