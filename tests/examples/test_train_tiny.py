@@ -22,6 +22,8 @@ def _arguments(folder: Path, iterations: int) -> argparse.Namespace:
     folder.mkdir(exist_ok=True)
     return argparse.Namespace(
         output=folder,
+        weights=None,
+        first=0,
         iterations=iterations,
         learning_rate=1e-3,
         seed=5,

@@ -55,3 +55,34 @@ def test_a_process_is_known_before_an_interrupt_and_never_sees_one() -> None:
         start()
     said, _ = known[0].communicate(timeout=60)
     assert said == "alive\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signal masks need POSIX")
+def test_the_first_process_of_all_never_sees_an_interrupt() -> None:
+    code = """
+import multiprocessing, os, signal
+from mavos_deploy.runtime.interrupts import processes_start
+
+context = multiprocessing.get_context("spawn")
+with processes_start():
+    process = context.Process(target=os.kill, args=(0, signal.SIGINT))  # its whole group
+    process.start()
+try:
+    process.join()
+except KeyboardInterrupt:
+    process.join()
+print(process.exitcode)
+"""
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import signal; signal.signal(2, signal.default_int_handler)\n" + code,
+        ],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=True,
+    )
+    assert run.stdout == "0\n"
+    assert "Traceback" not in run.stderr
