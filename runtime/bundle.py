@@ -298,7 +298,7 @@ class Bundle:
         bundle = cls(path, manifest)
         bundle._check_contract()
         for graph in manifest.graphs.values():
-            bundle._check_file(graph.file, graph.sha256)
+            bundle.check_file(graph.file, graph.sha256)
         bundle._check_nothing_else()
         return bundle
 
@@ -350,7 +350,7 @@ class Bundle:
                 f"{self.path}: the engine of {graph} was built from another {graph}.onnx; "
                 f"run {build}"
             )
-        self._check_file(engine.file, engine.sha256, f"run {build}")
+        self.check_file(engine.file, engine.sha256, f"run {build}")
         return engine
 
     def _check_contract(self) -> None:
@@ -373,9 +373,19 @@ class Bundle:
                         "export the bundle again with this release"
                     )
 
-    def _check_file(
+    def check_file(
         self, relative: str, sha256: str, remedy: str = "export the bundle again"
     ) -> None:
+        """Check that a file of the manifest lies in the bundle and is the one that was made.
+
+        Args:
+            relative: To the bundle, with forward slashes.
+            sha256: Of the file that was made.
+            remedy: What to do about a file that is missing or altered.
+
+        Raises:
+            BundleError: It is missing, altered, or lies outside of the bundle.
+        """
         parts = PurePosixPath(relative).parts
         inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
         path = self.path / relative

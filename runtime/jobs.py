@@ -1,12 +1,15 @@
 """Many videos over workers: each takes the next video when it is done with one.
 
 A worker that dies loses the video it was at, and nothing else: the video goes back to the others
-and a fresh worker takes the place. What fails is tried again, and reported in the end. Whoever
-distributes makes the folders and names them when they are complete; workers only fill them.
+and a fresh worker takes the place. After an error that isn't about its video a worker counts as
+dead, because a GPU or a process that failed once may fail at every video from then on. A video that
+lost its workers is tried again; what can't be segmented is reported in the end. Whoever distributes
+makes the folders and names them when they are complete; workers only fill them.
 """
 
 import re
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.runtime.backend import one_line, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.interrupts import deferred_interrupts, processes_start
-from mavos_deploy.runtime.prediction import Predicted, segment_sequence
+from mavos_deploy.runtime.prediction import OutputError, Predicted, segment_sequence
 from mavos_deploy.runtime.results import Results, Settings
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.sequences import Problem, VideoSequence
@@ -25,14 +28,15 @@ from mavos_deploy.runtime.sequences import Problem, VideoSequence
 TRIES = 3  # of a video, or of starting a worker, before it is given up
 
 T = TypeVar("T")
+Task = tuple[VideoSequence, int]  # with the tries that failed
 
 
 class WorkerDiedError(MavosError):
-    """A worker that ended before it was done, whatever ended it."""
+    """A worker that ended before it was done, whatever ended it, or that can't go on."""
 
 
 class SequenceError(MavosError):
-    """A sequence that a worker could not segment; the worker goes on."""
+    """A sequence that no worker can segment; the worker goes on."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,10 @@ class Worker(Protocol):
         """Fill a folder with the masks of a sequence.
 
         Raises:
-            WorkerDiedError: It ended meanwhile.
-            Exception: The sequence could not be segmented. Like after any error and interrupt,
-                nothing writes to the folder any more.
+            OutputError: The folder can't be written to.
+            InputError: The sequence can't be segmented, whoever tries.
+            Exception: The worker ended meanwhile, or can't go on. Like after any error and
+                interrupt, nothing writes to the folder any more.
         """
 
     def close(self) -> None:
@@ -174,15 +179,17 @@ def segment_all(
         What became of each sequence.
 
     Raises:
-        InputError: The results folder can't be used.
-        BackendError: Workers can't run the bundle, don't agree on how, or die while they start.
+        InputError: The results folder can't be used, or can't be written to any more.
+        BackendError: Workers don't agree on how to run the bundle, or none is left and a new one
+            can't run it or dies while it starts.
     """
     crew = _Crew(results, open_worker, on_frames)
     threads: list[threading.Thread] = []
     try:
         first = crew.hire()
         crew.take(sequences)
-        for _ in range(1, min(places, len(crew.waiting))):
+        crew.places = max(1, min(places, len(crew.waiting)))
+        for _ in range(1, crew.places):
             threads.append(threading.Thread(target=crew.work_beside))
             threads[-1].start()
         crew.work(first)
@@ -202,7 +209,13 @@ def segment_all(
 
 
 class _Crew:
-    """What the workers at one set of sequences share."""
+    """What the workers at one set of sequences share.
+
+    Attributes:
+        waiting: Sequences that nobody is at, with the tries that failed.
+        places: Threads that take sequences, each with one worker after another.
+        error: What ended the work, if anything did.
+    """
 
     def __init__(
         self,
@@ -210,13 +223,16 @@ class _Crew:
         open_worker: Callable[[], Worker],
         on_frames: Callable[[int], None],
     ) -> None:
-        self.waiting: deque[tuple[VideoSequence, int]] = deque()  # with the tries that failed
+        self.waiting: deque[Task] = deque()
+        self.places = 1
         self.error: BaseException | None = None
         self._results = results
         self._open_worker = open_worker
         self._on_frames = on_frames
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
+        self._idle: list[Worker] = []  # of places that found nothing waiting any more
+        self._told = False
         self._ended = False
         self._frames = 0
         self._settings: Settings | None = None
@@ -225,6 +241,12 @@ class _Crew:
         self._failed: list[str] = []
 
     def hire(self) -> Worker:
+        """Open a worker and check that it computes as the others do."""
+        worker, settings = self._open()
+        self._agree(settings)
+        return worker
+
+    def _open(self) -> tuple[Worker, Settings]:
         """Open a worker, again if it dies, and wait until it is ready."""
         for tries in range(1, TRIES + 1):
             with processes_start():  # known, and so ended, before an interrupt takes effect
@@ -235,8 +257,7 @@ class _Crew:
             try:
                 if ended:
                     raise WorkerDiedError("it was not needed any more")
-                settings = worker.ready()
-                break
+                return worker, worker.ready()
             except WorkerDiedError as error:
                 self._dismiss(worker)
                 if tries == TRIES or self._ended:
@@ -244,6 +265,12 @@ class _Crew:
                         f"{tries} workers died while they started, the last one with: {error}; "
                         "where memory is short, take fewer workers"
                     ) from None
+            except MavosError:
+                self._dismiss(worker)
+                raise
+        raise AssertionError("unreachable")
+
+    def _agree(self, settings: Settings) -> None:
         with self._lock:
             self._settings = self._settings or settings
             expected = self._settings
@@ -253,7 +280,6 @@ class _Crew:
                 f"another one with {expected.backend} in {expected.arithmetic}, and their masks "
                 "would differ; name a --backend that all machines have"
             )
-        return worker
 
     def take(self, sequences: Sequence[VideoSequence]) -> None:
         """Keep what is finished, and let the rest wait for workers."""
@@ -279,10 +305,17 @@ class _Crew:
             self.end()
 
     def work(self, worker: Worker | None) -> None:
-        """Segment what is waiting, until nothing is."""
-        while (task := self._next()) is not None:
+        """Segment what is waiting, until nothing is, or no worker can be had for this place."""
+        while (task := self._next(worker)) is not None:
             if worker is None:
-                worker = self.hire()
+                try:
+                    worker, settings = self._open()
+                except MavosError as error:
+                    worker = self._do_without(task, error)
+                    if worker is None:
+                        return
+                else:
+                    self._agree(settings)
             try:
                 self._segment(worker, *task)
             except WorkerDiedError:
@@ -307,11 +340,46 @@ class _Crew:
             self._settings,
         )
 
-    def _next(self) -> tuple[VideoSequence, int] | None:
+    def _next(self, worker: Worker | None) -> Task | None:
+        """A sequence for a place; without one the place is given up, and its worker is idle."""
         with self._lock:
-            return None if self._ended or not self.waiting else self.waiting.popleft()
+            if self._ended:
+                return None
+            if self.waiting:
+                return self.waiting.popleft()
+            self.places -= 1
+            if worker is not None:
+                self._idle.append(worker)
+            return None
+
+    def _do_without(self, task: Task, error: MavosError) -> Worker | None:
+        """An idle worker in place of one that could not start, or None: the others do its task.
+
+        Raises:
+            MavosError: The given error, because no other worker is left.
+        """
+        with self._lock:
+            if self._ended:
+                raise error
+            idle = self._idle.pop() if self._idle else None
+            if idle is None:
+                if self.places == 1:
+                    raise error
+                self.places -= 1
+                self.waiting.appendleft(task)
+            told, self._told = self._told, True
+        if not told:
+            text = f"a worker could not start, and the others go on without it: {error}"
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return idle
 
     def _segment(self, worker: Worker, sequence: VideoSequence, tries: int) -> None:
+        """Fill a sequence's folder, or say why not.
+
+        Raises:
+            WorkerDiedError: A fresh worker is needed.
+            InputError: The results can't be written.
+        """
         frames = 0
 
         def on_frame() -> None:
@@ -319,19 +387,28 @@ class _Crew:
             frames += 1
             self._count(1)
 
+        def segment(folder: Path) -> Predicted:
+            try:
+                return worker.segment(sequence, folder, on_frame)
+            except Exception as error:
+                raise failure(error) from None
+
         try:
-            done = self._results.fill(
-                sequence.name, lambda folder: worker.segment(sequence, folder, on_frame)
-            )
-        except Exception as error:
+            done = self._results.fill(sequence.name, segment)
+        except (SequenceError, WorkerDiedError, InputError) as error:
+            # A failed write has the system's error as its cause. Without one something that is not
+            # ours stands in this sequence's place, and in no other.
+            if isinstance(error, OutputError) or isinstance(error.__cause__, OSError):
+                raise
             self._count(-frames)
+            died = isinstance(error, WorkerDiedError)
             with self._lock:
-                if tries + 1 < TRIES:
+                if died and tries + 1 < TRIES:
                     self.waiting.append((sequence, tries + 1))
                 else:
                     self._predicted[sequence.name] = given_up(sequence, error)
                     self._failed.append(sequence.name)
-            if isinstance(error, WorkerDiedError):
+            if died:
                 raise
         else:
             with self._lock:
@@ -348,10 +425,27 @@ class _Crew:
         worker.close()
 
 
-def given_up(sequence: VideoSequence, error: Exception) -> Predicted:
-    """What is reported of a sequence that failed for the last time."""
-    found = f"not segmented, {TRIES} tries failed; the last one: {reason(error)}"
-    problem = Problem(sequence.name, None, found, "a worker that can finish it")
+def failure(error: Exception) -> MavosError:
+    """What an error in the middle of a sequence means for the work as a whole.
+
+    Returns:
+        An OutputError where no sequence could be written, a SequenceError where only this one can't
+        be segmented; for everything else a WorkerDiedError, because nothing says that the worker
+        could do the next one.
+    """
+    if isinstance(error, (OutputError, SequenceError, WorkerDiedError)):
+        return error
+    return (SequenceError if isinstance(error, InputError) else WorkerDiedError)(reason(error))
+
+
+def given_up(sequence: VideoSequence, error: MavosError) -> Predicted:
+    """What is reported of a sequence that is not tried again."""
+    if isinstance(error, WorkerDiedError):
+        found = f"not segmented, {TRIES} tries failed; the last one: {error}"
+        expected = "a worker that can finish it"
+    else:
+        found, expected = f"not segmented: {error}", "pictures that can be followed, and room"
+    problem = Problem(sequence.name, None, found, expected)
     return Predicted("", (), (), (), (problem,))
 
 

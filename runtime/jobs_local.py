@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavos_deploy.errors import BackendError
+from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.runtime.backend import open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.jobs import SequenceError, WorkerDiedError, reason
+from mavos_deploy.runtime.jobs import SequenceError, WorkerDiedError, failure, reason
 from mavos_deploy.runtime.prediction import Predicted, segment_sequence
 from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.results import Settings
@@ -71,10 +71,10 @@ class LocalProcess:
                 answer = self._receive()
                 if isinstance(answer, Predicted):
                     return answer
-                if isinstance(answer, str):
-                    raise SequenceError(answer)
+                if isinstance(answer, MavosError):
+                    raise answer
                 on_frame()
-        except SequenceError:
+        except (InputError, SequenceError):
             raise
         except BaseException:
             self.close()  # before anything happens to the folder that it writes to
@@ -115,7 +115,10 @@ def _serve(
     threads: int,
     stretch: bool,
 ) -> None:
-    """What a worker does: says that it is ready, and takes sequences until the pipe ends."""
+    """What a worker does: says that it is ready, and takes sequences until the pipe ends.
+
+    It ends by itself after an error that may come again with every sequence.
+    """
     with suppress(EOFError, BrokenPipeError):  # nobody is there any more to work for
         try:
             opened = Bundle.open(bundle)
@@ -126,7 +129,7 @@ def _serve(
         connection.send(Settings.of(segmenter, stretch))
         while True:
             sequence, folder = connection.recv()
-            answer: Predicted | str
+            answer: Predicted | MavosError
             try:
                 answer = segment_sequence(
                     segmenter,
@@ -136,5 +139,7 @@ def _serve(
                     on_frame=lambda: connection.send(None),
                 )
             except Exception as error:
-                answer = reason(error)
+                answer = failure(error)
             connection.send(answer)
+            if isinstance(answer, WorkerDiedError):
+                return

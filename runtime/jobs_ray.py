@@ -17,11 +17,12 @@ from types import TracebackType
 from typing import Any
 
 from mavos_deploy import __version__
-from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.runtime.backend import GPU_BACKENDS, one_line, open_backend
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle
-from mavos_deploy.runtime.jobs import SequenceError, WorkerDiedError, reason
-from mavos_deploy.runtime.prediction import Predicted, segment_sequence
+from mavos_deploy.runtime.files import writing
+from mavos_deploy.runtime.jobs import SequenceError, WorkerDiedError, failure, reason
+from mavos_deploy.runtime.prediction import OutputError, Predicted, segment_sequence
 from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.results import Settings, content_of
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -47,6 +48,7 @@ class RayCluster:
 
     Raises:
         InputError: The address is none.
+        BundleError: An engine for the backend is missing, altered, or outside of the bundle.
         BackendError: Ray is missing, no cluster answers, or none of its nodes has enough cores.
     """
 
@@ -60,6 +62,7 @@ class RayCluster:
             raise BackendError(
                 "--ray needs the package ray; pip install 'mavos-deploy[ray]'"
             ) from None
+        sent = files_of(bundle, backend)
         self._ray = ray
         self._connect(address)
         try:
@@ -75,9 +78,7 @@ class RayCluster:
                     f"{max(cores, default=0)} cores; give a smaller --threads"
                     + (", or a --backend for the CPU" if gpus else "")
                 )
-            names = [MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())]
-            names += [engine.file for engine in bundle.manifest.engines if gpus]
-            files = ray.put({name: (bundle.path / name).read_bytes() for name in names})
+            files = ray.put(sent)
         except BaseException:
             self.close()
             raise
@@ -121,6 +122,27 @@ class RayCluster:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
+    """What a worker needs of a bundle, by names that lie within it.
+
+    Args:
+        bundle: Opened, and so its graphs are checked.
+        backend: Only those that load engines get them: all of their library, since the GPUs of the
+            nodes are not known here.
+
+    Raises:
+        BundleError: An engine is missing, altered, or outside of the bundle.
+    """
+    names = [MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())]
+    library = backend.replace("-", "_")  # of other backends it names none
+    for engine in bundle.manifest.engines:
+        if engine.library == library:
+            remedy = f"run mavos-build {bundle.path} --library {library}"
+            bundle.check_file(engine.file, engine.sha256, remedy)
+            names.append(engine.file)
+    return {name: (bundle.path / name).read_bytes() for name in names}
 
 
 def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> int:
@@ -196,12 +218,16 @@ class RayWorker:
             annotations={stem: path.absolute() for stem, path in sequence.annotations.items()},
         )
         answer = self._ask(self._actor.segment.remote(absolute))
-        if isinstance(answer, str):
-            raise SequenceError(answer)
+        if isinstance(answer, MavosError):
+            raise answer
         predicted, files = answer
         assert isinstance(predicted, Predicted)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        try:
+            with writing(folder):
+                for name, content in files.items():
+                    (folder / name).write_bytes(content)
+        except InputError as error:
+            raise OutputError(str(error)) from error
         for _ in sequence.images:
             on_frame()
         return predicted
@@ -218,7 +244,7 @@ class RayWorker:
 
 
 class _Actor:
-    """What runs on a node. It answers with reasons, since Ray wraps what is raised."""
+    """What runs on a node. It answers with errors, since Ray wraps what is raised."""
 
     def __init__(
         self, files: dict[str, bytes], content: str, backend: str, threads: int, stretch: bool
@@ -232,9 +258,10 @@ class _Actor:
 
     def ready(self) -> tuple[str, int, Settings | str]:
         """The release and the process here, and the settings or why there are none."""
+        files, self._files = self._files, {}  # as large as the bundle, and loaded only once
         try:
             with TemporaryDirectory(prefix="mavos-bundle-") as folder:
-                for name, content in self._files.items():
+                for name, content in files.items():
                     path = Path(folder) / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
@@ -247,13 +274,13 @@ class _Actor:
             return __version__, os.getpid(), f"{socket.gethostname()}: {reason(error)}"
         return __version__, os.getpid(), Settings.of(self._segmenter, self._stretch)
 
-    def segment(self, sequence: VideoSequence) -> tuple[Predicted, dict[str, bytes]] | str:
+    def segment(self, sequence: VideoSequence) -> tuple[Predicted, dict[str, bytes]] | MavosError:
         """What became of a sequence, with its files, or why it failed."""
         assert self._segmenter is not None
         try:
             for path in (*sequence.images.values(), *sequence.annotations.values()):
                 if not path.is_file():
-                    raise InputError(
+                    raise WorkerDiedError(  # another node may have it
                         f"{path} is not there; the data set must lie at the same path on all nodes"
                     )
             with TemporaryDirectory(prefix="mavos-masks-") as folder:
@@ -266,4 +293,6 @@ class _Actor:
                 )
                 return predicted, {f.name: f.read_bytes() for f in Path(folder).iterdir()}
         except Exception as error:
-            return f"{socket.gethostname()}: {reason(error)}"
+            # A full disk of this node is not one of the results folder.
+            kind = SequenceError if isinstance(failure(error), SequenceError) else WorkerDiedError
+            return kind(f"{socket.gethostname()}: {reason(error)}")

@@ -18,6 +18,10 @@ from mavos_deploy.runtime.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.state import State
 
 
+class OutputError(InputError):
+    """Masks that can't be written where they belong, whatever the sequence is."""
+
+
 @dataclass(frozen=True)
 class Predicted:
     """What became of one sequence.
@@ -74,7 +78,8 @@ def segment_sequence(
         What was written, and what was not.
 
     Raises:
-        InputError: The masks can't be written.
+        OutputError: The masks can't be written.
+        InputError: The sequence can't be segmented.
         BackendError: The inference library failed.
     """
     inputs = digest(sequence)
@@ -95,9 +100,10 @@ def segment_sequence(
                 raise InputError(f"{picture}: {rgb.shape[0]}x{rgb.shape[1]} pixels")
             if labels is not None and new and labels.shape != rgb.shape[:2]:
                 raise InputError(f"{picture}: not the size of its annotation")
+            own = rgb.shape[0], rgb.shape[1]
+            in_network = segmenter.bundle.manifest.input_size(own)  # may refuse, whatever the fit
             if not stretch:
-                own = rgb.shape[0], rgb.shape[1]
-                check_aspect(own, segmenter.bundle.manifest.input_size(own))
+                check_aspect(own, in_network)
         except InputError as error:
             skipped.append(stem)
             lost += new
@@ -115,7 +121,10 @@ def segment_sequence(
             written, state = given, segmenter.start(rgb, given)
         else:
             written, state = segmenter.step(rgb, state, given)
-        write_mask(folder / f"{stem}.png", written, truth.palette)
+        try:
+            write_mask(folder / f"{stem}.png", written, truth.palette)
+        except InputError as error:
+            raise OutputError(str(error)) from error
         frames.append(stem)
     if state is None and not problems:
         what = "no picture" if not sequence.images else "no frame with a usable reference mask"

@@ -1,6 +1,8 @@
 """Videos over workers: each is done once, failures are tried again and reported, bytes agree."""
 
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mavos_deploy.errors import BackendError, InputError
-from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime import Bundle, jobs_local
 from mavos_deploy.runtime.datasets import open_dataset
 from mavos_deploy.runtime.jobs import (
     OwnProcess,
@@ -25,7 +31,7 @@ from mavos_deploy.runtime.jobs import (
     segment_all,
 )
 from mavos_deploy.runtime.jobs_local import LocalProcess, threads_each
-from mavos_deploy.runtime.prediction import Predicted, digest
+from mavos_deploy.runtime.prediction import OutputError, Predicted, digest, segment_sequence
 from mavos_deploy.runtime.results import Results, Settings
 from mavos_deploy.runtime.sequences import Dataset, VideoSequence
 from tests.made_sequences import write_clips
@@ -124,8 +130,8 @@ def test_what_fails_is_tried_again_then_reported_and_the_rest_is_finished(
 ) -> None:
     behaviour: dict[str, list[Exception]] = {
         "a": [WorkerDiedError("killed")],
-        "b": [SequenceError("bad"), SequenceError("bad")],
-        "c": [SequenceError("last"), SequenceError("second"), SequenceError("first")],
+        "b": [MemoryError("bad"), RuntimeError("bad")],
+        "c": [BackendError("last"), BackendError("second"), BackendError("first")],
     }
     done: list[int] = []
     outcome = segment_all(
@@ -140,28 +146,258 @@ def test_what_fails_is_tried_again_then_reported_and_the_rest_is_finished(
         f"{name}/{file}" for name in "abdef" for file in ("00000.png", "run.json")
     )
     assert done[-1] == 5 * 4
-    assert Fake.opened == places + 1  # a fresh one in place of the one that died
+    # A fresh one in place of each that failed, unless nothing was waiting any more.
+    assert Fake.opened == 6 if places == 1 else Fake.opened <= places + 6
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_a_sequence_that_nobody_can_segment_is_reported_at_once_and_its_worker_goes_on(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]], places: int
+) -> None:
+    planned: list[Exception] = [InputError("never"), InputError("too small")]
+    outcome = segment_all(
+        data.sequences, Results(tmp_path / "o", False), fake({"c": planned}), places, print
+    )
+    assert outcome.failed == ("c",)
+    assert [problem.found for problem in outcome.problems] == ["not segmented: too small"]
+    assert len(planned) == 1
+    assert Fake.opened == places
+
+
+class Broken(Fake):
+    """Fails at every sequence, at once."""
+
+    tried = 0
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        self.tried += 1
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+class Slow(Fake):
+    """Takes a while for every sequence."""
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        time.sleep(0.2)
+        return super().segment(sequence, folder, on_frame)
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_a_broken_worker_takes_one_sequence_and_is_replaced(
+    data: Dataset, tmp_path: Path, places: int
+) -> None:
+    broken = Broken({}, SETTINGS)
+    opened: list[Fake] = [broken]
+
+    def opener() -> Worker:
+        opened.append(Slow({}, SETTINGS))
+        return opened[-1] if len(opened) > 2 else broken
+
+    outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, places, print)
+    assert outcome.failed == ()
+    assert (broken.tried, broken.closed) == (1, True)
+    assert len(contents(tmp_path / "o")) == 2 * len(NAMES)
+
+
+def test_this_process_opens_the_bundle_again_after_an_error(
+    data: Dataset, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[object] = []
+
+    def sticky(segmenter: object, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401
+        used.append(segmenter)
+        if segmenter is used[0]:
+            raise RuntimeError("CUDA error")
+        return segment_sequence(segmenter, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mavos_deploy.runtime.jobs.segment_sequence", sticky)
+    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    outcome = segment_all(data.sequences[:2], Results(tmp_path / "o", False), opener, 1, print)
+    assert outcome.failed == ()
+    assert len(used) == 3
+    assert len(set(map(id, used))) == 2
+
+
+@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("own", [True, False], ids=["the-record", "a-mask"])
+def test_results_that_cannot_be_written_end_the_run(
+    data: Dataset, tmp_path: Path, places: int, own: bool
+) -> None:
+    tried: list[str] = []
+
+    class Full(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            tried.append(sequence.name)
+            if not own:
+                raise OutputError("cannot write o: the disk is full")
+            shutil.rmtree(folder)
+            return Predicted("", (), (), (), ())
+
+    with pytest.raises(InputError, match="cannot write"):
+        segment_all(
+            data.sequences,
+            Results(tmp_path / "o", False),
+            lambda: Full({}, SETTINGS),
+            places,
+            print,
+        )
+    assert len(tried) == len(set(tried)) <= places
+    assert contents(tmp_path / "o") == {}
+
+
+def test_a_mask_that_cannot_be_written_is_no_fault_of_the_sequence(
+    data: Dataset, tiny: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    segmenter: Any = SimpleNamespace(bundle=tiny, start=lambda rgb, labels: None)
+    with pytest.raises(OutputError, match="a part of the path is a file"):
+        segment_sequence(
+            segmenter, data.sequences[0], tmp_path / "file", stretch=True, on_frame=lambda: None
+        )
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_picture_too_small_for_a_bundle_of_any_size_is_left_out(
+    tiny: Bundle, tmp_path: Path, stretch: bool
+) -> None:
+    (sequence,) = open_dataset(write_clips(tmp_path / "DAVIS", ["a"], SIZE, 2)).sequences
+    for folder, kind in ((sequence.images, "RGB"), (sequence.annotations, "L")):
+        for path in folder.values():
+            Image.fromarray(np.ones((7, 96), np.uint8)).convert(kind).save(path)
+    any_size: Any = SimpleNamespace(
+        bundle=replace(tiny, manifest=replace(tiny.manifest, dynamic=True))
+    )
+    predicted = segment_sequence(
+        any_size, sequence, tmp_path, stretch=stretch, on_frame=lambda: None
+    )
+    assert predicted.skipped == ("00000",)
+    assert predicted.lost == (1,)
+    assert "a side is shorter than 8 pixels" in predicted.problems[0].found
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "ends"),
+    [
+        pytest.param(MemoryError("out"), WorkerDiedError, True, id="memory"),
+        pytest.param(BackendError("CUDA error"), WorkerDiedError, True, id="backend"),
+        pytest.param(InputError("too small"), SequenceError, False, id="sequence"),
+        pytest.param(OutputError("the disk is full"), OutputError, False, id="disk"),
+    ],
+)
+def test_a_process_says_why_and_ends_unless_the_sequence_is_the_reason(
+    tiny: Bundle,
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+    ends: bool,
+) -> None:
+    def fail(*args: object, **kwargs: object) -> Predicted:
+        raise error
+
+    monkeypatch.setattr(jobs_local, "segment_sequence", fail)
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (theirs, tiny.path, "onnxruntime-cpu", 1, False)
+    thread = threading.Thread(target=jobs_local._serve, args=arguments)
+    thread.start()
+    assert isinstance(ours.recv(), Settings)
+    ours.send((data.sequences[0], Path("nowhere")))
+    answer = ours.recv()
+    assert type(answer) is kind
+    assert str(error) in str(answer)
+    thread.join(timeout=20 if ends else 0.1)
+    assert thread.is_alive() is not ends
+    ours.close()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+def deaths(count: int) -> dict[str, list[Exception]]:
+    """Of workers that start."""
+    return {"ready": [WorkerDiedError("signal 9") for _ in range(count)]}
+
+
+@pytest.mark.parametrize(
+    "unable",
+    [
+        pytest.param(deaths(100), id="dies"),
+        pytest.param({"ready": [BackendError("signal 9") for _ in range(100)]}, id="refuses"),
+    ],
+)
+def test_a_worker_that_cannot_start_leaves_the_others_at_work(
+    data: Dataset, tmp_path: Path, unable: dict[str, list[Exception]]
+) -> None:
+    opened: list[Fake] = []
+
+    def opener() -> Worker:
+        opened.append(Fake(unable, SETTINGS) if opened else Slow({}, SETTINGS))
+        return opened[-1]
+
+    with pytest.warns(UserWarning, match="could not start, and the others go on.*signal 9") as said:
+        outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, 4, print)
+    assert len(said) == 1
+    assert outcome.failed == ()
+    assert len(contents(tmp_path / "o")) == 2 * len(NAMES)
+    assert all(worker.closed for worker in opened)
+
+
+def test_an_idle_worker_takes_what_a_dead_one_leaves(data: Dataset, tmp_path: Path) -> None:
+    """The first one dies at its sequence when the second one has nothing to do any more."""
+    second_is_done = threading.Event()
+    second: list[threading.Thread] = []
+
+    class Dying(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            second_is_done.wait(20)
+            second[0].join(20)
+            raise WorkerDiedError("signal 9")
+
+    class Quick(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            done = super().segment(sequence, folder, on_frame)
+            second.append(threading.current_thread())
+            second_is_done.set()
+            return done
+
+    workers = iter([Dying({}, SETTINGS), Quick({}, SETTINGS)])
+    unable = Fake(deaths(100), SETTINGS)
+    with pytest.warns(UserWarning, match="could not start"):
+        outcome = segment_all(
+            data.sequences[:2],
+            Results(tmp_path / "o", False),
+            lambda: next(workers, unable),
+            2,
+            print,
+        )
+    assert outcome.failed == ()
+
+
+@pytest.mark.filterwarnings("ignore:a worker could not start")
+@pytest.mark.parametrize("places", [1, 3])
+def test_the_run_ends_when_no_worker_is_left(data: Dataset, tmp_path: Path, places: int) -> None:
+    workers = iter([Broken({}, SETTINGS) for _ in range(places)])
+    unable = Fake(deaths(100), SETTINGS)
+    with pytest.raises(BackendError, match=r"3 workers died while they started.*signal 9"):
+        segment_all(
+            data.sequences,
+            Results(tmp_path / "o", False),
+            lambda: next(workers, unable),
+            places,
+            print,
+        )
+    assert contents(tmp_path / "o") == {}
 
 
 def test_workers_that_die_while_they_start_end_the_run(
     data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]]
 ) -> None:
-    deaths: list[Exception] = [WorkerDiedError("signal 9") for _ in range(5)]
     with pytest.raises(BackendError, match=r"3 workers died while they started.*signal 9"):
-        segment_all(
-            data.sequences, Results(tmp_path / "o", False), fake({"ready": deaths}), 2, print
-        )
+        segment_all(data.sequences, Results(tmp_path / "o", False), fake(deaths(5)), 2, print)
     assert not (tmp_path / "o").exists()
 
 
 def test_workers_that_would_compute_differently_end_the_run(data: Dataset, tmp_path: Path) -> None:
     other = replace(SETTINGS, backend="openvino-cpu-bf16", arithmetic="bf16")
-
-    class Slow(Fake):
-        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
-            time.sleep(0.2)
-            return super().segment(sequence, folder, on_frame)
-
     opened = iter([Slow({}, SETTINGS), Fake({}, other)])
     with pytest.raises(BackendError, match="openvino-cpu-bf16 in bf16, another one with onnx"):
         segment_all(data.sequences, Results(tmp_path / "o", False), lambda: next(opened), 2, print)

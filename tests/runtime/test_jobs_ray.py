@@ -1,22 +1,40 @@
 """Videos over a Ray cluster on this machine, one of whose workers is killed in mid-run."""
 
+import hashlib
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from mavos_deploy.errors import BackendError, InputError, MavosError
+from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backend import GPU_BACKENDS
 from mavos_deploy.runtime.datasets import open_dataset
-from mavos_deploy.runtime.jobs import OwnProcess, Worker, segment_all
-from mavos_deploy.runtime.jobs_ray import RayCluster, RayWorker, check_address, places_of
-from mavos_deploy.runtime.results import Results
+from mavos_deploy.runtime.engines import Engine, Flags
+from mavos_deploy.runtime.jobs import (
+    OwnProcess,
+    SequenceError,
+    Worker,
+    WorkerDiedError,
+    segment_all,
+)
+from mavos_deploy.runtime.jobs_ray import (
+    RayCluster,
+    RayWorker,
+    _Actor,
+    check_address,
+    files_of,
+    places_of,
+)
+from mavos_deploy.runtime.prediction import OutputError
+from mavos_deploy.runtime.results import Results, Settings, content_of
 from tests.made_sequences import write_clips
 
 if os.environ.get("MAVOS_REQUIRE_RAY") and find_spec("ray") is None:
@@ -89,6 +107,70 @@ def test_a_video_that_a_node_cannot_read_is_named(cluster: RayCluster, tmp_path:
     assert outcome.failed == ("video-01",)
     assert "must lie at the same path on all nodes" in outcome.problems[0].found
     assert sorted(folder.name for folder in (tmp_path / "o").iterdir()) == ["video-00"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(InputError("found"), SequenceError, id="sequence"),
+        pytest.param(OutputError("found"), WorkerDiedError, id="disk-of-the-node"),
+        pytest.param(MemoryError("found"), WorkerDiedError, id="memory"),
+    ],
+)
+def test_an_actor_drops_the_graphs_once_loaded_and_says_whose_fault_an_error_is(
+    tiny: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mavos_deploy.runtime.jobs_ray.segment_sequence", fail)
+    backend = "onnxruntime-cpu"
+    actor = _Actor(files_of(tiny, backend), content_of(tiny.manifest), backend, 1, False)
+    assert isinstance(actor.ready()[2], Settings)
+    assert not actor._files
+    data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:1], (64, 96), 2))
+    answer = actor.segment(data.sequences[0])
+    assert type(answer) is kind
+    assert str(answer).endswith("found")
+
+
+def engine(library: str, file: str) -> Engine:
+    """One whose plan is `a plan`."""
+    sha256 = hashlib.sha256(b"a plan").hexdigest()
+    return Engine(
+        *("encoder", file, sha256, "0", library, "1.7.1", "8.6"),
+        gpu=None,
+        driver=None,
+        flags=Flags(),
+        profiles=(),
+    )
+
+
+@pytest.mark.parametrize("file", ["../x.plan", "/etc/passwd", "engines/missing.plan"])
+def test_engines_are_checked_before_they_are_sent(tiny: Bundle, file: str) -> None:
+    engines = (engine("tensorrt_rtx", file),)
+    bundle = replace(tiny, manifest=replace(tiny.manifest, engines=engines))
+    with pytest.raises(
+        BundleError, match=r"outside of the bundle; refused|missing; run mavos-build"
+    ):
+        files_of(bundle, "tensorrt-rtx")
+    graphs = {"manifest.json", *(graph.file for graph in tiny.manifest.graphs.values())}
+    for backend in ("tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt-rtx", "onnxruntime-cpu"):
+        assert files_of(bundle, backend).keys() == graphs
+
+
+def test_the_engines_of_the_backend_are_sent(tiny: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny.path, folder)
+    (folder / "engines").mkdir()
+    (folder / "engines/a.plan").write_bytes(b"a plan")
+    engines = (engine("tensorrt", "engines/a.plan"), engine("tensorrt_rtx", "engines/b.plan"))
+    bundle = Bundle(folder, replace(tiny.manifest, engines=engines))
+    assert files_of(bundle, "tensorrt")["engines/a.plan"] == b"a plan"
 
 
 @needs_ray
