@@ -260,7 +260,9 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
 
 
 def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
-    code = f"{before}from mavos_deploy.export.build_cli import main; main()"
+    # A background shell makes its children ignore Ctrl-C.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{heard}{before}from mavos_deploy.export.build_cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -503,7 +503,9 @@ def test_an_interrupt_ends_all_workers_and_leaves_whole_folders(
     data: Dataset, tiny: Bundle, alone: dict[str, bytes], tmp_path: Path
 ) -> None:
     """In a session of its own; the signal reaches all of its processes, as from a terminal."""
-    code = "from mavos_deploy.runtime.cli import main; main()"
+    # A background shell makes its children ignore Ctrl-C.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from mavos_deploy.runtime.cli import main; main()"
     command = [sys.executable, "-c", code, tiny.path, data.path, "--dataset", "--output", "o"]
     process = subprocess.Popen(
         [*command, "--workers", "2", "--threads", "1"],
