@@ -161,7 +161,7 @@ def test_a_sequence_that_nobody_can_segment_is_reported_at_once_and_its_worker_g
     assert outcome.failed == ("c",)
     assert [problem.found for problem in outcome.problems] == ["not segmented: too small"]
     assert len(planned) == 1
-    assert Fake.opened == places
+    assert Fake.opened <= places  # none was opened in another's place
 
 
 class Broken(Fake):

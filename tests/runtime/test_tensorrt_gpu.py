@@ -245,6 +245,7 @@ def test_more_scratch_memory_drops_what_was_captured(
         np.testing.assert_array_equal(labels, wanted)
 
 
+@pytest.mark.slow  # exports a bundle of its own, which takes a minute
 def test_videos_of_any_size_interleave(dynamic_bundle: Path, tmp_path: Path, gpu: Gpu0) -> None:
     del gpu
     folder: Path = copytree(dynamic_bundle, tmp_path / "bundle")
