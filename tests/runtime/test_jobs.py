@@ -343,17 +343,19 @@ def test_a_worker_that_cannot_start_leaves_the_others_at_work(
 
 def test_an_idle_worker_takes_what_a_dead_one_leaves(data: Dataset, tmp_path: Path) -> None:
     """The first one dies at its sequence when the second one has nothing to do any more."""
-    second_is_done = threading.Event()
+    first_began, second_is_done = threading.Event(), threading.Event()
     second: list[threading.Thread] = []
 
     class Dying(Fake):
         def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            first_began.set()
             second_is_done.wait(20)
             second[0].join(20)
             raise WorkerDiedError("signal 9")
 
     class Quick(Fake):
         def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            first_began.wait(20)  # or it might take both sequences
             done = super().segment(sequence, folder, on_frame)
             second.append(threading.current_thread())
             second_is_done.set()
