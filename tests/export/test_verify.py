@@ -42,6 +42,7 @@ def test_every_graph_and_the_chain_equal_pytorch(
     assert (parity.objects, parity.groups) == (11, 2)
 
 
+@pytest.mark.slow  # a gap of 3 shows the same above, in a fraction of the frames
 def test_parity_holds_past_two_updates_at_the_usual_memory_gap(
     tmp_path: Path, network: GetNetwork
 ) -> None:
