@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.backend import Array, Backend, Tensor
+from mavos_deploy.runtime.backend import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.files import replacing_directory
 from mavos_deploy.runtime.prediction import digest
@@ -106,7 +106,7 @@ class Recordings:
                     raise InputError(f"{path} is damaged ({error}); record again") from None
 
 
-class Recorder:
+class Recorder(WatchedBackend):
     """A backend that keeps some of the inputs of another.
 
     Of each graph, stage and crowd, every call is kept with the same chance (reservoir sampling,
@@ -120,12 +120,10 @@ class Recorder:
     """
 
     def __init__(self, backend: Backend, folder: Path, seed: int) -> None:
-        self.name = backend.name
-        self.arithmetic = backend.arithmetic
+        super().__init__(backend)
         self.stage, self.crowd = "reference", "few"
         self.updates = 0
         self.seen: dict[str, int] = {}
-        self._backend = backend
         self._folder = folder
         self._seed = seed
         self._draws: dict[str, np.random.Generator] = {}
@@ -146,19 +144,7 @@ class Recorder:
             }
             save_file(arrays, self._folder / f"{key.replace('/', '.')}.{place}.safetensors")
         self.updates += graph == "memory_update"
-        return self._backend.run(graph, inputs)
-
-    def upload(self, array: Array) -> Tensor:
-        """See `Backend.upload`."""
-        return self._backend.upload(array)
-
-    def download(self, tensor: Tensor) -> Array:
-        """See `Backend.download`."""
-        return self._backend.download(tensor)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
+        return super().run(graph, inputs)
 
 
 def record(

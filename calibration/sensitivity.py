@@ -10,7 +10,7 @@ import numpy as np
 from mavos_deploy.calibration.metrics import score_frame
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import Array, Backend, Tensor
+from mavos_deploy.runtime.backend import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -169,7 +169,7 @@ class Judge:
         return [float(np.mean(values)) for values in scores.values()]
 
 
-class TeacherForced:
+class TeacherForced(WatchedBackend):
     """Runs each graph of two backends on the first one's inputs and notes how they differ.
 
     Attributes:
@@ -177,14 +177,13 @@ class TeacherForced:
     """
 
     def __init__(self, backend: Backend, other: Backend, graphs: Collection[str]) -> None:
-        self.name = backend.name
-        self.arithmetic = backend.arithmetic
+        super().__init__(backend)
         self.errors = dict.fromkeys(graphs, 0.0)
-        self._backend, self._other = backend, other
+        self._other = other
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Backend.run`."""
-        outputs = self._backend.run(graph, inputs)
+        outputs = super().run(graph, inputs)
         if graph in self.errors:
             for name, got in self._other.run(graph, inputs).items():
                 if got.dtype != np.float32:  # label maps, which follow from the logits
@@ -194,18 +193,6 @@ class TeacherForced:
                 error = float(np.abs(got - want).max()) / spread
                 self.errors[graph] = max(self.errors[graph], error)
         return outputs
-
-    def upload(self, array: Array) -> Tensor:
-        """See `Backend.upload`."""
-        return self._backend.upload(array)
-
-    def download(self, tensor: Tensor) -> Array:
-        """See `Backend.download`."""
-        return self._backend.download(tensor)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
 
 
 def seconds_saved(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.runtime.backend import Array, Backend, Tensor, open_backend
+from mavos_deploy.runtime.backend import Backend, Tensor, WatchedBackend, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import tensor_bytes
 from mavos_deploy.runtime.frames import FrameSource, open_frames
@@ -65,7 +65,7 @@ class Runner(Protocol):
         """Free what the runner holds."""
 
 
-class TimedBackend:
+class TimedBackend(WatchedBackend):
     """A backend that notes how long each graph takes.
 
     Attributes:
@@ -73,30 +73,16 @@ class TimedBackend:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.name = backend.name
-        self.arithmetic = backend.arithmetic
+        super().__init__(backend)
         self.seconds: dict[str, float] = {}
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Backend.run`."""
         started = time.perf_counter()
-        outputs = self._backend.run(graph, inputs)
+        outputs = super().run(graph, inputs)
         took = time.perf_counter() - started
         self.seconds[graph] = self.seconds.get(graph, 0.0) + took
         return outputs
-
-    def upload(self, array: Array) -> Tensor:
-        """See `Backend.upload`."""
-        return self._backend.upload(array)
-
-    def download(self, tensor: Tensor) -> Array:
-        """See `Backend.download`."""
-        return self._backend.download(tensor)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
 
 
 class BackendRunner:

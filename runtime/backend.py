@@ -76,6 +76,35 @@ class Backend(Protocol):
         """Free what the backend holds; its tensors are invalid from then on."""
 
 
+class WatchedBackend:
+    """Hands everything on to another backend; a subclass looks at the runs.
+
+    Args:
+        backend: That does the work.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.name = backend.name
+        self.arithmetic = backend.arithmetic
+        self._backend = backend
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Backend.run`."""
+        return self._backend.run(graph, inputs)
+
+    def upload(self, array: Array) -> Tensor:
+        """See `Backend.upload`."""
+        return self._backend.upload(array)
+
+    def download(self, tensor: Tensor) -> Array:
+        """See `Backend.download`."""
+        return self._backend.download(tensor)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._backend.close()
+
+
 def _onnxruntime_cpu(bundle: Bundle, threads: int | None) -> Backend:
     from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 
