@@ -76,7 +76,6 @@ class _Thing:
     turn: _Wave
     spin: float  # radians a frame
     bend: tuple[float, float, float, float]  # amplitude, frequency, period, phase
-    fixed: bool  # moves with the background only
 
 
 @dataclass(frozen=True)
@@ -276,7 +275,6 @@ def _draw_thing(
             draws.uniform(18, 60),
             draws.uniform(0, 2 * math.pi),
         ),
-        fixed=False,
     )
 
 
@@ -295,7 +293,6 @@ def _draw_occluder(draws: Draws, height: int, width: int, photos: tuple[Photo, .
         turn=still,
         spin=0.0,
         bend=(0.0, 1.0, 1.0, 0.0),
-        fixed=True,
     )
 
 
