@@ -16,7 +16,7 @@ from mavos_deploy.errors import BackendError, BundleError, InputError, MavosErro
 from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundle import MANIFEST, Bundle, Manifest, write_manifest
-from mavos_deploy.runtime.contract import GROUPS, GraphSpec
+from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED, GraphSpec
 from mavos_deploy.runtime.engines import (
     LIBRARIES,
     Engine,
@@ -227,7 +227,12 @@ def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Pr
     groups = 1, request.best_groups, request.max_groups
     shapes: list[dict[str, Shape]] = []
     for which, (video, count) in enumerate(zip(videos, groups, strict=True)):
-        extents = {GROUPS: count, "output_height": video[0], "output_width": video[1]}
+        extents = {
+            GROUPS: count,
+            USED: CHANNELS,
+            "output_height": video[0],
+            "output_width": video[1],
+        }
         size = _extreme_size(manifest, video, which)
         shapes.append(
             {

@@ -84,21 +84,21 @@ class Decoder(Graph):
     ) -> tuple[Tensor, ...]:
         """Decode all groups and merge them by soft aggregation (one group: plain argmax).
 
-        `object_mask` [B, 11] is 0 for channels in use and -1e4 for others. `row_index` and
-        `column_index` say which row and column of the label map each one of the input size takes.
+        `object_mask` [B, channels] is 0 for channels in use and -1e4 for others; with one group
+        the last ones may be left out, and are not upsampled then. `row_index` and `column_index`
+        say which row and column of the label map each one of the input size takes.
         """
         features = Features(feature_4x, feature_8x, feature_16x, feature_16x)
         logits = self.network.decode(decoder_embedding, features)
-        masked = (logits + object_mask[:, :, None, None]).permute(0, 2, 3, 1)  # B, h4, w4, 11
-        wide = column_weights @ masked  # B, h4, W, 11
-        groups, rows, columns, channels = wide.shape
-        full = row_weights @ wide.reshape(groups, rows, columns * channels)
-        probabilities = full.unflatten(2, (columns, channels)).softmax(-1)  # B, H, W, 11
-        background = probabilities[..., :1].prod(0)
-        objects = probabilities[..., 1:].permute(1, 2, 0, 3).flatten(2)  # H, W, 10 B
-        merged = torch.cat([background, objects], -1)
+        used = logits[:, : object_mask.shape[1]] + object_mask[:, :, None, None]
+        full = row_weights @ (used @ column_weights.transpose(0, 1))  # B, channels, H, W
+        exponent = (full - full.amax(1, keepdim=True)).exp()
+        probabilities = exponent / exponent.sum(1, keepdim=True)
+        background, objects = probabilities.split([1, object_mask.shape[1] - 1], 1)
+        merged = torch.cat([background.prod(0), objects.flatten(0, 1)])
         merged = merged.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-        labels = merged.argmax(-1).to(torch.int32)
+        labels = merged.argmax(0).to(torch.int32)
+        groups = logits.shape[0]
         nearest = labels.index_select(0, row_index).index_select(1, column_index)
         first = torch.arange(groups, dtype=torch.int32, device=labels.device) * IDENTITIES
         own = nearest[None] - first[:, None, None]

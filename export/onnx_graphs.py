@@ -18,14 +18,14 @@ from torch import Tensor
 
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.runtime.contract import GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import CHANNELS, USED, GraphSpec, TensorSpec
 from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
 LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # under which the exporter notes a node's modules
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
-TRACED = {"groups": 2, "output_height": 37, "output_width": 53}
+TRACED = {"groups": 2, USED: 5, "output_height": 37, "output_width": 53}
 TRACED_TOKENS = {"height": 7, "width": 11}  # of graphs for frames of any size
 
 
@@ -74,6 +74,7 @@ def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[
     strides fit each other, whatever the size.
     """
     dims = {name: torch.export.Dim(name) for name in TRACED}
+    dims[USED] = torch.export.Dim(USED, min=2, max=CHANNELS)
     traced = dict(TRACED)
     for axis, count in TRACED_TOKENS.items():
         tokens = torch.export.Dim(f"{axis}_{STRIDE}", min=2)

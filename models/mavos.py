@@ -70,8 +70,9 @@ class Mavos(nn.Module):
         self.long_term_memory_attention = nn.ModuleList(
             BlockMca(variant.key, variant.value) for _ in range(BLOCKS)
         )
-        self.register_buffer("pixel_mean", torch.tensor(MEAN), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(STD), persistent=False)
+        mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+        self.register_buffer("pixel_mean", 255 * mean, persistent=False)
+        self.register_buffer("pixel_std", 255 * std, persistent=False)
 
     @property
     def blocks(self) -> list[PropagationBlock]:
@@ -85,7 +86,7 @@ class Mavos(nn.Module):
 
     def normalise(self, frame: Tensor) -> Tensor:
         """Pixels [1, H, W, 3], RGB 0..255, to the encoder's input [1, 3, H, W]."""
-        return ((frame / 255 - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)
+        return (frame.permute(0, 3, 1, 2) - self.pixel_mean) / self.pixel_std
 
     def encode(self, frame: Tensor) -> Features:
         """Encode a frame, float32 [1, H, W, 3], RGB 0..255."""

@@ -52,6 +52,10 @@ class Backend(Protocol):
     def arithmetic(self) -> str:
         """What products are computed in, such as `fp32`; limits of a comparison depend on it."""
 
+    @property
+    def any_shape(self) -> bool:
+        """Whether inputs may change their open extents from call to call at no cost."""
+
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph.
 
@@ -86,6 +90,7 @@ class WatchedBackend:
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
         self.arithmetic = backend.arithmetic
+        self.any_shape = backend.any_shape
         self._backend = backend
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,8 @@ PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 SLOTS = ("reference", "dynamic", "short")  # of the memory
 
 GROUPS = "groups"  # groups of ten objects, on the batch axis
+# Channels that the decoder makes labels from: all 11, or with a single group as few as are in use.
+USED = "channels"
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
 
 Dim = int | str
@@ -188,7 +190,7 @@ def graph_specs(
             (
                 decoder_embedding,
                 *features,
-                TensorSpec("object_mask", "float32", (GROUPS, CHANNELS)),
+                TensorSpec("object_mask", "float32", (GROUPS, USED)),
                 TensorSpec("row_weights", "float32", (output[0], at(4)[0])),
                 TensorSpec("column_weights", "float32", (output[1], at(4)[1])),
                 TensorSpec("row_index", "int32", (height,)),

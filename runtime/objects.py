@@ -54,7 +54,8 @@ def object_mask(visible: int, groups: int, removed: AbstractSet[int]) -> NDArray
         removed: Internal ids that are no longer wanted.
 
     Returns:
-        [groups, 11]: 0 for the background and identities in use, -1e4 for others.
+        [groups, 11]: 0 for the background and identities in use, -1e4 for others. With one group
+        the channels behind the last one in use may be left out.
     """
     mask = np.zeros((groups, CHANNELS), np.float32)
     last = visible if groups == 1 else visible % IDENTITIES or IDENTITIES

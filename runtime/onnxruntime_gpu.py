@@ -71,6 +71,7 @@ class OnnxRuntimeBound:
         self._library = open_library()
         self.name = name
         self.arithmetic = arithmetic
+        self.any_shape = False  # kernels, engines and CUDA graphs are chosen for each
         self.transfers = Transfers()
         self._device = device
         self._outputs = {

@@ -9,6 +9,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
 from mavos_deploy.runtime.processors import usable_processors
 
 DEVICE = "CPU"
@@ -38,6 +39,7 @@ class OpenVinoCpu:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
+        self.any_shape = False  # each costs a compilation
         self._library = open_library()
         self._core = self._library.Core()
         # Asked for, never left to OpenVINO, whose own default depends on the processor.
@@ -66,7 +68,7 @@ class OpenVinoCpu:
         self._models: dict[str, Any] = {}
         self._requests: dict[str, dict[Shapes, Any]] = {}
         height, width = bundle.manifest.size
-        usual = {"groups": 1, "output_height": height, "output_width": width}
+        usual = {GROUPS: 1, USED: CHANNELS, "output_height": height, "output_width": width}
         for name, spec in bundle.manifest.specs_at((height, width)).items():
             self._models[name] = self._read(bundle, name)
             shapes = tuple(

@@ -30,7 +30,7 @@ State = Any  # of the segmenter or of the client; both have `objects` and `ids`
 
 _Read = tuple[Frame, Prepared, Mask | None]  # a frame, as it is and resized, with its mask
 
-AHEAD = 4  # frames that may wait before and after segmenting
+AHEAD = 2  # frames that may wait before and after segmenting
 # A camera's next frame is read while one is segmented, and no further: what is shown is never more
 # than one frame older than it need be.
 AHEAD_LIVE = 1

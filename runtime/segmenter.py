@@ -303,6 +303,8 @@ class Segmenter:
         features = self._encode(prepared)
         step = self._run("elstt_step", features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
+        if self.backend.any_shape and state.groups == 1:
+            mask = mask[:, : max(2, np.flatnonzero(mask[0] == 0)[-1] + 1)]
         decoded = self._run(
             "decoder",
             features,

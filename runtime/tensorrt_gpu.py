@@ -249,6 +249,7 @@ class TensorRtGpu:
         self.name = device.name
         arithmetic = bundle.manifest.arithmetic
         self.arithmetic = "tf32" if arithmetic == "fp32" and device.tf32 else arithmetic
+        self.any_shape = False  # a CUDA graph is captured for each
         self.transfers = Transfers()
         self._device = device
         self._pool = Pool(device)

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from mavos_deploy.errors import MavosError
 from mavos_deploy.runtime.bundle import Manifest
-from mavos_deploy.runtime.contract import GROUPS, Dim, GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED, Dim, GraphSpec, TensorSpec
 from mavos_deploy.runtime.triton.served_graphs import graph_model
 from mavos_deploy.runtime.triton.wire import (
     END,
@@ -227,6 +227,7 @@ def _warm_shape(shape: Iterable[Dim], manifest: Manifest) -> list[int]:
     """Extents of a warm-up request: one group, and the video's size that of the network."""
     open_extents: Mapping[str, int] = {
         GROUPS: WARM_GROUPS,
+        USED: CHANNELS,
         "output_height": manifest.height,
         "output_width": manifest.width,
     }

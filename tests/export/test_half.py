@@ -79,6 +79,7 @@ class EveryResultRounded:
 
     name = "pytorch-float16"
     arithmetic = "fp16"
+    any_shape = True
 
     def __init__(self, bundle: Bundle, network: Mavos) -> None:
         self.specs, self.network = bundle.specs, half_precision(network)
