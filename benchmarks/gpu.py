@@ -22,16 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.export.bench import (
     BackendRunner,
     Runner,
-    prepare_for,
     shortest_run,
     summarise,
     time_steps,
-    video_size,
+    warm_up,
 )
 from mavos_deploy.export.bench_torch import TorchRunner
 from mavos_deploy.export.networks import network_of
@@ -157,9 +155,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             before = used_bytes(given.device)
             runners[name] = runner = open_runner(name, bundle, given)
             stack.callback(runner.close)
-            size = video_size(bundle.manifest.size)
-            frame, labels = next(iter_clip(*size, 1, objects=given.objects))
-            runner.warm_up(prepare_for(bundle, frame), labels)
+            warm_up({name: runner}, bundle, given.objects)
             held = used_bytes(given.device) - before
             report["device_memory_mb"][name] = round(held / 1e6, 1)
         meter = LoadMeter()
@@ -231,6 +227,7 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
 
     runner = open_runner(name, bundle, given)
     try:
+        warm_up({name: runner}, bundle, given.objects)
         timings = time_steps({name: runner}, bundle, given.frames, given.objects, on_frame)
     finally:
         runner.close()

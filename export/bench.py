@@ -32,7 +32,8 @@ from mavos_deploy.runtime.run import check_fit, prepare_output, segment_video
 from mavos_deploy.runtime.segmenter import Frame, PreparedFrame, Segmenter
 from mavos_deploy.runtime.state import State
 
-PYTORCH = ("eager", "compiled")  # ways to run the PyTorch network
+# Ways to run the PyTorch network: in its authors' form, or tuned, in that of this project.
+PYTORCH = ("eager", "compiled", "tuned-eager", "tuned-compiled")
 GROWING = "pytorch-growing"  # with a memory like that of DeAOT-L
 ROUNDS = 2  # of the end-to-end runs, in turns
 PARTS = 40  # medians that a line over the video's length is fitted through, at most
@@ -133,7 +134,7 @@ class Subject:
     """What to measure, in a form that another process can take.
 
     Attributes:
-        name: `pytorch-eager`, `pytorch-compiled`, `pytorch-growing`, or a backend's name.
+        name: `pytorch-` and one of `PYTORCH`, `pytorch-growing`, or a backend's name.
         bundle: Folder.
         checkpoint: For PyTorch; None where the bundle's weights ship or are untrained.
         threads: Of the CPU; None takes all that this process may use.
@@ -185,6 +186,19 @@ def video_size(size: Size) -> Size:
     return size[0] - size[0] % 2, size[1] - size[1] % 2
 
 
+def warm_up(runners: Mapping[str, Runner], bundle: Bundle, objects: int) -> None:
+    """Let every runner meet all that a video may need: compilers and allocators then rest.
+
+    Args:
+        runners: By name.
+        bundle: That they are of.
+        objects: In the first frame.
+    """
+    frame, labels = next(iter_clip(*video_size(bundle.manifest.size), 1, objects=objects))
+    for runner in runners.values():
+        runner.warm_up(prepare_for(bundle, frame), labels)
+
+
 def time_steps(
     runners: Mapping[str, Runner],
     bundle: Bundle,
@@ -195,7 +209,7 @@ def time_steps(
     """Give every frame to every runner and time each: from resized pixels to labels.
 
     Args:
-        runners: By name.
+        runners: By name, warmed up.
         bundle: That they are of.
         frames: Length of the made-up clip.
         objects: In its first frame.
@@ -206,7 +220,6 @@ def time_steps(
     first, labels = next(clip)
     prepared = prepare_for(bundle, first)
     for runner in runners.values():
-        runner.warm_up(prepared, labels)
         runner.start(prepared, labels)
     order = list(runners)
     for index, (frame, _) in enumerate(clip, start=1):

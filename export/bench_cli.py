@@ -65,8 +65,9 @@ def bench(
     pytorch: Annotated[
         str | None,
         typer.Option(
-            metavar="eager,compiled",
-            help="Measure the PyTorch network beside the backends: eager, compiled, or both.",
+            metavar="WAY,...",
+            help="Measure the PyTorch network beside the backends: eager and compiled in the form "
+            "that its authors publish, tuned-eager and tuned-compiled in that of this project.",
         ),
     ] = None,
     growing_memory: Annotated[
@@ -128,6 +129,7 @@ def bench(
             runner = subject.open()
             stack.callback(runner.close)
             runners[subject.name] = runner
+        measuring.warm_up(runners, opened, objects)
         meter = LoadMeter()
         with progress("timing steps", count, shown=not as_json) as advance:
             timings = measuring.time_steps(runners, opened, count, objects, advance)
@@ -171,7 +173,7 @@ def _pytorch_names(pytorch: str | None, growing_memory: bool) -> list[str]:
 
     ways = [way for way in (pytorch or "").split(",") if way]
     if unknown := [way for way in ways if way not in PYTORCH]:
-        raise InputError(f"--pytorch {unknown[0]}: accepted are {' and '.join(PYTORCH)}")
+        raise InputError(f"--pytorch {unknown[0]}: accepted are {', '.join(PYTORCH)}")
     return [*(f"pytorch-{way}" for way in ways), *([GROWING] if growing_memory else [])]
 
 

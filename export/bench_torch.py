@@ -8,6 +8,7 @@ import torch
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.bench import GROWING
+from mavos_deploy.export.bench_published import PublishedEngine, compiled_engine
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Features, Mavos
@@ -36,13 +37,14 @@ class GrowingEngine(GroupEngine):
 
 
 class TorchRunner:
-    """Our PyTorch tracker; its attention is in one piece, as the authors' is.
+    """The PyTorch network: as its authors publish it, or `tuned`, which is this project's form.
 
     Args:
         manifest: Of the bundle whose network to run.
         checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
         threads: Of the CPU, for the whole process; None takes all that it may use.
-        name: `pytorch-eager`, `pytorch-compiled` or `pytorch-growing`; others that begin so, too.
+        name: `pytorch-` and one of `PYTORCH`, or `pytorch-growing`, which has the tuned form;
+            others that begin so, too.
         device: Where the network runs, by PyTorch's name.
         half: Compute in float16 as a bundle of precision fp16 does.
 
@@ -63,13 +65,16 @@ class TorchRunner:
         self.name = name
         self.graph_seconds: Mapping[str, float] = {}
         self._device = device
-        self._compiles = name.startswith("pytorch-compiled")
+        tuned = name.startswith(("pytorch-tuned", GROWING))
+        self._compiles = name.startswith(("pytorch-compiled", "pytorch-tuned-compiled"))
         network = network_of(manifest, checkpoint)
         self._network = (half_precision(network) if half else network).to(device)
         if self._compiles:
             self._network = compiled(self._network)
         growing = name == GROWING
         self._engine: type[GroupEngine] = GrowingEngine if growing else GroupEngine
+        if not tuned:
+            self._engine = compiled_engine() if self._compiles else PublishedEngine
         self._memory_gap = APPEND_EVERY if growing else manifest.memory_gap
         self._tracker: Tracker | None = None
 

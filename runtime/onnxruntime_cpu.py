@@ -101,8 +101,8 @@ class OnnxRuntimeCpu:
         # Five sessions share the cores: waiting threads that spin take time from working ones.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Without an arena every frame gets its memory anew from the system, page by page, which
-        # takes a fifth of its time. An arena of each session's own keeps the peak of every graph at
-        # once, 1.2 GB instead of 0.7 GB at 480p, and so does planning a graph's memory as one block.
+        # takes a fifth of its time. An arena for each session keeps the peaks of all graphs, 1.2 GB
+        # instead of 0.7 GB at 480p, and planning a graph's memory as one block takes more as well.
         options.enable_cpu_mem_arena = True
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False

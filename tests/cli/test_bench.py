@@ -65,7 +65,7 @@ def test_a_busy_machine_is_reported(
     ("arguments", "said"),
     [
         pytest.param(["--frames", "4"], "at a memory gap of 2 at least 5 are", id="too-short"),
-        pytest.param(["--pytorch", "fast"], "accepted are eager and compiled", id="pytorch"),
+        pytest.param(["--pytorch", "fast"], "accepted are eager, compiled, tuned", id="pytorch"),
         pytest.param(["--backend", "gpu"], "accepted are onnxruntime-cpu, ", id="backend"),
         pytest.param(["--video", "no.mp4"], "no.mp4 is no file", id="video"),
         pytest.param(["--pytorch", "eager,eager"], "pytorch-eager is given twice", id="twice"),
