@@ -20,11 +20,12 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -32,6 +33,7 @@ from rich.progress import track
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import MavosError
 from mavos_deploy.runtime import Segmenter, State
+from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.machine import machine, peak_bytes, resident_bytes
 from mavos_deploy.runtime.segmenter import Frame
 
@@ -39,7 +41,7 @@ WARM_UP = 100  # frames; allocators and caches settle, and MCA has run several t
 BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit
 LIMIT = 0.01  # growth from the first to the last part
 SHORTEST = 1000  # frames; fewer give too few pairs
-SAMPLED = 2  # frames from one measured pair to the next
+POINTS = 200  # of the series in the report, each the median of its part of the run
 YOUNG_STEPS = 40  # measured steps of a fresh process until the next one takes its place
 SHUFFLES = 200  # random orders that the noise is taken from
 YOUNG_WARM_UP = 10  # steps of a fresh process before it is measured
@@ -52,23 +54,37 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument(
+        "--every", type=int, default=2, help="frames from one measured pair to the next"
+    )
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    parser.add_argument("--plot", type=Path, help="draw time and memory; needs matplotlib")
     arguments = parser.parse_args()
     if arguments.frames < SHORTEST:
         parser.error(f"--frames must be at least {SHORTEST}")
     try:
-        report = measure(arguments.bundle, arguments.frames, arguments.objects, arguments.threads)
+        report = measure(
+            arguments.bundle,
+            arguments.frames,
+            arguments.objects,
+            arguments.threads,
+            arguments.every,
+        )
     except MavosError as error:
         print(f"soak.py: {error}", file=sys.stderr)
         return 2
     text = json.dumps(report, indent=2)
     if arguments.output:
         arguments.output.write_text(text + "\n")
+    if arguments.plot:
+        draw(report, arguments.plot)
     print(text)
     return 0 if report["flat"] else 1
 
 
-def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dict[str, object]:
+def measure(
+    bundle: Path, frames: int, objects: int, threads: int | None, every: int
+) -> dict[str, Any]:
     """Segment a video and describe how time and memory went."""
     with ExitStack() as stack:
         segmenter = stack.enter_context(Segmenter.open(bundle, threads))
@@ -90,7 +106,7 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
                 early = state
                 segmenter.save(early, saved)
             plain = state.since_update + 1 < manifest.memory_gap  # this step is without one too
-            if early is not None and plain and index % SAMPLED == 0:
+            if early is not None and plain and index % every == 0:
                 before, fresh = time_step(segmenter, frame, early)[0], young.time_step(frame)
                 now, state = time_step(segmenter, frame, state)
                 to_early.append(now / before)
@@ -118,6 +134,9 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         "time_growth_with_drift_of_machine": round(growth(steady), 5),  # not judged
         "timed_pairs": len(to_early),
         "young_processes": young.started,
+        "frame_of_point": _medians(range(1, frames)),
+        "milliseconds_of_point": [round(s * 1e3, 2) for s in _medians(seconds)],
+        "resident_mb_of_point": [round(b / 1e6, 1) for b in _medians(resident)],
         "milliseconds_p50": round(statistics.median(steady) * 1e3, 2),
         "milliseconds_p99": round(float(np.percentile(steady, 99)) * 1e3, 2),
         "resident_mb_after_warm_up": round(resident[WARM_UP] / 1e6, 1),
@@ -127,6 +146,29 @@ def measure(bundle: Path, frames: int, objects: int, threads: int | None) -> dic
         "python": platform.python_version(),
         "tools": manifest.tools,
     }
+
+
+def _medians(values: Sequence[float]) -> list[float]:
+    parts = np.array_split(np.asarray(values), min(POINTS, len(values)))
+    return [float(np.median(part)) for part in parts]
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Time per frame and memory over the length of the video."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(report["frame_of_point"], report["milliseconds_of_point"], linewidth=1)
+    above.set_ylabel("milliseconds per frame")
+    below.plot(report["frame_of_point"], report["resident_mb_of_point"], linewidth=1)
+    below.set_ylabel("memory of the process, MB")
+    below.set_xlabel("frame of the video")
+    for axes in (above, below):
+        axes.set_ylim(bottom=0)
+    figure.suptitle(f"{report['bundle']}, {report['objects']} objects, {report['frames']} frames")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 class YoungProcess:

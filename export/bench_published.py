@@ -215,7 +215,9 @@ def _map(tokens: Tensor, grid: Grid) -> Tensor:
 
 
 def _linear(layer: nn.Linear, tokens: Tensor) -> Tensor:
-    return F.linear(tokens, layer.weight, layer.bias)
+    """On a matrix of tokens: PyTorch turns three axes into a thousand small products at times."""
+    made: Tensor = F.linear(tokens.flatten(0, 1), layer.weight, layer.bias)
+    return made.reshape(*tokens.shape[:2], -1)
 
 
 def _norm(layer: LayerNorm, tokens: Tensor) -> Tensor:

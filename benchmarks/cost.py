@@ -1,0 +1,216 @@
+"""What a frame costs against its size and the number of objects, and what it could cost.
+
+    python benchmarks/cost.py BUNDLE... --output cost.json --plot cost.png
+
+Every bundle is measured with `--usual` objects, and the one whose size is `--at` with every number
+of `--objects`. A case is one made-up video, two memory updates long; what is reported is the median
+frame without an update, the frame with one, and the share of each graph. Beside them stands the
+roof: the matrix products and convolutions of the graphs, at the speed with which this machine
+multiplies large float32 matrices in ONNX Runtime, measured before every case.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+from mavos_deploy.errors import MavosError
+from mavos_deploy.export.bench import BackendRunner, shortest_run, summarise, time_steps, warm_up
+from mavos_deploy.runtime.backend import DEFAULT_BACKEND, open_backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
+from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.machine import LoadMeter, describe_machine
+from mavos_deploy.runtime.objects import groups_for
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.processors import usable_processors
+
+SIDE = 2048  # of the matrices whose product is the roof
+PRODUCTS = 9  # of which the median is taken
+
+
+def main() -> int:
+    """Run the measurement; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--objects", default="1,3,10,11,20,30,40,50", help="default: %(default)s")
+    parser.add_argument("--usual", type=int, default=3, help="objects where only sizes vary")
+    parser.add_argument("--at", default="481x849", help="size at which objects vary")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    parser.add_argument("--plot", type=Path, help="draw them; needs matplotlib")
+    given = parser.parse_args()
+    threads = given.threads or usable_processors()
+    meter = LoadMeter()
+    cases = []
+    try:
+        for folder in given.bundles:
+            bundle = Bundle.open(folder)
+            size = "x".join(map(str, bundle.manifest.size))
+            counts = {given.usual}
+            if size == given.at:
+                counts.update(int(count) for count in given.objects.split(","))
+            for objects in sorted(counts):
+                case = measure(bundle, objects, threads)
+                print(json.dumps(case), file=sys.stderr)
+                cases.append(case)
+    except MavosError as error:
+        print(f"cost.py: {error}", file=sys.stderr)
+        return 2
+    load = meter.read()
+    report = {
+        "variant": bundle.manifest.variant,
+        "machine": describe_machine(),
+        "threads": threads,
+        "load": load and vars(load),
+        "usual_objects": given.usual,
+        "at": given.at,
+        "onnxruntime": onnxruntime.__version__,
+        "cases": cases,
+    }
+    text = json.dumps(report, indent=1)
+    if given.output:
+        given.output.write_text(text + "\n")
+    if given.plot:
+        draw(report, given.plot)
+    print(text)
+    return 0
+
+
+def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
+    """One case."""
+    gap = bundle.manifest.memory_gap
+    roof = gflops(threads)
+    runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}
+    try:
+        warm_up(runners, bundle, objects)
+        timings = time_steps(runners, bundle, shortest_run(gap), objects, lambda done: None)
+    finally:
+        runners["it"].close()
+    found = summarise(timings, gap, "it")["it"]
+    groups = groups_for(objects)
+    channels = CHANNELS if groups > 1 else objects + 1
+    work = {name: gflop(bundle, name, groups, channels) for name in bundle.specs}
+    frame = sum(amount for name, amount in work.items() if name != "memory_update")
+    amortised = frame + work["memory_update"] / gap
+    return {
+        "size": "x".join(map(str, bundle.manifest.size)),
+        "objects": objects,
+        "groups": groups,
+        "frame_ms": found["plain_frame_ms"],
+        "update_frame_ms": found["update_frame_ms"],
+        "amortised_ms": found["amortised_ms"],
+        "shares": found["shares"],
+        "gflop": {name: round(amount, 2) for name, amount in work.items()},
+        "roof_gflops": round(roof, 1),
+        "roof_ms": round(amortised / roof * 1e3, 2),
+        "of_roof": round(amortised / roof * 1e3 / found["amortised_ms"], 3),
+    }
+
+
+def gflops(threads: int) -> float:
+    """Billions of float32 operations a second in a product of large matrices."""
+    shape = [SIDE, SIDE]
+    product = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])],
+        "product",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "ab"],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(product, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = OnnxRuntimeCpu.session_options(onnxruntime, threads)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    ones = np.ones(shape, np.float32)
+    session.run(None, {"a": ones, "b": ones})
+    seconds = []
+    for _ in range(PRODUCTS):
+        started = time.perf_counter()
+        session.run(None, {"a": ones, "b": ones})
+        seconds.append(time.perf_counter() - started)
+    return 2 * SIDE**3 / statistics.median(seconds) / 1e9
+
+
+def gflop(bundle: Bundle, graph: str, groups: int, channels: int) -> float:
+    """Billions of operations of a graph's products and convolutions; two for a multiplication.
+
+    The graph runs once, as it was exported, and the library notes all shapes.
+    """
+    height, width = bundle.manifest.size
+    extents = {GROUPS: groups, USED: channels, "output_height": height, "output_width": width}
+    feeds = {
+        tensor.name: np.zeros(
+            [extent if isinstance(extent, int) else extents[extent] for extent in tensor.shape],
+            tensor.dtype,
+        )
+        for tensor in bundle.manifest.specs_at((height, width))[graph].inputs
+    }
+    with TemporaryDirectory() as folder:
+        options = OnnxRuntimeCpu.session_options(onnxruntime, usable_processors())
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_profiling = True
+        options.profile_file_prefix = f"{folder}/profile"
+        session = onnxruntime.InferenceSession(
+            str(bundle.graph_path(graph)), options, providers=["CPUExecutionProvider"]
+        )
+        session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    total = 0
+    for event in events:
+        if event["name"].endswith("_kernel_time"):
+            arguments = event["args"]
+            inputs, outputs = (
+                [next(iter(tensor.values())) for tensor in arguments[f"{side}_type_shape"]]
+                for side in ("input", "output")
+            )
+            if arguments["op_name"] == "Conv":
+                total += 2 * prod(outputs[0]) * prod(inputs[1][1:])
+            elif arguments["op_name"] == "MatMul":
+                total += 2 * prod(outputs[0]) * inputs[0][-1]
+    return total / 1e9
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Cost over pixels, and over objects, each with its graphs and the roof."""
+    from matplotlib.figure import Figure
+
+    usual, at = report["usual_objects"], report["at"]
+    sizes = sorted(
+        (case for case in report["cases"] if case["objects"] == usual),
+        key=lambda case: prod(map(int, case["size"].split("x"))),
+    )
+    counts = [case for case in report["cases"] if case["size"] == at]
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    panels = (
+        (sizes, f"{usual} objects", [case["size"] for case in sizes]),
+        (counts, f"{at}", [str(case["objects"]) for case in counts]),
+    )
+    for axes, (cases, title, labels) in zip(figure.subplots(1, 2), panels, strict=True):
+        bottom = [0.0] * len(cases)
+        for graph in cases[0]["shares"]:
+            part = [case["shares"][graph] * case["amortised_ms"] for case in cases]
+            axes.bar(labels, part, bottom=bottom, label=graph)
+            bottom = [a + b for a, b in zip(bottom, part, strict=True)]
+        axes.plot(labels, [case["roof_ms"] for case in cases], "k_", markersize=18, label="roof")
+        axes.set_title(title)
+        axes.set_ylabel("milliseconds per frame, updates included")
+        axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("objects")
+    figure.axes[0].set_xlabel("frame size")
+    figure.axes[0].legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
