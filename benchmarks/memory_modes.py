@@ -139,7 +139,8 @@ def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -
     tracker: Tracker | None = None
     for stem, picture in sequence.images.items():
         rgb = read_image(picture)
-        size = network_size(*rgb.shape[:2], network.variant.align_corners)
+        height, width = rgb.shape[:2]
+        size = network_size(height, width, network.variant.align_corners)
         frame = torch.from_numpy(resize_frame(rgb, *size)).float()
         if tracker is None:
             mask = read_mask(sequence.annotations[stem])

@@ -35,6 +35,7 @@ from mavos_deploy.calibration.scenes import SceneStyle, iter_scene
 from mavos_deploy.calibration.textures import TRAINING_PHOTOS, Photo, load_photos
 from mavos_deploy.models.layers import FrozenBatchNorm
 from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.resnet import Bottleneck
 from mavos_deploy.models.tracker import GroupEngine
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES, VARIANTS
 from mavos_deploy.runtime.files import replacing
@@ -194,7 +195,7 @@ def make_trainable(module: nn.Module) -> None:
 def initialise(network: Mavos) -> None:
     """Start residual branches at zero and the identity bank with distinct codes."""
     for module in network.encoder.modules():
-        if hasattr(module, "bn3"):
+        if isinstance(module, Bottleneck):
             nn.init.zeros_(module.bn3.weight)
     for module in network.modules():
         if isinstance(module, nn.Linear):
@@ -327,7 +328,7 @@ def train(arguments: argparse.Namespace) -> None:
     network = Mavos(VARIANTS["tiny"])
     make_trainable(network)
     initialise(network)
-    network.to(device).to(memory_format=torch.channels_last).train()
+    nn.Module.to(network, device, memory_format=torch.channels_last).train()
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
