@@ -328,7 +328,9 @@ def train(arguments: argparse.Namespace) -> None:
     network = Mavos(VARIANTS["tiny"])
     make_trainable(network)
     initialise(network)
-    nn.Module.to(network, device, memory_format=torch.channels_last).train()
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+    network.train()
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
