@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mavos_deploy.calibration.ranges import Histogram
+from mavos_deploy.calibration.quantise_attention import levels_between, self_values
+from mavos_deploy.calibration.ranges import Extremes, Histogram
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime.backend import Array, one_line
+from mavos_deploy.runtime.contract import BLOCKS, SLOTS
 from mavos_deploy.runtime.onnxruntime_cpu import PROVIDER, OnnxRuntimeCpu, open_library
 from mavos_deploy.runtime.processors import usable_processors
-from mavos_deploy.runtime.quantisation import Range
+from mavos_deploy.runtime.quantisation import Levels, Range
 
 if TYPE_CHECKING:
     from mavos_deploy.calibration.quantise import Graph
@@ -49,21 +52,11 @@ def observe(
     names = graph.observed(target)
     given = {value.name for value in graph.model.graph.input}
     inner = [name for name in names if name not in given]
-    ort = open_library()
-    options = OnnxRuntimeCpu.session_options(ort, threads or usable_processors())
-    try:
-        session = ort.InferenceSession(graph.with_outputs(inner), options, providers=[PROVIDER])
-    except Exception as error:  # the library's errors share no other base
-        raise BackendError(f"onnxruntime refuses {graph.name}: {one_line(error)}") from error
+    run = _inner_values(graph, inner, threads)
     histograms = {name: Histogram() for name in names}
 
     def add(name: str, values: Array) -> None:
-        real = np.asarray(values, np.float32)
-        if not np.isfinite(real).all():
-            raise InputError(
-                f"recordings: {name} of {graph.name} holds values that aren't finite; record again"
-            )
-        histograms[name].add(real)
+        histograms[name].add(_finite(values, name, graph.name))
 
     count = 0
     for sample in recordings.samples(graph.name):
@@ -71,17 +64,89 @@ def observe(
             if name in given:
                 add(name, sample[name])
         for first in range(0, len(inner), AT_ONCE):
-            wanted = inner[first : first + AT_ONCE]
-            try:
-                outputs = session.run(wanted, sample)
-            except Exception as error:  # likewise
-                raise BackendError(
-                    f"onnxruntime failed in {graph.name}: {one_line(error)}"
-                ) from error
-            for name, values in zip(wanted, outputs, strict=True):
+            for name, values in run(inner[first : first + AT_ONCE], sample).items():
                 add(name, values)
         count += 1
         on_sample()
     if not count:
-        raise InputError(f"{recordings.path} holds no sample of {graph.name}; record longer clips")
+        raise _no_sample(recordings, graph.name)
     return {name: histogram.range(method) for name, histogram in histograms.items()}
+
+
+def observe_values(
+    step: "Graph",
+    recordings: Recordings,
+    threads: int | None,
+    on_sample: Callable[[], None] = lambda: None,
+) -> dict[str, tuple[Levels, ...]]:
+    """Levels for what attention reads, from the whole range of each channel.
+
+    Those of the memory come from everything that was written to it or read from it in samples of
+    `elstt_step` and `memory_update`, one set for all slots of a block.
+
+    Args:
+        step: The graph `elstt_step`, unquantised.
+        recordings: With samples of both graphs.
+        threads: Of the CPU; None takes all that this process may use.
+        on_sample: Called after each sample.
+
+    Returns:
+        Levels of each block for every one of `quantisation.ATTENTIONS`.
+
+    Raises:
+        InputError: There are no samples, or they aren't finite.
+        BackendError: The library failed.
+    """
+    own = self_values(step.model)
+    memory, attended = ([Extremes() for _ in range(BLOCKS)] for _ in range(2))
+    run = _inner_values(step, own, threads)
+    for graph in (step.name, "memory_update"):
+        for sample in recordings.samples(graph):
+            for block, extremes in enumerate(memory):
+                for name in ("value", *(f"{slot}_value" for slot in SLOTS)):
+                    if (values := sample.get(f"{name}_{block}")) is not None:
+                        extremes.add(_finite(values, name, graph))
+            if graph == step.name:
+                for extremes, values in zip(attended, run(own, sample).values(), strict=True):
+                    extremes.add(_finite(values, "a value of self-attention", graph))
+            on_sample()
+    if not attended[0].low.size:
+        raise _no_sample(recordings, step.name)
+    return {
+        part: tuple(levels_between(each.low, each.high) for each in blocks)
+        for part, blocks in (("memory", memory), ("self", attended))
+    }
+
+
+def _inner_values(
+    graph: "Graph", tensors: list[str], threads: int | None
+) -> Callable[[list[str], dict[str, Array]], dict[str, Array]]:
+    """A function that gives some of these inner tensors for the inputs of a graph."""
+    ort = open_library()
+    options = OnnxRuntimeCpu.session_options(ort, threads or usable_processors())
+    try:
+        session = ort.InferenceSession(graph.with_outputs(tensors), options, providers=[PROVIDER])
+    except Exception as error:  # the library's errors share no other base
+        raise BackendError(f"onnxruntime refuses {graph.name}: {one_line(error)}") from error
+
+    def run(wanted: list[str], sample: dict[str, Array]) -> dict[str, Array]:
+        try:
+            outputs = session.run(wanted, sample)
+        except Exception as error:  # likewise
+            raise BackendError(f"onnxruntime failed in {graph.name}: {one_line(error)}") from error
+        return dict(zip(wanted, outputs, strict=True))
+
+    return run
+
+
+def _finite(values: Array, name: str, graph: str) -> NDArray[np.float32]:
+    real = np.asarray(values, np.float32)
+    if not np.isfinite(real).all():
+        raise InputError(
+            f"recordings: {name} of {graph} holds values that aren't finite; record again"
+        )
+    return real
+
+
+def _no_sample(recordings: Recordings, graph: str) -> InputError:
+    return InputError(f"{recordings.path} holds no sample of {graph}; record longer clips")

@@ -14,6 +14,7 @@ transposed but the weights as bytes, and a 481x849 long-term attention takes 0.4
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class _Product:
 
     @property
     def values(self) -> str:
-        return self.product.input[0]
+        return str(self.product.input[0])
 
 
 def self_values(model: ModelProto) -> list[str]:
@@ -183,7 +184,7 @@ def _integer_product(
     name, out = product.product.name, product.product.output[0]
     nodes: list[NodeProto] = []
 
-    def add(kind: str, inputs: list[str], what: str, **attributes: object) -> str:
+    def add(kind: str, inputs: list[str], what: str, **attributes: Any) -> str:  # noqa: ANN401
         made = out if what == "out" else f"{out}_{what}"
         nodes.append(helper.make_node(kind, inputs, [made], f"{name}_{what}", **attributes))
         return made
@@ -194,16 +195,16 @@ def _integer_product(
         values = f"{out}_values"
     zero = constant("weight_zero", np.int8(WEIGHT_ZERO))
     # One row for each query of each group, so that the rows' scales lie along axis 0.
-    shape = constant(f"rows_of_{tokens}", np.int64([-1, tokens]))
+    shape = constant(f"rows_of_{tokens}", np.array([-1, tokens]))
     rows = add("Reshape", [product.softmax.output[0], shape], "rows")
-    last = constant("last_axis", np.int64([1]))
+    last = constant("last_axis", np.array([1]))
     largest = add("ReduceMax", [rows, last], "largest", keepdims=0)
     step = add("Mul", [largest, constant("weight_step", np.float32(1 / MOST_WEIGHT))], "step")
     count = add("Shape", [step], "count")
-    fill = numpy_helper.from_array(np.int8([WEIGHT_ZERO]))
+    fill = numpy_helper.from_array(np.array([WEIGHT_ZERO], np.int8))
     zeros = add("ConstantOfShape", [count], "zeros", value=fill)
     rounded = add("QuantizeLinear", [rows, step, zeros], "rounded", axis=0)
-    back = constant(f"queries_{queries}_of_{tokens}", np.int64([-1, queries, tokens]))
+    back = constant(f"queries_{queries}_of_{tokens}", np.array([-1, queries, tokens]))
     weights = add("Reshape", [rounded, back], "queries")
     weights = add("Transpose", [weights], "weights", perm=[0, 2, 1])
     unsigned = constant("value_zero", np.uint8(0))  # added behind the product, for each channel
@@ -213,7 +214,7 @@ def _integer_product(
     sums = add("Reciprocal", [add("Cast", [sums], "real_sums", to=TensorProto.FLOAT)], "factor")
     mean = add("Mul", [add("Cast", [total], "real_total", to=TensorProto.FLOAT), sums], "mean")
     scale, zero_point = (
-        np.float32(part)[:, None] for part in (levels.scale, levels.zero_point)
+        np.array(part, np.float32)[:, None] for part in (levels.scale, levels.zero_point)
     )
     where = f"{product.part}_{product.block}"
     scaled = add("Mul", [mean, constant(f"{where}_scale", scale)], "scaled")
@@ -257,16 +258,9 @@ def _rewrite_ends(model: ModelProto, blocks: tuple[Levels, ...]) -> None:
         value.type.tensor_type.elem_type = TensorProto.UINT8
         if any(value is given for given in graph.input):
             scale, zero = _level_constants(blocks[block], f"value_{block}", constant)
-            last_axis = {"axis": 1}
-            first.append(
-                helper.make_node(
-                    "DequantizeLinear",
-                    [value.name, scale, zero],
-                    [real],
-                    f"/restore_{value.name}",
-                    **last_axis,
-                )
-            )
+            inputs = [value.name, scale, zero]
+            name = f"/restore_{value.name}"
+            first.append(helper.make_node("DequantizeLinear", inputs, [real], name, axis=1))
         else:
             name = f"/round_{value.name}"
             last += _rounding(real, value.name, blocks[block], name, constant, f"value_{block}")
@@ -297,8 +291,8 @@ def _rounding(
 
 def _level_constants(levels: Levels, prefix: str, constant: Constant) -> tuple[str, str]:
     return (
-        constant(f"{prefix}_scale", np.float32(levels.scale)),
-        constant(f"{prefix}_zero_point", np.uint8(levels.zero_point)),
+        constant(f"{prefix}_scale", np.array(levels.scale, np.float32)),
+        constant(f"{prefix}_zero_point", np.array(levels.zero_point, np.uint8)),
     )
 
 

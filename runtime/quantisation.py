@@ -43,16 +43,17 @@ class Levels:
     def rounded(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The nearest levels of values [groups, channels, h, w], computed as the graphs do."""
         scale, zero = self._columns()
-        levels = np.rint(values.astype(np.float32, copy=False) / scale) + zero
+        levels: NDArray[np.float32] = np.rint(values / scale) + zero
         return np.clip(levels, 0, HIGHEST_LEVEL).astype(np.uint8)
 
     def restored(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The values of levels [groups, channels, h, w]."""
         scale, zero = self._columns()
-        return (levels.astype(np.float32) - zero) * scale
+        values: NDArray[np.float32] = (levels.astype(np.float32) - zero) * scale
+        return values
 
     def _columns(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        scale, zero = np.float32(self.scale), np.float32(self.zero_point)
+        scale, zero = np.array(self.scale, np.float32), np.array(self.zero_point, np.float32)
         return scale[:, None, None], zero[:, None, None]
 
 

@@ -129,8 +129,8 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
                 f"{kinds[not held_levels]}; go on with the bundle that wrote it, or start again"
             )
         raise InputError(
-            f"{path} is the state of another bundle; weights, frame size, memory gap, precision and "
-            "the scales of int8 values must agree"
+            f"{path} is the state of another bundle; weights, frame size, memory gap, "
+            "precision and the scales of int8 values must agree"
         )
     counters = _counters(metadata)
     if counters is None or not _is_memory(arrays, bundle.manifest, counters):
