@@ -12,6 +12,7 @@ from typing import Any
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
     ATTENTION,
@@ -202,7 +203,7 @@ def calibrate(
         kept = _recordings(bundle, plain, recorded, recordings, request, report)
         graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
         ranges = _ranges(graphs, kept, request, report)
-        levels = _levels(graphs["elstt_step"], kept, request, report)
+        levels = _levels(graphs, kept, request, report)
         judge = Judge(held_out, request.most_frames)
         before = judge.start(Segmenter(bundle, plain))
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="mavos-calibrate-")))
@@ -269,7 +270,7 @@ def _ranges(
 
 
 def _levels(
-    step: Graph,
+    graphs: dict[str, Graph],
     recordings: Recordings,
     request: Request,
     report: Callable[[str, int], Callable[[], None]],
@@ -277,11 +278,9 @@ def _levels(
     """Of all parts of attention; none for TensorRT, where attention stays float."""
     if request.target != "cpu":
         return {}
-    read = [
-        name for name in recordings.files if name.startswith((f"{step.name}.", "memory_update."))
-    ]
-    done = report("finding the values' scales", len(read))
-    return observe_values(step, recordings, request.threads, done)
+    read = [name for name in recordings.files if name.partition(".")[0] in CHANGED["memory"]]
+    done = report("finding the scales of values", len(read))
+    return observe_values(graphs, recordings, request.threads, done)
 
 
 def _costs(

@@ -1,20 +1,25 @@
 """Runs graphs on recorded samples and collects the ranges of their inner tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.calibration.quantise_attention import levels_between, self_values
+from mavos_deploy.calibration.quantise_attention import (
+    CHANGED,
+    levels_between,
+    memory_block,
+    self_values,
+)
 from mavos_deploy.calibration.ranges import Extremes, Histogram
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime.backend import Array, one_line
-from mavos_deploy.runtime.contract import BLOCKS, SLOTS
+from mavos_deploy.runtime.contract import BLOCKS
 from mavos_deploy.runtime.onnxruntime_cpu import PROVIDER, OnnxRuntimeCpu, open_library
 from mavos_deploy.runtime.processors import usable_processors
-from mavos_deploy.runtime.quantisation import Levels, Range
+from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
 
 if TYPE_CHECKING:
     from mavos_deploy.calibration.quantise import Graph
@@ -74,19 +79,19 @@ def observe(
 
 
 def observe_values(
-    step: "Graph",
+    graphs: Mapping[str, "Graph"],
     recordings: Recordings,
     threads: int | None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, tuple[Levels, ...]]:
     """Levels for what attention reads, from the whole range of each channel.
 
-    Those of the memory come from everything that was written to it or read from it in samples of
-    `elstt_step` and `memory_update`, one set for all slots of a block.
+    Those of the memory come from everything that samples read from it or write to it, one set for
+    all slots of a block.
 
     Args:
-        step: The graph `elstt_step`, unquantised.
-        recordings: With samples of both graphs.
+        graphs: Unquantised, by name.
+        recordings: With samples of those that `CHANGED` names.
         threads: Of the CPU; None takes all that this process may use.
         on_sample: Called after each sample.
 
@@ -97,24 +102,27 @@ def observe_values(
         InputError: There are no samples, or they aren't finite.
         BackendError: The library failed.
     """
-    own = self_values(step.model)
-    memory, attended = ([Extremes() for _ in range(BLOCKS)] for _ in range(2))
-    run = _inner_values(step, own, threads)
-    for graph in (step.name, "memory_update"):
-        for sample in recordings.samples(graph):
-            for block, extremes in enumerate(memory):
-                for name in ("value", *(f"{slot}_value" for slot in SLOTS)):
-                    if (values := sample.get(f"{name}_{block}")) is not None:
-                        extremes.add(_finite(values, name, graph))
-            if graph == step.name:
-                for extremes, values in zip(attended, run(own, sample).values(), strict=True):
-                    extremes.add(_finite(values, "a value of self-attention", graph))
+    seen = {part: [Extremes() for _ in range(BLOCKS)] for part in ATTENTIONS}
+    own = self_values(graphs["elstt_step"].model)
+    for name in CHANGED["memory"]:
+        wanted = own
+        if name != "elstt_step":
+            wanted = [value.name for value in graphs[name].model.graph.output]
+        run = _inner_values(graphs[name], wanted, threads)
+        count = 0
+        for sample in recordings.samples(name):
+            for tensor, values in {**sample, **run(wanted, sample)}.items():
+                part = "self" if tensor in own else "memory"
+                block = own.index(tensor) if tensor in own else memory_block(tensor)
+                if block is not None:
+                    seen[part][block].add(_finite(values, tensor, name))
+            count += 1
             on_sample()
-    if not attended[0].low.size:
-        raise _no_sample(recordings, step.name)
+        if not count:
+            raise _no_sample(recordings, name)
     return {
         part: tuple(levels_between(each.low, each.high) for each in blocks)
-        for part, blocks in (("memory", memory), ("self", attended))
+        for part, blocks in seen.items()
     }
 
 

@@ -12,6 +12,7 @@ processors without VNNI too. Maps stay channel-major, so memories keep their sha
 transposed but the weights as bytes, and a 481x849 long-term attention takes 0.4 of its float time.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 MOVES = ("Concat", "Reshape", "Slice")
 # Graphs that a part of `quantisation.ATTENTIONS` changes: those with values in and out of memory.
 CHANGED = {"memory": ("elstt_step", "memory_write", "memory_update"), "self": ("elstt_step",)}
+# The module of an attention, which the exporter noted in the names of its nodes.
+MODULE = re.compile(r"layers\.(\d+)\.(long_term|short_term|self)_attn/")
+PARTS = {"long_term": "memory", "short_term": "memory", "self": "self"}
 MOST_WEIGHT = 255  # the largest weight of a row
 WEIGHT_ZERO = -128  # the rounded form of a weight of 0
 SMALLEST_SCALE = 1e-12  # stands for 0, for a channel that is always 0
@@ -64,6 +68,14 @@ class _Product:
         return str(self.product.input[0])
 
 
+def memory_block(tensor: str) -> int | None:
+    """The block that a graph's input or output is a value of the memory of; None for others."""
+    stem, _, number = tensor.rpartition("_")
+    if stem != "value" and (not stem.endswith("_value") or stem == "visual_value"):
+        return None
+    return int(number)
+
+
 def self_values(model: ModelProto) -> list[str]:
     """The step's tensors [B, C, M] that self-attention reads as values, block by block.
 
@@ -97,6 +109,7 @@ def _products(model: ModelProto) -> list[_Product]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     makers = {name: node for node in model.graph.node for name in node.output}
+    inputs = {value.name for value in model.graph.input}
     found = []
     for softmax in model.graph.node:
         if softmax.op_type != "Softmax":
@@ -105,11 +118,13 @@ def _products(model: ModelProto) -> list[_Product]:
         (product,) = _only(readers, transpose, "MatMul")
         if product.input[1] != transpose.output[0]:
             raise _unknown_form(softmax)
-        memory = {_block_of(name) for name in _sources(product.input[0], makers)}
-        part, block = "memory", memory.pop() if len(memory) == 1 else None
-        if block is None:
-            part, block = "self", _block_of(softmax.name.partition("/")[0].partition(".self_")[0])
-        if block is None:
+        module = MODULE.search(softmax.name)
+        if module is None:
+            raise _unknown_form(softmax)
+        part, block = PARTS[module[2]], int(module[1])
+        sources = set(_sources(product.input[0], makers))
+        moved = sources <= inputs and {memory_block(name) for name in sources} == {block}
+        if part == "memory" and not moved:
             raise _unknown_form(softmax)
         found.append(_Product(part, block, softmax, transpose, product))
     expected = {(part, block) for part in CHANGED for block in range(BLOCKS)}
@@ -142,13 +157,6 @@ def _sources(name: str, makers: Mapping[str, NodeProto]) -> Iterator[str]:
         return
     for source in node.input if node.op_type == "Concat" else node.input[:1]:
         yield from _sources(source, makers)
-
-
-def _block_of(name: str) -> int | None:
-    """The number at the end of `dynamic_value_2`, or of the module `LSTT.layers.2`."""
-    stem, _, number = name.replace(".", "_").rpartition("_")
-    fits = stem.endswith(("_value", "layers")) and not stem.startswith("visual")
-    return int(number) if fits and number.isdigit() else None
 
 
 def _rewrite_products(model: ModelProto, attention: Attention) -> None:
@@ -251,8 +259,7 @@ def _rewrite_ends(model: ModelProto, blocks: tuple[Levels, ...]) -> None:
     last: list[NodeProto] = []
     renamed: dict[str, str] = {}
     for value in (*graph.input, *graph.output):
-        block = _block_of(f"_{value.name}")
-        if block is None or value.name.startswith("visual"):
+        if (block := memory_block(value.name)) is None:
             continue
         real = renamed[value.name] = f"{value.name}_float"
         value.type.tensor_type.elem_type = TensorProto.UINT8
