@@ -1,10 +1,8 @@
 """Quantises a bundle: records, finds ranges, measures what each group costs and saves, chooses."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +11,7 @@ from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
     ATTENTION,
@@ -24,11 +23,10 @@ from mavos_deploy.calibration.sensitivity import (
     frame_seconds,
     seconds_saved,
 )
-from mavos_deploy.calibration.trial import Ranges, Trial, changed_graphs
-from mavos_deploy.errors import BundleError, InputError
-from mavos_deploy.hashing import file_sha256
+from mavos_deploy.calibration.trial import Ranges, Trial
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Array
-from mavos_deploy.runtime.bundle import Bundle, GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.machine import Load, LoadMeter, describe_machine
 from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.quantisation import Levels, Quantisation
@@ -36,7 +34,6 @@ from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.sequences import VideoSequence
 
 FEW_SAMPLES = 3  # of each graph, that groups are timed and compared on
-TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Request:
         most_frames: Of each clip.
         seed: Chooses what is recorded.
         threads: Of the CPU; None takes all that this process may use.
+        attention: Whether attention may be computed in integers; for `cpu` only.
     """
 
     target: str = "cpu"
@@ -60,6 +58,7 @@ class Request:
     most_frames: int = 60
     seed: int = 0
     threads: int | None = None
+    attention: bool = True
 
 
 @dataclass
@@ -139,30 +138,6 @@ class Outcome:
             "worst_relative_error": self.errors,
             "frame_seconds": list(self.seconds) if self.seconds else None,
         }
-
-
-def check_source(bundle: Bundle) -> None:
-    """Refuse what can't be quantised.
-
-    Raises:
-        BundleError: It is quantised already, or not in fp32.
-    """
-    manifest = bundle.manifest
-    if manifest.quantisation is not None:
-        raise BundleError(
-            f"{bundle.path} is quantised already ({manifest.arithmetic}); give the fp32 bundle "
-            "that it was made from"
-        )
-    if manifest.precision != "fp32":
-        raise BundleError(
-            f"{bundle.path} is {manifest.precision}; quantising starts from fp32 (mavos-export "
-            "without --precision)"
-        )
-    if manifest.dynamic:
-        raise BundleError(
-            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise a "
-            "bundle for your videos' size (mavos-export --size-for WxH)"
-        )
 
 
 def calibrate(
@@ -275,8 +250,8 @@ def _levels(
     request: Request,
     report: Callable[[str, int], Callable[[], None]],
 ) -> dict[str, tuple[Levels, ...]]:
-    """Of all parts of attention; none for TensorRT, where attention stays float."""
-    if request.target != "cpu":
+    """Of all parts of attention; none where it stays float, as it does for TensorRT."""
+    if request.target != "cpu" or not request.attention:
         return {}
     read = [name for name in recordings.files if name.partition(".")[0] in CHANGED["memory"]]
     done = report("finding the scales of values", len(read))
@@ -386,71 +361,3 @@ def _entry(recordings: Recordings, trial: Trial, outcome: Outcome) -> Quantisati
         attention={part: trial.levels[part] for part in outcome.chosen.get(ATTENTION, ())},
         compared=outcome.summary(),
     )
-
-
-def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manifest:
-    """Write the bundle that an entry of a manifest describes.
-
-    The same bundle and the same entry give the same graphs, byte for byte, with the same release
-    of onnx.
-
-    Args:
-        bundle: In fp32, not quantised.
-        entry: What to quantise, and with which ranges.
-        folder: Existing and empty.
-
-    Raises:
-        BundleError: The entry was made from other graphs, or the bundle can't be quantised.
-    """
-    check_source(bundle)
-    own = bundle.manifest.graphs
-    changed = changed_graphs(own, {**entry.groups, ATTENTION: tuple(entry.attention)})
-    for name in {**entry.sources, **dict.fromkeys(changed)}:
-        if name not in own or own[name].sha256 != entry.sources.get(name):
-            raise BundleError(
-                f"{bundle.path}: {name} is not the graph that was quantised; give the fp32 bundle "
-                "that the choice was made for"
-            )
-    specs = Bundle(bundle.path, replace(bundle.manifest, quantisation=entry)).specs
-    (folder / "graphs").mkdir()
-    files = {}
-    for name in own:
-        path = folder / "graphs" / f"{name}.onnx"
-        if name in changed:
-            graph = Graph(name, bundle.graph_path(name))
-            _check_entry(entry, graph)
-            path.write_bytes(
-                graph.quantised(
-                    entry.groups.get(name, ()),
-                    entry.ranges.get(name, {}),
-                    entry.target,
-                    entry.type,
-                    entry.attention,
-                )
-            )
-        else:
-            shutil.copyfile(bundle.graph_path(name), path)
-        spec = specs[name]
-        files[name] = GraphFile(f"graphs/{name}.onnx", file_sha256(path), spec.inputs, spec.outputs)
-    manifest = replace(
-        bundle.manifest,
-        graphs=files,
-        parity=None,
-        engines=(),
-        quantisation=entry,
-        tools={**bundle.manifest.tools, **{name: version(name) for name in TOOLS}},
-    )
-    write_manifest(folder, manifest)
-    return manifest
-
-
-def _check_entry(entry: Quantisation, graph: Graph) -> None:
-    groups = entry.groups.get(graph.name, ())
-    unknown = sorted(set(groups) - set(graph.groups))
-    ranges = entry.ranges.get(graph.name, {})
-    missing = [name for name in graph.needed(groups, entry.target) if name not in ranges]
-    if unknown or missing:
-        raise BundleError(
-            f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "
-            "calibrate again"
-        )
