@@ -139,14 +139,14 @@ def test_a_chain_past_two_updates_stays_near_fp32(
         assert states[plain].groups == GROUPS
         memories = states[plain].memory, states[int8].memory
     levels = _levels(attention_bundle)["memory"]
-    # 7 bits of a channel's range leave 0.4% of it in each value, and about 3% of what the values
-    # differ by; what is beyond the range is more. Eleven objects of a few pixels flip most easily.
-    assert min(agreements) >= 0.95
+    # 7 bits of a channel's range leave errors of 3 to 5% of what its values differ by, and 0.5% of
+    # the pixels flip, at the borders of eleven objects of a few pixels each.
+    assert min(agreements) >= 0.98
     for block in range(3):
         name = f"short_value_{block}"
         value = levels[block].restored(memories[1][name])
         error = np.sqrt(np.mean((value - memories[0][name]) ** 2)) / memories[0][name].std()
-        assert 0.001 < error < 0.25, name
+        assert 0.001 < error < 0.15, name
 
 
 def test_its_comparison_with_pytorch_is_in_float(attention_bundle: Path) -> None:
@@ -154,7 +154,7 @@ def test_its_comparison_with_pytorch_is_in_float(attention_bundle: Path) -> None
         parity = verify(segmenter, load_network(VARIANTS["tiny"], None)[0])
     assert parity.passed, parity.first_divergence
     assert len(parity.memory_updates) >= 2
-    assert 1e-4 < parity.worst("elstt_step").relative < 0.3
+    assert 1e-4 < parity.worst("elstt_step").relative < 0.2
     assert parity.worst("decoder").relative < 1e-4  # it has no attention
 
 
