@@ -1,11 +1,11 @@
 """Runs graphs on recorded samples and collects the ranges of their inner tensors."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantise_attention import (
     CHANGED,
     levels_between,
@@ -21,14 +21,11 @@ from mavos_deploy.runtime.onnxruntime_cpu import PROVIDER, OnnxRuntimeCpu, open_
 from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
 
-if TYPE_CHECKING:
-    from mavos_deploy.calibration.quantise import Graph
-
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p
 
 
 def observe(
-    graph: "Graph",
+    graph: Graph,
     recordings: Recordings,
     target: str,
     method: str,
@@ -79,7 +76,7 @@ def observe(
 
 
 def observe_values(
-    graphs: Mapping[str, "Graph"],
+    graphs: Mapping[str, Graph],
     recordings: Recordings,
     threads: int | None,
     on_sample: Callable[[], None] = lambda: None,
@@ -127,7 +124,7 @@ def observe_values(
 
 
 def _inner_values(
-    graph: "Graph", tensors: list[str], threads: int | None
+    graph: Graph, tensors: list[str], threads: int | None
 ) -> Callable[[list[str], dict[str, Array]], dict[str, Array]]:
     """A function that gives some of these inner tensors for the inputs of a graph."""
     ort = open_library()
