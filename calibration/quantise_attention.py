@@ -35,6 +35,10 @@ MODULE = re.compile(r"layers\.(\d+)\.(long_term|short_term|self)_attn/")
 PARTS = {"long_term": "memory", "short_term": "memory", "self": "self"}
 MOST_WEIGHT = 255  # the largest weight of a row
 WEIGHT_ZERO = -128  # the rounded form of a weight of 0
+# How far levels reach beyond what was seen of a channel. On held-out clips of `tiny` it took the
+# worst error of a frame's values from 22 to 14% of what they differ by, where it is what was cut
+# off, and the usual one from 2.4 to 2.5%, where it is rounding.
+HEADROOM = 1.25
 SMALLEST_SCALE = 1e-12  # stands for 0, for a channel that is always 0
 
 Attention = Mapping[str, tuple[Levels, ...]]  # levels of each block, by part
@@ -42,15 +46,15 @@ Constant = Callable[[str, object], str]  # adds a constant by a name of its own,
 
 
 def levels_between(low: NDArray[np.float32], high: NDArray[np.float32]) -> Levels:
-    """Levels that span what was seen in each channel, and 0.
+    """Levels that span 0 and what was seen in each channel, with `HEADROOM` on both sides.
 
     Args:
         low: [channels], the lowest values.
         high: [channels], the highest values.
     """
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
-    scale = np.maximum((high - low) / HIGHEST_LEVEL, SMALLEST_SCALE).astype(np.float32)
-    zero = np.clip(np.rint(-low / scale), 0, HIGHEST_LEVEL)
+    lowest, highest = np.minimum(low, 0) * HEADROOM, np.maximum(high, 0) * HEADROOM
+    scale = np.maximum((highest - lowest) / HIGHEST_LEVEL, SMALLEST_SCALE).astype(np.float32)
+    zero = np.clip(np.rint(-lowest / scale), 0, HIGHEST_LEVEL)
     return Levels(tuple(map(float, scale)), tuple(map(int, zero)))
 
 
