@@ -1,18 +1,20 @@
 """Quantises a bundle: records, finds ranges, measures what each group costs and saves, chooses."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mavos_deploy.calibration.observe import observe
+from mavos_deploy.calibration.float_memory import FloatMemory
+from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
+    ATTENTION,
     Cost,
     Groups,
     Judge,
@@ -21,19 +23,17 @@ from mavos_deploy.calibration.sensitivity import (
     frame_seconds,
     seconds_saved,
 )
-from mavos_deploy.errors import BundleError, InputError
-from mavos_deploy.hashing import file_sha256
+from mavos_deploy.calibration.trial import Ranges, Trial
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Array
-from mavos_deploy.runtime.bundle import Bundle, Manifest, write_manifest
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.machine import Load, LoadMeter, describe_machine
 from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.quantisation import Quantisation, Range
+from mavos_deploy.runtime.quantisation import Levels, Quantisation
+from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.sequences import VideoSequence
 
 FEW_SAMPLES = 3  # of each graph, that groups are timed and compared on
-TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
-
-Ranges = dict[str, dict[str, Range]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Request:
         most_frames: Of each clip.
         seed: Chooses what is recorded.
         threads: Of the CPU; None takes all that this process may use.
+        attention: Whether attention may be computed in integers; for `cpu` only.
     """
 
     target: str = "cpu"
@@ -57,6 +58,7 @@ class Request:
     most_frames: int = 60
     seed: int = 0
     threads: int | None = None
+    attention: bool = True
 
 
 @dataclass
@@ -71,11 +73,11 @@ class Outcome:
             unquantised bundle.
         missing: Stages of the memory and crowds that the clips lack.
         costs: Of every graph and group alone.
-        chosen: Groups by graph; empty where nothing is worth it.
+        chosen: Groups by graph, and parts of attention; empty where nothing is worth it.
         before: J&F of the unquantised bundle.
         after: J&F of the quantised one.
         errors: Largest difference of an output, as a share of its range, on the unquantised
-            bundle's inputs, by quantised graph.
+            bundle's inputs, by graph that changed.
         seconds: Of a frame, before and after; None for a GPU, where nothing can be timed.
         load: What else the machine did while frames were timed; None where that is unknown.
     """
@@ -138,30 +140,6 @@ class Outcome:
         }
 
 
-def check_source(bundle: Bundle) -> None:
-    """Refuse what can't be quantised.
-
-    Raises:
-        BundleError: It is quantised already, or not in fp32.
-    """
-    manifest = bundle.manifest
-    if manifest.quantisation is not None:
-        raise BundleError(
-            f"{bundle.path} is quantised already ({manifest.arithmetic}); give the fp32 bundle "
-            "that it was made from"
-        )
-    if manifest.precision != "fp32":
-        raise BundleError(
-            f"{bundle.path} is {manifest.precision}; quantising starts from fp32 (mavos-export "
-            "without --precision)"
-        )
-    if manifest.dynamic:
-        raise BundleError(
-            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise a "
-            "bundle for your videos' size (mavos-export --size-for WxH)"
-        )
-
-
 def calibrate(
     bundle: Bundle,
     clips: list[VideoSequence],
@@ -200,10 +178,11 @@ def calibrate(
         kept = _recordings(bundle, plain, recorded, recordings, request, report)
         graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
         ranges = _ranges(graphs, kept, request, report)
-        judge = Judge(bundle, held_out, request.most_frames)
-        before = judge.start(plain)
+        levels = _levels(graphs, kept, request, report)
+        judge = Judge(held_out, request.most_frames)
+        before = judge.start(Segmenter(bundle, plain))
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="mavos-calibrate-")))
-        trial = _Trial(bundle, graphs, ranges, request, plain, scratch)
+        trial = Trial(bundle, graphs, ranges, levels, request.target, request.type, plain, scratch)
         costs = _costs(trial, kept, judge, before, report)
         outcome = Outcome(
             request=request,
@@ -217,14 +196,14 @@ def calibrate(
         )
 
         def together(taken: list[Cost]) -> float:
-            return before - judge.quality(trial.backend(trial.groups(taken)))
+            return before - judge.quality(trial.segmenter(trial.taken(taken)))
 
         taken, drop = choose(costs, request.max_drop, together)
-        outcome.chosen, outcome.after = trial.groups(taken), before - drop
+        outcome.chosen, outcome.after = trial.taken(taken), before - drop
         if outcome.chosen:
             _compare(trial, outcome, held_out, report)
         if outcome.worth_it:
-            entry = _entry(kept, ranges, graphs, outcome)
+            entry = _entry(kept, trial, outcome)
             write_quantised(bundle, entry, folder)
             Bundle.open(folder)
     return outcome
@@ -265,53 +244,30 @@ def _ranges(
     }
 
 
-@dataclass
-class _Trial:
-    """Makes quantised graphs and backends to try."""
-
-    bundle: Bundle
-    graphs: dict[str, Graph]
-    ranges: Ranges
-    request: Request
-    plain: OnnxRuntimeCpu
-    scratch: Path
-
-    def backend(self, groups: Groups) -> OnnxRuntimeCpu:
-        """The bundle's backend with some groups quantised."""
-        backend = self.plain
-        for name, chosen in groups.items():
-            path = self.scratch / f"{name}.onnx"
-            path.write_bytes(
-                self.graphs[name].quantised(
-                    chosen, self.ranges[name], self.request.target, self.request.type
-                )
-            )
-            backend = backend.with_graph(name, path, self.request.target != "cpu")
-        return backend
-
-    def groups(self, taken: list[Cost]) -> Groups:
-        """The groups of layers that rows of the table stand for, in the order of computation."""
-        chosen: Groups = {}
-        for name, graph in self.graphs.items():
-            rows = [cost.group for cost in taken if cost.graph == name]
-            if rows:
-                chosen[name] = tuple(g for g in graph.groups if None in rows or g in rows)
-        return chosen
+def _levels(
+    graphs: dict[str, Graph],
+    recordings: Recordings,
+    request: Request,
+    report: Callable[[str, int], Callable[[], None]],
+) -> dict[str, tuple[Levels, ...]]:
+    """Of all parts of attention; none where it stays float, as it does for TensorRT."""
+    if request.target != "cpu" or not request.attention:
+        return {}
+    read = [name for name in recordings.files if name.partition(".")[0] in CHANGED["memory"]]
+    done = report("finding the scales of values", len(read))
+    return observe_values(graphs, recordings, request.threads, done)
 
 
 def _costs(
-    trial: _Trial,
+    trial: Trial,
     recordings: Recordings,
     judge: Judge,
     before: float,
     report: Callable[[str, int], Callable[[], None]],
 ) -> list[Cost]:
     rows: list[tuple[str, str | None]] = []
-    for name, graph in trial.graphs.items():
-        if graph.groups:
-            rows.append((name, None))
-        if len(graph.groups) > 1:
-            rows += [(name, group) for group in graph.groups]
+    for name, all_groups in trial.groups.items():
+        rows += [(name, group) for group in (None, *(all_groups if len(all_groups) > 1 else ()))]
     done = report("measuring what each group costs", len(rows))
     gap = trial.bundle.manifest.memory_gap
     every = {name: gap if name == "memory_update" else 1 for name in trial.graphs}
@@ -322,24 +278,36 @@ def _costs(
     costs = []
     samples: dict[str, list[dict[str, Array]]] = {}
     for name, group in rows:
-        graph = trial.graphs[name]
-        groups = graph.groups if group is None else (group,)
-        layers = graph.chosen(groups)
-        backend = trial.backend({name: groups})
-        if name not in samples:
-            samples = {name: _few(recordings, name)}  # of one graph at a time
-        forced = TeacherForced(trial.plain, backend, (name,))
-        for sample in samples[name]:
-            forced.run(name, sample)
-        if trial.request.target == "cpu":
-            saved = seconds_saved(name, trial.plain, backend, samples[name]) / every[name]
+        groups = {name: trial.groups[name] if group is None else (group,)}
+        changed = trial.changed(groups)
+        # Of no more graphs at a time than are needed.
+        samples = {graph: samples.get(graph) or _few(recordings, graph) for graph in changed}
+        backend = trial.float_memory(groups)
+        forced = TeacherForced(trial.plain, backend, changed)
+        for graph in changed:
+            for sample in samples[graph]:
+                forced.run(graph, sample)
+        if trial.target == "cpu":
+            saved = sum(
+                _saved(trial, backend, graph, samples[graph]) / every[graph] for graph in changed
+            )
         else:
+            layers = trial.graphs[name].chosen(groups[name])
             own = sum(layer.products for layer in layers) / every[name]
             saved = own / sum(products.values())
-        drop = before - judge.quality(backend)
-        costs.append(Cost(name, group, len(layers), drop, forced.errors[name], saved))
+        drop = before - judge.quality(trial.segmenter(groups))
+        error = max(forced.errors.values())
+        costs.append(Cost(name, group, trial.layers(name, groups[name]), drop, error, saved))
         done()
     return costs
+
+
+def _saved(
+    trial: Trial, backend: FloatMemory, graph: str, samples: list[dict[str, Array]]
+) -> float:
+    """Seconds that a call takes less, without what feeding a graph in float takes."""
+    own = [backend.rounded(graph, sample) for sample in samples]
+    return seconds_saved(graph, (trial.plain, samples), (backend.inner, own))
 
 
 def _few(recordings: Recordings, graph: str) -> list[dict[str, Array]]:
@@ -350,106 +318,46 @@ def _few(recordings: Recordings, graph: str) -> list[dict[str, Array]]:
 
 
 def _compare(
-    trial: _Trial,
+    trial: Trial,
     outcome: Outcome,
     clips: list[VideoSequence],
     report: Callable[[str, int], Callable[[], None]],
 ) -> None:
     """Compare the chosen form with the unquantised one, graph by graph and side by side."""
-    request = trial.request
-    backend = trial.backend(outcome.chosen)
+    request = outcome.request
+    backend, changed = trial.float_memory(outcome.chosen), trial.changed(outcome.chosen)
     done = report("comparing with fp32", len(clips) + 1)
-    forced = TeacherForced(trial.plain, backend, outcome.chosen)
+    forced = TeacherForced(trial.plain, backend, changed)
     for clip in clips:
-        Judge(trial.bundle, [clip], request.most_frames).start(forced)
+        Judge([clip], request.most_frames).start(Segmenter(trial.bundle, forced))
         done()
     outcome.errors = forced.errors
     if request.target == "cpu":
         meter = LoadMeter()
-        outcome.seconds = frame_seconds(
-            trial.bundle, (trial.plain, backend), clips[0], request.most_frames
-        )
+        both = Segmenter(trial.bundle, trial.plain), trial.segmenter(outcome.chosen)
+        outcome.seconds = frame_seconds(both, clips[0], request.most_frames)
         outcome.load = meter.read()
     done()
 
 
-def _entry(
-    recordings: Recordings, ranges: Ranges, graphs: dict[str, Graph], outcome: Outcome
-) -> Quantisation:
+def _entry(recordings: Recordings, trial: Trial, outcome: Outcome) -> Quantisation:
     request = outcome.request
+    layers = {name: groups for name, groups in outcome.chosen.items() if name != ATTENTION}
     return Quantisation(
         target=request.target,
         type=request.type,
         method=request.method,
-        groups=outcome.chosen,
+        groups=layers,
         ranges={
             name: {
-                tensor: ranges[name][tensor]
-                for tensor in graphs[name].needed(groups, request.target)
+                tensor: trial.ranges[name][tensor]
+                for tensor in trial.graphs[name].needed(groups, request.target)
             }
-            for name, groups in outcome.chosen.items()
+            for name, groups in layers.items()
         },
-        sources={name: recordings.graphs[name] for name in outcome.chosen},
+        sources={name: recordings.graphs[name] for name in trial.changed(outcome.chosen)},
         data=recordings.digest,
         seed=recordings.seed,
+        attention={part: trial.levels[part] for part in outcome.chosen.get(ATTENTION, ())},
         compared=outcome.summary(),
     )
-
-
-def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manifest:
-    """Write the bundle that an entry of a manifest describes.
-
-    The same bundle and the same entry give the same graphs, byte for byte, with the same release
-    of onnx.
-
-    Args:
-        bundle: In fp32, not quantised.
-        entry: What to quantise, and with which ranges.
-        folder: Existing and empty.
-
-    Raises:
-        BundleError: The entry was made from other graphs, or the bundle can't be quantised.
-    """
-    check_source(bundle)
-    own = bundle.manifest.graphs
-    for name, sha256 in entry.sources.items():
-        if name not in own or own[name].sha256 != sha256:
-            raise BundleError(
-                f"{bundle.path}: {name} is not the graph that was quantised; give the fp32 bundle "
-                "that the choice was made for"
-            )
-    (folder / "graphs").mkdir()
-    files = {}
-    for name, described in own.items():
-        path = folder / "graphs" / f"{name}.onnx"
-        if name in entry.groups:
-            graph = Graph(name, bundle.graph_path(name))
-            _check_entry(entry, graph)
-            path.write_bytes(
-                graph.quantised(entry.groups[name], entry.ranges[name], entry.target, entry.type)
-            )
-        else:
-            shutil.copyfile(bundle.graph_path(name), path)
-        files[name] = replace(described, file=f"graphs/{name}.onnx", sha256=file_sha256(path))
-    manifest = replace(
-        bundle.manifest,
-        graphs=files,
-        parity=None,
-        engines=(),
-        quantisation=entry,
-        tools={**bundle.manifest.tools, **{name: version(name) for name in TOOLS}},
-    )
-    write_manifest(folder, manifest)
-    return manifest
-
-
-def _check_entry(entry: Quantisation, graph: Graph) -> None:
-    groups = entry.groups[graph.name]
-    unknown = sorted(set(groups) - set(graph.groups))
-    ranges = entry.ranges.get(graph.name, {})
-    missing = [name for name in graph.needed(groups, entry.target) if name not in ranges]
-    if unknown or missing:
-        raise BundleError(
-            f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "
-            "calibrate again"
-        )

@@ -113,6 +113,14 @@ def calibrate(
             min=0.0, max=1.0, help="Most that J&F may drop on the held-out clips, from 0 to 1."
         ),
     ] = 0.005,
+    float_attention: Annotated[
+        bool,
+        typer.Option(
+            "--float-attention",
+            help="Leave the products of attention in float: states then move between the bundle "
+            "and its fp32 one, and OpenVINO can run it. With --for tensorrt they always are.",
+        ),
+    ] = False,
     recordings: Annotated[
         Path | None,
         typer.Option(
@@ -156,7 +164,8 @@ def calibrate(
     if (data is None) == (replay is None):
         raise InputError("give either --data, to choose, or --replay, to repeat a choice")
     _require("onnx", "ml_dtypes", "onnxruntime")
-    from mavos_deploy.calibration.calibrate import Request, check_source, write_quantised
+    from mavos_deploy.calibration.calibrate import Request
+    from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
 
     opened = Bundle.open(bundle)
     check_source(opened)
@@ -177,7 +186,14 @@ def calibrate(
         else:
             assert data is not None
             request = Request(
-                target.value, kind.value, ranges.value, max_drop, frames, seed, threads
+                target=target.value,
+                type=kind.value,
+                method=ranges.value,
+                max_drop=max_drop,
+                most_frames=frames,
+                seed=seed,
+                threads=threads,
+                attention=not float_attention,
             )
             outcome = _calibrate(
                 opened, (data, layout, split, sequences), request, temporary, recordings, talk
@@ -294,6 +310,8 @@ def _table(outcome: "Outcome") -> Table:
 
 
 def _verdict(outcome: "Outcome") -> Iterator[str]:
+    from mavos_deploy.calibration.sensitivity import ATTENTION
+
     request = outcome.request
     what = "J&F" if outcome.labelled else "agreement with fp32 masks (J&F)"
     if not outcome.chosen:
@@ -307,10 +325,12 @@ def _verdict(outcome: "Outcome") -> Iterator[str]:
         layers = sum(rows[group].layers for group in groups) if len(rows) > 1 else rows[None].layers
         whole = outcome.is_chosen(rows[None])
         yield (
-            f"{request.type}: {graph}, {layers} of {rows[None].layers} layers"
+            f"{request.type}: {graph}, {layers} of {rows[None].layers} "
+            + ("products with values" if graph == ATTENTION else "layers")
             + ("" if whole else f" ({', '.join(groups)})")
-            + f"; error on fp32's inputs {outcome.errors[graph]:.3f} of an output's range"
         )
+    errors = ", ".join(f"{error:.3f} in {graph}" for graph, error in outcome.errors.items())
+    yield f"largest error on fp32's inputs, as a share of an output's range: {errors}"
     yield (
         f"cost: {what} {outcome.before:.4f} to {outcome.after:.4f} on {len(outcome.held_out)} "
         f"held-out clips, a drop of {outcome.drop:.4f} where {request.max_drop:g} is allowed"

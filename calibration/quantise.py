@@ -1,7 +1,8 @@
 """Writes graphs with explicit quantisation: Q/DQ pairs around chosen layers and nothing else.
 
-Layers are convolutions and products with constant weights. Attention products, norms, softmax,
-resizing and the layer that makes the logits are computed as before. What ONNX Runtime's CPU kernels
+Layers are convolutions and products with constant weights. Norms, softmax, resizing and the layer
+that makes the logits are computed as before; the products of attention have a form of their own,
+see `quantise_attention`. What ONNX Runtime's CPU kernels
 and TensorRT want differs, so a graph is quantised for one of them:
 
 - `cpu`: uint8 activations with a zero point, int8 weights for each output channel, int32 biases,
@@ -20,6 +21,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from mavos_deploy.calibration.quantise_attention import (
+    SMALLEST_SCALE,
+    Attention,
+    quantise_attention,
+)
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.quantisation import Range
 
@@ -28,7 +34,6 @@ RECTIFIERS = ("Relu", "Clip")  # ONNX Runtime computes them with the convolution
 MOST_GROUPS = 8  # of a graph; modules are taken as fine as this allows
 FP8_OPSET = 19  # the first whose Q/DQ know float8
 FP8_LARGEST = 448.0  # of float8 e4m3
-SMALLEST_SCALE = 1e-12  # stands for 0, for a tensor that is always 0
 
 Array = NDArray[np.generic]
 
@@ -107,7 +112,12 @@ class Graph:
         return bytes(model.SerializeToString())
 
     def quantised(
-        self, groups: Collection[str], ranges: Mapping[str, Range], target: str, kind: str
+        self,
+        groups: Collection[str],
+        ranges: Mapping[str, Range],
+        target: str,
+        kind: str,
+        attention: Attention | None = None,
     ) -> bytes:
         """The graph, serialised, with some groups of its layers quantised.
 
@@ -118,11 +128,15 @@ class Graph:
             ranges: Of the tensors that `needed` names.
             target: `cpu` or `tensorrt`.
             kind: `int8`, or `fp8` for TensorRT.
+            attention: Levels of attention to compute in integers, for `cpu` only.
         """
         model = ModelProto()
         model.CopyFrom(self.model)
         writer = _Writer(model, ranges, target, kind)
         writer.write(self.chosen(groups))
+        if attention:
+            assert target == "cpu", target
+            quantise_attention(model, self.name, attention)
         _drop_unused(model)
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))

@@ -84,6 +84,27 @@ class Histogram:
         return max(low, min(lowest, 0.0)), min(high, max(highest, 0.0))
 
 
+@dataclass
+class Extremes:
+    """The lowest and the highest value of each channel of a tensor.
+
+    Attributes:
+        low: [channels]; empty before the first sample.
+        high: Likewise.
+    """
+
+    low: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    high: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Take the values of another sample, [groups, channels, ...], all finite."""
+        others = (0, *range(2, values.ndim))
+        low, high = values.min(axis=others), values.max(axis=others)
+        known = self.low.size > 0
+        self.low = np.minimum(self.low, low) if known else low
+        self.high = np.maximum(self.high, high) if known else high
+
+
 def _entropy_threshold(magnitudes: NDArray[np.int64]) -> int:
     """The number of bins to keep, such that 8 bits change the distribution the least."""
     last = int(np.flatnonzero(magnitudes)[-1]) + 1

@@ -11,14 +11,15 @@ from mavos_deploy.calibration.metrics import score_frame
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backend import Array, Backend, Tensor, WatchedBackend
-from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.sequences import VideoSequence
 
 ROUNDS = 5  # of timing, each over all samples
 
-Groups = dict[str, tuple[str, ...]]  # chosen groups of layers by graph
+ATTENTION = "attention"  # stands where a graph's name does, for what spans several
+
+Groups = dict[str, tuple[str, ...]]  # chosen groups of layers by graph; parts of `ATTENTION`
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Cost:
     """A row of the table: what quantising one group alone does.
 
     Attributes:
-        graph: Of the contract.
-        group: Of its layers; None for all of them together.
-        layers: How many.
+        graph: Of the contract, or `ATTENTION`, which several graphs share.
+        group: Of its layers, or one of `quantisation.ATTENTIONS`; None for all of them together.
+        layers: How many; attentions count once in each block.
         drop: Of J&F on the held-out clips, 0 to 1; negative where the masks got better.
         error: Largest difference of an output as a share of its range, on recorded inputs.
         saved: Per frame: seconds, measured side by side, or for a GPU the share of a frame's
@@ -113,12 +114,10 @@ class Judge:
     against the masks of the unquantised bundle, which agree with themselves by 1.
 
     Attributes:
-        bundle: Unquantised.
         clips: Held out from the recording.
         most_frames: Of each clip.
     """
 
-    bundle: Bundle
     clips: list[VideoSequence]
     most_frames: int
     _own: dict[str, list[Labels]] = field(default_factory=dict)
@@ -128,19 +127,18 @@ class Judge:
         """Whether all scores are against annotations."""
         return not self._own
 
-    def start(self, backend: Backend) -> float:
+    def start(self, segmenter: Segmenter) -> float:
         """Score the unquantised bundle, whose masks stand in for annotations that are missing."""
         self._own.clear()
-        return self.quality(backend, first=True)
+        return self.quality(segmenter, first=True)
 
-    def quality(self, backend: Backend, first: bool = False) -> float:
+    def quality(self, segmenter: Segmenter, first: bool = False) -> float:
         """Mean of J and F over all objects of all clips, from 0 to 1.
 
         Raises:
             InputError: A clip can't be used, or none has a frame to score.
             BackendError: The inference library failed.
         """
-        segmenter = Segmenter(self.bundle, backend)
         means: list[float] = []
         for clip in self.clips:
             means += self._clip(segmenter, clip, first)
@@ -149,13 +147,13 @@ class Judge:
         return float(np.mean(means))
 
     def _clip(self, segmenter: Segmenter, clip: VideoSequence, first: bool) -> list[float]:
-        rollout = Rollout(segmenter)
+        rollout, size = Rollout(segmenter), segmenter.bundle.manifest.size
         scores: dict[int, list[float]] = {}
         masks: list[Labels] = []
         # Annotations of some frames only would say nothing of how well objects are followed.
         labelled = not clip.reference_only
         own = self._own.get(clip.name, [])
-        for index, frame in enumerate(frames_of(clip, self.bundle.manifest.size, self.most_frames)):
+        for index, frame in enumerate(frames_of(clip, size, self.most_frames)):
             labels = rollout.step(frame)
             stand_in = labels if first else own[index] if own else None
             truth = frame.truth if labelled else stand_in
@@ -167,6 +165,9 @@ class Judge:
         if first and not labelled:
             self._own[clip.name] = masks
         return [float(np.mean(values)) for values in scores.values()]
+
+
+Timed = tuple[Backend, list[dict[str, Array]]]  # what to run, and its inputs
 
 
 class TeacherForced(WatchedBackend):
@@ -195,47 +196,48 @@ class TeacherForced(WatchedBackend):
         return outputs
 
 
-def seconds_saved(
-    graph: str, before: Backend, after: Backend, samples: list[dict[str, Array]]
-) -> float:
+def seconds_saved(graph: str, before: Timed, after: Timed) -> float:
     """Seconds that a call of a graph takes less, the two measured in turns.
 
     Args:
         graph: Of the contract.
-        before: The unquantised one.
-        after: The quantised one.
-        samples: Inputs to run both on.
+        before: The unquantised one, and inputs to run it on.
+        after: The quantised one, and the same inputs in the types that it takes.
 
     Returns:
         Median of the differences between calls that follow each other; negative where the second
         is slower.
     """
-    for backend in (before, after):  # the first call allocates
+    pair = (before, after)
+    for backend, samples in pair:  # the first call allocates
         backend.run(graph, samples[0])
     differences = []
     for turn in range(ROUNDS):
-        for sample in samples:
+        for index in range(len(before[1])):
             took = {}
-            pair = ((0, before), (1, after))
-            for which, backend in pair if turn % 2 else pair[::-1]:
+            for which in (0, 1) if turn % 2 else (1, 0):
+                backend, samples = pair[which]
                 started = time.perf_counter()
-                backend.run(graph, sample)
+                backend.run(graph, samples[index])
                 took[which] = time.perf_counter() - started
             differences.append(took[0] - took[1])
     return median(differences)
 
 
 def frame_seconds(
-    bundle: Bundle, backends: tuple[Backend, Backend], clip: VideoSequence, most_frames: int
+    segmenters: tuple[Segmenter, Segmenter], clip: VideoSequence, most_frames: int
 ) -> tuple[float, float]:
-    """Mean seconds of a frame on two backends that take turns, memory updates included.
+    """Mean seconds of a frame on two segmenters that take turns, memory updates included.
 
     The mean of each kind of frame's median, so that what disturbs single frames doesn't count:
     frames with a memory update are one kind, all others the other.
     """
-    rollouts = [Rollout(Segmenter(bundle, backend)) for backend in backends]
+    rollouts, manifest = (
+        [Rollout(segmenter) for segmenter in segmenters],
+        segmenters[0].bundle.manifest,
+    )
     took: tuple[dict[bool, list[float]], ...] = ({True: [], False: []}, {True: [], False: []})
-    for index, frame in enumerate(frames_of(clip, bundle.manifest.size, most_frames)):
+    for index, frame in enumerate(frames_of(clip, manifest.size, most_frames)):
         order = (0, 1) if index % 2 else (1, 0)
         for which in order:
             started = time.perf_counter()
@@ -245,7 +247,7 @@ def frame_seconds(
             assert state is not None
             if index and frame.given is None:
                 took[which][state.since_update == 0].append(seconds)
-    gap = bundle.manifest.memory_gap
+    gap = manifest.memory_gap
 
     def mean(kinds: dict[bool, list[float]]) -> float:
         usual, updating = median(kinds[False] or kinds[True]), median(kinds[True] or kinds[False])

@@ -31,6 +31,7 @@ when a bundle is exported:
 | `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k for swin_base) |
 | `height_4`, `width_4` | `height` and `width` divided by 4, rounded up; `_8` and `_16` likewise |
 | `real` | float32 in a bundle of precision `fp32`, float16 in one of `fp16` |
+| `remembered` | `real`, or uint8 in a bundle with [int8 attention](calibrate.md#attention) |
 """
 
 CHAIN = """\
@@ -99,10 +100,12 @@ def _page() -> Iterator[str]:
         yield f"| `{symbol}` | channels: {each} |"
     yield ""
     specs = [graph_specs(d, None) for d in dimensions.values()]
-    halves = graph_specs(next(iter(dimensions.values())), None, "fp16")
+    first = next(iter(dimensions.values()))
+    halves = graph_specs(first, None, "fp16")
+    rounded = graph_specs(first, None, values="int8")
     for graph in specs[0].values():
         same = [each[graph.name] for each in specs]
-        half = halves[graph.name]
+        half, int8 = halves[graph.name], rounded[graph.name]
         yield f"## `{graph.name}`"
         yield ""
         yield f"Runs {graph.when}."
@@ -110,11 +113,12 @@ def _page() -> Iterator[str]:
         yield "| | tensor | type | shape |"
         yield "|---|---|---|---|"
         for side in ("inputs", "outputs"):
-            in_half = {tensor.name: tensor.dtype for tensor in getattr(half, side)}
+            others = zip(getattr(half, side), getattr(int8, side), strict=True)
+            kinds = {a.name: (a.dtype, b.dtype) for a, b in others}
             tensors = [
                 (
                     versions[0].name,
-                    versions[0].dtype if in_half[versions[0].name] == versions[0].dtype else "real",
+                    _type(versions[0].dtype, *kinds[versions[0].name]),
                     _shape(versions, symbols),
                 )
                 for versions in zip(*(getattr(each, side) for each in same), strict=True)
@@ -122,6 +126,13 @@ def _page() -> Iterator[str]:
             yield from _rows(side.removesuffix("s"), tensors)
         yield ""
     yield CHAIN
+
+
+def _type(single: str, half: str, int8: str) -> str:
+    """A tensor's type, or a name for it where it depends on the bundle."""
+    if int8 != single:
+        return "remembered"
+    return single if half == single else "real"
 
 
 def _symbols(dimensions: list[Dimensions]) -> dict[tuple[int, ...], str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mavos_deploy.calibration.clip import iter_clip
+from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.metrics import score_labels
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.graphs import GRAPHS
@@ -425,8 +426,8 @@ class _GraphCheck:
     def _run(
         self, graph: str, available: Mapping[str, Array], wanted: dict[str, Array]
     ) -> dict[str, Any]:
-        specs = self.segmenter.bundle.specs[graph].inputs
-        backend = self.segmenter.backend
+        backend = FloatMemory(self.segmenter.backend, self.segmenter.bundle)
+        specs = backend.specs[graph].inputs
         given = {s.name: available[s.name].astype(s.dtype, copy=False) for s in specs}
         outputs = backend.run(graph, {name: backend.upload(a) for name, a in given.items()})
         got = {name: backend.download(tensor) for name, tensor in outputs.items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.contract import (
+    BLOCKS,
     PRECISIONS,
     Dimensions,
     GraphSpec,
@@ -60,7 +62,8 @@ class Manifest:
         align_corners: How the network resizes; also says that sides are 16k + 1 and not 16k.
         dimensions: Channel counts.
         memory_gap: Frames between two writes to the long-term memory.
-        precision: Of memories and feature maps, and of the arithmetic unless it is quantised.
+        precision: Of memories and feature maps, and of the arithmetic unless it is quantised; the
+            memory's values may be levels instead, see `values`.
         target: Which form of the attention the graphs hold.
         graphs: Files by graph name.
         parity: Summary of the comparison with PyTorch; None where it was not made.
@@ -94,6 +97,12 @@ class Manifest:
         return self.quantisation.type if self.quantisation else self.precision
 
     @property
+    def values(self) -> str:
+        """What the memory's values are, one of `contract.VALUES`."""
+        rounded = self.quantisation is not None and "memory" in self.quantisation.attention
+        return "int8" if rounded else "float"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of frames in the network, in pixels; see `input_size` for `dynamic`."""
         return self.height, self.width
@@ -111,12 +120,12 @@ class Manifest:
 
     def specs_at(self, size: tuple[int, int]) -> dict[str, GraphSpec]:
         """The contract of the graphs with frames of a size in the network."""
-        return graph_specs(self.dimensions, size, self.precision)
+        return graph_specs(self.dimensions, size, self.precision, self.values)
 
     @property
     def identity(self) -> str:
         """Equal for bundles whose states fit each other, whatever their target is."""
-        parts = (
+        parts: list[object] = [
             self.variant,
             self.weights_sha256,
             "dynamic" if self.dynamic else self.size,
@@ -124,13 +133,16 @@ class Manifest:
             asdict(self.dimensions),
             self.memory_gap,
             self.precision,
-        )
+        ]
+        if self.quantisation is not None and self.values == "int8":
+            # A level means nothing without its scale.
+            parts.append([asdict(levels) for levels in self.quantisation.attention["memory"]])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of the manifest file."""
         data = {"format_version": FORMAT_VERSION, **asdict(self)}
-        return json.dumps(data, indent=2) + "\n"
+        return _NUMBERS.sub(_on_one_line, json.dumps(data, indent=2)) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "Manifest":
@@ -194,6 +206,14 @@ class Manifest:
                 "again"
             )
         return manifest
+
+
+# A list of numbers as `json.dumps` lays it out; no string holds a line break.
+_NUMBERS = re.compile(r"\[\n\s*([-+.\deE]+(?:,\n\s*[-+.\deE]+)*)\n\s*\]")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(part.strip() for part in numbers[1].split(','))}]"
 
 
 _PLAIN_FIELDS: dict[str, type] = {
@@ -307,7 +327,7 @@ class Bundle:
         """The contract of its graphs."""
         manifest = self.manifest
         size = None if manifest.dynamic else manifest.size
-        return graph_specs(manifest.dimensions, size, manifest.precision)
+        return graph_specs(manifest.dimensions, size, manifest.precision, manifest.values)
 
     def graph_path(self, graph: str) -> Path:
         """The file of a graph."""
@@ -355,6 +375,7 @@ class Bundle:
 
     def _check_contract(self) -> None:
         graphs = self.manifest.graphs
+        self._check_levels()
         for name, spec in self.specs.items():
             if name not in graphs:
                 raise BundleError(f"{self.path}: the manifest has no graph `{name}`")
@@ -372,6 +393,17 @@ class Bundle:
                         f"{self.path}: graph `{name}` departs from the contract at {different}; "
                         "export the bundle again with this release"
                     )
+
+    def _check_levels(self) -> None:
+        quantisation, channels = self.manifest.quantisation, 2 * self.manifest.dimensions.value
+        for part, blocks in (quantisation.attention if quantisation else {}).items():
+            found = [levels.channels for levels in blocks]
+            if found != [channels] * BLOCKS:
+                raise BundleError(
+                    f"{self.path}: `quantisation` has scales of {found} channels for {part} "
+                    f"attention, where {BLOCKS} blocks of {channels} are needed; run "
+                    "mavos-calibrate again"
+                )
 
     def check_file(
         self, relative: str, sha256: str, remedy: str = "export the bundle again"

@@ -20,6 +20,9 @@ CHANNELS = IDENTITIES + 1  # channel 0 is the background
 # Type of feature maps and memories. Frames, logits and what masks are made from stay float32.
 PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 SLOTS = ("reference", "dynamic", "short")  # of the memory
+# What the values of the memory are: of the bundle's precision, or levels of 8 bits whose scales
+# the manifest holds. Keys are always of the bundle's precision.
+VALUES = {"float": None, "int8": "uint8"}
 
 GROUPS = "groups"  # groups of ten objects, on the batch axis
 # Channels that the decoder makes labels from: all 11, or with a single group as few as are in use.
@@ -127,7 +130,10 @@ def output_shapes(
 
 
 def graph_specs(
-    dimensions: Dimensions, size: tuple[int, int] | None, precision: str = "fp32"
+    dimensions: Dimensions,
+    size: tuple[int, int] | None,
+    precision: str = "fp32",
+    values: str = "float",
 ) -> dict[str, GraphSpec]:
     """The five graphs in the order of a frame's way through them.
 
@@ -135,6 +141,7 @@ def graph_specs(
         dimensions: Of the network.
         size: Height and width of frames in pixels; None leaves them open.
         precision: One of `PRECISIONS`.
+        values: Of the memory, one of `VALUES`.
 
     Returns:
         Specifications by graph name.
@@ -147,9 +154,14 @@ def graph_specs(
             return f"height_{stride}", f"width_{stride}"
         return downsampled(size[0], stride), downsampled(size[1], stride)
 
-    def maps(name: str, channels: int, blocks: range = range(BLOCKS)) -> list[TensorSpec]:
+    def maps(
+        name: str, channels: int, blocks: range = range(BLOCKS), dtype: str = real
+    ) -> list[TensorSpec]:
         shape = (GROUPS, channels, *at(STRIDE))
-        return [TensorSpec(f"{name}_{i}", real, shape) for i in blocks]
+        return [TensorSpec(f"{name}_{i}", dtype, shape) for i in blocks]
+
+    def remembered(name: str) -> list[TensorSpec]:
+        return maps(name, 2 * d.value, dtype=VALUES[values] or real)
 
     frame = TensorSpec("frame", "float32", (1, height, width, 3))
     features = [
@@ -160,14 +172,14 @@ def graph_specs(
     decoder_embedding = TensorSpec(
         "decoder_embedding", real, (GROUPS, 2 * d.embedding, *at(STRIDE))
     )
-    keys, values = maps("key", d.key), maps("value", 2 * d.value)
+    keys, written = maps("key", d.key), remembered("value")
     visual_values = maps("visual_value", d.value)
     identity_queries = maps("identity_query", d.embedding, range(1, BLOCKS))
     input_labels = TensorSpec("input_labels", "uint8", (GROUPS, height, width))
     memories = [
         spec
         for slot in SLOTS
-        for spec in (*maps(f"{slot}_key", d.key), *maps(f"{slot}_value", 2 * d.value))
+        for spec in (*maps(f"{slot}_key", d.key), *remembered(f"{slot}_value"))
     ]
     dynamic = [spec for spec in memories if spec.name.startswith("dynamic")]
     output = ("output_height", "output_width")
@@ -206,13 +218,13 @@ def graph_specs(
             "memory_write",
             "every frame, once its labels are known",
             (input_labels, *visual_values, *identity_queries),
-            tuple(values),
+            tuple(written),
         ),
         GraphSpec(
             "memory_update",
             "every memory-gap frames",
-            (TensorSpec("first_update", "int32", (GROUPS,)), *keys, *values, *dynamic),
-            (*maps("updated_key", d.key), *maps("updated_value", 2 * d.value)),
+            (TensorSpec("first_update", "int32", (GROUPS,)), *keys, *written, *dynamic),
+            (*maps("updated_key", d.key), *remembered("updated_value")),
         ),
     )
     return {graph.name: graph for graph in graphs}

@@ -12,6 +12,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphSpec
 from mavos_deploy.runtime.machine import return_freed_memory
 from mavos_deploy.runtime.processors import usable_processors
 
@@ -51,13 +52,16 @@ class OnnxRuntimeCpu:
         }
         return_freed_memory()  # what reading the files took, twice the weights
 
-    def with_graph(self, graph: str, path: Path, for_gpu: bool = False) -> "OnnxRuntimeCpu":
+    def with_graph(
+        self, graph: str, path: Path, for_gpu: bool = False, spec: GraphSpec | None = None
+    ) -> "OnnxRuntimeCpu":
         """A backend with another file for one graph; it shares the other sessions with this one.
 
         Args:
             graph: Of the contract.
-            path: An ONNX file with the same inputs and outputs.
+            path: An ONNX file with inputs and outputs of the same names.
             for_gpu: As in `session_options`.
+            spec: Of the file, where its types are others.
 
         Raises:
             BackendError: The library refuses the file.
@@ -67,6 +71,7 @@ class OnnxRuntimeCpu:
         other._options = self.session_options(
             self._library, self._options.intra_op_num_threads, for_gpu
         )
+        other._specs = {**self._specs, graph: spec or self._specs[graph]}
         other._sessions = {**self._sessions, graph: other._open(graph, path)}
         return other
 

@@ -33,13 +33,20 @@ class OpenVinoCpu:
         arithmetic: `fp32` or `bf16`; None takes bf16 where the processor computes in it.
 
     Raises:
-        BackendError: OpenVINO is missing or refuses a graph, or the processor has no bf16.
+        BackendError: OpenVINO is missing or refuses a graph, the processor has no bf16, or the
+            bundle's attention is int8.
     """
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
         self.any_shape = False  # each costs a compilation
+        quantisation = bundle.manifest.quantisation
+        if quantisation is not None and quantisation.attention:
+            raise BackendError(
+                f"openvino-cpu can't compute the int8 attention of {bundle.path}; take --backend "
+                "onnxruntime-cpu, or quantise with mavos-calibrate --float-attention"
+            )
         self._library = open_library()
         self._core = self._library.Core()
         # Asked for, never left to OpenVINO, whose own default depends on the processor.

@@ -38,7 +38,8 @@ class State:
         updated: For each group of ten, whether its dynamic slot has been written. Until then it
             holds a copy of the reference.
         memory: `<slot>_key_<block>` [groups, Ck, h, w] and `<slot>_value_<block>`
-            [groups, 2 Cv, h, w] for the slots `reference`, `dynamic` and `short`.
+            [groups, 2 Cv, h, w] for the slots `reference`, `dynamic` and `short`. Values are
+            levels, uint8, where the bundle's attention is quantised.
     """
 
     bundle: str
@@ -119,9 +120,17 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
             f"{FORMAT_VERSION})"
         )
     if metadata.get("bundle") != bundle.manifest.identity:
+        held = arrays.get("short_value_0")
+        held_levels = held is not None and held.dtype == np.uint8
+        if held_levels != (bundle.manifest.values == "int8"):
+            kinds = ("float values", "int8 values")
+            raise InputError(
+                f"{path} holds {kinds[held_levels]}, and the memory of {bundle.path} has "
+                f"{kinds[not held_levels]}; go on with the bundle that wrote it, or start again"
+            )
         raise InputError(
-            f"{path} is the state of another bundle; weights, frame size, memory gap and precision "
-            "must agree"
+            f"{path} is the state of another bundle; weights, frame size, memory gap, "
+            "precision and the scales of int8 values must agree"
         )
     counters = _counters(metadata)
     if counters is None or not _is_memory(arrays, bundle.manifest, counters):

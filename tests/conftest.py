@@ -9,12 +9,20 @@ import torch
 from PIL import Image
 
 from mavos_deploy.calibration.clip import synthetic_clip
+from mavos_deploy.calibration.observe import observe_values
+from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.quantised_bundle import write_quantised
+from mavos_deploy.calibration.recorder import record
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.quantisation import Quantisation
 from tests import golden
 from tests.made_sequences import write_masks
 
@@ -79,6 +87,37 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("clip-0\nclip-1\nclip-2\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def attention_bundle(
+    tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """`tiny_bundle` with all of its attention in int8, and nothing else."""
+    folder: Path = tmp_path_factory.mktemp("attention")
+    bundle = Bundle.open(tiny_bundle)
+    recordings = record(
+        bundle,
+        OnnxRuntimeCpu(bundle, 1),
+        list(open_dataset(clips).sequences),
+        tmp_path_factory.mktemp("kept") / "recordings",
+        seed=0,
+        most_frames=12,
+    )
+    graphs = {name: Graph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
+    entry = Quantisation(
+        target="cpu",
+        type="int8",
+        method="minmax",
+        groups={},
+        ranges={},
+        sources={name: recordings.graphs[name] for name in graphs},
+        data=recordings.digest,
+        seed=0,
+        attention=observe_values(graphs, recordings, 1),
+    )
+    write_quantised(bundle, entry, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.calibration.calibrate import Outcome, Request, calibrate, write_quantised
+from mavos_deploy.calibration.calibrate import Outcome, Request, calibrate
 from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.calibration.sensitivity import Cost
 from mavos_deploy.errors import BundleError, InputError
@@ -135,7 +136,13 @@ def test_results_of_the_two_bundles_do_not_mix(made: Made, tiny_bundle: Path) ->
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("type", "int4"), ("target", "tpu"), ("groups", []), ("ranges", {"a": {"b": [1]}})],
+    [
+        ("type", "int4"),
+        ("target", "tpu"),
+        ("groups", []),
+        ("ranges", {"a": {"b": [1]}}),
+        ("attention", {"memory": ()}),
+    ],
 )
 def test_an_entry_of_another_release_is_refused(
     field: str, value: object, made: Made, tmp_path: Path

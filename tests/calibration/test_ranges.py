@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mavos_deploy.calibration.ranges import BINS, Histogram
+from mavos_deploy.calibration.ranges import BINS, Extremes, Histogram
 
 
 def _histogram(values: np.ndarray, parts: int = 1) -> Histogram:
@@ -50,3 +50,11 @@ def test_order_and_size_of_the_samples_do_not_matter(method: str, normal: np.nda
 @pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
 def test_a_tensor_of_zeros_has_no_range(method: str) -> None:
     assert _histogram(np.zeros(10, np.float32)).range(method) == (0.0, 0.0)
+
+
+def test_extremes_are_those_of_each_channel_over_groups_positions_and_samples() -> None:
+    extremes = Extremes()  # two groups of two channels, then one
+    extremes.add(np.float32([[[1, 2], [-3, 4]], [[0, 1], [5, 6]]]))
+    extremes.add(np.float32([[[7, 1], [-2, 0]]]))
+    assert extremes.low.tolist() == [0, -3]
+    assert extremes.high.tolist() == [7, 6]

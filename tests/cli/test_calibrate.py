@@ -43,7 +43,15 @@ def test_a_bundle_is_quantised_reported_and_made_again(
     rows = (made / "sensitivity.csv").read_text().splitlines()
     assert len(rows) == 1 + len(report["costs"])
     assert (made / "sensitivity.png").stat().st_size > 0
-    assert Bundle.open(made).manifest.arithmetic == "int8"
+    manifest = Bundle.open(made).manifest
+    assert manifest.arithmetic == "int8"
+    assert manifest.values == "int8"
+    assert {row["group"] for row in report["costs"] if row["graph"] == "attention"} == {
+        None,
+        "memory",
+        "self",
+    }
+    assert "int8: attention, 9 of 9 products with values" in ended.stdout
     again = call("mavos-calibrate", tiny_bundle, "--replay", made, "--output", "again")
     assert again.returncode == 0, again
     for graph in Bundle.open(made).manifest.graphs.values():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.calibration.calibrate import write_quantised
 from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.engines import Request, build_engines
 from mavos_deploy.runtime import Bundle

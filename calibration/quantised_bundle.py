@@ -1,0 +1,108 @@
+"""Writes the bundle that a choice of what to quantise describes."""
+
+import shutil
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.sensitivity import ATTENTION
+from mavos_deploy.calibration.trial import changed_graphs
+from mavos_deploy.errors import BundleError
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.bundle import Bundle, GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.quantisation import Quantisation
+
+TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
+
+
+def check_source(bundle: Bundle) -> None:
+    """Refuse what can't be quantised.
+
+    Raises:
+        BundleError: It is quantised already, or not in fp32.
+    """
+    manifest = bundle.manifest
+    if manifest.quantisation is not None:
+        raise BundleError(
+            f"{bundle.path} is quantised already ({manifest.arithmetic}); give the fp32 bundle "
+            "that it was made from"
+        )
+    if manifest.precision != "fp32":
+        raise BundleError(
+            f"{bundle.path} is {manifest.precision}; quantising starts from fp32 (mavos-export "
+            "without --precision)"
+        )
+    if manifest.dynamic:
+        raise BundleError(
+            f"{bundle.path} takes frames of any size, and ranges are those of one; quantise a "
+            "bundle for your videos' size (mavos-export --size-for WxH)"
+        )
+
+
+def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manifest:
+    """Write the bundle that an entry of a manifest describes.
+
+    The same bundle and the same entry give the same graphs, byte for byte, with the same release
+    of onnx.
+
+    Args:
+        bundle: In fp32, not quantised.
+        entry: What to quantise, and with which ranges.
+        folder: Existing and empty.
+
+    Raises:
+        BundleError: The entry was made from other graphs, or the bundle can't be quantised.
+    """
+    check_source(bundle)
+    own = bundle.manifest.graphs
+    changed = changed_graphs(own, {**entry.groups, ATTENTION: tuple(entry.attention)})
+    for name in {**entry.sources, **dict.fromkeys(changed)}:
+        if name not in own or own[name].sha256 != entry.sources.get(name):
+            raise BundleError(
+                f"{bundle.path}: {name} is not the graph that was quantised; give the fp32 bundle "
+                "that the choice was made for"
+            )
+    specs = Bundle(bundle.path, replace(bundle.manifest, quantisation=entry)).specs
+    (folder / "graphs").mkdir()
+    files = {}
+    for name in own:
+        path = folder / "graphs" / f"{name}.onnx"
+        if name in changed:
+            graph = Graph(name, bundle.graph_path(name))
+            _check_entry(entry, graph)
+            path.write_bytes(
+                graph.quantised(
+                    entry.groups.get(name, ()),
+                    entry.ranges.get(name, {}),
+                    entry.target,
+                    entry.type,
+                    entry.attention,
+                )
+            )
+        else:
+            shutil.copyfile(bundle.graph_path(name), path)
+        spec = specs[name]
+        files[name] = GraphFile(f"graphs/{name}.onnx", file_sha256(path), spec.inputs, spec.outputs)
+    manifest = replace(
+        bundle.manifest,
+        graphs=files,
+        parity=None,
+        engines=(),
+        quantisation=entry,
+        tools={**bundle.manifest.tools, **{name: version(name) for name in TOOLS}},
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _check_entry(entry: Quantisation, graph: Graph) -> None:
+    groups = entry.groups.get(graph.name, ())
+    unknown = sorted(set(groups) - set(graph.groups))
+    ranges = entry.ranges.get(graph.name, {})
+    missing = [name for name in graph.needed(groups, entry.target) if name not in ranges]
+    if unknown or missing:
+        raise BundleError(
+            f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "
+            "calibrate again"
+        )
