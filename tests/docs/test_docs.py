@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,51 @@ def test_parity_tables_are_what_was_measured(what: str, stem: str) -> None:
     section = text.partition("## What is proven")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
     assert [row for row in rows if row[0] == what] == [parity_row(what, stem)]
+
+
+def results(stem: str) -> dict[str, Any]:
+    """A report in benchmarks/results/."""
+    file = ROOT / "benchmarks" / "results" / f"{stem}.json"
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report
+
+
+def rows_of(page: str, section: str) -> list[list[str]]:
+    """The cells of a section's tables."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines()
+    tables = [line for line in lines if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
+
+
+def test_tables_of_speed_are_what_mavos_bench_measured() -> None:
+    report = results("bench_mobilenet_481x849")
+    assert report["load"]["busy"] is False
+    figures = {
+        name: [
+            f"{entry['amortised_ms']:.0f}",
+            f"{report['tensor_only']['pytorch-eager']['amortised_ms'] / entry['amortised_ms']:.2f}",
+            f"{report['peak_memory_mb'][name]:.0f} MB",
+        ]
+        for name, entry in report["tensor_only"].items()
+    }
+    names = ["pytorch-eager", "pytorch-compiled", "onnxruntime-cpu", "openvino-cpu-bf16"]
+    measured = [row[1:] for row in rows_of("README.md", "What it costs") if len(row) == 4]
+    assert measured[2:] == [figures[name] for name in names]
+    rows = {row[0]: row[1:] for row in rows_of("docs/performance.md", "Side by side")}
+    for name, entry in report["tensor_only"].items():
+        times = [f"{entry[f'{kind}_ms']:.0f}" for kind in ("p50", "update_frame")]
+        assert rows[name] == [*times, *figures[name]], name
+
+
+def test_the_table_of_cost_is_what_was_measured() -> None:
+    report = results("cost_mobilenet")
+    section = "Against the size of frames and the number of objects"
+    rows = {tuple(row[:2]): row[2:] for row in rows_of("docs/performance.md", section)}
+    for case in report["cases"]:
+        times = [f"{case[f'{kind}_ms']:.0f}" for kind in ("frame", "update_frame", "amortised")]
+        expected = [*times, f"{case['of_roof']:.0%}"]
+        assert rows[case["size"], str(case["objects"])] == expected
 
 
 @each_page
