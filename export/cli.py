@@ -93,6 +93,14 @@ def export(
             help="Instead of --size HxW: the size that the authors use for videos of WxH pixels.",
         ),
     ] = None,
+    tiled_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WxH",
+            help="With --size dynamic: also the attention in tiles for videos of WxH pixels, which "
+            "is faster on a CPU; give it once for each size.",
+        ),
+    ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -152,6 +160,9 @@ def export(
         (target or (Target.GPU if dynamic or precision is Precision.FP16 else Target.CPU)).value,
         precision.value,
         dynamic,
+        tuple(
+            dict.fromkeys(_frame_size(None, text, chosen.align_corners) for text in tiled_for or ())
+        ),
     )
     suffix = "" if precision is Precision.FP32 else f"-{precision.value}"
     size_text = DYNAMIC if dynamic else f"{plan.size[0]}x{plan.size[1]}"

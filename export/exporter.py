@@ -13,7 +13,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.variants import Variant
-from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.bundle import STEP, TARGETS, GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import PRECISIONS, Dimensions, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, grid
 
@@ -34,6 +34,8 @@ class Plan:
         dynamic: Graphs for frames of any size; `size` is what they are tuned for.
         precision: `fp32`, or `fp16` for weights, feature maps and memories in float16, with norms,
             softmax, logits and masks in float32.
+        tiled: Of a dynamic bundle: sizes that the step is also exported for with its attention in
+            tiles, for CPUs.
     """
 
     variant: Variant
@@ -42,6 +44,7 @@ class Plan:
     target: str
     precision: str = "fp32"
     dynamic: bool = False
+    tiled: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         check_size(*self.size, self.variant.align_corners)
@@ -64,16 +67,27 @@ class Plan:
                 "export it with --size HxW or --size-for WxH"
             )
 
+        if self.tiled and not (self.dynamic and self.precision == "fp32"):
+            raise InputError(
+                "tiles for single sizes are for fp32 bundles of any size, on CPUs; give them with "
+                "--size dynamic, and without --precision fp16"
+            )
+        for size in self.tiled:
+            check_size(*size, self.variant.align_corners)
+
     @property
     def tile(self) -> tuple[int, int] | None:
-        """Tile of the short-term attention in tokens, evened out over the grid."""
-        if self.target == "gpu":
-            return None
-        height, width = (
-            ceil(tokens / max(1, round(tokens / side)))
-            for tokens, side in zip(grid(self.size), CPU_TILE, strict=True)
-        )
-        return height, width
+        """Tile of the short-term attention in tokens; None for one piece."""
+        return None if self.target == "gpu" else tile_for(self.size)
+
+
+def tile_for(size: Size) -> tuple[int, int]:
+    """Tile of the short-term attention on CPUs in tokens, evened out over the grid of a size."""
+    height, width = (
+        ceil(tokens / max(1, round(tokens / side)))
+        for tokens, side in zip(grid(size), CPU_TILE, strict=True)
+    )
+    return height, width
 
 
 def dimensions_of(variant: Variant) -> Dimensions:
@@ -115,7 +129,16 @@ def write_bundle(
             f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs
         )
         report(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
-    manifest = _manifest(plan, weights, dimensions, graphs)
+    tiled = {}
+    for size in plan.tiled:
+        text = f"{size[0]}x{size[1]}"
+        network, _ = load_network(plan.variant, checkpoint, tile_for(size))
+        spec = graph_specs(dimensions, size, plan.precision)[STEP]
+        path = folder / "graphs" / f"{STEP}-{text}.onnx"
+        export_graph(network, spec, path)
+        tiled[text] = GraphFile(f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs)
+        report(f"{STEP} in tiles for {text}: {path.stat().st_size / 1e6:.1f} MB")
+    manifest = replace(_manifest(plan, weights, dimensions, graphs), tiled=tiled)
     write_manifest(folder, manifest)
     return manifest
 

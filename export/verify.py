@@ -188,8 +188,11 @@ def shortest_clip(memory_gap: int) -> int:
 
 
 def clips(manifest: Manifest) -> int:
-    """Made-up clips that a bundle is compared on: one, and an upright one if it takes any size."""
-    return 2 if manifest.dynamic else 1
+    """Made-up clips that a bundle is compared on.
+
+    One, and if it takes any size an upright one, and one of each size that it has tiles for.
+    """
+    return 2 + len(manifest.tiled) if manifest.dynamic else 1
 
 
 def verify(
@@ -236,8 +239,9 @@ def verify(
     )
     # Another size than the bundle's, so that both resizes are part of the comparison.
     sizes = [(manifest.height - 1, manifest.width + 5)]
-    if clips(manifest) > 1:
+    if manifest.dynamic:
         sizes.append((manifest.width + 37, manifest.height - 1))
+        sizes += [(height - 1, width - 1) for height, width in segmenter.bundle.tiled]
     scores: list[tuple[float, float]] = []
     updates = []
     for number, size in enumerate(sizes):

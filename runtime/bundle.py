@@ -20,12 +20,13 @@ from mavos_deploy.runtime.contract import (
 )
 from mavos_deploy.runtime.engines import Engine, parse_engine
 from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.geometry import check_size, network_size
+from mavos_deploy.runtime.geometry import check_size, network_size, parse_size
 from mavos_deploy.runtime.quantisation import Quantisation, parse_quantisation
 
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
 TARGETS = ("cpu", "gpu")  # forms of the short-term attention
+STEP = "elstt_step"  # the graph that tiles of the attention are for
 FORMAT_VERSION = 1  # raised whenever an older runtime would misread a bundle
 
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class Manifest:
         engines: TensorRT plans that `mavos-build` added.
         dynamic: Whether the graphs take frames of any size, each video at the authors' size for it.
         quantisation: What `mavos-calibrate` quantised; None where the graphs are as exported.
+        tiled: In a bundle for any size, `elstt_step` with its attention in tiles for videos of one
+            size in the network, `HxW`, each; CPUs take it for them.
     """
 
     variant: str
@@ -90,6 +93,7 @@ class Manifest:
     engines: tuple[Engine, ...] = ()
     dynamic: bool = False
     quantisation: Quantisation | None = None
+    tiled: dict[str, GraphFile] = field(default_factory=dict)
 
     @property
     def arithmetic(self) -> str:
@@ -177,6 +181,7 @@ class Manifest:
             raise BundleError(f"{name}: `features` must be three channel counts, not {features}")
         graphs = _get(data, "graphs", dict, name)
         parity = None if data.get("parity") is None else _get(data, "parity", dict, name)
+        tiled = _get(data, "tiled", dict, name) if "tiled" in data else {}
         manifest = cls(
             **{key: _get(data, key, kind, name) for key, kind in _PLAIN_FIELDS.items()},
             dimensions=Dimensions(
@@ -189,6 +194,7 @@ class Manifest:
             engines=_engines(data, name),
             dynamic=_get(data, "dynamic", bool, name) if "dynamic" in data else False,
             quantisation=_quantisation(data, name),
+            tiled={key: _graph_file(f"{STEP} at {key}", tiled[key], name) for key in tiled},
         )
         try:
             check_size(*manifest.size, manifest.align_corners)
@@ -317,7 +323,7 @@ class Bundle:
         manifest = Manifest.from_json(text, str(file))
         bundle = cls(path, manifest)
         bundle._check_contract()
-        for graph in manifest.graphs.values():
+        for graph in (*manifest.graphs.values(), *manifest.tiled.values()):
             bundle.check_file(graph.file, graph.sha256)
         bundle._check_nothing_else()
         return bundle
@@ -332,6 +338,15 @@ class Bundle:
     def graph_path(self, graph: str) -> Path:
         """The file of a graph."""
         return self.path / self.manifest.graphs[graph].file
+
+    @property
+    def tiled(self) -> dict[tuple[int, int], tuple[Path, GraphSpec]]:
+        """Files and contract of `Manifest.tiled` by height and width in the network."""
+        found = {}
+        for text, graph in self.manifest.tiled.items():
+            size = parse_size(text)
+            found[size] = self.path / graph.file, self.manifest.specs_at(size)[STEP]
+        return found
 
     def engine(self, graph: str, library: str, version: str, capability: str) -> Engine:
         """The engine of a graph for a library and a GPU, its plan checked to be what was built.
@@ -374,12 +389,20 @@ class Bundle:
         return engine
 
     def _check_contract(self) -> None:
-        graphs = self.manifest.graphs
+        manifest, graphs = self.manifest, self.manifest.graphs
         self._check_levels()
-        for name, spec in self.specs.items():
-            if name not in graphs:
+        specs = [(graphs.get(name), name, spec) for name, spec in self.specs.items()]
+        for text, graph in manifest.tiled.items():
+            try:
+                size = check_size(*parse_size(text), manifest.align_corners)
+            except InputError as error:
+                raise BundleError(
+                    f"{self.path}: `tiled`: {error}; export the bundle again"
+                ) from None
+            specs.append((graph, f"{STEP} at {text}", manifest.specs_at(size)[STEP]))
+        for described, name, spec in specs:
+            if described is None:
                 raise BundleError(f"{self.path}: the manifest has no graph `{name}`")
-            described = graphs[name]
             for given, expected in (
                 (described.inputs, spec.inputs),
                 (described.outputs, spec.outputs),
@@ -437,7 +460,8 @@ class Bundle:
 
     def _check_nothing_else(self) -> None:
         """Refuse files beside the graphs: a graph could read its weights from there, unhashed."""
-        known = {self.graph_path(name).resolve() for name in self.manifest.graphs}
+        graphs = (*self.manifest.graphs.values(), *self.manifest.tiled.values())
+        known = {(self.path / graph.file).resolve() for graph in graphs}
         for folder in {path.parent for path in known}:
             for path in folder.iterdir():
                 if path.resolve() not in known:

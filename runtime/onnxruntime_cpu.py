@@ -11,8 +11,9 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundle import STEP, Bundle
 from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.machine import return_freed_memory
 from mavos_deploy.runtime.processors import usable_processors
 
@@ -48,7 +49,11 @@ class OnnxRuntimeCpu:
         for_gpu = quantisation is not None and quantisation.target != "cpu"
         self._options = self.session_options(ort, threads or usable_processors(), for_gpu)
         self._sessions: dict[str, Any] = {
-            name: self._open(name, bundle.graph_path(name)) for name in bundle.specs
+            name: self._open(bundle.graph_path(name), spec) for name, spec in bundle.specs.items()
+        }
+        # By the tokens of the size that each is for.
+        self._tiled: dict[tuple[int, int], Any] = {
+            grid(size): self._open(path, spec) for size, (path, spec) in bundle.tiled.items()
         }
         return_freed_memory()  # what reading the files took, twice the weights
 
@@ -72,10 +77,10 @@ class OnnxRuntimeCpu:
             self._library, self._options.intra_op_num_threads, for_gpu
         )
         other._specs = {**self._specs, graph: spec or self._specs[graph]}
-        other._sessions = {**self._sessions, graph: other._open(graph, path)}
+        other._sessions = {**self._sessions, graph: other._open(path, other._specs[graph])}
         return other
 
-    def _open(self, graph: str, path: Path) -> Any:  # noqa: ANN401  # the library is untyped
+    def _open(self, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
         try:
             session = self._library.InferenceSession(str(path), self._options, providers=[PROVIDER])
         except Exception as error:  # the library's errors share no other base
@@ -85,7 +90,7 @@ class OnnxRuntimeCpu:
         tensors = (*session.get_inputs(), *session.get_outputs())
         check_tensors(
             {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
-            (*self._specs[graph].inputs, *self._specs[graph].outputs),
+            (*spec.inputs, *spec.outputs),
             str(path),
         )
         return session
@@ -120,8 +125,11 @@ class OnnxRuntimeCpu:
         """See `Backend.run`."""
         if graph not in self._sessions:
             raise BackendError("the segmenter is closed; open it again")
+        session = self._sessions[graph]
+        if graph == STEP:
+            session = self._tiled.get(inputs["embedding"].shape[2:], session)
         try:
-            outputs = self._sessions[graph].run(self._outputs[graph], dict(inputs))
+            outputs = session.run(self._outputs[graph], dict(inputs))
         except Exception as error:  # the library's errors share no other base
             raise BackendError(f"onnxruntime failed in {graph}: {one_line(error)}") from error
         return dict(zip(self._outputs[graph], outputs, strict=True))
@@ -137,6 +145,7 @@ class OnnxRuntimeCpu:
     def close(self) -> None:
         """Drop the sessions."""
         self._sessions.clear()
+        self._tiled.clear()
 
 
 @cache

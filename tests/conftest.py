@@ -58,7 +58,7 @@ def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dynamic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` for frames of any size, with a memory gap of 2."""
     folder: Path = tmp_path_factory.mktemp("dynamic")
-    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "gpu", dynamic=True)
+    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "gpu", dynamic=True, tiled=((113, 145),))
     write_bundle(plan, None, folder, lambda line: None)
     return folder
 

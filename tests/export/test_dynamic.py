@@ -1,19 +1,24 @@
 """Bundles for frames of any size: one set of graphs, each video at the authors' size for it."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from mavos_deploy.calibration.clip import synthetic_clip
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.export.engines import Request, _profiles
 from mavos_deploy.export.exporter import Plan
 from mavos_deploy.export.verify import Parity, compare_clip, shortest_clip, verify
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.bundle import write_manifest
+from mavos_deploy.runtime.files import file_sha256
 from mavos_deploy.runtime.geometry import network_size
 
 GetNetwork = Callable[[str], Mavos]
@@ -31,7 +36,8 @@ def test_it_equals_pytorch_at_its_own_size_and_upright(
 ) -> None:
     parity = verify(segmenter, network("tiny"), objects=2)
     assert parity.passed, parity.first_divergence
-    assert len(parity.agreement) == 2 * (shortest_clip(GAP) - 1)
+    assert len(parity.agreement) == 3 * (shortest_clip(GAP) - 1)
+    assert parity.videos[-1] == "112x144"  # which has the attention in tiles
 
 
 @pytest.mark.parametrize("size", [(64, 70), (150, 90), (100, 240)], ids="{0[0]}x{0[1]}".format)
@@ -50,6 +56,49 @@ def test_it_equals_pytorch_at_other_sizes(
     assert parity.passed, parity.first_divergence
     assert parity.memory_updates
     assert np.min(scores) > 0.99
+
+
+def test_the_step_in_tiles_serves_its_own_size_and_no_other(
+    dynamic_bundle: Path, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(dynamic_bundle, folder)
+    described = segmenter.bundle.manifest.tiled["113x145"]
+    file = folder / described.file
+    model = onnx.load(file)
+    (output,) = (v for v in model.graph.output if v.name == "decoder_embedding")
+    maker = next(node for node in model.graph.node if output.name in node.output)
+    maker.output[list(maker.output).index(output.name)] = "whole"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["whole"], [output.name]))
+    onnx.save(model, file)
+    tiled = {"113x145": replace(described, sha256=file_sha256(file))}
+    write_manifest(folder, replace(segmenter.bundle.manifest, tiled=tiled))
+    with Segmenter.open(folder) as altered:
+        for size, same in (((113, 145), False), ((97, 145), True)):
+            clip = synthetic_clip(*size, 2, objects=2)
+            logits = []
+            for one in (segmenter, altered):
+                state = one.start(clip.frames[0], clip.labels[0])
+                logits.append(one.observe(clip.frames[1], state).decoded["logits"])
+            assert np.array_equal(*logits) == same
+
+
+def test_a_file_of_tiles_that_was_altered_or_is_of_no_size_is_refused(
+    dynamic_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(dynamic_bundle, folder)
+    manifest = Bundle.open(folder).manifest
+    write_manifest(folder, replace(manifest, tiled={"112x145": manifest.tiled["113x145"]}))
+    with pytest.raises(BundleError, match=r"`tiled`: .*112x145"):
+        Bundle.open(folder)
+    write_manifest(folder, replace(manifest, tiled={"97x145": manifest.tiled["113x145"]}))
+    with pytest.raises(BundleError, match=r"`elstt_step at 97x145` departs from the contract"):
+        Bundle.open(folder)
+    write_manifest(folder, manifest)
+    (folder / manifest.tiled["113x145"].file).write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"elstt_step-113x145.onnx is not the file that was made"):
+        Bundle.open(folder)
 
 
 def test_videos_of_different_sizes_interleave_and_states_outlive_the_process(
@@ -104,3 +153,5 @@ def test_windows_cut_for_one_size_are_refused() -> None:
         Plan(VARIANTS["swin_base"], (96, 96), GAP, "gpu", dynamic=True)
     with pytest.raises(InputError, match=r"tiles of the attention .* --target gpu"):
         Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", dynamic=True)
+    with pytest.raises(InputError, match=r"tiles for single sizes .* with --size dynamic"):
+        Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", tiled=((97, 97),))
