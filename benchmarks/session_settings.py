@@ -27,25 +27,35 @@ from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 USED = "used"
 
 
-def _entry(name: str, value: str) -> Callable[[Any], None]:
-    return lambda options: options.add_session_config_entry(name, value)
+def _entries(**entries: str) -> Callable[[Any], None]:
+    """Change configuration entries; `__` in a name stands for a dot."""
+
+    def change(options: Any) -> None:  # noqa: ANN401  # the library is untyped
+        for name, value in entries.items():
+            options.add_session_config_entry(name.replace("__", "."), value)
+
+    return change
 
 
-def _stopping(options: Any) -> None:  # noqa: ANN401  # the library is untyped
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+def _no_arena(options: Any) -> None:  # noqa: ANN401  # the library is untyped
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.use_env_allocators", "0")
 
 
-def _arena(options: Any) -> None:  # noqa: ANN401  # the library is untyped
-    options.enable_cpu_mem_arena = True
+def _planned(options: Any) -> None:  # noqa: ANN401  # the library is untyped
+    options.enable_mem_pattern = True
 
 
 SETTINGS: dict[str, Callable[[Any], None]] = {
     USED: lambda options: None,
-    "spinning": _entry("session.intra_op.allow_spinning", "1"),
-    "spinning that stops with each run": _stopping,
-    "arena": _arena,
-    "no prepacking": _entry("session.disable_prepacking", "1"),
+    "threads that spin": _entries(session__intra_op__allow_spinning="1"),
+    "threads that spin until a run ends": _entries(
+        session__intra_op__allow_spinning="1", session__force_spinning_stop="1"
+    ),
+    "no arena": _no_arena,
+    "an arena for each session": _entries(session__use_env_allocators="0"),
+    "memory planned as one block": _planned,
+    "weights not packed": _entries(session__disable_prepacking="1"),
 }
 
 
