@@ -53,8 +53,12 @@ def main() -> int:
     meter = LoadMeter()
     cases = []
     try:
-        for folder in given.bundles:
-            bundle = Bundle.open(folder)
+        bundles = [Bundle.open(folder) for folder in given.bundles]
+        if given.at not in {"x".join(map(str, bundle.manifest.size)) for bundle in bundles}:
+            parser.error(f"--at {given.at}: none of the bundles has that size")
+        if len({bundle.manifest.variant for bundle in bundles}) > 1:
+            parser.error("the bundles are of several variants; give those of one")
+        for bundle in bundles:
             size = "x".join(map(str, bundle.manifest.size))
             counts = {given.usual}
             if size == given.at:

@@ -31,16 +31,17 @@ import numpy as np
 from rich.progress import track
 
 from mavos_deploy.calibration.clip import iter_clip
-from mavos_deploy.errors import MavosError
+from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.machine import machine, peak_bytes, resident_bytes
 from mavos_deploy.runtime.segmenter import Frame
 
-WARM_UP = 100  # frames; allocators and caches settle, and MCA has run several times
+WARM_UP = 300  # frames; allocators and caches settle, and MCA has run several times
 BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit
 LIMIT = 0.01  # growth from the first to the last part
 SHORTEST = 1000  # frames; fewer give too few pairs
+FEWEST_PAIRS = 200  # of which some fall on frames with an update and are not taken
 POINTS = 200  # of the series in the report, each the median of its part of the run
 YOUNG_STEPS = 40  # measured steps of a fresh process until the next one takes its place
 SHUFFLES = 200  # random orders that the noise is taken from
@@ -88,6 +89,13 @@ def measure(
     """Segment a video and describe how time and memory went."""
     with ExitStack() as stack:
         segmenter = stack.enter_context(Segmenter.open(bundle, threads))
+        gap = segmenter.bundle.manifest.memory_gap
+        pairs = (frames - WARM_UP) // max(1, every)
+        if every < 1 or every % gap == 0 or pairs < FEWEST_PAIRS:
+            raise InputError(
+                f"--every {every}: give 1 or more, no multiple of the memory gap {gap}, so that "
+                f"frames without an update are among them, and at least {FEWEST_PAIRS} pairs"
+            )
         saved = Path(stack.enter_context(TemporaryDirectory())) / "early.safetensors"
         young = stack.enter_context(YoungProcess(bundle, threads, saved))
         manifest = segmenter.bundle.manifest

@@ -96,6 +96,11 @@ class Manifest:
     tiled: dict[str, GraphFile] = field(default_factory=dict)
 
     @property
+    def files(self) -> tuple[GraphFile, ...]:
+        """All files of graphs."""
+        return *self.graphs.values(), *self.tiled.values()
+
+    @property
     def arithmetic(self) -> str:
         """What the coarsest products are computed in: `int8`, `fp8`, or the precision."""
         return self.quantisation.type if self.quantisation else self.precision
@@ -323,7 +328,7 @@ class Bundle:
         manifest = Manifest.from_json(text, str(file))
         bundle = cls(path, manifest)
         bundle._check_contract()
-        for graph in (*manifest.graphs.values(), *manifest.tiled.values()):
+        for graph in manifest.files:
             bundle.check_file(graph.file, graph.sha256)
         bundle._check_nothing_else()
         return bundle
@@ -392,6 +397,10 @@ class Bundle:
         manifest, graphs = self.manifest, self.manifest.graphs
         self._check_levels()
         specs = [(graphs.get(name), name, spec) for name, spec in self.specs.items()]
+        if manifest.tiled and not manifest.dynamic:
+            raise BundleError(
+                f"{self.path}: `tiled` is for bundles of any size; export the bundle again"
+            )
         for text, graph in manifest.tiled.items():
             try:
                 size = check_size(*parse_size(text), manifest.align_corners)
@@ -460,8 +469,7 @@ class Bundle:
 
     def _check_nothing_else(self) -> None:
         """Refuse files beside the graphs: a graph could read its weights from there, unhashed."""
-        graphs = (*self.manifest.graphs.values(), *self.manifest.tiled.values())
-        known = {(self.path / graph.file).resolve() for graph in graphs}
+        known = {(self.path / graph.file).resolve() for graph in self.manifest.files}
         for folder in {path.parent for path in known}:
             for path in folder.iterdir():
                 if path.resolve() not in known:

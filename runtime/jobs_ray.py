@@ -135,7 +135,7 @@ def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
     Raises:
         BundleError: An engine is missing, altered, or outside of the bundle.
     """
-    names = [MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())]
+    names = [MANIFEST, *(graph.file for graph in bundle.manifest.files)]
     library = backend.replace("-", "_")  # of other backends it names none
     for engine in bundle.manifest.engines:
         if engine.library == library:

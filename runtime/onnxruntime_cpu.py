@@ -26,8 +26,15 @@ TYPES = {
 }
 
 
+Shapes = tuple[tuple[int, ...], ...]
+
+
 class OnnxRuntimeCpu:
     """One session for each graph; tensors are NumPy arrays.
+
+    Intermediate results of all backends of a process share one arena. What other sizes of frames or
+    numbers of objects needed is given back when the shapes change; the arena itself stays when a
+    backend is closed.
 
     Args:
         bundle: Opened, and so checked.
@@ -55,6 +62,7 @@ class OnnxRuntimeCpu:
         self._tiled: dict[tuple[int, int], Any] = {
             grid(size): self._open(path, spec) for size, (path, spec) in bundle.tiled.items()
         }
+        self._shapes: dict[str, Shapes] = {}  # of the inputs of each graph's latest run
         return_freed_memory()  # what reading the files took, twice the weights
 
     def with_graph(
@@ -78,6 +86,8 @@ class OnnxRuntimeCpu:
         )
         other._specs = {**self._specs, graph: spec or self._specs[graph]}
         other._sessions = {**self._sessions, graph: other._open(path, other._specs[graph])}
+        other._tiled = {} if graph == STEP else dict(self._tiled)
+        other._shapes = {}
         return other
 
     def _open(self, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
@@ -128,8 +138,15 @@ class OnnxRuntimeCpu:
         session = self._sessions[graph]
         if graph == STEP:
             session = self._tiled.get(inputs["embedding"].shape[2:], session)
+        shapes = tuple(array.shape for array in inputs.values())
+        options = None
+        if self._shapes.setdefault(graph, shapes) != shapes:
+            # The arena's blocks fit the old shapes, and those of new ones would come on top.
+            self._shapes[graph] = shapes
+            options = self._library.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            outputs = session.run(self._outputs[graph], dict(inputs))
+            outputs = session.run(self._outputs[graph], dict(inputs), options)
         except Exception as error:  # the library's errors share no other base
             raise BackendError(f"onnxruntime failed in {graph}: {one_line(error)}") from error
         return dict(zip(self._outputs[graph], outputs, strict=True))

@@ -66,7 +66,7 @@ class _Record:
 
 def content_of(manifest: Manifest) -> str:
     """Digest of a bundle's identity and its graphs; equal for bundles that give the same masks."""
-    graphs = sorted((name, graph.sha256) for name, graph in manifest.graphs.items())
+    graphs = sorted((graph.file, graph.sha256) for graph in manifest.files)
     return hashlib.sha256(json.dumps([manifest.identity, graphs]).encode()).hexdigest()
 
 

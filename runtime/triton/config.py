@@ -187,7 +187,8 @@ def graph_config(spec: GraphSpec, manifest: Manifest, options: Options) -> Untyp
         entry.data_type, entry.zero_data = graph_type(tensor), True
         entry.dims.extend(_warm_shape(tensor.shape, manifest))
     if options.backend == "onnxruntime":
-        # As the package runs them: no spinning of idle threads, no arena that keeps every peak.
+        # The package's sessions share one arena; a server's models can't, and each would keep its
+        # own peak.
         threads = {"intra_op_thread_count": str(options.threads)} if options.threads else {}
         for name, value in {"enable_mem_arena": "0", **threads}.items():
             config.parameters[name].string_value = value

@@ -59,7 +59,7 @@ def write_repository(
     _write(model / CONFIG, to_text(tracker_config(bundle.manifest, options)))
     own = model / VERSION / BUNDLE
     own.mkdir()
-    for file in (MANIFEST, *(graph.file for graph in bundle.manifest.graphs.values())):
+    for file in (MANIFEST, *(graph.file for graph in bundle.manifest.files)):
         (own / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path / file, own / file)
 

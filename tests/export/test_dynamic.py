@@ -14,11 +14,11 @@ from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.export.engines import Request, _profiles
 from mavos_deploy.export.exporter import Plan
 from mavos_deploy.export.verify import Parity, compare_clip, shortest_clip, verify
+from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.bundle import write_manifest
-from mavos_deploy.runtime.files import file_sha256
 from mavos_deploy.runtime.geometry import network_size
 
 GetNetwork = Callable[[str], Mavos]

@@ -15,6 +15,7 @@ from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime import backend as backends
 from mavos_deploy.runtime.backend import BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from tests import golden
 from tests.bundles import hollow_bundle
 
@@ -202,3 +203,30 @@ def test_a_library_whose_import_fails_in_any_way_is_one_line(
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(BackendError, match=r"can't be imported \(libfoo: no such file\)"):
         open_backend(Bundle.open(hollow_bundle(tmp_path)))
+
+
+class _Session:
+    """Notes the options of its runs, and gives what a session gave."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401
+        self.session = session
+        self.options: list[Any] = []
+
+    def run(self, names: list[str], inputs: dict[str, Any], options: Any) -> Any:  # noqa: ANN401
+        self.options.append(options)
+        return self.session.run(names, inputs, options)
+
+
+def test_memory_of_other_shapes_is_given_back(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    backend = OnnxRuntimeCpu(bundle, 1)
+    session = backend._sessions["memory_write"] = _Session(backend._sessions["memory_write"])
+    for groups in (1, 1, 2, 2, 1):
+        inputs = {
+            tensor.name: np.zeros([groups, *tensor.shape[1:]], tensor.dtype)
+            for tensor in bundle.specs["memory_write"].inputs
+        }
+        backend.run("memory_write", inputs)
+    key = "memory.enable_memory_arena_shrinkage"
+    asked = [options and options.get_run_config_entry(key) for options in session.options]
+    assert asked == [None, None, "cpu:0", None, "cpu:0"]

@@ -239,6 +239,13 @@ class _Refusing:
 
         self.InferenceSession, self.SessionOptions = InferenceSession, SessionOptions
 
+        self.OrtMemoryInfo, self.OrtArenaCfg = onnxruntime.OrtMemoryInfo, onnxruntime.OrtArenaCfg
+        self.OrtAllocatorType = onnxruntime.OrtAllocatorType
+        self.OrtMemType = onnxruntime.OrtMemType
+
+    def create_and_register_allocator(self, place: object, config: object) -> None:
+        pass
+
     def get_available_providers(self) -> list[str]:
         return [onnxruntime_gpu.TENSORRT, onnxruntime_gpu.CUDA, CPU]
 
