@@ -118,7 +118,7 @@ def calibrate(
         typer.Option(
             "--float-attention",
             help="Leave the products of attention in float: states then move between the bundle "
-            "and its fp32 one, and OpenVINO can run it. With --for tensorrt they always are.",
+            "and its fp32 one. With --for tensorrt they always are.",
         ),
     ] = False,
     recordings: Annotated[

@@ -41,11 +41,10 @@ class OpenVinoCpu:
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
         self.any_shape = False  # each costs a compilation
-        quantisation = bundle.manifest.quantisation
-        if quantisation is not None and quantisation.attention:
+        if bundle.manifest.quantisation is not None:
             raise BackendError(
-                f"openvino-cpu can't compute the int8 attention of {bundle.path}; take --backend "
-                "onnxruntime-cpu, or quantise with mavos-calibrate --float-attention"
+                f"{bundle.path} is quantised, and openvino-cpu can't run it; take --backend "
+                "onnxruntime-cpu, or the bundle that it was made from"
             )
         self._library = open_library()
         self._core = self._library.Core()
@@ -59,8 +58,7 @@ class OpenVinoCpu:
         computed = arithmetic or ("bf16" if able else "fp32")
         self.name = f"openvino-cpu-{computed}"
         manifest = bundle.manifest
-        coarser = computed == "bf16" and manifest.quantisation is None
-        self.arithmetic = computed if coarser else manifest.arithmetic
+        self.arithmetic = computed if computed == "bf16" else manifest.arithmetic
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
