@@ -24,13 +24,11 @@ from mavos_deploy.export.exporter import Plan, dimensions_of
 from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime.contract import graph_specs
+from mavos_deploy.runtime.contract import STEP, graph_specs
 from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.processors import usable_processors
-
-GRAPH = "elstt_step"
 
 
 def main() -> int:
@@ -94,7 +92,7 @@ def open_all(
 ) -> dict[str, onnxruntime.InferenceSession]:
     """A session of the step for each tile."""
     variant = VARIANTS[name]
-    spec = graph_specs(dimensions_of(variant), size)[GRAPH]
+    spec = graph_specs(dimensions_of(variant), size)[STEP]
     sessions = {}
     with TemporaryDirectory() as folder:
         for called, tile in tiles.items():

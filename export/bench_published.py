@@ -21,6 +21,7 @@ from mavos_deploy.models.layers import LayerNorm
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.mca import HEADS, JointModulation, ModulatedAttention, SlotMca
 from mavos_deploy.models.propagation import (
+    OUTSIDE,
     WINDOW,
     GatedPropagation,
     PropagationBlock,
@@ -29,8 +30,6 @@ from mavos_deploy.models.propagation import (
 )
 from mavos_deploy.models.tracker import GroupEngine, Memory
 from mavos_deploy.models.variants import WINDOW_RADIUS
-
-OUTSIDE = 1e4  # subtracted outside of the window; upstream 1e8 in float32, with the same result
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,7 @@ class PublishedEngine(GroupEngine):
     def reference_pass(self, features: Features, labels: Tensor, objects: int) -> None:
         """See `GroupEngine.reference_pass`."""
         fresh = reference(self.network, self._grid(features), features.embedding, labels)
-        self.objects = objects
-        if self.long_term:
-            self._update_long_term(fresh, features)
-        else:
-            self.long_term = fresh
-        self.short_term = fresh
-        self.last_update = self.step
+        self._begin(features, fresh, objects)
 
     def ordinary_pass(self, features: Features) -> None:
         """See `GroupEngine.ordinary_pass`."""
@@ -169,10 +162,7 @@ class PublishedEngine(GroupEngine):
 
     def memory_write(self, features: Features, labels: Tensor) -> None:
         """See `GroupEngine.memory_write`."""
-        self.short_term = self.write(self.network, self._projected, labels)
-        if self.step - self.last_update >= self.memory_gap:
-            self._update_long_term(self.short_term, features)
-            self.last_update = self.step
+        self._remember(features, self.write(self.network, self._projected, labels))
 
     def _update_long_term(self, new: list[Memory], features: Features) -> None:
         grid = self._grid(features)
@@ -286,7 +276,7 @@ def _attend_nearby(
     relative = module.relative_emb_k(maps).flatten(2)  # 1, 225, N
     around = _unfold(_map(key, grid)).unflatten(1, (key.shape[2], WINDOW * WINDOW))
     logits = ((maps * module.scale).flatten(2)[:, :, None] * around).sum(1) + relative
-    local = (logits - OUTSIDE * grid.outside).float().softmax(1).to(value.dtype)
+    local = (logits + OUTSIDE * grid.outside).float().softmax(1).to(value.dtype)
     spread = local.new_zeros(grid.within.shape)
     spread[grid.within] = local.transpose(1, 2).reshape(-1)
     edge = slice(WINDOW_RADIUS, -WINDOW_RADIUS)
@@ -320,13 +310,7 @@ def _mix(module: ModulatedAttention, grid: Grid, new: Tensor, context: Tensor) -
     key = _linear(module.k, context).unflatten(2, heads).transpose(1, 2)
     weights = ((query @ key.transpose(2, 3)).float() * heads[1] ** -0.5).softmax(-1)
     made = _linear(module.f_context, context).unflatten(1, (grid.height, grid.width))
-    level, gates = made.permute(0, 3, 1, 2).contiguous().split([channels, module.gates], 1)
-    modulator = torch.zeros_like(level)
-    for index, layer in enumerate(module.focal_layers):
-        level = layer(level)
-        modulator = modulator + level * gates[:, index : index + 1]
-    mean = level.float().mean((2, 3), keepdim=True).to(level.dtype)
-    modulator = modulator + F.gelu(mean) * gates[:, -1:]
-    value = module.h(modulator).reshape(batch, count, *heads).transpose(1, 2)
+    modulator = module.modulate(made.permute(0, 3, 1, 2).contiguous())
+    value = modulator.reshape(batch, count, *heads).transpose(1, 2)
     attended = (weights.to(value.dtype) @ value).transpose(1, 2).reshape(batch, count, channels)
     return _linear(module.proj, attended)

@@ -12,9 +12,10 @@ from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.half import half_precision
+from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
-from mavos_deploy.runtime.bundle import STEP, TARGETS, GraphFile, Manifest, write_manifest
-from mavos_deploy.runtime.contract import PRECISIONS, Dimensions, graph_specs
+from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.contract import PRECISIONS, STEP, Dimensions, GraphSpec, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, grid
 
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
@@ -120,27 +121,29 @@ def write_bundle(
         network = half_precision(network)
     dimensions = dimensions_of(plan.variant)
     (folder / "graphs").mkdir()
-    graphs = {}
     size = None if plan.dynamic else plan.size
-    for name, spec in graph_specs(dimensions, size, plan.precision).items():
-        path = folder / "graphs" / f"{name}.onnx"
-        export_graph(network, spec, path)
-        graphs[name] = GraphFile(
-            f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs
-        )
-        report(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
+    graphs = {
+        name: _write_graph(network, spec, folder, name, report)
+        for name, spec in graph_specs(dimensions, size, plan.precision).items()
+    }
     tiled = {}
     for size in plan.tiled:
         text = f"{size[0]}x{size[1]}"
         network, _ = load_network(plan.variant, checkpoint, tile_for(size))
         spec = graph_specs(dimensions, size, plan.precision)[STEP]
-        path = folder / "graphs" / f"{STEP}-{text}.onnx"
-        export_graph(network, spec, path)
-        tiled[text] = GraphFile(f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs)
-        report(f"{STEP} in tiles for {text}: {path.stat().st_size / 1e6:.1f} MB")
+        tiled[text] = _write_graph(network, spec, folder, f"{STEP}-{text}", report)
     manifest = replace(_manifest(plan, weights, dimensions, graphs), tiled=tiled)
     write_manifest(folder, manifest)
     return manifest
+
+
+def _write_graph(
+    network: Mavos, spec: GraphSpec, folder: Path, stem: str, report: Callable[[str], None]
+) -> GraphFile:
+    path = folder / "graphs" / f"{stem}.onnx"
+    export_graph(network, spec, path)
+    report(f"{stem}: {path.stat().st_size / 1e6:.1f} MB")
+    return GraphFile(f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs)
 
 
 def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -> Manifest:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.runtime.contract import CHANNELS, USED, GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import CHANNELS, FEWEST_USED, USED, GraphSpec, TensorSpec
 from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
@@ -74,7 +74,7 @@ def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[
     strides fit each other, whatever the size.
     """
     dims = {name: torch.export.Dim(name) for name in TRACED}
-    dims[USED] = torch.export.Dim(USED, min=2, max=CHANNELS)
+    dims[USED] = torch.export.Dim(USED, min=FEWEST_USED, max=CHANNELS)
     traced = dict(TRACED)
     for axis, count in TRACED_TOKENS.items():
         tokens = torch.export.Dim(f"{axis}_{STRIDE}", min=2)

@@ -39,22 +39,27 @@ class ModulatedAttention(nn.Module):
         """Both normalised maps, [B, C, h, w] each, to [B, C, h, w]."""
         batch, channels, height, width = new.shape
         tokens, head_width = height * width, channels // HEADS
-        level, gates = self.f_context(context).split([channels, self.gates], 1)
-        modulator = torch.zeros_like(level)
-        for index, focal_layer in enumerate(self.focal_layers):
-            level = focal_layer(level)
-            modulator = modulator + level * gates[:, index : index + 1]
-        mean = level.float().mean((2, 3), keepdim=True).to(level.dtype)
-        modulator = modulator + F.gelu(mean) * gates[:, -1:]
+        modulator = self.modulate(self.f_context(context))
         # The authors read the channel-first modulator [C, h, w] as tokens [h * w, C] without a
         # transpose, and the released weights are trained with it. Keys are ordinary tokens.
-        value = self.h(modulator).contiguous().reshape(batch, tokens, HEADS, head_width)
+        value = modulator.contiguous().reshape(batch, tokens, HEADS, head_width)
         query = self.q(new).reshape(batch, HEADS, head_width, tokens)
         key = self.k(context).reshape(batch, HEADS, head_width, tokens)
         logits = (query.transpose(-1, -2) @ key).float() * head_width**-0.5
         weights = logits.softmax(-1).to(value.dtype)
         mixed = value.permute(0, 2, 3, 1) @ weights.transpose(-1, -2)
         out: Tensor = self.proj(mixed.reshape(batch, channels, height, width))
+        return out
+
+    def modulate(self, context: Tensor) -> Tensor:
+        """Projected context and gates [B, C + 3, h, w] to the modulator [B, C, h, w]."""
+        level, gates = context.split([context.shape[1] - self.gates, self.gates], 1)
+        modulator = torch.zeros_like(level)
+        for index, focal_layer in enumerate(self.focal_layers):
+            level = focal_layer(level)
+            modulator = modulator + level * gates[:, index : index + 1]
+        mean = level.float().mean((2, 3), keepdim=True).to(level.dtype)
+        out: Tensor = self.h(modulator + F.gelu(mean) * gates[:, -1:])
         return out
 
 

@@ -83,13 +83,7 @@ class GroupEngine:
             self.projections.append(projection)
             fresh.append(Memory(projection.key.flatten(2), value.flatten(2)))
         self.decoder_embedding = self.network.join(visual, identity)
-        self.objects = objects
-        if self.long_term:
-            self._update_long_term(fresh, features)
-        else:
-            self.long_term = fresh
-        self.short_term = fresh
-        self.last_update = self.step
+        self._begin(features, fresh, objects)
 
     def ordinary_pass(self, features: Features) -> None:
         """Read the memories for a frame whose labels aren't known."""
@@ -112,10 +106,7 @@ class GroupEngine:
         for block, projection in zip(self.network.blocks, self.projections, strict=True):
             value = block.write(projection.value, projection.identity_query, embedding)
             written.append(Memory(projection.key.flatten(2), value.flatten(2)))
-        self.short_term = written
-        if self.step - self.last_update >= self.memory_gap:
-            self._update_long_term(written, features)
-            self.last_update = self.step
+        self._remember(features, written)
 
     def masked_logits(self) -> Tensor:
         """Logits with unused identities suppressed, [1, 11, H / 4, W / 4]."""
@@ -123,6 +114,23 @@ class GroupEngine:
         masked = self.logits.clone()
         masked[:, self.objects + 1 :] = UNUSED
         return masked
+
+    def _begin(self, features: Features, fresh: list[Memory], objects: int) -> None:
+        """Take the memory of a reference frame."""
+        self.objects = objects
+        if self.long_term:
+            self._update_long_term(fresh, features)
+        else:
+            self.long_term = fresh
+        self.short_term = fresh
+        self.last_update = self.step
+
+    def _remember(self, features: Features, written: list[Memory]) -> None:
+        """Take the memory of an ordinary frame."""
+        self.short_term = written
+        if self.step - self.last_update >= self.memory_gap:
+            self._update_long_term(written, features)
+            self.last_update = self.step
 
     def _update_long_term(self, new: list[Memory], features: Features) -> None:
         """Upstream update_long_term_memory: concatenate at first, MCA from then on."""

@@ -13,6 +13,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.contract import (
     BLOCKS,
     PRECISIONS,
+    STEP,
     Dimensions,
     GraphSpec,
     TensorSpec,
@@ -26,7 +27,6 @@ from mavos_deploy.runtime.quantisation import Quantisation, parse_quantisation
 MANIFEST = "manifest.json"
 PARITY = "parity.json"
 TARGETS = ("cpu", "gpu")  # forms of the short-term attention
-STEP = "elstt_step"  # the graph that tiles of the attention are for
 FORMAT_VERSION = 1  # raised whenever an older runtime would misread a bundle
 
 T = TypeVar("T")

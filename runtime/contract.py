@@ -27,6 +27,8 @@ VALUES = {"float": None, "int8": "uint8"}
 GROUPS = "groups"  # groups of ten objects, on the batch axis
 # Channels that the decoder makes labels from: all 11, or with a single group as few as are in use.
 USED = "channels"
+FEWEST_USED = 2  # of them: the background and one object
+STEP = "elstt_step"  # the graph whose attention may be in tiles
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
 
 Dim = int | str
@@ -100,7 +102,7 @@ def state_bytes(specs: Mapping[str, GraphSpec], groups: int = 1) -> int:
         groups: Of ten objects.
     """
     memories = {name for slot in SLOTS for name in memory_names(slot)}
-    inputs = specs["elstt_step"].inputs
+    inputs = specs[STEP].inputs
     return sum(tensor_bytes(spec, groups=groups) for spec in inputs if spec.name in memories)
 
 
@@ -191,7 +193,7 @@ def graph_specs(
             (*features, embedding),
         ),
         GraphSpec(
-            "elstt_step",
+            STEP,
             "every frame",
             (embedding, *memories),
             (decoder_embedding, *keys, *visual_values, *identity_queries),

@@ -11,8 +11,8 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
-from mavos_deploy.runtime.bundle import STEP, Bundle
-from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import STEP, GraphSpec
 from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.machine import return_freed_memory
 from mavos_deploy.runtime.processors import usable_processors

@@ -22,6 +22,7 @@ from mavos_deploy.runtime.backend import DEFAULT_BACKEND, Backend, Tensor, open_
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     BLOCKS,
+    FEWEST_USED,
     GROUPS,
     IDENTITIES,
     SLOTS,
@@ -304,7 +305,7 @@ class Segmenter:
         step = self._run("elstt_step", features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
         if self.backend.any_shape and state.groups == 1:
-            mask = mask[:, : max(2, np.flatnonzero(mask[0] == 0)[-1] + 1)]
+            mask = mask[:, : max(FEWEST_USED, np.flatnonzero(mask[0] == 0)[-1] + 1)]
         decoded = self._run(
             "decoder",
             features,
