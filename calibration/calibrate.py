@@ -46,7 +46,7 @@ class Request:
         method: How ranges are chosen.
         max_drop: Of J&F against the unquantised bundle, from 0 to 1.
         most_frames: Of each clip.
-        seed: Chooses what is recorded.
+        seed: Chooses what is recorded; None takes that of recordings that are there, or 0.
         threads: Of the CPU; None takes all that this process may use.
         attention: Whether attention may be computed in integers; for `cpu` only.
     """
@@ -56,7 +56,7 @@ class Request:
     method: str = "minmax"
     max_drop: float = 0.005
     most_frames: int = 60
-    seed: int = 0
+    seed: int | None = None
     threads: int | None = None
     attention: bool = True
 
@@ -176,6 +176,7 @@ def calibrate(
         plain = OnnxRuntimeCpu(bundle, request.threads)
         stack.callback(plain.close)
         kept = _recordings(bundle, plain, recorded, recordings, request, report)
+        request = replace(request, seed=kept.seed)
         graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
         ranges = _ranges(graphs, kept, request, report)
         levels = _levels(graphs, kept, request, report)
@@ -218,14 +219,20 @@ def _recordings(
     report: Callable[[str, int], Callable[[], None]],
 ) -> Recordings:
     if folder.exists():
-        return open_recordings(folder, bundle)
+        kept = open_recordings(folder, bundle)
+        if request.seed not in (None, kept.seed):
+            raise InputError(
+                f"{folder} holds recordings that were chosen with --seed {kept.seed}, not "
+                f"{request.seed}; leave --seed away to use them, or record in another folder"
+            )
+        return kept
     total = sum(min(len(clip.images), request.most_frames) for clip in clips)
     return record(
         bundle,
         plain,
         clips,
         folder,
-        seed=request.seed,
+        seed=request.seed or 0,
         most_frames=request.most_frames,
         on_frame=report("recording", total),
     )

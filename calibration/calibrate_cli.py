@@ -129,7 +129,12 @@ def calibrate(
             "away.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses what is recorded.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Chooses what is recorded. Default: 0, or as --recordings has."
+        ),
+    ] = None,
     replay: Annotated[
         Path | None,
         typer.Option(
@@ -142,7 +147,8 @@ def calibrate(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="The quantised bundle's folder. Default: <bundle>-<type> here."
+            metavar="DIR",
+            help="The quantised bundle's folder. Default: <bundle>-<type>[-tensorrt] here.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -292,8 +298,8 @@ def _table(outcome: "Outcome") -> Table:
 
     unit, factor = saved_unit(outcome)
     table = Table(title="each group quantised alone", title_justify="left")
-    table.add_column("graph")
-    table.add_column("group")
+    table.add_column("graph", overflow="fold")
+    table.add_column("group", overflow="fold")
     for column in ("layers", "J&F drop", "error / range", f"saved, {unit}", "chosen"):
         table.add_column(column, justify="right")
     for cost in outcome.costs:

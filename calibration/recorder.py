@@ -175,7 +175,7 @@ def record(
     if not clips:
         raise InputError("no clips; give a data set with at least one sequence")
     gap = bundle.manifest.memory_gap
-    longest = 0
+    longest, cut = 0, False
     with replacing_directory(folder, overwrite=False) as temporary:
         recorder = Recorder(backend, temporary, seed)
         segmenter = Segmenter(bundle, recorder)
@@ -183,6 +183,7 @@ def record(
             rollout, before, count = Rollout(segmenter), None, 0
             recorder.updates = 0
             blank = True
+            cut = cut or len(clip.images) > most_frames
             for frame in frames_of(clip, bundle.manifest.size, most_frames):
                 if before is not None:
                     check_pictures(clip.name, before, frame.rgb)
@@ -201,8 +202,9 @@ def record(
             longest = max(longest, count)
         if not any(key.split("/")[1].startswith("updated") for key in recorder.seen):
             raise InputError(
-                f"the longest clip has {longest} frames, and the first that reads what MCA wrote "
-                f"is number {2 * gap + 2} at a memory gap of {gap}; give longer clips"
+                f"at most {longest} frames of a clip are used, and the first that reads what MCA "
+                f"wrote is number {2 * gap + 2} at a memory gap of {gap}; "
+                + ("let more be used (--frames)" if cut else "give longer clips")
             )
         whole = hashlib.sha256("".join(digest(clip) for clip in clips).encode()).hexdigest()
         recordings = Recordings(

@@ -136,7 +136,7 @@ def build(
         capabilities=_capabilities(compute_capability),
         max_groups=max_groups,
         best_groups=best_groups,
-        max_output=parse_size(max_output),
+        max_output=parse_size(max_output, called="--max-output"),
         flags=Flags(tf32, version_compatible, hardware_compatible.value, memory_limit),
         timing_cache=timing_cache,
         jobs=jobs,

@@ -155,13 +155,15 @@ def export(
     dynamic = size == DYNAMIC
     plan = Plan(
         chosen,
-        _frame_size(None if dynamic else size, size_for, chosen.align_corners),
+        _plan_size(None if dynamic else size, size_for, chosen.align_corners),
         memory_gap,
         (target or (Target.GPU if dynamic or precision is Precision.FP16 else Target.CPU)).value,
         precision.value,
         dynamic,
         tuple(
-            dict.fromkeys(_frame_size(None, text, chosen.align_corners) for text in tiled_for or ())
+            dict.fromkeys(
+                _video_size(text, "--tiled-for", chosen.align_corners) for text in tiled_for or ()
+            )
         ),
     )
     suffix = "" if precision is Precision.FP32 else f"-{precision.value}"
@@ -254,15 +256,18 @@ def _require(*modules: str) -> None:
         )
 
 
-def _frame_size(size: str | None, size_for: str | None, align_corners: bool) -> Size:
+def _plan_size(size: str | None, size_for: str | None, align_corners: bool) -> Size:
     if size is not None and size_for is not None:
         raise InputError("--size and --size-for exclude each other; give one of them")
     if size is not None:
-        return check_size(*parse_size(size), align_corners)
-    height, width = DEFAULT_VIDEO
+        return check_size(*parse_size(size, called="--size"), align_corners)
     if size_for is not None:
-        height, width = parse_size(size_for, "WxH")
-    return network_size(height, width, align_corners)
+        return _video_size(size_for, "--size-for", align_corners)
+    return network_size(*DEFAULT_VIDEO, align_corners)
+
+
+def _video_size(text: str, option: str, align_corners: bool) -> Size:
+    return network_size(*parse_size(text, "WxH", option), align_corners)
 
 
 def _compare(

@@ -70,7 +70,7 @@ class Plan:
 
         if self.tiled and not (self.dynamic and self.precision == "fp32"):
             raise InputError(
-                "tiles for single sizes are for fp32 bundles of any size, on CPUs; give them with "
+                "--tiled-for is for fp32 bundles of any size, on CPUs; give it with "
                 "--size dynamic, and without --precision fp16"
             )
         for size in self.tiled:

@@ -102,12 +102,13 @@ def network_size(height: int, width: int, align_corners: bool) -> Size:
     return snap_size(*scaled, align_corners)
 
 
-def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW") -> Size:
+def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "size") -> Size:
     """Read a size such as 480x854.
 
     Args:
         text: Two numbers of pixels with an x between them.
         order: Which of them is the height: `HxW` for tensors, `WxH` for videos.
+        called: What an error calls it, such as the option that it came from.
 
     Returns:
         Height and width, whatever the order.
@@ -122,7 +123,7 @@ def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW") -> Size:
             if order == "HxW"
             else "width x height in pixels, for example 1920x1080"
         )
-        raise InputError(f"size {text!r}: expected {expected}")
+        raise InputError(f"{called} {text!r}: expected {expected}")
     first, second = int(match[1]), int(match[2])
     return (first, second) if order == "HxW" else (second, first)
 

@@ -56,6 +56,12 @@ def test_a_bundle_is_quantised_reported_and_made_again(
     assert again.returncode == 0, again
     for graph in Bundle.open(made).manifest.graphs.values():
         assert (made / graph.file).read_bytes() == (tmp_path / "again" / graph.file).read_bytes()
+    other = call(
+        *("mavos-calibrate", tiny_bundle, "--data", clips, *QUICK, "--output", "other"),
+        *("--recordings", "kept", "--seed", "1"),
+    )
+    assert other.returncode == 2, other
+    assert "kept holds recordings that were chosen with --seed 0, not 1" in other.stderr
 
 
 def test_what_is_not_faster_is_not_written(
@@ -79,7 +85,10 @@ def test_what_is_not_faster_is_not_written(
         pytest.param(("--data", "nowhere"), "nowhere is not a folder", id="no-folder"),
         pytest.param(("--data", "DATA", "--type", "fp8"), "--for tensorrt with it", id="fp8-cpu"),
         pytest.param(
-            ("--data", "DATA", "--frames", "5"), "the longest clip has 5 frames", id="short"
+            ("--data", "DATA", "--frames", "5"),
+            "at most 5 frames of a clip are used, and the first that reads what MCA wrote is "
+            "number 8 at a memory gap of 3; let more be used (--frames)",
+            id="short",
         ),
         pytest.param(
             ("--data", "DATA", "--recordings", "DATA"), "holds no recordings.json", id="recordings"

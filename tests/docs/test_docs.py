@@ -157,6 +157,72 @@ def test_the_table_of_cost_is_what_was_measured() -> None:
         assert rows[case["size"], str(case["objects"])] == expected
 
 
+def test_the_table_of_tiles_is_what_was_measured() -> None:
+    report = results("tiles_mobilenet_481x849")
+    rows = {
+        row[0].split(",")[0]: row[1:]
+        for row in rows_of("docs/performance.md", "What makes the graphs quick")
+    }
+    for tile, entry in report["tiles"].items():
+        assert rows[tile] == [f"{entry['step_ms']:.1f}", f"{entry['ratio']:.3f}"], tile
+
+
+def test_memory_and_flatness_are_what_was_measured() -> None:
+    rows = {row[0]: row[1] for row in rows_of("README.md", "What it costs")}
+    for objects in (3, 44):
+        peak = results(f"peak_memory_mobilenet_481x849_{objects}_objects")["resident_mb_peak"]
+        assert rows[f"peak memory of a process, {objects} objects"] == f"{peak:.0f} MB"
+    soak = results("soak_mobilenet_481x849")
+    assert soak["flat"] is True
+    assert rows["growth over 10,000 frames: of memory"] == f"{soak['memory_growth']:.1%}"
+    for against in ("young_process", "early_state"):
+        words = {"young_process": "a process just started", "early_state": "the early state"}
+        growth = soak[f"time_growth_against_{against}"]
+        assert rows[f"of time per frame, against {words[against]}"] == f"{growth:.1%}"
+
+
+def test_what_quantising_tiny_gave_is_what_was_measured() -> None:
+    small, large = results("calibration_tiny_241x433"), results("calibration_tiny_481x849")
+    rows = {row[0]: row[1:] for row in rows_of("docs/calibrate.md", "Figures") if len(row) == 3}
+    for place, report in enumerate((small, large)):
+        before, after = (f"{seconds * 1e3:.1f}" for seconds in report["seconds"])
+        times = rows["milliseconds per frame, fp32 to int8, side by side"]
+        assert times[place] == f"{before} to {after}"
+        assert rows["times as fast"][place] == f"{report['speed']:.2f}"
+        drop = rows["J&F drop on the held-out clips of `--data`"][place]
+        assert drop == f"{report['drop']:.3f} ({len(report['held_out'])} clips)"
+    scores = results("eval_tiny")["scores"]
+    whole = [scores[name]["global"]["J&F-Mean"] for name in ("held_out", "held_out_int8")]
+    row = rows["J&F on the 40 held-out scenes, fp32 and int8"]
+    assert row[0] == " and ".join(f"{score:.4f}" for score in whole)
+    text = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    bf16 = scores["held_out_openvino_bf16"]["global"]["J&F-Mean"]
+    assert f"of J&F: {bf16:.4f} against {whole[0]:.4f}" in text
+    wide = [row for row in rows_of("docs/calibrate.md", "Figures") if len(row) == 6]
+    table = {row[0].split(",")[0]: row[1:] for row in wide}
+    for cost in large["costs"]:
+        if cost["group"] is None:
+            saved = f"{cost['saved'] * 1e3:+.2f}"
+            figures = [str(cost["layers"]), f"{cost['drop']:+.4f}", f"{cost['error']:.3f}", saved]
+            assert table[cost["graph"]][:4] == figures
+
+
+def test_what_quantising_mobilenet_gave_is_what_was_measured() -> None:
+    report = results("calibration_mobilenet_481x849")
+    page = " ".join((ROOT / "docs" / "calibrate.md").read_text(encoding="utf-8").split())
+    before, after = (f"{seconds * 1e3:.1f}" for seconds in report["seconds"])
+    assert f"{before} to {after} milliseconds per frame" in page
+    assert f"{report['speed']:.2f} times as fast" in page
+    rows = {row[0]: row[1:] for row in rows_of("docs/calibrate.md", "Figures") if len(row) == 5}
+    for cost in report["costs"]:
+        if cost["group"] is None:
+            row = rows[cost["graph"]]
+            assert row[0].split()[0] == str(cost["layers"])
+            assert row[1:3] == [f"{cost['error']:.3f}", f"{cost['saved'] * 1e3:.1f}"]
+            if cost["graph"] in report["errors"]:
+                assert row[3] == f"{report['errors'][cost['graph']]:.3f}"
+
+
 @each_page
 def test_options_named_in_a_page_exist(page: Path) -> None:
     everything = frozenset[str]().union(*(options_of(command) for command in COMMANDS))

@@ -153,5 +153,5 @@ def test_windows_cut_for_one_size_are_refused() -> None:
         Plan(VARIANTS["swin_base"], (96, 96), GAP, "gpu", dynamic=True)
     with pytest.raises(InputError, match=r"tiles of the attention .* --target gpu"):
         Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", dynamic=True)
-    with pytest.raises(InputError, match=r"tiles for single sizes .* with --size dynamic"):
+    with pytest.raises(InputError, match=r"--tiled-for .* with --size dynamic"):
         Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", tiled=((97, 97),))
