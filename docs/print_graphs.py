@@ -24,14 +24,14 @@ groups of ten objects, and `channels` how many of the 11 channels labels are mad
 with two or more groups, and with one group at least those in use, so that a CPU does not upsample
 what nobody asked for. The two vary within a video as objects come and go. `output_height` and
 `output_width` are the video's own size and may differ from video to video. The others are fixed
-when a bundle is exported:
+when a bundle is exported, or open as well in one for [any size](export.md#any-size):
 
 | name | meaning |
 |---|---|
 | `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k for swin_base) |
 | `height_4`, `width_4` | `height` and `width` divided by 4, rounded up; `_8` and `_16` likewise |
 | `real` | float32 in a bundle of precision `fp32`, float16 in one of `fp16` |
-| `remembered` | `real`, or uint8 in a bundle with [int8 attention](calibrate.md#attention) |
+| `remembered` | `real`, or uint8 in a bundle whose [memory is int8](calibrate.md#attention) |
 """
 
 CHAIN = """\

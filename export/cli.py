@@ -112,7 +112,7 @@ def export(
         Target | None,
         typer.Option(
             help="Form of the attention: cpu in tiles, gpu in one piece. Same results. Default: "
-            "cpu, gpu with fp16."
+            "cpu; gpu with fp16 or --size dynamic."
         ),
     ] = None,
     memory_gap: Annotated[

@@ -34,7 +34,7 @@ class OpenVinoCpu:
 
     Raises:
         BackendError: OpenVINO is missing or refuses a graph, the processor has no bf16, or the
-            bundle's attention is int8.
+            bundle is quantised.
     """
 
     def __init__(
