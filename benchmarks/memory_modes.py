@@ -99,7 +99,9 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = open_dataset(arguments.data)
     subset = set(arguments.subset.read_text().split()) if arguments.subset else set()
     network, weights = load_network(VARIANTS[arguments.variant], arguments.checkpoint)
-    scores = {}
+    scores: dict[str, dict[str, float]] = {}
+    gains: list[dict[str, Any]] = []
+    before: Evaluation | None = None
     frames = sum(len(sequence.images) for sequence in dataset.sequences)
     with Progress(disable=not sys.stderr.isatty()) as progress:
         for mode in arguments.modes:
@@ -113,11 +115,18 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
             scores[mode] = {"J&F": _mean(evaluation, None)}
             if subset:
                 scores[mode][arguments.subset.stem] = _mean(evaluation, subset)
+            if before is not None:
+                over = list(scores)[-2]
+                for where in (True, False) if subset else (None,):
+                    gain = _gain(evaluation, before, subset, where)
+                    gains.append({"memory": mode, "over": over, "in_subset": where, **gain})
+            before = evaluation
     return {
         "data": {"sequences": len(dataset.sequences), "frames": frames, "subset": len(subset)},
         "weights": {"variant": arguments.variant, "sha256": weights.sha256},
         "machine": machine(),
         "scores": scores,
+        "gains": gains,
     }
 
 
@@ -131,6 +140,22 @@ def _mean(evaluation: Evaluation, names: set[str] | None) -> float:
     if figures is None:
         raise MavosError("nothing could be scored; see mavos-eval for what is wrong with the data")
     return figures.mean
+
+
+def _gain(
+    after: Evaluation, before: Evaluation, subset: set[str], inside: bool | None
+) -> dict[str, float | None]:
+    """Gain in J&F with its standard error, objects paired; in or out of the subset, or in all."""
+    pairs = [
+        [(item.j.mean + item.f.mean) / 2 for item in (new, old)]
+        for one, other in zip(after.sequences, before.sequences, strict=True)
+        if inside is None or (one.name in subset) is inside
+        for new, old in zip(one.objects, other.objects, strict=True)
+        if new.frames
+    ]
+    gains = -np.diff(pairs)[:, 0]
+    error = float(gains.std(ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
+    return {"objects": len(gains), "J&F": float(gains.mean()), "standard_error": error}
 
 
 def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -> None:
