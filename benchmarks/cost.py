@@ -31,7 +31,7 @@ from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.objects import groups_for
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.onnxruntime_library import CPU, session_options
 from mavos_deploy.runtime.processors import usable_processors
 
 SIDE = 2048  # of the matrices whose product is the roof
@@ -131,10 +131,8 @@ def gflops(threads: int) -> float:
         [helper.make_tensor_value_info("c", TensorProto.FLOAT, shape)],
     )
     model = helper.make_model(product, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    options = OnnxRuntimeCpu.session_options(onnxruntime, threads)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    options = session_options(onnxruntime, threads)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     ones = np.ones(shape, np.float32)
     session.run(None, {"a": ones, "b": ones})
     seconds = []
@@ -160,12 +158,12 @@ def gflop(bundle: Bundle, graph: str, groups: int, channels: int) -> float:
         for tensor in bundle.manifest.specs_at((height, width))[graph].inputs
     }
     with TemporaryDirectory() as folder:
-        options = OnnxRuntimeCpu.session_options(onnxruntime, usable_processors())
+        options = session_options(onnxruntime, usable_processors())
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.enable_profiling = True
         options.profile_file_prefix = f"{folder}/profile"
         session = onnxruntime.InferenceSession(
-            str(bundle.graph_path(graph)), options, providers=["CPUExecutionProvider"]
+            str(bundle.graph_path(graph)), options, providers=[CPU]
         )
         session.run(None, feeds)
         events = json.loads(Path(session.end_profiling()).read_text())

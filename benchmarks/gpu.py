@@ -4,10 +4,12 @@
 
 Parity: every graph and the chain, on each backend, against PyTorch in float32 on the CPU. Times:
 the backends that work here beside PyTorch in float32, in float16 and compiled in float16, on the
-same frames in turns. A frame's time ends when its labels are on the host and its memory is
-written, with the device synchronised; of PyTorch the time between two CUDA events is given too.
-Flatness: the backends alone over a long video. Memory: what the device holds more once a subject
-is open and has run past a memory update; the GPU must have nothing else to do.
+same frames in turns, after a video of some memory updates that isn't counted, in which engines are
+captured. A frame's time ends when its labels are on the host and its memory is written, with the
+device synchronised. Times of single graphs, and PyTorch's own, lie between two CUDA events.
+Transfers: what goes over the bus for a frame. Flatness: the backends alone over a long video.
+Memory: what the device holds more once a subject is open and has run past a memory update; the GPU
+must have nothing else to do.
 
 `--device cpu` takes the same way without CUDA, to try the script. Exits with 1 if a parity fails.
 """
@@ -15,7 +17,9 @@ is open and has run past a memory update; the GPU must have nothing else to do.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +38,102 @@ from mavos_deploy.export.bench import (
 from mavos_deploy.export.bench_torch import TorchRunner
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
-from mavos_deploy.runtime.backend import DEFAULT_BACKEND, GPU_BACKENDS, open_backend
+from mavos_deploy.runtime.backend import (
+    DEFAULT_BACKEND,
+    GPU_BACKENDS,
+    Backend,
+    Tensor,
+    Transfers,
+    WatchedBackend,
+    open_backend,
+)
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
 from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.machine import LoadMeter, resident_bytes
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import PreparedFrame, Segmenter
+from mavos_deploy.runtime.tensorrt_gpu import TensorRtGpu
 
 FORMAT_VERSION = 1
+SETTLE = 8  # memory gaps that run before anything is timed: slots take turns, so each update too
 PYTORCH = ("eager-fp32", "eager-fp16", "compiled-fp16")
+
+
+class GpuRunner(BackendRunner):
+    """A backend whose steps end when the device has finished.
+
+    Attributes:
+        moved: What went over the bus for each step; empty for backends that don't count it.
+        device_ms: By graph, of each run between two CUDA events; of backends that enqueue only.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._stream = OnStream(backend) if isinstance(backend, TensorRtGpu) else None
+        super().__init__(bundle, self._stream or backend)
+        self._transfers: Transfers | None = getattr(backend, "transfers", None)
+        self.moved: list[Transfers] = []
+        self.device_ms: dict[str, list[float]] = {}
+
+    def start(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.start`."""
+        super().start(frame, labels)
+        self.moved, self.device_ms = [], {}
+        self._read_events()
+        self.device_ms.clear()
+
+    def step(self, frame: PreparedFrame) -> None:
+        """See `Runner.step`."""
+        before = self._transfers and astuple(self._transfers)
+        super().step(frame)
+        torch.cuda.synchronize()
+        self._read_events()
+        if self._transfers and before:
+            after = astuple(self._transfers)
+            self.moved.append(Transfers(*(b - a for a, b in zip(before, after, strict=True))))
+
+    def _read_events(self) -> None:
+        if self._stream is not None:
+            torch.cuda.synchronize()
+            for graph, begin, end in self._stream.events:
+                self.device_ms.setdefault(graph, []).append(begin.elapsed_time(end))
+            self._stream.events.clear()
+
+    def report(self) -> dict[str, Any]:
+        """What summarise doesn't know: device times by graph, and transfers of a frame."""
+        fields = asdict(self.moved[0]) if self.moved else {}
+        moved = {name: [getattr(one, name) for one in self.moved] for name in fields}
+        return {
+            "graph_device_p50_ms": {
+                graph: round(float(np.median(times)), 3) for graph, times in self.device_ms.items()
+            },
+            "transfers_of_a_frame": {
+                name: {"median": int(np.median(counts)), "most": max(counts)}
+                for name, counts in moved.items()
+            },
+        }
+
+
+class OnStream(WatchedBackend):
+    """Puts two CUDA events around each graph, on the stream that it is enqueued on.
+
+    Attributes:
+        events: Of the runs since the list was cleared: graph, begin and end.
+    """
+
+    def __init__(self, backend: TensorRtGpu) -> None:
+        super().__init__(backend)
+        self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._stream = torch.cuda.ExternalStream(backend.stream)
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Backend.run`."""
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record(self._stream)
+        outputs = super().run(graph, inputs)
+        end.record(self._stream)
+        self.events.append((graph, begin, end))
+        return outputs
 
 
 class DeviceRunner(TorchRunner):
@@ -158,6 +248,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             warm_up({name: runner}, bundle, given.objects)
             held = used_bytes(given.device) - before
             report["device_memory_mb"][name] = round(held / 1e6, 1)
+        settle(runners, bundle, given.objects)
         meter = LoadMeter()
         timings = time_steps(runners, bundle, compared, given.objects, said("compared", compared))
         load = meter.read()
@@ -171,6 +262,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 name: round(float(np.median(runner.device_ms)), 3)
                 for name, runner in runners.items()
                 if isinstance(runner, DeviceRunner) and runner.device_ms
+            },
+            "backends": {
+                name: runner.report()
+                for name, runner in runners.items()
+                if isinstance(runner, GpuRunner)
             },
         }
         write(report, given.output)
@@ -211,9 +307,16 @@ def parity(bundle: Bundle, name: str, checkpoint: Path | None) -> dict[str, Any]
 def open_runner(name: str, bundle: Bundle, given: argparse.Namespace) -> Runner:
     """A backend, or PyTorch on the device."""
     if not name.startswith("pytorch-"):
-        return BackendRunner(bundle, open_backend(bundle, None, name))
+        kind = BackendRunner if given.device == "cpu" else GpuRunner
+        return kind(bundle, open_backend(bundle, None, name))
     half = name.endswith("-fp16")
     return DeviceRunner(bundle.manifest, given.checkpoint, None, name, given.device, half)
+
+
+def settle(runners: dict[str, Runner], bundle: Bundle, objects: int) -> None:
+    """Run until engines meet known addresses only, and are captured."""
+    frames = SETTLE * bundle.manifest.memory_gap
+    time_steps(runners, bundle, frames, objects, said("settled", frames))
 
 
 def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, Any]:
@@ -228,6 +331,7 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
     runner = open_runner(name, bundle, given)
     try:
         warm_up({name: runner}, bundle, given.objects)
+        settle({name: runner}, bundle, given.objects)
         timings = time_steps({name: runner}, bundle, given.frames, given.objects, on_frame)
     finally:
         runner.close()

@@ -20,9 +20,11 @@ from typing import Any
 
 from mavos_deploy.errors import MavosError
 from mavos_deploy.export.bench import BackendRunner, time_steps, warm_up
+from mavos_deploy.runtime import onnxruntime_cpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.machine import LoadMeter, describe_machine, peak_bytes
 from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.onnxruntime_library import session_options
 
 USED = "used"
 
@@ -119,15 +121,14 @@ def _in_own_process(name: str, arguments: argparse.Namespace) -> tuple[float, fl
 
 
 def _measure(pipe: Connection, name: str, arguments: argparse.Namespace) -> None:
-    class Changed(OnnxRuntimeCpu):
-        @staticmethod
-        def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any:  # noqa: ANN401
-            options = OnnxRuntimeCpu.session_options(ort, threads, for_gpu)
-            SETTINGS[name](options)
-            return options
+    def changed(ort: ModuleType, threads: int, for_gpu: bool) -> Any:  # noqa: ANN401
+        options = session_options(ort, threads, for_gpu)
+        SETTINGS[name](options)
+        return options
 
+    vars(onnxruntime_cpu)["session_options"] = changed  # in this process, which ends with it
     bundle = Bundle.open(arguments.bundle)
-    runners = {name: BackendRunner(bundle, Changed(bundle, arguments.threads))}
+    runners = {name: BackendRunner(bundle, OnnxRuntimeCpu(bundle, arguments.threads))}
     warm_up(runners, bundle, arguments.objects)
     timings = time_steps(
         runners, bundle, arguments.frames, arguments.objects, on_frame=lambda done: None

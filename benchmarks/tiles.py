@@ -27,7 +27,7 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime.contract import STEP, graph_specs
 from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.machine import LoadMeter, describe_machine
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.onnxruntime_library import CPU, session_options
 from mavos_deploy.runtime.processors import usable_processors
 
 
@@ -101,8 +101,8 @@ def open_all(
             export_graph(network, spec, path)
             sessions[called] = onnxruntime.InferenceSession(
                 str(path),
-                OnnxRuntimeCpu.session_options(onnxruntime, threads),
-                providers=["CPUExecutionProvider"],
+                session_options(onnxruntime, threads),
+                providers=[CPU],
             )
     return sessions
 

@@ -17,7 +17,7 @@ from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime.backend import Array, one_line
 from mavos_deploy.runtime.contract import BLOCKS
-from mavos_deploy.runtime.onnxruntime_cpu import PROVIDER, OnnxRuntimeCpu, open_library
+from mavos_deploy.runtime.onnxruntime_library import CPU, open_library, session_options
 from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
 
@@ -128,9 +128,9 @@ def _inner_values(
 ) -> Callable[[list[str], dict[str, Array]], dict[str, Array]]:
     """A function that gives some of these inner tensors for the inputs of a graph."""
     ort = open_library()
-    options = OnnxRuntimeCpu.session_options(ort, threads or usable_processors())
+    options = session_options(ort, threads or usable_processors())
     try:
-        session = ort.InferenceSession(graph.with_outputs(tensors), options, providers=[PROVIDER])
+        session = ort.InferenceSession(graph.with_outputs(tensors), options, providers=[CPU])
     except Exception as error:  # the library's errors share no other base
         raise BackendError(f"onnxruntime refuses {graph.name}: {one_line(error)}") from error
 

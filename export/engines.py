@@ -263,7 +263,10 @@ def _up_to_date(bundle: Bundle, wanted: Engine) -> Engine | None:
     for engine in bundle.manifest.engines:
         if engine.made_like(wanted):
             with contextlib.suppress(MavosError):
-                bundle.engine(engine.graph, engine.library, engine.version, engine.capability)
+                found = bundle.engine(
+                    engine.graph, engine.library, engine.version, engine.capability
+                )
+                bundle.plan(found)
                 return engine
     return None
 

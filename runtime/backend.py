@@ -56,6 +56,10 @@ class Backend(Protocol):
     def any_shape(self) -> bool:
         """Whether inputs may change their open extents from call to call at no cost."""
 
+    @property
+    def enqueues(self) -> bool:
+        """Whether `run` returns before its work is done, so that its time means nothing."""
+
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph.
 
@@ -91,6 +95,7 @@ class WatchedBackend:
         self.name = backend.name
         self.arithmetic = backend.arithmetic
         self.any_shape = backend.any_shape
+        self.enqueues = backend.enqueues
         self._backend = backend
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -353,23 +353,23 @@ class Bundle:
             found[size] = self.path / graph.file, self.manifest.specs_at(size)[STEP]
         return found
 
-    def engine(self, graph: str, library: str, version: str, capability: str) -> Engine:
-        """The engine of a graph for a library and a GPU, its plan checked to be what was built.
+    def engine(
+        self, graph: str, library: str, version: str, capability: str, gpu: str | None = None
+    ) -> Engine:
+        """The engine of a graph for a library and a GPU; `plan` reads it.
 
         Args:
             graph: Of the contract.
             library: `tensorrt` or `tensorrt_rtx`.
             version: Of the library that is to load it.
             capability: Compute capability of the GPU, such as `8.6`.
+            gpu: Name of the GPU; None doesn't ask for an engine that was built on its like.
 
         Raises:
             BackendError: There is none for this library, release or GPU, or the graph has changed
                 since; the message names the command that builds it.
-            BundleError: The plan is missing, altered, or lies outside of the bundle.
         """
-        build = f"mavos-build {self.path} --library {library}"
-        if library == "tensorrt_rtx":
-            build += f" --compute-capability {capability}"
+        build = self._build_command(library, capability)
         of_graph = [e for e in self.manifest.engines if (e.graph, e.library) == (graph, library)]
         fitting = [engine for engine in of_graph if engine.runs_on(capability)]
         if not fitting:
@@ -390,8 +390,35 @@ class Bundle:
                 f"{self.path}: the engine of {graph} was built from another {graph}.onnx; "
                 f"run {build}"
             )
-        self.check_file(engine.file, engine.sha256, f"run {build}")
+        if gpu is not None and not engine.made_for(gpu):
+            raise BackendError(
+                f"{self.path}: the engine of {graph} was built on {engine.gpu}, with kernels for "
+                f"that, and this is {gpu}; run {build} here, or there with --hardware-compatible"
+            )
         return engine
+
+    def plan(self, engine: Engine) -> bytes:
+        """The plan of an engine of the manifest, checked to be what was built.
+
+        Raises:
+            BundleError: It is missing, altered, or lies outside of the bundle.
+        """
+        content = b""
+
+        def digest(path: Path) -> str:
+            nonlocal content
+            content = path.read_bytes()
+            return hashlib.sha256(content).hexdigest()
+
+        build = self._build_command(engine.library, engine.capability)
+        self.check_file(engine.file, engine.sha256, f"run {build}", digest)
+        return content
+
+    def _build_command(self, library: str, capability: str) -> str:
+        command = f"mavos-build {self.path} --library {library}"
+        if library == "tensorrt_rtx":
+            command += f" --compute-capability {capability}"
+        return command
 
     def _check_contract(self) -> None:
         manifest, graphs = self.manifest, self.manifest.graphs
@@ -438,7 +465,11 @@ class Bundle:
                 )
 
     def check_file(
-        self, relative: str, sha256: str, remedy: str = "export the bundle again"
+        self,
+        relative: str,
+        sha256: str,
+        remedy: str = "export the bundle again",
+        digest: Callable[[Path], str] = file_sha256,
     ) -> None:
         """Check that a file of the manifest lies in the bundle and is the one that was made.
 
@@ -446,6 +477,7 @@ class Bundle:
             relative: To the bundle, with forward slashes.
             sha256: Of the file that was made.
             remedy: What to do about a file that is missing or altered.
+            digest: Reads the file, and gives its SHA-256.
 
         Raises:
             BundleError: It is missing, altered, or lies outside of the bundle.
@@ -458,7 +490,7 @@ class Bundle:
                 raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
             if not path.is_file():
                 raise BundleError(f"{self.path}: {relative} is missing; {remedy}")
-            found = file_sha256(path)
+            found = digest(path)
         except (OSError, ValueError, RuntimeError) as error:  # not a file name, a loop of links
             raise BundleError(f"{self.path}: {relative!r} can't be read ({error})") from None
         if found != sha256:

@@ -17,7 +17,7 @@ from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, one_line
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.gpu import first_gpu
 from mavos_deploy.runtime.machine import describe_machine
-from mavos_deploy.runtime.onnxruntime_cpu import open_library as open_onnxruntime
+from mavos_deploy.runtime.onnxruntime_library import open_library as open_onnxruntime
 from mavos_deploy.runtime.openvino_cpu import open_library as open_openvino
 from mavos_deploy.runtime.processors import granted_processors
 

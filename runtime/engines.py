@@ -79,6 +79,14 @@ class Engine:
             return capability_pair(capability) >= AMPERE
         return self.capability == capability
 
+    def made_for(self, gpu: str) -> bool:
+        """Whether its kernels were chosen for a GPU's like, if they were for one at all.
+
+        Source: NVIDIA TensorRT documentation, Engine Compatibility: engines of another model of
+        the same capability may be slow, or fail.
+        """
+        return self.flags.hardware_compatible != "none" or self.gpu in (None, gpu)
+
     def runs_with(self, version: str) -> bool:
         """Whether a release of its library may load it.
 

@@ -4,6 +4,8 @@ import ctypes
 import sys
 from dataclasses import dataclass
 
+from mavos_deploy.errors import BackendError
+
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 MANAGEMENT = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 MAJOR, MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -56,6 +58,24 @@ def first_gpu() -> Gpu | None:
         _driver_version() or f"CUDA {number}",
         number,
     )
+
+
+def require_gpu(backend: str) -> Gpu:
+    """The first GPU, as `first_gpu` finds it.
+
+    Args:
+        backend: Which needs it, for the message.
+
+    Raises:
+        BackendError: There is none.
+    """
+    gpu = first_gpu()
+    if gpu is None:
+        raise BackendError(
+            f"{backend}: the driver shows no NVIDIA GPU; nvidia-smi must list one (in a container: "
+            "start it with --gpus all), or take --backend onnxruntime-cpu"
+        )
+    return gpu
 
 
 def _driver_version() -> str | None:

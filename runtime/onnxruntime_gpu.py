@@ -17,10 +17,10 @@ from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backend import Array, Transfers, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.files import cache_folder
-from mavos_deploy.runtime.gpu import Gpu, first_gpu
-from mavos_deploy.runtime.onnxruntime_cpu import TYPES, OnnxRuntimeCpu, open_library
+from mavos_deploy.runtime.gpu import Gpu, require_gpu
+from mavos_deploy.runtime.onnxruntime_library import CPU, TYPES, open_library, session_options
+from mavos_deploy.runtime.tensorrt_library import open_library as open_tensorrt_library
 
-CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"  # NVIDIA's package with the provider for TensorRT-RTX
@@ -31,6 +31,7 @@ DEVICE = 0  # of those that CUDA shows; CUDA_VISIBLE_DEVICES chooses
 # else (onnxruntime issue 17930), so the nodes themselves are looked at.
 SHAPE_OPERATORS = {
     *("Shape", "Size", "Squeeze", "Unsqueeze", "Concat", "Gather", "Slice", "Cast", "Range"),
+    "Reshape",
     *("Add", "Sub", "Mul", "Div"),
 }
 
@@ -72,6 +73,7 @@ class OnnxRuntimeBound:
         self.name = name
         self.arithmetic = arithmetic
         self.any_shape = False  # kernels, engines and CUDA graphs are chosen for each
+        self.enqueues = False
         self.transfers = Transfers()
         self._device = device
         self._outputs = {
@@ -80,7 +82,7 @@ class OnnxRuntimeBound:
         self._sessions: dict[str, Any] = {}
         for graph, spec in bundle.specs.items():
             path = bundle.graph_path(graph)
-            options = OnnxRuntimeCpu.session_options(self._library, threads or 1)
+            options = session_options(self._library, threads or 1)
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             try:
                 session = open_session(graph, options)
@@ -210,14 +212,15 @@ def open_tensorrt(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBoun
         BackendError: See `open_cuda`.
     """
     ort, gpu = _prepared("onnxruntime-tensorrt", TENSORRT)
-    half = bundle.manifest.precision == "fp16"
     fallback = (CUDA, {"device_id": str(DEVICE), "use_tf32": "0"})
 
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
         cache = str(engine_cache(bundle, graph, "onnxruntime-tensorrt", ort.__version__, gpu))
         own = {
             "device_id": str(DEVICE),
-            "trt_fp16_enable": "1" if half else "0",
+            # The graph's types rule: with this flag TensorRT would choose float16 where it likes,
+            # norms and softmax included (onnxruntime pull request 24298).
+            "trt_fp16_enable": "0",
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": cache,
             "trt_timing_cache_enable": "1",
@@ -346,22 +349,34 @@ def _session(
 def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
     """The library with a provider that is built in, and the GPU."""
     ort = _placing_library(name)
+    _load_dependencies(ort, provider)  # before asking: a provider may register once they are there
     available = ort.get_available_providers()
     if provider not in available:
         raise BackendError(
             f"{name}: this onnxruntime has no {provider}, only {', '.join(available)}; "
             "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'mavos-deploy[gpu]'"
         )
-    gpu = _gpu(name)
-    # CUDA and cuDNN that pip installed are where no loader looks. It prints what it doesn't find.
+    return ort, require_gpu(name)
+
+
+def _load_dependencies(ort: ModuleType, provider: str) -> None:
+    """Load libraries that pip installed where no loader looks; what fails shows at the session."""
+    # It prints what it doesn't find, which a system's own libraries may make up for.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
         ort.preload_dlls()
-    return ort, gpu
+    if provider == TENSORRT:
+        with contextlib.suppress(BackendError):
+            open_tensorrt_library("tensorrt")
 
 
 def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:
     """The library, NVIDIA's plug-in, the devices that it takes, and the GPU."""
     ort = _placing_library(name)
+    if not hasattr(ort, "OrtDeviceVendorId"):  # nor can tensors be made on a plug-in's device
+        raise BackendError(
+            f"{name}: onnxruntime {ort.__version__} is too old for plug-ins' memory; update it to "
+            "1.27 or later"
+        )
     try:
         import onnxruntime_ep_nv_tensorrt_rtx as plugin
     except Exception as error:  # it loads libraries when it is imported
@@ -370,7 +385,7 @@ def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:
             "onnxruntime and not onnxruntime-gpu, with "
             "pip install 'mavos-deploy[onnxruntime-tensorrt-rtx]'"
         ) from error
-    gpu = _gpu(name)
+    gpu = require_gpu(name)
     provider = plugin.get_ep_name()
     try:
         if not any(device.ep_name == provider for device in ort.get_ep_devices()):
@@ -399,16 +414,6 @@ def _placing_library(name: str) -> ModuleType:
     return ort
 
 
-def _gpu(name: str) -> Gpu:
-    gpu = first_gpu()
-    if gpu is None:
-        raise BackendError(
-            f"{name}: the driver shows no NVIDIA GPU; nvidia-smi must list one (in a container: "
-            "start it with --gpus all), or take --backend onnxruntime-cpu"
-        )
-    return gpu
-
-
 def _missing_library(ort: ModuleType, provider: str) -> str:
     """Why a provider's library doesn't load, in the loader's words, or nothing."""
     stem = {CUDA: "cuda", TENSORRT: "tensorrt"}.get(provider)
@@ -417,7 +422,9 @@ def _missing_library(ort: ModuleType, provider: str) -> str:
         return ""
     try:
         for part in ("shared", stem):
-            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{part}.so"), ctypes.RTLD_GLOBAL)
+            library = folder / f"libonnxruntime_providers_{part}.so"
+            if library.is_file():  # a release may have its providers elsewhere
+                ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:
         return f" ({one_line(error)})"
     return ""

@@ -41,6 +41,7 @@ class OpenVinoCpu:
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
         self.any_shape = False  # each costs a compilation
+        self.enqueues = False
         if bundle.manifest.quantisation is not None:
             raise BackendError(
                 f"{bundle.path} is quantised, and openvino-cpu can't run it; take --backend "

@@ -5,25 +5,32 @@ the calls, so that all the rest is tested without a GPU. Its attributes of Tenso
 tests/data/tensorrt_api.csv with their versions and sources.
 """
 
+import hashlib
+import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import BackendError
+from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime.backend import Array, check_tensors, one_line
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.engines import Engine, Shape
-from mavos_deploy.runtime.gpu import Gpu, first_gpu
+from mavos_deploy.runtime.files import cache_folder, replacing
+from mavos_deploy.runtime.gpu import Gpu, require_gpu
 from mavos_deploy.runtime.tensorrt_gpu import check_shapes
 from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
 
 TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}
 KEPT_STAGES = 32  # sizes of transfers whose pinned memory is kept
+OLDEST = (10, 1)  # release of TensorRT, the first whose contexts take scratch memory with its size
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: nothing on the default stream waits for it, or stops it
 
 
 class TensorRtDevice:
@@ -51,33 +58,41 @@ class TensorRtDevice:
         self._engines: dict[str, tuple[Engine, Any]] = {}
         self._stream: Any = None
         self._logger = collecting_logger(self._trt)
+        self._compiled: _Compiled | None = None
         try:
             self._cuda.init()
-            self._context = self._cuda.Device(0).retain_primary_context()
+            self._context = _primary_context(self._cuda)
         except self._cuda.Error as error:
             raise BackendError(
                 f"{self.name}: the GPU can't be used ({one_line(error)}); look with nvidia-smi "
                 "whether its memory is full or another program has it for itself"
             ) from error
+        version = str(self._trt.__version__)
         try:
             with self._current():
-                self._stream = self._cuda.Stream()
+                self._stream = self._cuda.Stream(NON_BLOCKING)
                 runtime = self._trt.Runtime(self._logger)
                 for graph in bundle.specs:
-                    entry = bundle.engine(
-                        graph, library, str(self._trt.__version__), gpu.capability
-                    )
+                    entry = bundle.engine(graph, library, version, gpu.capability, gpu.name)
                     self._engines[graph] = entry, self._load(bundle, runtime, entry)
         except BaseException:
             self.close()
             raise
+        if not self.captures:
+            plans = "".join(entry.sha256 for entry, _ in self._engines.values())
+            self._compiled = _Compiled(
+                cache_folder()
+                / self.name
+                / hashlib.sha256(plans.encode()).hexdigest()
+                / f"{version}-sm{gpu.capability}-{gpu.driver}.cache".replace(" ", "")
+            )
 
     def _load(self, bundle: Bundle, runtime: Any, entry: Engine) -> Any:  # noqa: ANN401
         path = bundle.path / entry.file
         # A plan for later releases carries code of its own. As with any engine, whoever made the
         # bundle is trusted.
         runtime.engine_host_code_allowed = entry.flags.version_compatible
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        engine = runtime.deserialize_cuda_engine(bundle.plan(entry))
         if engine is None:
             raise BackendError(
                 f"{self._library} {self._trt.__version__} refuses {path}: {self._said()}"
@@ -92,6 +107,12 @@ class TensorRtDevice:
         return engine
 
     @property
+    def stream(self) -> int:
+        """See `tensorrt_gpu.Device`."""
+        handle: int = self._stream.handle
+        return handle
+
+    @property
     def tf32(self) -> bool:
         """See `tensorrt_gpu.Device`."""
         return any(entry.flags.tf32 for entry, _ in self._engines.values())
@@ -104,13 +125,17 @@ class TensorRtDevice:
     @contextmanager
     def _current(self) -> Iterator[None]:
         """Make the GPU's context that of this thread; say what CUDA reports in one line."""
-        self._context.push()
+        pushed = False
         try:
+            self._context.push()
+            pushed = True
             yield
         except self._cuda.Error as error:
             raise BackendError(f"{self.name}: CUDA reports: {one_line(error)}") from error
         finally:
-            self._cuda.Context.pop()
+            if pushed:
+                with suppress(self._cuda.Error):  # of earlier work, which the next call reports too
+                    self._cuda.Context.pop()
 
     def allocate(self, size: int) -> int | None:
         """See `Device.allocate`."""
@@ -155,12 +180,13 @@ class TensorRtDevice:
         turn.reverse()
         return turn[0]
 
-    def context(self, graph: str, shapes: Mapping[str, Shape]) -> "_Context":
+    def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> "_Context":
         """See `Device.context`."""
         entry, engine = self._engines[graph]
         check_shapes(entry, shapes, self._path)
         with self._current():
-            context = self._create_context(engine)
+            self._logger.errors.clear()
+            context = self._create_context(engine, steady)
             if context is None:
                 raise BackendError(f"{self.name} can't prepare {graph}: {self._said()}")
             for name, shape in shapes.items():
@@ -169,15 +195,20 @@ class TensorRtDevice:
             scratch = context.update_device_memory_size_for_shapes()
         return _Context(self, context, graph, scratch)
 
-    def _create_context(self, engine: Any) -> Any:  # noqa: ANN401
+    def _create_context(self, engine: Any, steady: bool) -> Any:  # noqa: ANN401
         """A context whose scratch memory is ours, because graphs never run at the same time."""
         trt = self._trt
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self.captures:
+        if self._compiled is None:
             return engine.create_execution_context(strategy)
         config = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(strategy)
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        # A captured graph holds addresses, so others would be captured anew at every launch.
+        config.cuda_graph_strategy = (
+            trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE if steady else trt.CudaGraphStrategy.DISABLED
+        )
+        # Without a common cache every context would compile its kernels for itself.
+        config.set_runtime_cache(self._compiled.shared(config))
         return engine.create_execution_context(config)
 
     def enqueue(self, context: Any, graph: str) -> None:  # noqa: ANN401
@@ -201,6 +232,8 @@ class TensorRtDevice:
         with self._current():
             recorded = _done(driver, driver.cuStreamEndCapture(self._stream.handle))
             try:
+                if not _done(driver, driver.cuGraphGetNodes(recorded)):
+                    raise BackendError("CUDA graph: nothing was recorded")
                 executable = _done(driver, driver.cuGraphInstantiate(recorded, 0))
             finally:
                 driver.cuGraphDestroy(recorded)
@@ -219,13 +252,14 @@ class TensorRtDevice:
 
     def close(self) -> None:
         """See `Device.close`."""
-        with self._current():
+        with suppress(BackendError), self._current():  # a lost device has nothing to give back
+            if self._compiled is not None:
+                self._compiled.save()
             self._engines.clear()
             self._stages.clear()
             self._stream = None  # PyCUDA needs the context to end it
             while self._blocks:
                 self._blocks.popitem()[1].free()
-        self._context.detach()
 
 
 def look_for(library: str) -> None:
@@ -243,13 +277,23 @@ def look_for(library: str) -> None:
 def _parts(library: str) -> tuple[ModuleType, Gpu, Any, Any]:
     """TensorRT, the GPU, PyCUDA, and for TensorRT what captures graphs."""
     trt = open_library(library)
-    gpu = first_gpu()
-    if gpu is None:
+    version = str(trt.__version__)
+    if library == "tensorrt" and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         raise BackendError(
-            f"{_name(library)}: the driver shows no NVIDIA GPU; nvidia-smi must list one (in a "
-            "container: start it with --gpus all), or take --backend onnxruntime-cpu"
+            f"tensorrt {version} is too old to run engines; update it to 10.1 or later"
         )
+    gpu = require_gpu(_name(library))
     return trt, gpu, _pycuda(), _graph_functions() if library == "tensorrt" else None
+
+
+@cache
+def _primary_context(cuda: Any) -> Any:  # noqa: ANN401  # untyped
+    """The context that the process shares with CUDA's runtime, held until the process ends.
+
+    Giving it up and taking it anew with every backend would pull it from under whoever else has it
+    current; PyCUDA leaves it on the thread's stack when it is detached.
+    """
+    return cuda.Device(0).retain_primary_context()
 
 
 def _name(library: str) -> str:
@@ -263,6 +307,31 @@ class _Stage:
     def __init__(self, cuda: ModuleType, size: int) -> None:
         self.pinned: NDArray[np.uint8] = cuda.pagelocked_empty(max(1, size), np.uint8)[:size]
         self.event: Any = cuda.Event(cuda.event_flags.DISABLE_TIMING)
+
+
+class _Compiled:
+    """Kernels that TensorRT-RTX compiles for this GPU: one cache for all contexts, kept on disk.
+
+    Source: NVIDIA TensorRT-RTX documentation, Working with Runtime Cache.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._kernels: Any = None
+
+    def shared(self, config: Any) -> Any:  # noqa: ANN401  # untyped
+        """The cache, made with the first config; what is on disk and doesn't fit is ignored."""
+        if self._kernels is None:
+            self._kernels = kernels = config.create_runtime_cache()
+            with suppress(OSError):
+                kernels.deserialize(self._file.read_bytes())
+        return self._kernels
+
+    def save(self) -> None:
+        """Write the cache; it only saves time, so nothing fails for it."""
+        if self._kernels is not None:
+            with suppress(InputError, OSError), replacing(self._file) as temporary:
+                temporary.write_bytes(memoryview(self._kernels.serialize()))
 
 
 class _Context:
@@ -330,4 +399,4 @@ def _done(driver: Any, result: tuple[Any, ...]) -> Any:  # noqa: ANN401  # untyp
     status, *values = result
     if status != driver.CUresult.CUDA_SUCCESS:
         raise BackendError(f"CUDA graph: the driver reports {status.name}")
-    return values[0] if values else None
+    return values[-1] if values else None

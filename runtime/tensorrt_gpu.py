@@ -67,6 +67,10 @@ class Device(Protocol):
         """The backend's name, such as `tensorrt-rtx`."""
 
     @property
+    def stream(self) -> int:
+        """CUDA's handle of the stream."""
+
+    @property
     def tf32(self) -> bool:
         """Whether an engine rounds the factors of float32 products to 10 bits."""
 
@@ -90,8 +94,13 @@ class Device(Protocol):
             BackendError: Something that was enqueued has failed.
         """
 
-    def context(self, graph: str, shapes: Mapping[str, Shape]) -> Context:
+    def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> Context:
         """Make an engine ready.
+
+        Args:
+            graph: That the engine is of.
+            shapes: Of its inputs, by name.
+            steady: Whether it will be launched with the same addresses again and again.
 
         Raises:
             BackendError: It doesn't take these shapes.
@@ -250,12 +259,18 @@ class TensorRtGpu:
         arithmetic = bundle.manifest.arithmetic
         self.arithmetic = "tf32" if arithmetic == "fp32" and device.tf32 else arithmetic
         self.any_shape = False  # a CUDA graph is captured for each
+        self.enqueues = True
         self.transfers = Transfers()
         self._device = device
         self._pool = Pool(device)
         self._scratch: tuple[int, int] | None = None  # address and size
         self._graphs = {name: _Graph(spec) for name, spec in bundle.specs.items()}
         self._open = True
+
+    @property
+    def stream(self) -> int:
+        """Handle of the CUDA stream that all work is enqueued on."""
+        return self._device.stream
 
     @property
     def device_bytes(self) -> int:
@@ -340,7 +355,7 @@ class TensorRtGpu:
                 return
             # Its own context: a captured graph holds on to the context's addresses and shapes.
             del graph.seen[key]
-            context = self._context(graph, shapes)
+            context = self._context(graph, shapes, steady=True)
             context.bind(addresses)
             # What a context does at its first launch only mustn't be recorded.
             context.enqueue()
@@ -394,13 +409,14 @@ class TensorRtGpu:
             while len(graph.plain) >= KEPT_RUNS:
                 self._device.synchronize()
                 graph.plain.pop(next(iter(graph.plain)))
-            graph.plain[shapes] = self._context(graph, shapes)
+            graph.plain[shapes] = self._context(graph, shapes, steady=False)
         return graph.plain[shapes]
 
-    def _context(self, graph: _Graph, shapes: tuple[Shape, ...]) -> Context:
+    def _context(self, graph: _Graph, shapes: tuple[Shape, ...], steady: bool) -> Context:
         """A new context, with the scratch memory that all of them share."""
         names = [tensor.name for tensor in graph.spec.inputs]
-        context = self._device.context(graph.spec.name, dict(zip(names, shapes, strict=True)))
+        given = dict(zip(names, shapes, strict=True))
+        context = self._device.context(graph.spec.name, given, steady)
         if self._scratch is None or context.scratch > self._scratch[1]:
             self._grow_scratch(context.scratch)
         assert self._scratch is not None

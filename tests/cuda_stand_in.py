@@ -16,7 +16,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime import tensorrt_device
 from mavos_deploy.runtime.gpu import Gpu
 
 VERSION = "10.99.0"
@@ -41,7 +40,6 @@ class Gpu0:
         self.done = 0  # operations that have left the queue
         self.recording: list[Operation] | None = None
         self.pushed = 0  # how often the context is current
-        self.owners = 0  # of the primary context
         self.waits = 0
         self.contexts = 0  # execution contexts made
         self.computed: list[str] = []  # graphs, in the order in which they were run
@@ -52,6 +50,9 @@ class Gpu0:
         self.sick = False  # whether the device reports an error when it is waited for
         self.uncapturable: str | None = None  # a graph whose launches can't be captured
         self.taken = False  # whether another program has the GPU for itself
+        self.lost = False  # whether every call fails from now on
+        self.recaptures = 0  # launches of a context that captures by itself at new addresses
+        self.compiled: set[str] = set()  # graphs that were compiled, not read from a cache
 
     def put(self, operation: Operation) -> None:
         self.check_current()
@@ -101,7 +102,13 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
     }.items():
         monkeypatch.setitem(sys.modules, name, module)
     found = Gpu("Stand-in", CAPABILITY, "0")
-    monkeypatch.setattr(tensorrt_device, "first_gpu", lambda: found)
+    monkeypatch.setattr("mavos_deploy.runtime.gpu.first_gpu", lambda: found)
+
+
+class _Module(SimpleNamespace):
+    """As with a module, each is only itself."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
@@ -120,11 +127,15 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
 
         def free(self) -> None:
             gpu.check_current()
+            assert not gpu.lost, "PyCUDA would print a warning for every block"
             assert not gpu.queue, "memory is freed while something is enqueued"
             del gpu.memory[self.address]
 
     class Stream:
         handle = 7
+
+        def __init__(self, flags: int) -> None:
+            assert flags == 1, "the default stream would wait, and end captures"
 
         def synchronize(self) -> None:
             gpu.run()
@@ -144,20 +155,17 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 gpu.run(self.after)
 
     class Context:
-        def __init__(self) -> None:
-            gpu.owners += 1
-
         def push(self) -> None:
+            if gpu.lost:
+                raise CudaError("cuCtxPushCurrent failed: unspecified launch failure")
             gpu.pushed += 1
 
         @staticmethod
         def pop() -> None:
             gpu.check_current()
             gpu.pushed -= 1
-
-        def detach(self) -> None:
-            gpu.owners -= 1
-            assert gpu.owners or not gpu.memory, "memory is left when the context ends"
+            if gpu.sick:
+                raise CudaError("cuCtxPopCurrent failed: an illegal memory access")
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
         del stream
@@ -173,7 +181,7 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         if gpu.taken:
             raise CudaError("cuInit failed: exclusive mode")
 
-    return SimpleNamespace(
+    return _Module(
         init=init,
         Device=lambda index: SimpleNamespace(retain_primary_context=Context),
         Context=Context,
@@ -191,7 +199,6 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
 
 def _driver(gpu: Gpu0) -> Any:  # noqa: ANN401
     success = SimpleNamespace(name="CUDA_SUCCESS")
-    refused = SimpleNamespace(name="CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
 
     def begin(handle: int, mode: str) -> tuple[Any, ...]:
         gpu.check_current()
@@ -204,7 +211,7 @@ def _driver(gpu: Gpu0) -> Any:  # noqa: ANN401
     def end(handle: int) -> tuple[Any, ...]:
         assert handle == 7
         recorded, gpu.recording = gpu.recording, None
-        return (success, recorded) if recorded else (refused, None)
+        return success, recorded  # which may be empty
 
     def launch(executable: list[Operation], handle: int) -> tuple[Any, ...]:
         assert handle == 7
@@ -227,6 +234,7 @@ def _driver(gpu: Gpu0) -> Any:  # noqa: ANN401
         cuStreamBeginCapture=begin,
         cuStreamEndCapture=end,
         cuGraphInstantiate=lambda recorded, flags: (success, list(recorded)),
+        cuGraphGetNodes=lambda recorded: (success, [], len(recorded)),
         cuGraphDestroy=lambda recorded: (success,),
         cuGraphLaunch=launch,
         cuGraphExecDestroy=destroy,
@@ -235,9 +243,11 @@ def _driver(gpu: Gpu0) -> Any:  # noqa: ANN401
 
 def _tensorrt(gpu: Gpu0) -> ModuleType:
     class ExecutionContext:
-        def __init__(self, engine: "CudaEngine") -> None:
+        def __init__(self, engine: "CudaEngine", captures: bool = False) -> None:
             gpu.contexts += 1
             self.engine = engine
+            self.captures = captures  # by itself, as TensorRT-RTX does
+            self.launched_at: dict[str, int] | None = None
             self.shapes: dict[str, tuple[int, ...]] = {}
             self.addresses: dict[str, int] = {}
             self.scratch = (0, 0)
@@ -274,6 +284,9 @@ def _tensorrt(gpu: Gpu0) -> ModuleType:
             if gpu.recording is not None:
                 assert self.ran, "the first launch of a context is captured"
                 self.captured = dict(self.addresses)
+            if self.captures and self.launched_at not in (None, self.addresses):
+                gpu.recaptures += 1
+            self.launched_at = dict(self.addresses)
             self.ran = True
             addresses, shapes, scratch = dict(self.addresses), dict(self.shapes), self.scratch
             gpu.put(lambda: self.engine.compute(shapes, addresses, scratch))
@@ -308,18 +321,24 @@ def _tensorrt(gpu: Gpu0) -> ModuleType:
             return SimpleNamespace(name=TYPES[self._tensor(name).type][0])
 
         def create_runtime_config(self) -> SimpleNamespace:
-            config = SimpleNamespace(cuda_graph_strategy="disabled", strategy=None)
+            config = SimpleNamespace(cuda_graph_strategy="disabled", strategy=None, cache=None)
             config.set_execution_context_allocation_strategy = lambda strategy: setattr(
                 config, "strategy", strategy
             )
+            config.create_runtime_cache = RuntimeCache
+            config.set_runtime_cache = lambda kernels: setattr(config, "cache", kernels)
             return config
 
         def create_execution_context(self, how: object) -> ExecutionContext:
-            if isinstance(how, SimpleNamespace):
-                assert how.cuda_graph_strategy == "whole"
-                how = how.strategy
-            assert how == "user"
-            return ExecutionContext(self)
+            if not isinstance(how, SimpleNamespace):
+                assert how == "user"
+                return ExecutionContext(self)
+            assert how.strategy == "user"
+            if self.graph not in how.cache.graphs:
+                assert self.graph not in gpu.compiled, "a context compiles what another one had"
+                gpu.compiled.add(self.graph)
+                how.cache.graphs.add(self.graph)
+            return ExecutionContext(self, how.cuda_graph_strategy == "whole")
 
         def compute(
             self,
@@ -338,6 +357,21 @@ def _tensorrt(gpu: Gpu0) -> ModuleType:
             for name, result in zip(self.outputs, results, strict=True):
                 memory = gpu.view(addresses[name], result.nbytes)
                 memory[:] = np.ascontiguousarray(result).reshape(-1).view(np.uint8)
+
+    class RuntimeCache:
+        def __init__(self) -> None:
+            self.graphs: set[str] = set()
+
+        def serialize(self) -> bytes:
+            gpu.check_current()
+            return ",".join(sorted(self.graphs)).encode()
+
+        def deserialize(self, blob: bytes) -> bool:
+            gpu.check_current()
+            names = set(blob.decode(errors="replace").split(","))
+            if fits := names <= set(GRAPH_OF.values()):
+                self.graphs |= names
+            return fits
 
     class Runtime:
         def __init__(self, logger: Any) -> None:  # noqa: ANN401
@@ -359,7 +393,7 @@ def _tensorrt(gpu: Gpu0) -> ModuleType:
     trt.ILogger = Logger
     trt.Runtime = Runtime
     trt.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
-    trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
+    trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="disabled")
     return trt
 
 

@@ -28,6 +28,7 @@ class ServedGraphs:
     def __init__(self, bundle: Bundle, utils: Untyped, prefix: str, on_gpu: bool = False) -> None:
         self.arithmetic = bundle.manifest.arithmetic
         self.any_shape = not on_gpu
+        self.enqueues = False
         self._utils = utils
         self._on_gpu = on_gpu
         self._prefix = prefix

@@ -23,7 +23,8 @@ from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.backend import Array, open_backend
 from mavos_deploy.runtime.bundle import MANIFEST
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu, open_library
+from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.onnxruntime_library import open_library
 from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 
 GROUPS = 2

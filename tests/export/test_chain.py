@@ -8,6 +8,7 @@ import pytest
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.objects import number_objects
 from tests import golden
+from tests.placement import check_placement
 
 GetSegmenter = Callable[[str], Segmenter]
 
@@ -78,3 +79,10 @@ def _compare_long_term(run: golden.Golden, prefix: str, state: State) -> None:
             sampled = np.concatenate(slots).ravel()[::37]
             expected = run.arrays[f"{prefix}_b{block}_{name}"]
             assert np.abs(sampled - expected).max() <= 6e-5, f"{prefix} block {block} {name}"
+
+
+@pytest.mark.parametrize("variant", golden.VARIANTS)
+def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(
+    variant: str, segmenter: GetSegmenter
+) -> None:
+    check_placement(segmenter(variant).bundle)

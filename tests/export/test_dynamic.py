@@ -20,6 +20,7 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.geometry import network_size
+from tests.placement import check_placement
 
 GetNetwork = Callable[[str], Mavos]
 GAP = 2
@@ -155,3 +156,7 @@ def test_windows_cut_for_one_size_are_refused() -> None:
         Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", dynamic=True)
     with pytest.raises(InputError, match=r"--tiled-for .* with --size dynamic"):
         Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", tiled=((97, 97),))
+
+
+def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(dynamic_bundle: Path) -> None:
+    check_placement(Bundle.open(dynamic_bundle))

@@ -81,6 +81,8 @@ class Recorder:
         self.MemoryPoolType = SimpleNamespace(WORKSPACE="WORKSPACE")
         self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
         levels = {"NONE": 0, "AMPERE_PLUS": 1}
+        features = {"RUNTIME_ACTIVATION_RESIZE_10_10": 2}
+        self.PreviewFeature = SimpleNamespace(__members__=features)
         self.HardwareCompatibilityLevel = SimpleNamespace(__members__=levels)
         self.__version__ = "10.3.0"
 
@@ -143,6 +145,7 @@ def test_tensorrt_gets_the_flags_shapes_and_timings(
     assert ("create_network", 2) in trt.calls
     assert ("clear_flag", "TF32") in trt.calls
     assert ("set_flag", "VERSION_COMPATIBLE") in trt.calls
+    assert ("set_preview_feature", 2, True) in trt.calls
     assert ("set_memory_pool_limit", "WORKSPACE", 3 << 20) in trt.calls
     assert ("set_shape", "x", (1,), (2,), (4,)) in trt.calls
     assert ("set_timing_cache", b"old", False) in trt.calls
@@ -150,6 +153,16 @@ def test_tensorrt_gets_the_flags_shapes_and_timings(
     assert not [call for call in trt.calls if call[0] == "set_compute_capability"]
     assert (tmp_path / "a.plan").read_bytes() == b"plan"
     assert cache.read_bytes() == b"timings"
+
+
+def test_a_release_without_scratch_memory_by_shape_builds_as_well(
+    fake: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    trt = fake()
+    trt.PreviewFeature = SimpleNamespace(__members__={})
+    build_plan(_task(tmp_path))
+    assert not [call for call in trt.calls if call[0] == "set_preview_feature"]
+    assert (tmp_path / "a.plan").read_bytes() == b"plan"
 
 
 def test_timings_of_another_gpu_are_dropped(fake: Callable[..., Recorder], tmp_path: Path) -> None:

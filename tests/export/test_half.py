@@ -20,6 +20,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.contract import graph_specs
+from tests.placement import check_placement
 
 GetNetwork = Callable[[str], Mavos]
 GetSegmenter = Callable[[str], Segmenter]
@@ -80,6 +81,7 @@ class EveryResultRounded:
     name = "pytorch-float16"
     arithmetic = "fp16"
     any_shape = True
+    enqueues = False
 
     def __init__(self, bundle: Bundle, network: Mavos) -> None:
         self.specs, self.network = bundle.specs, half_precision(network)
@@ -142,3 +144,7 @@ def test_a_state_is_saved_in_float16_and_fits_no_float32_bundle(
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="accepted are fp32 and fp16"):
         Plan(VARIANTS["mobilenet"], (97, 97), 3, "gpu", "fp8")
+
+
+def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(half_bundle: Path) -> None:
+    check_placement(Bundle.open(half_bundle))

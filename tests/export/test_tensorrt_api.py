@@ -51,8 +51,9 @@ SOURCES = (
             "cache": "ITimingCache",
             "plan": "IHostMemory",
         },
-        "task flags logger path file temporary contextlib capability text names shapes name",
-        ("HardwareCompatibilityLevel",),
+        "task flags logger path file temporary contextlib capability text names shapes name "
+        "features",
+        ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
     Source(
         "runtime/tensorrt_library.py", {"trt": ""}, "self name message error errors str dict", ()
@@ -67,9 +68,11 @@ SOURCES = (
             "context": "IExecutionContext",
             "self._execution": "IExecutionContext",
             "config": "IRuntimeConfig",
+            "kernels": "IRuntimeCache",
+            "self._kernels": "IRuntimeCache",
         },
         "self library bundle entry path spec gpu array stage turn shapes addresses device weakref "
-        "np pycuda status TYPES KEPT_STAGES",
+        "np pycuda status TYPES KEPT_STAGES hashlib re plans temporary",
         ("DataType",),
     ),
 )

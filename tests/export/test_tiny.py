@@ -1,13 +1,16 @@
 """The shipped weights segment, and the exported graphs segment as well as PyTorch does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from mavos_deploy.calibration.metrics import score_labels
 from mavos_deploy.calibration.scenes import iter_scene
+from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network, read_state_dict, shipped_weights
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Tracker
@@ -39,8 +42,21 @@ def test_other_variants_ship_no_weights() -> None:
     assert [name for name, v in VARIANTS.items() if shipped_weights(v)] == ["tiny"]
 
 
-def test_tiny_segments_made_up_scenes_and_the_exported_chain_as_well(
-    network: Callable[[str], Mavos], segmenter: Callable[[str], Segmenter]
+@pytest.fixture(scope="module")
+def half(
+    segmenter: Callable[[str], Segmenter], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Segmenter]:
+    """`tiny` in float16 and in the form for GPUs, on the CPU."""
+    folder: Path = tmp_path_factory.mktemp("tiny-half")
+    manifest = segmenter("tiny").bundle.manifest
+    plan = Plan(VARIANTS["tiny"], manifest.size, manifest.memory_gap, "gpu", "fp16")
+    write_bundle(plan, None, folder, lambda line: None)
+    with Segmenter.open(folder) as opened:
+        yield opened
+
+
+def test_tiny_segments_made_up_scenes_and_the_exported_chains_as_well(
+    network: Callable[[str], Mavos], segmenter: Callable[[str], Segmenter], half: Segmenter
 ) -> None:
     chain = segmenter("tiny")
     scores = []
@@ -52,15 +68,17 @@ def test_tiny_segments_made_up_scenes_and_the_exported_chain_as_well(
         masks = [
             np.stack([truth[0], *_from_pytorch(tracker, frames, truth[0], chain)]),
             np.stack([truth[0], *_from_chain(chain, frames, truth[0])]),
+            np.stack([truth[0], *_from_chain(half, frames, truth[0])]),
             np.repeat(truth[:1], FRAMES, 0),
         ]
         ids = range(1, number + 2)
         for object_id in ids:
             scores.append([score_labels(truth, m, [object_id])[object_id].mean for m in masks])
-    pytorch, exported, repeated = np.mean(scores, 0)
+    pytorch, exported, in_half, repeated = np.mean(scores, 0)
     assert exported >= 0.75
     assert exported - repeated >= 0.3
     assert abs(exported - pytorch) <= 0.001
+    assert abs(in_half - exported) <= 0.005
 
 
 def _from_pytorch(

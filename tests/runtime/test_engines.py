@@ -102,14 +102,30 @@ def test_a_spoilt_plan_is_refused_but_the_bundle_opens(
     folder: Path, spoil: object, said: str
 ) -> None:
     spoil(folder / ENGINE.file)  # type: ignore[operator]
+    bundle = Bundle.open(folder)
     with pytest.raises(BundleError, match=rf"{said}.*; run mavos-build .*{COMMAND}"):
-        Bundle.open(folder).engine(*CALL)
+        bundle.plan(bundle.engine(*CALL))
 
 
 @pytest.mark.parametrize("file", ["../x.plan", "/etc/passwd", "engines/../../x"])
 def test_a_plan_outside_of_the_bundle_is_refused(folder: Path, file: str) -> None:
+    bundle = _change(folder, file=file)
     with pytest.raises(BundleError, match="lies outside of the bundle"):
-        _change(folder, file=file).engine(*CALL)
+        bundle.plan(bundle.engine(*CALL))
+
+
+def test_a_plan_is_what_was_hashed(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    assert bundle.plan(bundle.engine(*CALL)) == PLAN
+
+
+def test_an_engine_that_was_built_on_another_gpu_is_refused(folder: Path) -> None:
+    bundle = _change(folder, gpu="NVIDIA L4")
+    assert bundle.engine(*CALL, "NVIDIA L4").gpu == "NVIDIA L4"
+    with pytest.raises(BackendError, match=rf"built on NVIDIA L4, .* is NVIDIA L40S; .*{COMMAND}"):
+        bundle.engine(*CALL, "NVIDIA L40S")
+    alike = _change(folder, gpu="NVIDIA L4", flags=Flags(hardware_compatible="same-capability"))
+    assert alike.engine(*CALL, "NVIDIA L40S").gpu == "NVIDIA L4"
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_a_graph_that_is_refused_is_named_in_one_line(tmp_path: Path) -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     shown = Gpu("NVIDIA RTX A4000", "8.6", "580.65.06")
-    monkeypatch.setattr(onnxruntime_gpu, "first_gpu", lambda: shown)
+    monkeypatch.setattr("mavos_deploy.runtime.gpu.first_gpu", lambda: shown)
     return shown
 
 
@@ -200,7 +200,7 @@ def test_a_package_without_the_provider_names_the_one_that_has_it(
 def test_a_machine_without_a_gpu_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime_gpu, "first_gpu", lambda: None)
+    monkeypatch.setattr("mavos_deploy.runtime.gpu.first_gpu", lambda: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnxruntime_gpu.CUDA])
     with pytest.raises(BackendError, match=r"no NVIDIA GPU; nvidia-smi must list one"):
         open_backend(Bundle.open(hollow_bundle(tmp_path)), backend="onnxruntime-cuda")
@@ -297,7 +297,7 @@ def test_sessions_are_asked_for_the_provider_and_never_for_another(
     elif backend == "onnxruntime-tensorrt":
         (first, options), (second, _) = asked["providers"]
         assert (first, second) == (onnxruntime_gpu.TENSORRT, onnxruntime_gpu.CUDA)
-        assert options["trt_fp16_enable"] == "1"
+        assert options["trt_fp16_enable"] == "0"
         cache = options["trt_engine_cache_path"]
     else:
         [(only, options)] = asked["providers"]

@@ -1,7 +1,9 @@
 """The TensorRT backend on a stand-in for the GPU: the same masks, and what lies where when."""
 
 import hashlib
+import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.contract import GROUPS
 from mavos_deploy.runtime.engines import Engine, Flags, Profile
 from mavos_deploy.runtime.tensorrt_gpu import KEPT_RUNS, TensorRtGpu
-from tests.cuda_stand_in import CAPABILITY, VERSION, Gpu0, install
+from tests.cuda_stand_in import CAPABILITY, GRAPH_OF, VERSION, Gpu0, install
 
 Labels = NDArray[np.uint8]
 SIZE = 97
@@ -427,9 +429,50 @@ def test_another_thread_may_step(segmenter: Segmenter, expected: Segmenter) -> N
     np.testing.assert_array_equal(results[0], wanted)
 
 
-def test_tensorrt_rtx_captures_by_itself(
-    plain_bundle: Path, expected: Segmenter, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_gpu_is_one_error_and_closing_is_quiet(
+    plain_bundle: Path, gpu: Gpu0, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    segmenter = Segmenter.open(plain_bundle, backend="tensorrt")
+    state = segmenter.start(picture(0), squares())
+    gpu.lost = True
+    with pytest.raises(BackendError, match=r"tensorrt: CUDA reports: cuCtxPushCurrent failed"):
+        segmenter.step(picture(1), state)
+    segmenter.close()
+    assert gpu.pushed == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_empty_recording_is_never_launched(
+    segmenter: Segmenter, expected: Segmenter, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = sys.modules["cuda.bindings"].driver
+    end = driver.cuStreamEndCapture
+    monkeypatch.setattr(driver, "cuStreamEndCapture", lambda handle: (end(handle)[0], []))
+    state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for index in range(1, 9):
+            labels, state = segmenter.step(picture(index), state)
+            wanted, other = expected.step(picture(index), other)
+            np.testing.assert_array_equal(labels, wanted)
+    assert all("nothing was recorded" in str(warning.message) for warning in caught)
+    assert caught
+    assert gpu.launched == 0
+
+
+def test_a_release_that_cannot_run_engines_is_refused(
+    plain_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del gpu
+    monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "10.0.1")
+    with pytest.raises(BackendError, match=r"tensorrt 10\.0\.1 is too old .* 10\.1 or later"):
+        Segmenter.open(plain_bundle, backend="tensorrt")
+
+
+def test_tensorrt_rtx_captures_by_itself_and_compiles_once(
+    plain_bundle: Path, expected: Segmenter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     gpu = Gpu0()
     install(monkeypatch, gpu, "tensorrt_rtx")
     with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
@@ -439,7 +482,18 @@ def test_tensorrt_rtx_captures_by_itself(
             labels, state = segmenter.step(picture(index), state)
             wanted, other = expected.step(picture(index), other)
             np.testing.assert_array_equal(labels, wanted)
-    assert gpu.captures == 0
+    assert gpu.captures == gpu.recaptures == 0
+    assert gpu.compiled == set(GRAPH_OF.values())
+    [kept] = (path for path in tmp_path.rglob("*") if path.is_file())
+    again = Gpu0()
+    install(monkeypatch, again, "tensorrt_rtx")
+    with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
+        segmenter.step(picture(1), segmenter.start(picture(0), squares()))
+    assert not again.compiled
+    kept.write_bytes(b"of another world")
+    with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
+        segmenter.step(picture(1), segmenter.start(picture(0), squares()))
+    assert again.compiled
 
 
 def test_what_engines_do_not_take_is_said_before_any_work(
@@ -457,10 +511,7 @@ def test_what_engines_do_not_take_is_said_before_any_work(
 def test_a_refused_plan_is_said_in_the_librarys_words(
     plain_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Path.read_bytes
-    monkeypatch.setattr(
-        Path, "read_bytes", lambda self: b"broken" if self.suffix == ".plan" else read(self)
-    )
+    monkeypatch.setattr(Bundle, "plan", lambda self, engine: b"broken")
     with pytest.raises(BackendError, match=r"refuses .*encoder\.plan: magic tag does not match"):
         Segmenter.open(plain_bundle, backend="tensorrt")
     assert gpu.pushed == 0
@@ -470,6 +521,6 @@ def test_a_machine_without_a_gpu_is_refused(
     plain_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del gpu
-    monkeypatch.setattr("mavos_deploy.runtime.tensorrt_device.first_gpu", lambda: None)
+    monkeypatch.setattr("mavos_deploy.runtime.gpu.first_gpu", lambda: None)
     with pytest.raises(BackendError, match="tensorrt: the driver shows no NVIDIA GPU"):
         Segmenter.open(plain_bundle, backend="tensorrt")
