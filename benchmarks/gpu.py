@@ -1,15 +1,15 @@
 """Everything that is to be measured on a machine with a GPU, in one command and one file.
 
-    python benchmarks/gpu.py BUNDLE --output gpu.json
+    python benchmarks/gpu.py BUNDLE --checkpoint FILE --output gpu.json
 
 Parity: every graph and the chain, on each backend, against PyTorch in float32 on the CPU. Times:
 the backends that work here beside PyTorch in float32, in float16 and compiled in float16, on the
-same frames in turns, after a video of some memory updates that isn't counted, in which engines are
-captured. A frame's time ends when its labels are on the host and its memory is written, with the
-device synchronised. Times of single graphs, and PyTorch's own, lie between two CUDA events.
-Transfers: what goes over the bus for a frame. Flatness: the backends alone over a long video.
-Memory: what the device holds more once a subject is open and has run past a memory update; the GPU
-must have nothing else to do.
+same frames in turns. The video's first frames, in which engines are captured, don't count. A
+frame's time ends when its labels are on the host and its memory is written, with the device
+synchronised. Times of single graphs of engines lie between two CUDA events and are taken in frames
+of their own, at the end of the video. Transfers: what goes over the bus for a frame. Flatness: the
+backends alone over a long video. Memory: what the device holds more once a subject is open and has
+run past a memory update; the GPU must have nothing else to do.
 
 `--device cpu` takes the same way without CUDA, to try the script. Exits with 1 if a parity fails.
 """
@@ -19,7 +19,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.export.bench import (
     BackendRunner,
     Runner,
+    Timings,
     shortest_run,
     summarise,
     time_steps,
@@ -57,77 +58,92 @@ from mavos_deploy.runtime.tensorrt_gpu import TensorRtGpu
 
 FORMAT_VERSION = 1
 SETTLE = 8  # memory gaps that run before anything is timed: slots take turns, so each update too
+WATCHED = 4  # memory gaps after that, in which single graphs are timed
 PYTORCH = ("eager-fp32", "eager-fp16", "compiled-fp16")
 
 
 class GpuRunner(BackendRunner):
     """A backend whose steps end when the device has finished.
 
+    Args:
+        bundle: Opened.
+        backend: With its graphs.
+        watched_from: Step of a video from which on single graphs are timed, where the backend
+            enqueues them; None never times any.
+
     Attributes:
         moved: What went over the bus for each step; empty for backends that don't count it.
-        device_ms: By graph, of each run between two CUDA events; of backends that enqueue only.
+        graph_ms: By graph, of each run between two CUDA events.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, watched_from: int | None = None) -> None:
         self._stream = OnStream(backend) if isinstance(backend, TensorRtGpu) else None
         super().__init__(bundle, self._stream or backend)
         self._transfers: Transfers | None = getattr(backend, "transfers", None)
+        self._watched_from = watched_from
         self.moved: list[Transfers] = []
-        self.device_ms: dict[str, list[float]] = {}
+        self.graph_ms: dict[str, list[float]] = {}
 
     def start(self, frame: PreparedFrame, labels: Labels) -> None:
         """See `Runner.start`."""
         super().start(frame, labels)
-        self.moved, self.device_ms = [], {}
-        self._read_events()
-        self.device_ms.clear()
+        self.moved, self.graph_ms = [], {}
 
     def step(self, frame: PreparedFrame) -> None:
         """See `Runner.step`."""
         before = self._transfers and astuple(self._transfers)
+        if self._stream is not None and self._watched_from is not None:
+            self._stream.watches = len(self.moved) >= self._watched_from
         super().step(frame)
         torch.cuda.synchronize()
-        self._read_events()
+        if self._stream is not None:
+            for graph, begin, end in self._stream.events:
+                self.graph_ms.setdefault(graph, []).append(begin.elapsed_time(end))
+            self._stream.events.clear()
         if self._transfers and before:
             after = astuple(self._transfers)
             self.moved.append(Transfers(*(b - a for a, b in zip(before, after, strict=True))))
 
-    def _read_events(self) -> None:
-        if self._stream is not None:
-            torch.cuda.synchronize()
-            for graph, begin, end in self._stream.events:
-                self.device_ms.setdefault(graph, []).append(begin.elapsed_time(end))
-            self._stream.events.clear()
+    def report(self, counted: slice) -> dict[str, Any]:
+        """What `summarise` doesn't know: device times by graph, and transfers of a frame.
 
-    def report(self) -> dict[str, Any]:
-        """What summarise doesn't know: device times by graph, and transfers of a frame."""
-        fields = asdict(self.moved[0]) if self.moved else {}
-        moved = {name: [getattr(one, name) for one in self.moved] for name in fields}
+        Args:
+            counted: Steps of the video whose transfers count.
+        """
+        moved = self.moved[counted]
+        transfers = {
+            field.name: [getattr(one, field.name) for one in moved] for field in fields(Transfers)
+        }
         return {
             "graph_device_p50_ms": {
-                graph: round(float(np.median(times)), 3) for graph, times in self.device_ms.items()
+                graph: round(float(np.median(times)), 3) for graph, times in self.graph_ms.items()
             },
             "transfers_of_a_frame": {
                 name: {"median": int(np.median(counts)), "most": max(counts)}
-                for name, counts in moved.items()
+                for name, counts in transfers.items()
+                if counts
             },
         }
 
 
 class OnStream(WatchedBackend):
-    """Puts two CUDA events around each graph, on the stream that it is enqueued on.
+    """Can put two CUDA events around each graph, on the stream that it is enqueued on.
 
     Attributes:
+        watches: Whether it does.
         events: Of the runs since the list was cleared: graph, begin and end.
     """
 
     def __init__(self, backend: TensorRtGpu) -> None:
         super().__init__(backend)
+        self.watches = False
         self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._stream = torch.cuda.ExternalStream(backend.stream)
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Backend.run`."""
+        if not self.watches:
+            return super().run(graph, inputs)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record(self._stream)
         outputs = super().run(graph, inputs)
@@ -243,14 +259,17 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         report["device_memory_mb"] = {}
         for name in [*names, *(f"pytorch-{way}" for way in given.pytorch)]:
             before = used_bytes(given.device)
-            runners[name] = runner = open_runner(name, bundle, given)
+            runners[name] = runner = open_runner(name, bundle, given, SETTLE * gap + compared)
             stack.callback(runner.close)
             warm_up({name: runner}, bundle, given.objects)
             held = used_bytes(given.device) - before
             report["device_memory_mb"][name] = round(held / 1e6, 1)
-        settle(runners, bundle, given.objects)
+        counted = slice(SETTLE * gap, SETTLE * gap + compared)
+        frames = counted.stop + WATCHED * gap + 1  # the first one starts the video
         meter = LoadMeter()
-        timings = time_steps(runners, bundle, compared, given.objects, said("compared", compared))
+        timings = cut(
+            time_steps(runners, bundle, frames, given.objects, said("compared", frames)), counted
+        )
         load = meter.read()
         baseline = f"pytorch-{given.pytorch[0]}" if given.pytorch else names[0]
         report |= {
@@ -259,12 +278,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             "load": None if load is None else {**vars(load), "busy": load.busy},
             "times": summarise(timings, gap, baseline),
             "device_p50_ms": {
-                name: round(float(np.median(runner.device_ms)), 3)
+                name: round(float(np.median(runner.device_ms[counted])), 3)
                 for name, runner in runners.items()
                 if isinstance(runner, DeviceRunner) and runner.device_ms
             },
             "backends": {
-                name: runner.report()
+                name: runner.report(counted)
                 for name, runner in runners.items()
                 if isinstance(runner, GpuRunner)
             },
@@ -304,25 +323,31 @@ def parity(bundle: Bundle, name: str, checkpoint: Path | None) -> dict[str, Any]
         return verify(segmenter, network, on_frame=said(f"parity of {name}", None)).to_dict()
 
 
-def open_runner(name: str, bundle: Bundle, given: argparse.Namespace) -> Runner:
+def open_runner(
+    name: str, bundle: Bundle, given: argparse.Namespace, watched_from: int | None = None
+) -> Runner:
     """A backend, or PyTorch on the device."""
     if not name.startswith("pytorch-"):
-        kind = BackendRunner if given.device == "cpu" else GpuRunner
-        return kind(bundle, open_backend(bundle, None, name))
+        backend = open_backend(bundle, None, name)
+        if given.device == "cpu":
+            return BackendRunner(bundle, backend)
+        return GpuRunner(bundle, backend, watched_from)
     half = name.endswith("-fp16")
     return DeviceRunner(bundle.manifest, given.checkpoint, None, name, given.device, half)
 
 
-def settle(runners: dict[str, Runner], bundle: Bundle, objects: int) -> None:
-    """Run until engines meet known addresses only, and are captured."""
-    frames = SETTLE * bundle.manifest.memory_gap
-    time_steps(runners, bundle, frames, objects, said("settled", frames))
+def cut(timings: dict[str, Timings], counted: slice) -> dict[str, Timings]:
+    """Of every runner the frames that count; they begin at a multiple of the memory gap."""
+    return {
+        name: Timings(*(getattr(timing, field.name)[counted] for field in fields(Timings)))
+        for name, timing in timings.items()
+    }
 
 
 def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, Any]:
     """Time and device memory over a long video."""
     held: list[int] = []
-    told = said(f"{given.frames} frames of {name}", given.frames)
+    told = said(f"the long video on {name}", None)
 
     def on_frame(done: int) -> None:
         held.append(used_bytes(given.device))
@@ -331,10 +356,12 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
     runner = open_runner(name, bundle, given)
     try:
         warm_up({name: runner}, bundle, given.objects)
-        settle({name: runner}, bundle, given.objects)
-        timings = time_steps({name: runner}, bundle, given.frames, given.objects, on_frame)
+        settled = SETTLE * bundle.manifest.memory_gap
+        frames = settled + given.frames + 1
+        timings = time_steps({name: runner}, bundle, frames, given.objects, on_frame)
     finally:
         runner.close()
+    held, timings = held[settled:], cut(timings, slice(settled, None))
     warm = len(held) // 10  # until the allocators have settled
     return {
         "frames": given.frames,

@@ -378,8 +378,16 @@ class Bundle:
                 f"{self.path} has no {library} engine of {graph} for compute capability "
                 f"{capability} (built for: {built}); run {build}"
             )
-        # The one made for this very capability before those that are merely compatible with it.
-        engine = min(fitting, key=lambda engine: engine.capability != capability)
+        # Of those that can be loaded the one made for this very capability and GPU comes before
+        # those that are merely compatible; where none can be, that one tells why.
+        engine = min(
+            fitting,
+            key=lambda e: (
+                not (e.runs_with(version) and e.made_for(gpu)),
+                e.capability != capability,
+                e.gpu != gpu,
+            ),
+        )
         if not engine.runs_with(version):
             raise BackendError(
                 f"{self.path}: the engine of {graph} was built by {library} {engine.version} and "
@@ -390,10 +398,11 @@ class Bundle:
                 f"{self.path}: the engine of {graph} was built from another {graph}.onnx; "
                 f"run {build}"
             )
-        if gpu is not None and not engine.made_for(gpu):
+        if not engine.made_for(gpu):
             raise BackendError(
                 f"{self.path}: the engine of {graph} was built on {engine.gpu}, with kernels for "
-                f"that, and this is {gpu}; run {build} here, or there with --hardware-compatible"
+                f"that, and this is {gpu}; run {build} here, or there with --hardware-compatible "
+                "ampere-plus"
             )
         return engine
 

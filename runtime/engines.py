@@ -65,9 +65,9 @@ class Engine:
     profiles: tuple[Profile, ...]
 
     @property
-    def slot(self) -> tuple[str, str, str]:
-        """A bundle holds one engine for each: graph, library and capability."""
-        return self.graph, self.library, self.capability
+    def slot(self) -> tuple[str, str, str, str | None]:
+        """A bundle holds one engine for each: graph, library, capability and model of GPU."""
+        return self.graph, self.library, self.capability, self.gpu
 
     def made_like(self, other: "Engine") -> bool:
         """Whether building this one would give the other: all but the result and the driver."""
@@ -79,13 +79,17 @@ class Engine:
             return capability_pair(capability) >= AMPERE
         return self.capability == capability
 
-    def made_for(self, gpu: str) -> bool:
+    def made_for(self, gpu: str | None) -> bool:
         """Whether its kernels were chosen for a GPU's like, if they were for one at all.
+
+        Args:
+            gpu: Name of a GPU; None for any.
 
         Source: NVIDIA TensorRT documentation, Engine Compatibility: engines of another model of
         the same capability may be slow, or fail.
         """
-        return self.flags.hardware_compatible != "none" or self.gpu in (None, gpu)
+        compatible = self.flags.hardware_compatible != "none"
+        return compatible or gpu is None or self.gpu in (None, gpu)
 
     def runs_with(self, version: str) -> bool:
         """Whether a release of its library may load it.

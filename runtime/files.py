@@ -40,9 +40,18 @@ def cache_folder() -> Path:
     """The project's folder for what can be made again, within the user's cache folder.
 
     Source: XDG Base Directory Specification.
+
+    Raises:
+        InputError: There is no such folder, as for a user without a home.
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mavos-deploy"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "mavos-deploy"
+    try:
+        return Path.home() / ".cache" / "mavos-deploy"
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder to keep caches in; let XDG_CACHE_HOME name a folder"
+        ) from None
 
 
 @contextmanager

@@ -136,13 +136,10 @@ def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
         BundleError: An engine is missing, altered, or outside of the bundle.
     """
     names = [MANIFEST, *(graph.file for graph in bundle.manifest.files)]
+    files = {name: (bundle.path / name).read_bytes() for name in names}
     library = backend.replace("-", "_")  # of other backends it names none
-    for engine in bundle.manifest.engines:
-        if engine.library == library:
-            remedy = f"run mavos-build {bundle.path} --library {library}"
-            bundle.check_file(engine.file, engine.sha256, remedy)
-            names.append(engine.file)
-    return {name: (bundle.path / name).read_bytes() for name in names}
+    engines = (engine for engine in bundle.manifest.engines if engine.library == library)
+    return files | {engine.file: bundle.plan(engine) for engine in engines}
 
 
 def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> int:

@@ -219,7 +219,7 @@ def open_tensorrt(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBoun
         own = {
             "device_id": str(DEVICE),
             # The graph's types rule: with this flag TensorRT would choose float16 where it likes,
-            # norms and softmax included (onnxruntime pull request 24298).
+            # norms and softmax included (onnxruntime pull request 18707).
             "trt_fp16_enable": "0",
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": cache,
@@ -349,24 +349,21 @@ def _session(
 def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
     """The library with a provider that is built in, and the GPU."""
     ort = _placing_library(name)
-    _load_dependencies(ort, provider)  # before asking: a provider may register once they are there
+    # CUDA and cuDNN that pip installed are where no loader looks, and a provider may be there only
+    # once they are. The library prints what it doesn't find, which a system's own may make up for.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        ort.preload_dlls()
     available = ort.get_available_providers()
     if provider not in available:
         raise BackendError(
             f"{name}: this onnxruntime has no {provider}, only {', '.join(available)}; "
             "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'mavos-deploy[gpu]'"
         )
-    return ort, require_gpu(name)
-
-
-def _load_dependencies(ort: ModuleType, provider: str) -> None:
-    """Load libraries that pip installed where no loader looks; what fails shows at the session."""
-    # It prints what it doesn't find, which a system's own libraries may make up for.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
-        ort.preload_dlls()
+    gpu = require_gpu(name)
     if provider == TENSORRT:
-        with contextlib.suppress(BackendError):
+        with contextlib.suppress(Exception):  # likewise; what is missing shows at the session
             open_tensorrt_library("tensorrt")
+    return ort, gpu
 
 
 def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:

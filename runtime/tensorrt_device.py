@@ -5,12 +5,12 @@ the calls, so that all the rest is tested without a GPU. Its attributes of Tenso
 tests/data/tensorrt_api.csv with their versions and sources.
 """
 
+import atexit
 import hashlib
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,17 +75,15 @@ class TensorRtDevice:
                 for graph in bundle.specs:
                     entry = bundle.engine(graph, library, version, gpu.capability, gpu.name)
                     self._engines[graph] = entry, self._load(bundle, runtime, entry)
+            if not self.captures:
+                plans = "".join(entry.sha256 for entry, _ in self._engines.values())
+                self._compiled = _Compiled(
+                    hashlib.sha256(plans.encode()).hexdigest(),
+                    f"{version}-sm{gpu.capability}-{gpu.driver}.cache".replace(" ", ""),
+                )
         except BaseException:
             self.close()
             raise
-        if not self.captures:
-            plans = "".join(entry.sha256 for entry, _ in self._engines.values())
-            self._compiled = _Compiled(
-                cache_folder()
-                / self.name
-                / hashlib.sha256(plans.encode()).hexdigest()
-                / f"{version}-sm{gpu.capability}-{gpu.driver}.cache".replace(" ", "")
-            )
 
     def _load(self, bundle: Bundle, runtime: Any, entry: Engine) -> Any:  # noqa: ANN401
         path = bundle.path / entry.file
@@ -133,9 +131,11 @@ class TensorRtDevice:
         except self._cuda.Error as error:
             raise BackendError(f"{self.name}: CUDA reports: {one_line(error)}") from error
         finally:
-            if pushed:
-                with suppress(self._cuda.Error):  # of earlier work, which the next call reports too
+            try:
+                if pushed:
                     self._cuda.Context.pop()
+            except self._cuda.Error:  # of earlier work, which the next call reports
+                _give_up(self._cuda)
 
     def allocate(self, size: int) -> int | None:
         """See `Device.allocate`."""
@@ -199,8 +199,9 @@ class TensorRtDevice:
         """A context whose scratch memory is ours, because graphs never run at the same time."""
         trt = self._trt
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self._compiled is None:
+        if self.captures:
             return engine.create_execution_context(strategy)
+        assert self._compiled is not None
         config = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(strategy)
         # A captured graph holds addresses, so others would be captured anew at every launch.
@@ -252,14 +253,22 @@ class TensorRtDevice:
 
     def close(self) -> None:
         """See `Device.close`."""
-        with suppress(BackendError), self._current():  # a lost device has nothing to give back
-            if self._compiled is not None:
-                self._compiled.save()
-            self._engines.clear()
-            self._stages.clear()
-            self._stream = None  # PyCUDA needs the context to end it
-            while self._blocks:
-                self._blocks.popitem()[1].free()
+        compiled, self._compiled = self._compiled, None
+        try:
+            with self._current():
+                if self._stream is not None:
+                    self._stream.synchronize()
+                if compiled is not None:
+                    compiled.save()
+        except BackendError:  # the device is lost, and PyCUDA would print that for every block
+            _give_up(self._cuda)
+        finally:
+            with suppress(BackendError), self._current():
+                self._engines.clear()
+                self._stages.clear()
+                self._stream = None  # PyCUDA needs the context to end it
+                while self._blocks:
+                    self._blocks.popitem()[1].free()
 
 
 def look_for(library: str) -> None:
@@ -286,14 +295,31 @@ def _parts(library: str) -> tuple[ModuleType, Gpu, Any, Any]:
     return trt, gpu, _pycuda(), _graph_functions() if library == "tensorrt" else None
 
 
-@cache
+_contexts: dict[Any, Any] = {}  # the primary context, by PyCUDA's module
+
+
 def _primary_context(cuda: Any) -> Any:  # noqa: ANN401  # untyped
     """The context that the process shares with CUDA's runtime, held until the process ends.
 
     Giving it up and taking it anew with every backend would pull it from under whoever else has it
     current; PyCUDA leaves it on the thread's stack when it is detached.
     """
-    return cuda.Device(0).retain_primary_context()
+    if cuda not in _contexts:
+        _contexts[cuda] = cuda.Device(0).retain_primary_context()
+        atexit.register(_give_up, cuda)
+    return _contexts[cuda]
+
+
+def _give_up(cuda: Any) -> None:  # noqa: ANN401  # untyped
+    """Detach the context, at the end or because the device is lost.
+
+    What PyCUDA still holds of it is then dropped in silence. With a context that it takes to be
+    alive it would print for every block, or abort the process.
+    """
+    held = _contexts.pop(cuda, None)
+    if held is not None:
+        with suppress(cuda.Error):
+            held.detach()
 
 
 def _name(library: str) -> str:
@@ -315,23 +341,28 @@ class _Compiled:
     Source: NVIDIA TensorRT-RTX documentation, Working with Runtime Cache.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, engines: str, around: str) -> None:
+        self._file: Path | None = None
         self._kernels: Any = None
+        with suppress(InputError):  # without a cache folder nothing is kept
+            self._file = cache_folder() / "tensorrt-rtx" / engines / around
 
     def shared(self, config: Any) -> Any:  # noqa: ANN401  # untyped
         """The cache, made with the first config; what is on disk and doesn't fit is ignored."""
         if self._kernels is None:
             self._kernels = kernels = config.create_runtime_cache()
-            with suppress(OSError):
-                kernels.deserialize(self._file.read_bytes())
+            if kernels is not None and self._file is not None:
+                with suppress(OSError):
+                    kernels.deserialize(self._file.read_bytes())
         return self._kernels
 
     def save(self) -> None:
-        """Write the cache; it only saves time, so nothing fails for it."""
-        if self._kernels is not None:
+        """Write the cache and drop it; it only saves time, so nothing fails for it."""
+        kernels, self._kernels = self._kernels, None
+        blob = None if kernels is None else kernels.serialize()
+        if blob is not None and self._file is not None:
             with suppress(InputError, OSError), replacing(self._file) as temporary:
-                temporary.write_bytes(memoryview(self._kernels.serialize()))
+                temporary.write_bytes(memoryview(blob))
 
 
 class _Context:

@@ -128,6 +128,7 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         def free(self) -> None:
             gpu.check_current()
             assert not gpu.lost, "PyCUDA would print a warning for every block"
+            assert not gpu.sick, "PyCUDA would print a warning for every block"
             assert not gpu.queue, "memory is freed while something is enqueued"
             del gpu.memory[self.address]
 
@@ -155,17 +156,25 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 gpu.run(self.after)
 
     class Context:
+        def __init__(self) -> None:
+            self.valid = True
+
         def push(self) -> None:
-            if gpu.lost:
+            if gpu.lost or not self.valid:
                 raise CudaError("cuCtxPushCurrent failed: unspecified launch failure")
             gpu.pushed += 1
 
         @staticmethod
         def pop() -> None:
             gpu.check_current()
-            gpu.pushed -= 1
-            if gpu.sick:
+            if gpu.sick:  # and it stays on the stack
                 raise CudaError("cuCtxPopCurrent failed: an illegal memory access")
+            gpu.pushed -= 1
+
+        def detach(self) -> None:
+            assert self.valid, "a context is detached twice"
+            self.valid = False
+            gpu.pushed = 0  # it leaves the stack
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
         del stream

@@ -114,9 +114,19 @@ def test_a_plan_outside_of_the_bundle_is_refused(folder: Path, file: str) -> Non
         bundle.plan(bundle.engine(*CALL))
 
 
-def test_a_plan_is_what_was_hashed(folder: Path) -> None:
+def test_a_plan_is_what_was_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(folder)
+    read = Path.read_bytes
+
+    def read_and_replace(path: Path) -> bytes:
+        content = read(path)
+        path.write_bytes(b"swapped")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_replace)
     assert bundle.plan(bundle.engine(*CALL)) == PLAN
+    with pytest.raises(BundleError, match="its SHA-256 differs"):
+        bundle.plan(bundle.engine(*CALL))
 
 
 def test_an_engine_that_was_built_on_another_gpu_is_refused(folder: Path) -> None:
@@ -124,6 +134,12 @@ def test_an_engine_that_was_built_on_another_gpu_is_refused(folder: Path) -> Non
     assert bundle.engine(*CALL, "NVIDIA L4").gpu == "NVIDIA L4"
     with pytest.raises(BackendError, match=rf"built on NVIDIA L4, .* is NVIDIA L40S; .*{COMMAND}"):
         bundle.engine(*CALL, "NVIDIA L40S")
+    manifest = bundle.manifest
+    wider = replace(
+        ENGINE, capability="8.0", flags=Flags(hardware_compatible="ampere-plus"), gpu="NVIDIA A30"
+    )
+    write_manifest(folder, replace(manifest, engines=(*manifest.engines, wider)))
+    assert Bundle.open(folder).engine(*CALL, "NVIDIA L40S") == wider
     alike = _change(folder, gpu="NVIDIA L4", flags=Flags(hardware_compatible="same-capability"))
     assert alike.engine(*CALL, "NVIDIA L40S").gpu == "NVIDIA L4"
 

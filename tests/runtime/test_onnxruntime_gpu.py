@@ -220,6 +220,7 @@ class _Refusing:
 
     __version__ = "1.31.1"
     __file__ = "onnxruntime/__init__.py"
+    OrtDeviceVendorId = object()
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -306,6 +307,34 @@ def test_sessions_are_asked_for_the_provider_and_never_for_another(
         return
     assert bundle.manifest.graphs["encoder"].sha256 in cache
     assert Path(cache).is_dir()
+
+
+def test_a_release_without_memory_of_plug_ins_is_refused(
+    refusing: _Refusing, gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del refusing, gpu
+    monkeypatch.delattr(_Refusing, "OrtDeviceVendorId")
+    (tmp_path / "bundle").mkdir()
+    bundle = Bundle.open(hollow_bundle(tmp_path / "bundle"))
+    with pytest.raises(BackendError, match=r"1\.31\.1 is too old .* update it to 1\.27"):
+        open_backend(bundle, backend="onnxruntime-tensorrt-rtx")
+
+
+def test_a_provider_that_registers_late_is_found(
+    refusing: _Refusing, gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del gpu
+    loaded: list[str] = []
+    monkeypatch.setattr(refusing, "preload_dlls", lambda: loaded.append("CUDA"))
+    monkeypatch.setattr(
+        refusing,
+        "get_available_providers",
+        lambda: [onnxruntime_gpu.CUDA, CPU] if loaded else [CPU],
+    )
+    (tmp_path / "bundle").mkdir()
+    bundle = Bundle.open(hollow_bundle(tmp_path / "bundle"))
+    with pytest.raises(BackendError, match=r"refuses .*: not here$"):
+        open_backend(bundle, backend="onnxruntime-cuda")
 
 
 def test_caches_differ_by_graph_release_gpu_and_driver(refusing: _Refusing, tmp_path: Path) -> None:

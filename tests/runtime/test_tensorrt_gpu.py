@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.gpu import SETTLE
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.variants import VARIANTS
@@ -440,6 +441,59 @@ def test_a_lost_gpu_is_one_error_and_closing_is_quiet(
     segmenter.close()
     assert gpu.pushed == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_faulty_gpu_is_given_up_when_it_is_closed(
+    plain_bundle: Path, gpu: Gpu0, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segmenter = Segmenter.open(plain_bundle, backend="tensorrt")
+    state = segmenter.start(picture(0), squares())
+    gpu.sick = True
+    with pytest.raises(BackendError, match=r"tensorrt: CUDA reports: .* illegal memory access"):
+        segmenter.step(picture(1), state)
+    segmenter.close()
+    assert gpu.pushed == 0
+    assert gpu.memory  # it goes with the context
+    assert capsys.readouterr() == ("", "")
+    gpu.sick = False
+    with Segmenter.open(plain_bundle, backend="tensorrt") as anew:
+        anew.step(picture(1), anew.start(picture(0), squares()))
+
+
+def test_a_video_settles_before_it_is_measured(segmenter: Segmenter, gpu: Gpu0) -> None:
+    state = segmenter.start(picture(0), squares())
+    for index in range(1, 1 + (SETTLE + 12) * GAP):
+        if index == SETTLE * GAP + 1:
+            made = gpu.contexts, gpu.captures
+        _, state = segmenter.step(picture(index), state)
+    assert (gpu.contexts, gpu.captures) == made
+
+
+def test_engines_of_another_model_of_gpu_are_refused(
+    plain_bundle: Path, tmp_path: Path, gpu: Gpu0
+) -> None:
+    del gpu
+    folder = copytree(plain_bundle, tmp_path / "bundle")
+    manifest = Bundle.open(folder).manifest
+    engines = tuple(replace(engine, gpu="Other") for engine in manifest.engines)
+    write_manifest(folder, replace(manifest, engines=engines))
+    with pytest.raises(BackendError, match=r"built on Other, .* and this is Stand-in"):
+        Segmenter.open(folder, backend="tensorrt")
+
+
+def test_a_user_without_a_home_runs_without_a_cache(
+    plain_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    gpu = Gpu0()
+    install(monkeypatch, gpu, "tensorrt_rtx")
+    with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
+        segmenter.step(picture(1), segmenter.start(picture(0), squares()))
+    assert not gpu.memory
 
 
 def test_an_empty_recording_is_never_launched(
