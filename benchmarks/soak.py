@@ -1,6 +1,6 @@
 """Show that memory and time per frame stay flat, however long the video is.
 
-    python benchmarks/soak.py BUNDLE --frames 3000 --threads 1 --output soak.json
+    python benchmarks/soak.py BUNDLE --frames 10000 --every 13 --output soak.json --plot soak.png
 
 Segments a made-up video of any length. The speed of a machine drifts by more than the limit, and
 other work, such as a matrix product, doesn't drift as a step does. So time is measured side by side
@@ -10,7 +10,7 @@ library that gets slower. A line is fitted through the ratios of either kind, an
 resident memory. Exits with 1 if any of the three grows by 1% or more. The noise, also reported,
 is the standard deviation of what the same ratios give in a random order: where it is near 1%, the
 machine was too busy to tell, and the run should be repeated. One thread gives the least noise.
-Linux only.
+The memory includes the state that is kept for comparison, from its frame on. Linux only.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     below.set_ylabel("memory of the process, MB")
     below.set_xlabel("frame of the video")
     for axes in (above, below):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.dataLim.y1)
     figure.suptitle(f"{report['bundle']}, {report['objects']} objects, {report['frames']} frames")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
