@@ -53,7 +53,8 @@ def times(
 
 def summary(taken: list[float]) -> dict[str, float]:
     """Of milliseconds."""
-    return {f"p{p}_ms": round(float(np.percentile(taken, p)), 2) for p in (50, 99)}
+    percentiles = {f"p{p}_ms": round(float(np.percentile(taken, p)), 2) for p in (50, 99)}
+    return percentiles | {"mean_ms": round(float(np.mean(taken)), 2)}
 
 
 def server_part(client: grpc.InferenceServerClient) -> dict[str, float]:

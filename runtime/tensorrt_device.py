@@ -123,19 +123,30 @@ class TensorRtDevice:
     @contextmanager
     def _current(self) -> Iterator[None]:
         """Make the GPU's context that of this thread; say what CUDA reports in one line."""
-        pushed = False
         try:
             self._context.push()
-            pushed = True
-            yield
         except self._cuda.Error as error:
-            raise BackendError(f"{self.name}: CUDA reports: {one_line(error)}") from error
-        finally:
-            try:
-                if pushed:
-                    self._cuda.Context.pop()
-            except self._cuda.Error:  # of earlier work, which the next call reports
-                _give_up(self._cuda)
+            raise self._reported(error) from error
+        try:
+            yield
+        except BaseException as error:
+            with suppress(BackendError):
+                self._leave()
+            if isinstance(error, self._cuda.Error):
+                raise self._reported(error) from error
+            raise
+        self._leave()
+
+    def _leave(self) -> None:
+        """Take the context off the thread's stack, which can tell that earlier work has failed."""
+        try:
+            self._cuda.Context.pop()
+        except self._cuda.Error as error:
+            _give_up(self._cuda)
+            raise self._reported(error) from error
+
+    def _reported(self, error: Exception) -> BackendError:
+        return BackendError(f"{self.name}: CUDA reports: {one_line(error)}")
 
     def allocate(self, size: int) -> int | None:
         """See `Device.allocate`."""

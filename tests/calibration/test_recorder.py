@@ -102,7 +102,9 @@ def test_stages_that_the_clips_lack_are_named(
 def test_a_clip_too_short_to_read_what_mca_wrote_is_refused(
     tiny_bundle: Path, sequences: list[VideoSequence], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"has 5 frames, .* is number 6 at a memory gap of 2"):
+    with pytest.raises(
+        InputError, match=r"at most 5 frames .* number 6 at a memory gap of 2; let more"
+    ):
         _record(tiny_bundle, sequences, tmp_path / "short", most=5)
     assert list(tmp_path.iterdir()) == []
     _record(tiny_bundle, sequences[:1], tmp_path / "enough", most=6)

@@ -87,7 +87,7 @@ def test_what_is_not_faster_is_not_written(
         pytest.param(
             ("--data", "DATA", "--frames", "5"),
             "at most 5 frames of a clip are used, and the first that reads what MCA wrote is "
-            "number 8 at a memory gap of 3; let more be used (--frames)",
+            "number 6 at a memory gap of 2; let more be used (--frames)",
             id="short",
         ),
         pytest.param(
