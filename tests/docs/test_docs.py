@@ -167,6 +167,30 @@ def test_the_table_of_tiles_is_what_was_measured() -> None:
         assert rows[tile] == [f"{entry['step_ms']:.1f}", f"{entry['ratio']:.3f}"], tile
 
 
+def test_the_table_of_settings_is_what_was_measured() -> None:
+    report = results("session_settings_mobilenet_481x849")
+    rows = {
+        row[0]: row[1:] for row in rows_of("docs/performance.md", "What makes the graphs quick")
+    }
+    for name, entry in report["settings"].items():
+        figures = [
+            f"{entry['frame_ms']:.0f}",
+            f"{entry['ratio']:.2f}",
+            f"{entry['peak_mb']:.0f} MB",
+        ]
+        assert rows[name] == figures, name
+
+
+def test_the_table_of_latency_is_what_was_measured() -> None:
+    report = results("serving_tiny")
+    rows = {tuple(row[:2]): row[2:] for row in rows_of("docs/serving.md", "Latency")}
+    for entry in report["served"]:
+        key = str(entry["streams"]), "yes" if entry["shared_memory"] else "no"
+        times = [f"{entry[name]:.0f}" for name in ("p50_ms", "p99_ms")]
+        server = [f"{entry[f'server_{part}_ms']:.1f}" for part in ("queue", "tracker")]
+        assert rows[key] == [*times, *server, f"{entry['server_rest_ms']:.2f}"], key
+
+
 def test_memory_and_flatness_are_what_was_measured() -> None:
     rows = {row[0]: row[1] for row in rows_of("README.md", "What it costs")}
     for objects in (3, 44):
