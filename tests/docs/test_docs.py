@@ -191,6 +191,18 @@ def test_the_table_of_latency_is_what_was_measured() -> None:
         assert rows[key] == [*times, *server, f"{entry['server_rest_ms']:.2f}"], key
 
 
+def test_the_table_of_engines_is_what_was_built() -> None:
+    plans = results("engines_fp16")["plans"]
+    rows = {row[0]: row[1:] for row in rows_of("docs/build.md", "Figures")}
+    for place, built in enumerate(plans.values()):
+        sizes = {plan["graph"]: plan["bytes"] for plan in built if plan["capability"] == "8.6"}
+        for graph, size in sizes.items():
+            assert rows[graph][place] == f"{size / 1e6:.1f} MB"
+        assert rows["all five"][place] == f"{sum(sizes.values()) / 1e6:.1f} MB"
+        seconds = sum(plan["seconds"] for plan in built) / 3
+        assert rows["time to build them"][place] == f"{seconds:.0f} s"
+
+
 def test_memory_and_flatness_are_what_was_measured() -> None:
     rows = {row[0]: row[1] for row in rows_of("README.md", "What it costs")}
     for objects in (3, 44):
