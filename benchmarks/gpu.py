@@ -199,6 +199,8 @@ def main() -> int:
     except MavosError as error:
         print(f"gpu.py: {error}", file=sys.stderr)
         return 2
+    if (report["load"] or {}).get("busy"):
+        print("warning: the machine was busy with other work; the times are not to be trusted")
     passed = all(parity["passed"] for parity in report["parity"].values())
     for name, figures in report["times"].items():
         update = figures["update_frame_ms"]
@@ -223,6 +225,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="that the bundle was exported from")
     given = parser.parse_args()
     given.pytorch = [way for way in given.pytorch.split(",") if way]
+    if given.objects < 1:
+        parser.error("--objects must be at least 1")
     if unknown := [way for way in given.pytorch if way not in PYTORCH]:
         parser.error(f"--pytorch {unknown[0]}: accepted are {', '.join(PYTORCH)}")
     return given
@@ -251,6 +255,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "refused": refused,
         "parity": {},
     }
+    write(report, given.output)  # rather now than after the first part
     for name in names:
         report["parity"][name] = parity(bundle, name, given.checkpoint)
         write(report, given.output)
@@ -262,8 +267,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             runners[name] = runner = open_runner(name, bundle, given, SETTLE * gap + compared)
             stack.callback(runner.close)
             warm_up({name: runner}, bundle, given.objects)
-            held = used_bytes(given.device) - before
-            report["device_memory_mb"][name] = round(held / 1e6, 1)
+            if given.device == "cuda":
+                held = used_bytes(given.device) - before
+                report["device_memory_mb"][name] = round(held / 1e6, 1)
         counted = slice(SETTLE * gap, SETTLE * gap + compared)
         frames = counted.stop + WATCHED * gap + 1  # the first one starts the video
         meter = LoadMeter()

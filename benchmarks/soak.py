@@ -8,8 +8,8 @@ with the same step, from a state that was kept from the beginning: in this proce
 state that gets slower, and in a process that has just been started, which also shows a process or
 library that gets slower. A line is fitted through the ratios of either kind, and one through the
 resident memory. Exits with 1 if any of the three grows by 1% or more. The noise, also reported,
-is the standard deviation of what the same ratios give in a random order: where it is near 1%, the
-machine was too busy to tell, and the run should be repeated. One thread gives the least noise.
+is the standard deviation of what the same ratios give in a random order: where it is 1% or more
+the machine was too busy to tell, which exits with 1 too. One thread gives the least noise.
 The memory includes the state that is kept for comparison, from its frame on. Linux only.
 """
 
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,13 +34,18 @@ from rich.progress import track
 from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime import Segmenter, State
-from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.files import replacing, writing
 from mavos_deploy.runtime.machine import machine, peak_bytes, resident_bytes
 from mavos_deploy.runtime.segmenter import Frame
 
 WARM_UP = 300  # frames; allocators and caches settle, and MCA has run several times
 BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit
 LIMIT = 0.01  # growth from the first to the last part
+JUDGED = (
+    "memory_growth",
+    "time_growth_against_young_process",
+    "time_growth_against_early_state",
+)
 SHORTEST = 1000  # frames; fewer give too few pairs
 FEWEST_PAIRS = 200  # of which some fall on frames with an update and are not taken
 POINTS = 200  # of the series in the report, each the median of its part of the run
@@ -63,7 +69,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.frames < SHORTEST:
         parser.error(f"--frames must be at least {SHORTEST}")
+    if min(arguments.objects, arguments.threads or 1) < 1:
+        parser.error("--objects and --threads must be at least 1")
+    if arguments.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     try:
+        for path in (arguments.output, arguments.plot):
+            if path is not None:  # rather now than after an hour
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
         report = measure(
             arguments.bundle,
             arguments.frames,
@@ -75,11 +89,20 @@ def main() -> int:
         print(f"soak.py: {error}", file=sys.stderr)
         return 2
     text = json.dumps(report, indent=2)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    if arguments.output is None:
+        print(text)
+    else:
+        with replacing(arguments.output) as temporary:
+            temporary.write_text(text + "\n")
     if arguments.plot:
         draw(report, arguments.plot)
-    print(text)
+    scatter = max(report["noise_against_young_process"], report["noise_against_early_state"])
+    for name in JUDGED:
+        print(f"{name}: {report[name]:+.2%}", file=sys.stderr)
+    if scatter >= LIMIT:
+        print(f"too noisy ({scatter:.2%}): repeat on a quieter machine", file=sys.stderr)
+        return 1
+    print("flat" if report["flat"] else "NOT FLAT", file=sys.stderr)
     return 0 if report["flat"] else 1
 
 
@@ -124,11 +147,7 @@ def measure(
             seconds.append(now)
             resident.append(resident_bytes())
     steady = seconds[WARM_UP:]
-    judged = {
-        "memory_growth": resident[WARM_UP:],
-        "time_growth_against_young_process": to_young,
-        "time_growth_against_early_state": to_early,
-    }
+    judged = dict(zip(JUDGED, (resident[WARM_UP:], to_young, to_early), strict=True))
     return {
         "flat": all(growth(values) < LIMIT for values in judged.values()),
         "bundle": f"{manifest.variant} {manifest.height}x{manifest.width}",

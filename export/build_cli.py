@@ -16,6 +16,10 @@ from mavos_deploy.runtime.cli import launch, out, warn, warn_if_untrained
 from mavos_deploy.runtime.engines import Flags, capability_pair
 from mavos_deploy.runtime.geometry import parse_size
 
+LARGEST_SIDE = 8192  # of a video
+LOGIT_BYTES = 44  # of a pixel and a group: eleven float32
+MUCH_MEMORY = 2 << 30  # bytes
+
 
 class Library(str, Enum):
     """TensorRT libraries."""
@@ -131,12 +135,21 @@ def build(
     What is up to date is kept. The bundle changes when all builds are done: an error or Ctrl-C
     leaves it as it was.
     """
+    largest = parse_size(max_output, called="--max-output")
+    if max(largest) > LARGEST_SIDE:
+        raise InputError(f"--max-output {max_output}: sides end at {LARGEST_SIDE} pixels")
+    held = LOGIT_BYTES * largest[0] * largest[1] * max_groups
+    if held > MUCH_MEMORY:
+        warn(
+            f"a decoder for {max_groups} groups and videos of {max_output} holds {held / 1e9:.0f} "
+            "GB of logits, several times over; give smaller --max-groups or --max-output"
+        )
     request = Request(
         library=library.value,
         capabilities=_capabilities(compute_capability),
         max_groups=max_groups,
         best_groups=best_groups,
-        max_output=parse_size(max_output, called="--max-output"),
+        max_output=largest,
         flags=Flags(tf32, version_compatible, hardware_compatible.value, memory_limit),
         timing_cache=timing_cache,
         jobs=jobs,

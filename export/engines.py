@@ -120,8 +120,8 @@ def build_engines(
     library = choose_library(request, gpu)
     if library == "tensorrt_rtx" and request.timing_cache is not None:
         raise InputError("tensorrt_rtx times no kernels; leave --timing-cache out")
-    trt = open_library(library)
     capabilities = _capabilities(request, library, gpu)
+    trt = open_library(library)
     _check_quantisation(bundle, capabilities)
     check_request(trt, library, request.flags, capabilities)
     own = gpu if library == "tensorrt" else None  # RTX plans don't depend on where they are built

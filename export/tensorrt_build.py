@@ -55,7 +55,8 @@ def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: lis
                 accepted = ", ".join(f"{text[:-1]}.{text[-1]}" for text in numbers)
                 raise BackendError(
                     f"tensorrt_rtx {trt.__version__} doesn't build for compute capability "
-                    f"{capability}; accepted are {accepted}"
+                    f"{capability}; accepted are {accepted}. For Jetson boards and GPUs of data "
+                    "centres build there, with --library tensorrt"
                 )
         if flags.version_compatible:
             raise BackendError(

@@ -420,7 +420,8 @@ class Bundle:
             return hashlib.sha256(content).hexdigest()
 
         build = self._build_command(engine.library, engine.capability)
-        self.check_file(engine.file, engine.sha256, f"run {build}", digest)
+        remedy = f"run {build}, with the options that it was built with"
+        self.check_file(engine.file, engine.sha256, remedy, digest)
         return content
 
     def _build_command(self, library: str, capability: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -443,7 +444,7 @@ def launch(commands: dict[str, Callable[..., None]], name: str) -> None:
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for command, function in commands.items():
-        app.command(command)(function)
+        app.command(command)(_interruptible(function, name))
     if len(commands) > 1:
 
         @app.callback()
@@ -465,10 +466,21 @@ def launch(commands: dict[str, Callable[..., None]], name: str) -> None:
     except OSError as error:  # what nothing foresaw: too long a name, a device that fails
         err.print(f"{name}: error: {error}")
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        err.print(f"{name}: interrupted")
-        sys.exit(INTERRUPTED)
     sys.exit(result or 0)
+
+
+def _interruptible(function: Callable[..., None], name: str) -> Callable[..., None]:
+    """A command that says that it was interrupted; typer would end it without a word."""
+
+    @wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt:
+            err.print(f"{name}: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return command
 
 
 def main() -> None:

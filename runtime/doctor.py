@@ -71,6 +71,7 @@ class Diagnosis:
         gpu: Name, compute capability, driver and its CUDA; None where no driver shows one.
         packages: Versions of what is installed, by name.
         backends: By name.
+        engines: That the bundle has, a line for each library, release and GPU; whole ones.
         problems: One line each, with what to do.
     """
 
@@ -79,6 +80,7 @@ class Diagnosis:
     gpu: dict[str, str | None] | None
     packages: dict[str, str]
     backends: dict[str, Finding]
+    engines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -99,12 +101,14 @@ def diagnose(bundle: Bundle | None) -> Diagnosis:
     """
     problems: list[str] = []
     packages = _packages(problems)
+    engines = [] if bundle is None else _engines(bundle, problems)
     return Diagnosis(
         machine=describe_machine(),
         container_processors=granted_processors(),
         gpu=_gpu(problems),
         packages={"mavos-deploy": __version__, **packages},
         backends={name: _try(name, bundle) for name in BACKENDS},
+        engines=engines,
         problems=problems,
     )
 
@@ -131,6 +135,21 @@ def _packages(problems: list[str]) -> dict[str, str]:
             "other; pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
         )
     return found
+
+
+def _engines(bundle: Bundle, problems: list[str]) -> list[str]:
+    """Check the plans of a bundle, wherever they run."""
+    found: dict[str, list[str]] = {}
+    for engine in bundle.manifest.engines:
+        try:
+            bundle.plan(engine)
+        except MavosError as error:
+            problems.append(one_line(error, None))
+        else:
+            built = f" built on {engine.gpu}" if engine.gpu else ""
+            kind = f"{engine.library} {engine.version}, compute capability {engine.capability}"
+            found.setdefault(kind + built, []).append(engine.graph)
+    return [f"{kind}: {', '.join(sorted(graphs))}" for kind, graphs in found.items()]
 
 
 def _version(package: str) -> str | None:

@@ -70,6 +70,7 @@ def _lines(found: Diagnosis, tried: bool) -> list[str]:
         good = "works" if finding.tried else "is there"
         said = f"{good}{default}" if finding.works else f"unusable{default}: {finding.reason}"
         lines.append(f"  {name:<{width}}  {said}")
+    lines += [f"engines      {engines}" for engines in found.engines]
     lines += [f"problem: {problem}" for problem in found.problems]
     return lines
 

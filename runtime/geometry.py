@@ -119,9 +119,9 @@ def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "s
     match = re.fullmatch(r"\s*0*([1-9][0-9]{0,4})\s*[xX×]\s*0*([1-9][0-9]{0,4})\s*", text)
     if match is None:
         expected = (
-            "height x width in pixels, for example 480x854"
+            "height x width in pixels, for example 480x854, each up to 99999"
             if order == "HxW"
-            else "width x height in pixels, for example 1920x1080"
+            else "width x height in pixels, for example 1920x1080, each up to 99999"
         )
         raise InputError(f"{called} {text!r}: expected {expected}")
     first, second = int(match[1]), int(match[2])

@@ -349,6 +349,7 @@ def _session(
 def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
     """The library with a provider that is built in, and the GPU."""
     ort = _placing_library(name)
+    gpu = require_gpu(name)  # before any advice to install something
     # CUDA and cuDNN that pip installed are where no loader looks, and a provider may be there only
     # once they are. The library prints what it doesn't find, which a system's own may make up for.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
@@ -359,7 +360,6 @@ def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
             f"{name}: this onnxruntime has no {provider}, only {', '.join(available)}; "
             "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'mavos-deploy[gpu]'"
         )
-    gpu = require_gpu(name)
     if provider == TENSORRT:
         with contextlib.suppress(Exception):  # likewise; what is missing shows at the session
             open_tensorrt_library("tensorrt")
@@ -369,6 +369,7 @@ def _prepared(name: str, provider: str) -> tuple[ModuleType, Gpu]:
 def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:
     """The library, NVIDIA's plug-in, the devices that it takes, and the GPU."""
     ort = _placing_library(name)
+    gpu = require_gpu(name)
     if not hasattr(ort, "OrtDeviceVendorId"):  # nor can tensors be made on a plug-in's device
         raise BackendError(
             f"{name}: onnxruntime {ort.__version__} is too old for plug-ins' memory; update it to "
@@ -382,7 +383,6 @@ def _rtx(name: str) -> tuple[ModuleType, Any, list[Any], Gpu]:
             "onnxruntime and not onnxruntime-gpu, with "
             "pip install 'mavos-deploy[onnxruntime-tensorrt-rtx]'"
         ) from error
-    gpu = require_gpu(name)
     provider = plugin.get_ep_name()
     try:
         if not any(device.ep_name == provider for device in ort.get_ep_devices()):

@@ -296,13 +296,13 @@ def look_for(library: str) -> None:
 
 def _parts(library: str) -> tuple[ModuleType, Gpu, Any, Any]:
     """TensorRT, the GPU, PyCUDA, and for TensorRT what captures graphs."""
+    gpu = require_gpu(_name(library))  # before any advice to install something
     trt = open_library(library)
     version = str(trt.__version__)
     if library == "tensorrt" and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         raise BackendError(
             f"tensorrt {version} is too old to run engines; update it to 10.1 or later"
         )
-    gpu = require_gpu(_name(library))
     return trt, gpu, _pycuda(), _graph_functions() if library == "tensorrt" else None
 
 

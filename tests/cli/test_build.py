@@ -112,6 +112,7 @@ def test_quiet_prints_nothing_but_warnings(call: Call, hollow: Path) -> None:
         pytest.param(["--compute-capability", "8.6,"], "expected a number such as", id="comma"),
         pytest.param(["--compute-capability", ""], "expected a number such as", id="empty"),
         pytest.param(["--max-output", "large"], "expected height x width in pixels", id="size"),
+        pytest.param(["--max-output", "99999x9"], "sides end at 8192 pixels", id="huge-size"),
         pytest.param(
             ["--max-groups", "2", "--best-groups", "3"], "it must be 1 to 2", id="best-groups"
         ),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mavos_deploy.runtime.cli import launch
 from mavos_deploy.runtime.masks import read_mask, write_mask
 
 Ended = subprocess.CompletedProcess[str]
@@ -392,3 +393,16 @@ def test_a_run_needs_no_torch(bundle: Path, video: SimpleNamespace, tmp_path: Pa
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_command_that_is_interrupted_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["mavos-some"])
+    with pytest.raises(SystemExit) as ended:
+        launch({"some": command}, "mavos-some")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "mavos-some: interrupted\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.errors import BackendError, BundleError
-from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime import Bundle, doctor
 from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.engines import Engine, Flags, capability_pair, parse_engine
 from tests.bundles import hollow_bundle
@@ -229,3 +229,15 @@ def test_an_entry_of_another_kind_is_refused(key: str, value: object, folder: Pa
 
 def test_an_entry_is_read_as_it_was_written() -> None:
     assert parse_engine(json.loads(json.dumps(asdict(ENGINE)))) == ENGINE
+
+
+def test_the_doctor_checks_engines_without_their_gpu(folder: Path) -> None:
+    problems: list[str] = []
+    found = doctor._engines(Bundle.open(folder), problems)
+    assert found == ["tensorrt_rtx 1.7.1, compute capability 8.6: encoder"]
+    assert problems == []
+    (folder / ENGINE.file).write_bytes(PLAN[:-1])
+    assert doctor._engines(Bundle.open(folder), problems) == []
+    [problem] = problems
+    assert "its SHA-256 differs" in problem
+    assert problem.endswith(f"{COMMAND}, with the options that it was built with")
