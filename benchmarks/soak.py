@@ -69,7 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.frames < SHORTEST:
         parser.error(f"--frames must be at least {SHORTEST}")
-    if min(arguments.objects, arguments.threads or 1) < 1:
+    if arguments.objects < 1 or (arguments.threads is not None and arguments.threads < 1):
         parser.error("--objects and --threads must be at least 1")
     if arguments.plot and find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
