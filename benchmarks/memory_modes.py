@@ -79,6 +79,8 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     parser.add_argument("--threads", type=int, default=usable_processors())
     arguments = parser.parse_args()
+    if len(set(arguments.modes)) < len(arguments.modes):
+        parser.error("--modes: each once")
     torch.set_num_threads(arguments.threads)
     try:
         report = _measure(arguments)
@@ -101,7 +103,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     network, weights = load_network(VARIANTS[arguments.variant], arguments.checkpoint)
     scores: dict[str, dict[str, float]] = {}
     gains: list[dict[str, Any]] = []
-    before: Evaluation | None = None
+    before: tuple[str, Evaluation] | None = None
     frames = sum(len(sequence.images) for sequence in dataset.sequences)
     with Progress(disable=not sys.stderr.isatty()) as progress:
         for mode in arguments.modes:
@@ -116,11 +118,11 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if subset:
                 scores[mode][arguments.subset.stem] = _mean(evaluation, subset)
             if before is not None:
-                over = list(scores)[-2]
+                over, older = before
                 for where in (True, False) if subset else (None,):
-                    gain = _gain(evaluation, before, subset, where)
-                    gains.append({"memory": mode, "over": over, "in_subset": where, **gain})
-            before = evaluation
+                    if gain := _gain(evaluation, older, subset, where):
+                        gains.append({"memory": mode, "over": over, "in_subset": where, **gain})
+            before = mode, evaluation
     return {
         "data": {"sequences": len(dataset.sequences), "frames": frames, "subset": len(subset)},
         "weights": {"variant": arguments.variant, "sha256": weights.sha256},
@@ -145,17 +147,21 @@ def _mean(evaluation: Evaluation, names: set[str] | None) -> float:
 def _gain(
     after: Evaluation, before: Evaluation, subset: set[str], inside: bool | None
 ) -> dict[str, float | None]:
-    """Gain in J&F with its standard error, objects paired; in or out of the subset, or in all."""
-    pairs = [
-        [(item.j.mean + item.f.mean) / 2 for item in (new, old)]
+    """Gain in J&F with its standard error, objects paired; in or out of the subset, or in all.
+
+    Empty where there is no object.
+    """
+    gains = [
+        (new.j.mean + new.f.mean - old.j.mean - old.f.mean) / 2
         for one, other in zip(after.sequences, before.sequences, strict=True)
         if inside is None or (one.name in subset) is inside
         for new, old in zip(one.objects, other.objects, strict=True)
         if new.frames
     ]
-    gains = -np.diff(pairs)[:, 0]
-    error = float(gains.std(ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
-    return {"objects": len(gains), "J&F": float(gains.mean()), "standard_error": error}
+    if not gains:
+        return {}
+    error = float(np.std(gains, ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
+    return {"objects": len(gains), "J&F": float(np.mean(gains)), "standard_error": error}
 
 
 def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -> None:

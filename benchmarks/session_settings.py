@@ -22,6 +22,7 @@ from mavos_deploy.errors import MavosError
 from mavos_deploy.export.bench import BackendRunner, time_steps, warm_up
 from mavos_deploy.runtime import onnxruntime_cpu
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.files import replacing
 from mavos_deploy.runtime.machine import LoadMeter, describe_machine, peak_bytes
 from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.onnxruntime_library import session_options
@@ -71,6 +72,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
+    counts = arguments.rounds, arguments.frames, arguments.objects
+    if min(counts) < 1 or (arguments.threads is not None and arguments.threads < 1):
+        parser.error("--rounds, --frames, --objects and --threads must be at least 1")
     meter = LoadMeter()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
     try:
@@ -84,6 +88,10 @@ def main() -> int:
     used = [seconds for seconds, _ in found[USED]]
     report = {
         "machine": describe_machine(),
+        "bundle": arguments.bundle.name,
+        "rounds": arguments.rounds,
+        "frames": arguments.frames,
+        "objects": arguments.objects,
         "threads": arguments.threads,
         # Of everything but the parent, so the children that were measured are among them.
         "stolen": load and load.stolen,
@@ -100,7 +108,8 @@ def main() -> int:
     }
     text = json.dumps(report, indent=2)
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        with replacing(arguments.output) as temporary:
+            temporary.write_text(text + "\n")
     print(text)
     return 0
 

@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -76,8 +76,7 @@ def main() -> int:
     try:
         for path in (arguments.output, arguments.plot):
             if path is not None:  # rather now than after an hour
-                with writing(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
+                check_writable(path)
         report = measure(
             arguments.bundle,
             arguments.frames,
@@ -104,6 +103,16 @@ def main() -> int:
         return 1
     print("flat" if report["flat"] else "NOT FLAT", file=sys.stderr)
     return 0 if report["flat"] else 1
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that couldn't be written."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
 
 
 def measure(
@@ -218,8 +227,11 @@ class YoungProcess:
 
     def _ask(self, frame: Frame) -> float:
         assert self._pipe is not None
-        self._pipe.send(frame)
-        return float(self._pipe.recv())
+        try:
+            self._pipe.send(frame)
+            return float(self._pipe.recv())
+        except (EOFError, OSError):
+            raise MavosError("the process that was just started ended without an answer") from None
 
     def _replace(self, frame: Frame) -> None:
         self._stop()

@@ -169,6 +169,8 @@ def calibrate(
         raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
     if (data is None) == (replay is None):
         raise InputError("give either --data, to choose, or --replay, to repeat a choice")
+    if replay is not None and seed is not None:
+        raise InputError("--seed chooses what is recorded, and --replay records nothing")
     _require("onnx", "ml_dtypes", "onnxruntime")
     from mavos_deploy.calibration.calibrate import Request
     from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised

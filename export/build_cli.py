@@ -4,20 +4,21 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.engines import Outcome, Request, build_engines
+from mavos_deploy.export.engines import Outcome, Request, build_engines, largest_output
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.cli import launch, out, warn, warn_if_untrained
+from mavos_deploy.runtime.contract import CHANNELS
 from mavos_deploy.runtime.engines import Flags, capability_pair
-from mavos_deploy.runtime.geometry import parse_size
+from mavos_deploy.runtime.geometry import LARGEST_SIDE, parse_size
 
-LARGEST_SIDE = 8192  # of a video
-LOGIT_BYTES = 44  # of a pixel and a group: eleven float32
+LOGIT_BYTES = 4 * CHANNELS  # of a pixel and a group, in float32
 MUCH_MEMORY = 2 << 30  # bytes
 
 
@@ -138,12 +139,6 @@ def build(
     largest = parse_size(max_output, called="--max-output")
     if max(largest) > LARGEST_SIDE:
         raise InputError(f"--max-output {max_output}: sides end at {LARGEST_SIDE} pixels")
-    held = LOGIT_BYTES * largest[0] * largest[1] * max_groups
-    if held > MUCH_MEMORY:
-        warn(
-            f"a decoder for {max_groups} groups and videos of {max_output} holds {held / 1e9:.0f} "
-            "GB of logits, several times over; give smaller --max-groups or --max-output"
-        )
     request = Request(
         library=library.value,
         capabilities=_capabilities(compute_capability),
@@ -160,6 +155,12 @@ def build(
         warn(
             "this bundle was exported with --target cpu, whose attention in tiles makes many small "
             "kernels; export with --target gpu for engines"
+        )
+    held = LOGIT_BYTES * prod(largest_output(opened.manifest, largest)) * max_groups
+    if held > MUCH_MEMORY:
+        warn(
+            f"a decoder for {max_groups} groups and videos of {max_output} holds {held / 1e9:.0f} "
+            "GB of logits, several times over; give smaller --max-groups or --max-output"
         )
     report: Callable[[Outcome], None] = _silent if quiet or as_json else _print
     outcomes = build_engines(opened, request, report)

@@ -217,11 +217,16 @@ def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
             )
 
 
+def largest_output(manifest: Manifest, video: Size) -> Size:
+    """Height and width that engines for videos up to a size are built for."""
+    # In a bundle for any size upright videos have their longer side on the other axis.
+    return (max(video), max(video)) if manifest.dynamic else video
+
+
 def _profiles(spec: GraphSpec, manifest: Manifest, request: Request) -> tuple[Profile, ...]:
     """The shapes that an engine takes: one profile, from one group and tiny videos to the most."""
     smallest, own, largest = (SHORTEST_SIDE, SHORTEST_SIDE), manifest.size, request.max_output
-    if manifest.dynamic:  # upright videos have their longer side on the other axis
-        largest = max(largest), max(largest)
+    largest = largest_output(manifest, largest)
     best = min(own[0], largest[0]), min(own[1], largest[1])
     videos = smallest, best, largest
     groups = 1, request.best_groups, request.max_groups
@@ -263,10 +268,7 @@ def _up_to_date(bundle: Bundle, wanted: Engine) -> Engine | None:
     for engine in bundle.manifest.engines:
         if engine.made_like(wanted):
             with contextlib.suppress(MavosError):
-                found = bundle.engine(
-                    engine.graph, engine.library, engine.version, engine.capability
-                )
-                bundle.plan(found)
+                bundle.plan(engine)
                 return engine
     return None
 

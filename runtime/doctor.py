@@ -141,6 +141,9 @@ def _engines(bundle: Bundle, problems: list[str]) -> list[str]:
     """Check the plans of a bundle, wherever they run."""
     found: dict[str, list[str]] = {}
     for engine in bundle.manifest.engines:
+        if engine.graph_sha256 != bundle.manifest.graphs[engine.graph].sha256:
+            problems.append(f"{engine.file} was built from another graph; run mavos-build again")
+            continue
         try:
             bundle.plan(engine)
         except MavosError as error:

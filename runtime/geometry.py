@@ -13,6 +13,7 @@ from mavos_deploy.errors import InputError
 
 STRIDE = 16  # pixels per token along each side
 LONGEST_SIDE = 1040  # pixels; longer frames are scaled down to this before the size is aligned
+LARGEST_SIDE = 8192  # pixels of a video that is served or built for; matrices grow with it
 MAX_PIXELS = 2**26  # of one picture or mask; 8192 x 8192
 ASPECT_LIMIT = 0.05  # relative difference of width / height up to which frames are stretched
 

@@ -34,7 +34,7 @@ def describe_machine() -> dict[str, object]:
         "usable_processors": usable_processors(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_gb": _memory_gb(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
     }
 

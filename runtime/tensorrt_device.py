@@ -142,7 +142,7 @@ class TensorRtDevice:
         try:
             self._cuda.Context.pop()
         except self._cuda.Error as error:
-            _give_up(self._cuda)
+            _give_up(self._cuda, self._context)
             raise self._reported(error) from error
 
     def _reported(self, error: Exception) -> BackendError:
@@ -272,7 +272,7 @@ class TensorRtDevice:
                 if compiled is not None:
                     compiled.save()
         except BackendError:  # the device is lost, and PyCUDA would print that for every block
-            _give_up(self._cuda)
+            _give_up(self._cuda, self._context)
         finally:
             with suppress(BackendError), self._current():
                 self._engines.clear()
@@ -316,19 +316,20 @@ def _primary_context(cuda: Any) -> Any:  # noqa: ANN401  # untyped
     current; PyCUDA leaves it on the thread's stack when it is detached.
     """
     if cuda not in _contexts:
-        _contexts[cuda] = cuda.Device(0).retain_primary_context()
-        atexit.register(_give_up, cuda)
+        _contexts[cuda] = context = cuda.Device(0).retain_primary_context()
+        atexit.register(_give_up, cuda, context)
     return _contexts[cuda]
 
 
-def _give_up(cuda: Any) -> None:  # noqa: ANN401  # untyped
-    """Detach the context, at the end or because the device is lost.
+def _give_up(cuda: Any, held: Any) -> None:  # noqa: ANN401  # untyped
+    """Detach a context once, at the end or because the device is lost.
 
     What PyCUDA still holds of it is then dropped in silence. With a context that it takes to be
-    alive it would print for every block, or abort the process.
+    alive it would print for every block, or abort the process. Where another one has been taken
+    since, this one has been detached before.
     """
-    held = _contexts.pop(cuda, None)
-    if held is not None:
+    if cuda in _contexts and _contexts[cuda] is held:
+        del _contexts[cuda]
         with suppress(cuda.Error):
             held.detach()
 

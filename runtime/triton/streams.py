@@ -17,11 +17,12 @@ from PIL import Image, ImageOps
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
 from mavos_deploy.runtime.files import open_image
+from mavos_deploy.runtime.geometry import LARGEST_SIDE
 from mavos_deploy.runtime.masks import palette_colors
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
-from mavos_deploy.runtime.triton.wire import LONGEST_SIDE, Limits
+from mavos_deploy.runtime.triton.wire import Limits
 
 REMEMBERED = 4096  # streams that are gone, whose reason can still be told
 LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
@@ -223,7 +224,7 @@ class Streams:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
 
     def _check_size(self, height: int, width: int) -> None:
-        longest, pixels = LONGEST_SIDE, self.limits.max_pixels
+        longest, pixels = LARGEST_SIDE, self.limits.max_pixels
         if max(height, width) > longest or height * width > pixels or not height * width:
             raise InputError(
                 f"a frame of {height}x{width}; this server takes up to {pixels} pixels, and sides "

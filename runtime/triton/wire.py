@@ -24,8 +24,6 @@ START, END, STREAM = "START", "END", "CORRID"
 # before the server was.
 UNKNOWN_STREAM = "must specify the START flag"
 
-LONGEST_SIDE = 8192  # pixels of a frame; the interpolation matrices grow with it
-
 
 @dataclass(frozen=True)
 class WireTensor:

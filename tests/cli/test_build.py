@@ -139,3 +139,14 @@ def test_a_missing_library_names_its_extra(
     options = ["--library", "tensorrt_rtx", "--compute-capability", "8.6"]
     reason = refused("mavos-build", hollow, *options)
     assert reason.endswith("install it with pip install 'mavos-deploy[tensorrt-rtx]'")
+
+
+def test_much_memory_is_warned_of_before_anything_is_built(
+    call: Callable[..., Ended], bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_cli, "build_engines", lambda *arguments: [])
+    options = ("--compute-capability", "8.6", "--max-output", "8192x8192")
+    ended = call("mavos-build", bundle, *options)
+    assert ended.returncode == 0, ended
+    assert "videos of 8192x8192 holds 12 GB of logits" in ended.stderr
+    assert "logits" not in call("mavos-build", bundle, *options[:2]).stderr

@@ -194,6 +194,7 @@ def test_the_table_of_latency_is_what_was_measured() -> None:
 def test_the_table_of_engines_is_what_was_built() -> None:
     plans = results("engines_fp16")["plans"]
     rows = {row[0]: row[1:] for row in rows_of("docs/build.md", "Figures")}
+    assert rows["graph"] == list(plans)
     for place, built in enumerate(plans.values()):
         sizes = {plan["graph"]: plan["bytes"] for plan in built if plan["capability"] == "8.6"}
         for graph, size in sizes.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.errors import BackendError, BundleError
+from mavos_deploy.export.engines import _up_to_date
 from mavos_deploy.runtime import Bundle, doctor
 from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.engines import Engine, Flags, capability_pair, parse_engine
@@ -205,6 +206,16 @@ def test_the_engine_for_the_very_gpu_comes_before_a_compatible_one(folder: Path)
     bundle = Bundle.open(folder)
     assert bundle.engine(*CALL) == ENGINE
     assert bundle.engine(*CALL[:3], "8.9") == other
+
+
+def test_a_plan_of_one_model_of_gpu_says_nothing_of_another(folder: Path) -> None:
+    manifest = Bundle.open(folder).manifest
+    here, there = (replace(ENGINE, gpu=name, file=f"engines/{name}.plan") for name in ("A", "B"))
+    (folder / there.file).write_bytes(PLAN)
+    write_manifest(folder, replace(manifest, engines=(here, there)))
+    bundle = Bundle.open(folder)
+    assert _up_to_date(bundle, replace(there, file="", sha256="")) == there
+    assert _up_to_date(bundle, replace(here, file="", sha256="")) is None
 
 
 @pytest.mark.parametrize("text", ["", "8", "86", "8.6.1", "x.y", "8.", "-8.6", "8.66"])

@@ -451,13 +451,13 @@ def test_a_faulty_gpu_is_given_up_when_it_is_closed(
     gpu.sick = True
     with pytest.raises(BackendError, match=r"tensorrt: CUDA reports: .* illegal memory access"):
         segmenter.step(picture(1), state)
-    segmenter.close()
-    assert gpu.pushed == 0
     assert gpu.memory  # it goes with the context
-    assert capsys.readouterr() == ("", "")
     gpu.sick = False
     with Segmenter.open(plain_bundle, backend="tensorrt") as anew:
+        segmenter.close()  # which must leave the new context alone
         anew.step(picture(1), anew.start(picture(0), squares()))
+    assert gpu.pushed == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_video_settles_before_it_is_measured(segmenter: Segmenter, gpu: Gpu0) -> None:
