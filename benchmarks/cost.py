@@ -24,15 +24,16 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.export.bench import BackendRunner, shortest_run, summarise, time_steps, warm_up
-from mavos_deploy.runtime.backend import DEFAULT_BACKEND, open_backend
+from mavos_deploy.export.bench.runners import BackendRunner, warm_up
+from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
+from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.objects import groups_for
-from mavos_deploy.runtime.onnxruntime_library import CPU, session_options
-from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
+from mavos_deploy.runtime.system.processors import usable_processors
 
 SIDE = 2048  # of the matrices whose product is the roof
 PRODUCTS = 9  # of which the median is taken

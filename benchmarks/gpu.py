@@ -27,34 +27,20 @@ import numpy as np
 import torch
 
 from mavos_deploy.errors import BackendError, InputError, MavosError
-from mavos_deploy.export.bench import (
-    BackendRunner,
-    Runner,
-    Timings,
-    shortest_run,
-    summarise,
-    time_steps,
-    warm_up,
-)
-from mavos_deploy.export.bench_torch import TorchRunner
+from mavos_deploy.export.bench.runners import BackendRunner, Runner, warm_up
+from mavos_deploy.export.bench.timing import Timings, shortest_run, summarise, time_steps
+from mavos_deploy.export.bench.torch_runner import TorchRunner
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
-from mavos_deploy.runtime.backend import (
-    DEFAULT_BACKEND,
-    GPU_BACKENDS,
-    Backend,
-    Tensor,
-    Transfers,
-    WatchedBackend,
-    open_backend,
-)
+from mavos_deploy.runtime.backends.protocol import Backend, Tensor, Transfers, WatchedBackend
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, GPU_BACKENDS, open_backend
+from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.machine import LoadMeter, resident_bytes
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import PreparedFrame, Segmenter
-from mavos_deploy.runtime.tensorrt_gpu import TensorRtGpu
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import LoadMeter, resident_bytes
 
 FORMAT_VERSION = 1
 SETTLE = 8  # memory gaps that run before anything is timed: slots take turns, so each update too

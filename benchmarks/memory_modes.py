@@ -26,20 +26,21 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from mavos_deploy.calibration.evaluate import Evaluation, evaluate, figures_of
 from mavos_deploy.errors import MavosError
+from mavos_deploy.evaluation.evaluate import Evaluation, evaluate, figures_of
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tracker import GroupEngine, Tracker
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime.datasets import open_dataset
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.frames import read_image
-from mavos_deploy.runtime.geometry import network_size, resize_frame
-from mavos_deploy.runtime.machine import machine
-from mavos_deploy.runtime.masks import read_mask, write_mask
-from mavos_deploy.runtime.processors import usable_processors
-from mavos_deploy.runtime.sequences import VideoSequence
+from mavos_deploy.runtime.datasets.opening import open_dataset
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.geometry import network_size
+from mavos_deploy.runtime.media.frames import read_image
+from mavos_deploy.runtime.media.masks import read_mask, write_mask
+from mavos_deploy.runtime.resize import resize_frame
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import machine
+from mavos_deploy.runtime.system.processors import usable_processors
 
 NEVER = 1 << 30  # frames; a memory gap that no video reaches
 

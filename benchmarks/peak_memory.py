@@ -13,10 +13,10 @@ import platform
 import sys
 from pathlib import Path
 
-from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.machine import machine, peak_bytes
+from mavos_deploy.runtime.system.machine import machine, peak_bytes
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import tritonclient.grpc as grpc
 
 from mavos_deploy.runtime import Bundle, RemoteSegmenter, Segmenter
-from mavos_deploy.runtime.backend import open_backend
+from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.triton.config import Options
 from mavos_deploy.runtime.triton.repository import write_repository
 from tests.triton_server import TritonServer

@@ -19,13 +19,14 @@ from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.export.bench import BackendRunner, time_steps, warm_up
-from mavos_deploy.runtime import onnxruntime_cpu
+from mavos_deploy.export.bench.runners import BackendRunner, warm_up
+from mavos_deploy.export.bench.timing import time_steps
+from mavos_deploy.runtime.backends import onnxruntime_cpu
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.onnxruntime_library import session_options
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.machine import LoadMeter, describe_machine, peak_bytes
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.onnxruntime_library import session_options
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine, peak_bytes
 
 USED = "used"
 

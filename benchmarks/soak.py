@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime import Segmenter, State
-from mavos_deploy.runtime.files import replacing, writing
-from mavos_deploy.runtime.machine import machine, peak_bytes, resident_bytes
 from mavos_deploy.runtime.segmenter import Frame
+from mavos_deploy.runtime.system.files import replacing, writing
+from mavos_deploy.runtime.system.machine import machine, peak_bytes, resident_bytes
 
 WARM_UP = 300  # frames; allocators and caches settle, and MCA has run several times
 BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit

@@ -24,11 +24,11 @@ from mavos_deploy.export.exporter import Plan, dimensions_of
 from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
 from mavos_deploy.runtime.contract import STEP, graph_specs
 from mavos_deploy.runtime.geometry import grid
-from mavos_deploy.runtime.machine import LoadMeter, describe_machine
-from mavos_deploy.runtime.onnxruntime_library import CPU, session_options
-from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
+from mavos_deploy.runtime.system.processors import usable_processors
 
 
 def main() -> int:

@@ -25,13 +25,13 @@ from mavos_deploy.calibration.sensitivity import (
 )
 from mavos_deploy.calibration.trial import Ranges, Trial
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import Array
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.machine import Load, LoadMeter, describe_machine
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.quantisation import Levels, Quantisation
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.sequences import VideoSequence
+from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 
 FEW_SAMPLES = 3  # of each graph, that groups are timed and compared on
 

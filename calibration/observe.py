@@ -14,12 +14,12 @@ from mavos_deploy.calibration.quantise_attention import (
 )
 from mavos_deploy.calibration.ranges import Extremes, Histogram
 from mavos_deploy.calibration.recorder import Recordings
-from mavos_deploy.errors import BackendError, InputError
-from mavos_deploy.runtime.backend import Array, one_line
+from mavos_deploy.errors import BackendError, InputError, one_line
+from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
+from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.contract import BLOCKS
-from mavos_deploy.runtime.onnxruntime_library import CPU, open_library, session_options
-from mavos_deploy.runtime.processors import usable_processors
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
+from mavos_deploy.runtime.system.processors import usable_processors
 
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p
 

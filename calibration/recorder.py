@@ -19,13 +19,13 @@ from safetensors.numpy import load_file, save_file
 from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.backend import Array, Backend, Tensor, WatchedBackend
+from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.files import replacing_directory
-from mavos_deploy.runtime.prediction import digest
+from mavos_deploy.runtime.datasets.prediction import digest
+from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.sequences import VideoSequence, listed
 from mavos_deploy.runtime.state import State
+from mavos_deploy.runtime.system.files import replacing_directory
 
 RECORD = "recordings.json"
 FORMAT_VERSION = 1  # raised whenever an older release would misread recordings

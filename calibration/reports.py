@@ -1,238 +1,90 @@
-"""What an evaluation leaves behind: the official tables, results.json and two plots."""
+"""What a calibration leaves in the bundle: a report, a table and a plot of its sensitivity."""
 
 import csv
-import importlib.util
 import io
-from collections.abc import Iterable
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mavos_deploy.calibration.evaluate import (
-    Evaluation,
-    Figures,
-    ObjectResult,
-    SequenceResult,
-    figures_of,
-)
-from mavos_deploy.runtime.files import replacing
+from mavos_deploy.calibration.calibrate import Outcome
+from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT_VERSION = 1
-RESULTS = "results.json"
-SEQUENCE_PLOT = "jf-per-sequence.png"
-TIME_PLOT = "jf-over-time.png"
-BASELINE = "first-mask"  # the name of the only baseline that there is
-GLOBAL_COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
-SEQUENCE_COLUMNS = ("Sequence", "J-Mean", "F-Mean")
-TIME_BINS = 20  # parts of a sequence that the plot over time averages
+REPORT = "calibration.json"
+TABLE = "sensitivity.csv"
+PLOT = "sensitivity.png"
 PLOT_DPI = 150
 
-_Values = NDArray[np.float64]
+
+def saved_unit(outcome: Outcome) -> tuple[str, float]:
+    """What `Cost.saved` is shown in, and the factor to get there."""
+    if outcome.request.target == "cpu":
+        return "ms per frame", 1000.0
+    return "% of multiplications", 100.0
 
 
-def write_tables(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write the two tables under the names and with the columns of the DAVIS 2017 toolkit.
-
-    Args:
-        evaluation: With at least one scored frame.
-        folder: For `global_results-<split>.csv` and `per-sequence_results-<split>.csv`.
-
-    Returns:
-        The files.
+def write_reports(outcome: Outcome, folder: Path) -> None:
+    """Write everything as JSON, and the table as CSV.
 
     Raises:
         InputError: They can't be written.
     """
-    figures = evaluation.figures
-    assert figures is not None
-    split = evaluation.dataset.split
-    row = figures.row()
-    objects = [
-        [f"{sequence.name}_{item.object_id}", _rounded(item.j.mean), _rounded(item.f.mean)]
-        for sequence in evaluation.sequences
-        for item in sequence.objects
-        if item.frames
-    ]
-    tables = {
-        f"global_results-{split}.csv": [
-            GLOBAL_COLUMNS,
-            [_rounded(row[column]) for column in GLOBAL_COLUMNS],
-        ],
-        f"per-sequence_results-{split}.csv": [SEQUENCE_COLUMNS, *objects],
-    }
-    for name, rows in tables.items():
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-    return [folder / name for name in tables]
+    with replacing(folder / REPORT) as temporary:
+        temporary.write_text(json.dumps(outcome.to_dict(), indent=2) + "\n", encoding="utf-8")
+    unit, factor = saved_unit(outcome)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("graph", "group", "layers", "J&F drop", "error", f"saved, {unit}", "chosen"))
+    for cost in outcome.costs:
+        writer.writerow(
+            (
+                cost.graph,
+                cost.group or "all",
+                cost.layers,
+                f"{cost.drop:.5f}",
+                f"{cost.error:.5f}",
+                f"{cost.saved * factor:.4f}",
+                int(outcome.is_chosen(cost)),
+            )
+        )
+    with replacing(folder / TABLE) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-def write_results(text: str, folder: Path) -> None:
-    """Write results.json.
+def draw_plot(outcome: Outcome, folder: Path) -> None:
+    """Draw what each group costs and saves; needs matplotlib.
 
     Raises:
-        InputError: It can't be written.
+        InputError: The file can't be written.
     """
-    with replacing(folder / RESULTS) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    figure = _figure(outcome)
+    with replacing(folder / PLOT) as temporary:
+        figure.savefig(temporary, dpi=PLOT_DPI)
 
 
-def summary(evaluation: Evaluation, results: Path, bundle: dict[str, Any] | None) -> dict[str, Any]:
-    """Everything that an evaluation found, as results.json has it.
-
-    Args:
-        evaluation: Scored or not.
-        results: Folder of the masks.
-        bundle: What made them; None for masks made elsewhere.
-    """
-    dataset = evaluation.dataset
-    figures, baseline = evaluation.figures, evaluation.baseline
-    return {
-        "format_version": FORMAT_VERSION,
-        "data": str(dataset.path),
-        "layout": dataset.layout.value,
-        "split": dataset.split,
-        "results": str(results),
-        "bundle": bundle,
-        "reference_only": dataset.reference_only,
-        "global": _row(figures),
-        "baseline": {BASELINE: baseline.row()} if baseline else None,
-        "sequences": [_sequence(item) for item in evaluation.sequences],
-        "problems": [
-            {
-                "sequence": problem.sequence,
-                "frame": problem.frame,
-                "found": problem.found,
-                "expected": problem.expected,
-            }
-            for problem in evaluation.problems
-        ],
-    }
-
-
-def _sequence(sequence: SequenceResult) -> dict[str, Any]:
-    figures, baseline = figures_of(sequence.objects), figures_of(sequence.baseline)
-    return {
-        "name": sequence.name,
-        "global": _row(figures),
-        "baseline": {BASELINE: baseline.row()} if baseline else None,
-        "objects": [
-            {
-                "id": item.object_id,
-                "start": item.start,
-                "figures": _row(figures_of([item])),
-                "frames": item.frames,
-                "J": [round(float(value), 6) for value in item.region],
-                "F": [round(float(value), 6) for value in item.boundary],
-            }
-            for item in sequence.objects
-        ],
-    }
-
-
-def _row(figures: Figures | None) -> dict[str, float] | None:
-    return figures.row() if figures else None
-
-
-def _rounded(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def draw_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Draw J&F of each sequence, and over time, as PNGs. Needs matplotlib.
-
-    Args:
-        evaluation: With at least one scored frame.
-        folder: For the two files.
-
-    Returns:
-        The files.
-
-    Raises:
-        InputError: They can't be written.
-    """
-    scored = [s for s in evaluation.sequences if any(item.frames for item in s.objects)]
-    drawn = {SEQUENCE_PLOT: _draw_sequences(scored), TIME_PLOT: _draw_time(scored)}
-    for name, figure in drawn.items():
-        with replacing(folder / name) as temporary:
-            figure.savefig(temporary, dpi=PLOT_DPI)
-    return [folder / name for name in drawn]
-
-
-def _draw_sequences(sequences: list[SequenceResult]) -> "Figure":
+def _figure(outcome: Outcome) -> "Figure":
     from matplotlib.figure import Figure
 
-    ordered = sorted(sequences, key=lambda s: (_jf(s.objects), s.name))
-    places = np.arange(len(ordered))
-    figure = Figure(figsize=(7, 1.6 + 0.22 * len(ordered)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.barh(places, [_jf(s.objects) for s in ordered], color="#4c72b0", label="J&F")
-    if all(figures_of(s.baseline) for s in ordered):
-        first_mask = [_jf(s.baseline) for s in ordered]
-        axes.plot(first_mask, places, "|", color="black", markersize=9, label="first mask repeated")
-        axes.legend(loc="lower right")
-    axes.set_yticks(places, [_plain(s.name) for s in ordered], fontsize=7)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.7, len(ordered) - 0.3)
-    axes.set_xlabel("J&F, mean over objects")
-    return figure
-
-
-def _draw_time(sequences: list[SequenceResult]) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    parts = np.full((len(sequences), TIME_BINS), np.nan)
-    for row, sequence in enumerate(sequences):
-        place, values = _over_time(sequence.objects)
-        axes.plot(place, values, color="#4c72b0", alpha=0.25, linewidth=0.8)
-        bins = np.minimum((place * TIME_BINS).astype(int), TIME_BINS - 1)
-        for part in np.unique(bins):
-            parts[row, part] = values[bins == part].mean()
-    known = ~np.all(np.isnan(parts), axis=0)
-    middles = (np.arange(TIME_BINS) + 0.5) / TIME_BINS
-    axes.plot(
-        middles[known],
-        np.nanmean(parts[:, known], axis=0),
-        color="black",
-        linewidth=2,
-        label="mean over sequences",
+    unit, factor = saved_unit(outcome)
+    figure = Figure(figsize=(8, 1.2 + 0.22 * len(outcome.costs)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = range(len(outcome.costs))
+    colours = ["#4c72b0" if outcome.is_chosen(cost) else "#bbbbbb" for cost in outcome.costs]
+    left.barh(places, [cost.drop for cost in outcome.costs], color=colours)
+    left.axvline(outcome.request.max_drop, color="black", linewidth=0.8, linestyle=":")
+    left.set_xlabel("J&F lost (dotted: the budget)")
+    right.barh(places, [cost.saved * factor for cost in outcome.costs], color=colours)
+    right.set_xlabel(f"saved, {unit}")
+    left.set_yticks(
+        places,
+        [
+            cost.graph if cost.group is None else f"{cost.graph}: {cost.group}"
+            for cost in outcome.costs
+        ],
+        fontsize=7,
     )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("share of the sequence's scored frames")
-    axes.set_ylabel("J&F, mean over objects")
-    axes.legend(loc="lower left")
+    left.invert_yaxis()
+    figure.suptitle("each group quantised alone; blue: chosen", fontsize=9)
     return figure
-
-
-def _over_time(objects: Iterable[ObjectResult]) -> tuple[_Values, _Values]:
-    """Place of each scored frame in its sequence, from 0 to 1, and J&F there."""
-    by_frame: dict[str, list[float]] = {}
-    for item in objects:
-        for stem, j, f in zip(item.frames, item.region, item.boundary, strict=True):
-            by_frame.setdefault(stem, []).append((j + f) / 2)
-    values = np.array([np.mean(by_frame[stem]) for stem in sorted(by_frame)])
-    return np.linspace(0, 1, len(values)), values
-
-
-def _jf(objects: tuple[ObjectResult, ...]) -> float:
-    figures = figures_of(objects)
-    return figures.mean if figures else 0.0
-
-
-def _plain(name: str) -> str:
-    """A name that matplotlib does not take for mathematics."""
-    return name.replace("$", r"\$")

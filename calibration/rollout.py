@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.annotations import Truth, size_text
-from mavos_deploy.runtime.frames import read_image
+from mavos_deploy.runtime.datasets.annotations import Truth, size_text
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.geometry import check_aspect
+from mavos_deploy.runtime.media.frames import read_image
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.sequences import VideoSequence
 from mavos_deploy.runtime.state import State
 
 # Least correlation of neighbouring pixels, or of a pixel with itself in the next frame. Noise has 0

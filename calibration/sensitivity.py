@@ -7,13 +7,13 @@ from statistics import median
 
 import numpy as np
 
-from mavos_deploy.calibration.metrics import score_frame
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import Array, Backend, Tensor, WatchedBackend
+from mavos_deploy.evaluation.metrics import score_frame
+from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.sequences import VideoSequence
 
 ROUNDS = 5  # of timing, each over all samples
 

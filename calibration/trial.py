@@ -8,9 +8,9 @@ from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.sensitivity import ATTENTION, Cost, Groups
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import BLOCKS
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Quantisation, Range
 from mavos_deploy.runtime.segmenter import Segmenter
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.files import replacing_directory
-from mavos_deploy.runtime.masks import write_mask
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.system.files import replacing_directory
 
 FRAME_RATE = 24  # frames per second
 QUALITY = "16"  # x264 constant rate factor; fine texture survives

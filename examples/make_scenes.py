@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from mavos_deploy.calibration.scenes import MAX_OBJECTS, iter_scene
-from mavos_deploy.calibration.textures import HELD_OUT_PHOTOS, Photo, load_photos
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime.files import replacing_directory
-from mavos_deploy.runtime.masks import write_mask
+from mavos_deploy.evaluation.scenes.scene import MAX_OBJECTS, iter_scene
+from mavos_deploy.evaluation.scenes.textures import HELD_OUT_PHOTOS, Photo, load_photos
+from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.system.files import replacing_directory
 
 QUALITY = 95  # of the JPEG files
 ABSENT = 5  # frames out of sight that count as gone

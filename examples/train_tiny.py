@@ -29,17 +29,17 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mavos_deploy.calibration.clip import Clip
-from mavos_deploy.calibration.draws import Draws
-from mavos_deploy.calibration.scenes import SceneStyle, iter_scene
-from mavos_deploy.calibration.textures import TRAINING_PHOTOS, Photo, load_photos
+from mavos_deploy.evaluation.scenes.clip import Clip
+from mavos_deploy.evaluation.scenes.draws import Draws
+from mavos_deploy.evaluation.scenes.scene import SceneStyle, iter_scene
+from mavos_deploy.evaluation.scenes.textures import TRAINING_PHOTOS, Photo, load_photos
 from mavos_deploy.models.layers import FrozenBatchNorm
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.resnet import Bottleneck
 from mavos_deploy.models.tracker import GroupEngine
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES, VARIANTS
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.processors import usable_processors
 
 FEATURE_NAMES = ("feature_4x", "feature_8x", "feature_16x", "embedding")  # fields of Features
 OBJECTS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10)  # drawn from for each clip

@@ -14,9 +14,9 @@ from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
-from mavos_deploy.runtime.bundle import TARGETS, GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import PRECISIONS, STEP, Dimensions, GraphSpec, graph_specs
 from mavos_deploy.runtime.geometry import Size, check_size, grid
+from mavos_deploy.runtime.manifest import TARGETS, GraphFile, Manifest, write_manifest
 
 CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")

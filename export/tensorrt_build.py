@@ -11,9 +11,13 @@ from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.runtime.backends.tensorrt_library import (
+    collecting_logger,
+    library_said,
+    open_library,
+)
 from mavos_deploy.runtime.engines import Flags, Profile
-from mavos_deploy.runtime.files import replacing
-from mavos_deploy.runtime.tensorrt_library import collecting_logger, library_said, open_library
+from mavos_deploy.runtime.system.files import replacing
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mavos_deploy.calibration.clip import iter_clip
 from mavos_deploy.calibration.float_memory import FloatMemory
-from mavos_deploy.calibration.metrics import score_labels
 from mavos_deploy.errors import InputError
+from mavos_deploy.evaluation.metrics import score_labels
+from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
-from mavos_deploy.runtime.bundle import Manifest
-from mavos_deploy.runtime.geometry import Size, resize_frame
+from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
+from mavos_deploy.runtime.resize import resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Limits by what the backend computes in. Those of less than fp32 leave room for what rounding alone

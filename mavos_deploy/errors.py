@@ -31,3 +31,13 @@ class ServerError(MavosError):
 
 class StreamLostError(ServerError):
     """A server that holds no state of a stream any more; only starting it again helps."""
+
+
+def one_line(error: BaseException, longest: int | None = 300) -> str:
+    """The start of a library's message, without its line breaks.
+
+    Args:
+        error: With the message.
+        longest: Characters to keep; None for all.
+    """
+    return " ".join(str(error).split())[:longest]

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy import __version__
-from mavos_deploy.errors import BackendError, MavosError
-from mavos_deploy.runtime import onnxruntime_gpu, tensorrt_device
-from mavos_deploy.runtime.backend import BACKENDS, DEFAULT_BACKEND, one_line
+from mavos_deploy.errors import BackendError, MavosError, one_line
+from mavos_deploy.runtime.backends import onnxruntime_gpu, tensorrt_device
+from mavos_deploy.runtime.backends.onnxruntime_library import open_library as open_onnxruntime
+from mavos_deploy.runtime.backends.openvino_cpu import open_library as open_openvino
+from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.gpu import first_gpu
-from mavos_deploy.runtime.machine import describe_machine
-from mavos_deploy.runtime.onnxruntime_library import open_library as open_onnxruntime
-from mavos_deploy.runtime.openvino_cpu import open_library as open_openvino
-from mavos_deploy.runtime.processors import granted_processors
+from mavos_deploy.runtime.system.gpu import first_gpu
+from mavos_deploy.runtime.system.machine import describe_machine
+from mavos_deploy.runtime.system.processors import granted_processors
 
 # Packages, with the module to import where it is quick and says whether the package is whole.
 PACKAGES = {

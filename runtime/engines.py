@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mavos_deploy.errors import BackendError
+
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 # Compatibility of a plan with other GPUs, as TensorRT's HardwareCompatibilityLevel has it: none
 # beyond its own capability, all GPUs of the capability, all from compute capability 8.0 on.
@@ -165,3 +167,30 @@ def _typed(value: object, kind: type) -> Any:  # noqa: ANN401
     if type(value) is not kind:
         raise TypeError(f"{value!r:.40} is not of type {kind.__name__}")
     return value
+
+
+def check_shapes(engine: Engine, shapes: Mapping[str, Shape], path: str) -> None:
+    """Refuse shapes that an engine wasn't built for, in words that say what to do.
+
+    Args:
+        engine: As the manifest has it.
+        shapes: Of the inputs, by name.
+        path: Of the bundle, for the message.
+
+    Raises:
+        BackendError: A shape is outside of its range.
+    """
+    for profile in engine.profiles:
+        for name, (smallest, _, largest) in profile.items():
+            shape = shapes[name]
+            pairs = zip(smallest, shape, largest, strict=True)
+            if not all(low <= extent <= high for low, extent, high in pairs):
+                raise BackendError(
+                    f"the engine of {engine.graph} takes {name} from {_text(smallest)} to "
+                    f"{_text(largest)}, not {_text(shape)}; build for more objects or larger "
+                    f"videos with mavos-build {path} --max-groups or --max-output"
+                )
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
-from mavos_deploy.runtime.geometry import resize_labels
+from mavos_deploy.runtime.resize import resize_labels
 
 VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
 

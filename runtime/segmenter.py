@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import DEFAULT_BACKEND, Backend, Tensor, open_backend
+from mavos_deploy.runtime.backends.protocol import Backend, Tensor
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     BLOCKS,
@@ -29,14 +30,7 @@ from mavos_deploy.runtime.contract import (
     TensorSpec,
     memory_names,
 )
-from mavos_deploy.runtime.geometry import (
-    FloatImage,
-    Size,
-    bilinear_matrix,
-    downsampled,
-    nearest_index,
-    resize_frame,
-)
+from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 from mavos_deploy.runtime.objects import (
     VOID,
     Labels,
@@ -46,6 +40,7 @@ from mavos_deploy.runtime.objects import (
     own_ids,
     split_groups,
 )
+from mavos_deploy.runtime.resize import bilinear_matrix, nearest_index, resize_frame
 from mavos_deploy.runtime.state import State, load_state, save_state
 
 Frame = NDArray[np.uint8] | NDArray[np.float32]

@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backend import Backend, Tensor
-from mavos_deploy.runtime.bundle import Bundle, Manifest
+from mavos_deploy.runtime.backends.protocol import Backend, Tensor
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import IDENTITIES, SLOTS, memory_names
-from mavos_deploy.runtime.files import replacing
+from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import VOID, object_mask
+from mavos_deploy.runtime.system.files import replacing
 
 FORMAT_VERSION = 1
 LONGEST_FRAME = 1 << 16  # pixels on a side

@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from mavos_deploy.runtime.bundle import GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.contract import Dimensions, graph_specs
+from mavos_deploy.runtime.manifest import GraphFile, Manifest, write_manifest
 
 
 def hollow_bundle(folder: Path) -> Path:

@@ -8,21 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
-from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.calibration.observe import observe_values
 from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.recorder import record
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.datasets import open_dataset
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.processors import usable_processors
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.quantisation import Quantisation
+from mavos_deploy.runtime.system.processors import usable_processors
 from tests import golden
 from tests.made_sequences import write_masks
 

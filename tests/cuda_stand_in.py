@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.gpu import Gpu
+from mavos_deploy.runtime.system.gpu import Gpu
 
 VERSION = "10.99.0"
 CAPABILITY = "8.6"
@@ -102,7 +102,7 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
     }.items():
         monkeypatch.setitem(sys.modules, name, module)
     found = Gpu("Stand-in", CAPABILITY, "0")
-    monkeypatch.setattr("mavos_deploy.runtime.gpu.first_gpu", lambda: found)
+    monkeypatch.setattr("mavos_deploy.runtime.system.gpu.first_gpu", lambda: found)
 
 
 class _Module(SimpleNamespace):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mavos_deploy.runtime.geometry import resize_frame
+from mavos_deploy.runtime.resize import resize_frame
 
 FOLDER = Path(__file__).parent / "data/golden"
 FRAMES = 14

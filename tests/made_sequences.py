@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mavos_deploy.calibration.clip import synthetic_clip
-from mavos_deploy.runtime.masks import write_mask
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
+from mavos_deploy.runtime.media.masks import write_mask
 
 Labels = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ import onnxruntime
 from onnx import TensorProto
 
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.onnxruntime_gpu import SHAPE_OPERATORS
-from mavos_deploy.runtime.onnxruntime_library import CPU
+from mavos_deploy.runtime.backends.onnxruntime_gpu import SHAPE_OPERATORS
+from mavos_deploy.runtime.backends.onnxruntime_library import CPU
 
 SMALL = 100  # elements of a constant
 IN_HOST_MEMORY = ("Shape", "Size")  # results of these CUDA kernels

@@ -18,16 +18,9 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "mavos_deploy"
-FOLDERS = ("models", "runtime", "calibration", "export")
+FOLDERS = ("models", "runtime", "evaluation", "calibration", "export")
 NOT_INSTALLED = ("tests", "docs", "examples", "benchmarks", "build", "dist")
 
-# Which of the other folders a folder may import.
-MAY_IMPORT: dict[str, set[str]] = {
-    "models": set(),
-    "runtime": set(),
-    "calibration": {"runtime"},
-    "export": {"models", "runtime", "calibration"},
-}
 EXPORT_ONLY = ("torch", "onnx", "onnxscript", "onnxruntime.quantization")
 
 each_folder = pytest.mark.parametrize("folder", FOLDERS)
@@ -40,7 +33,7 @@ def pyproject() -> dict[str, Any]:
 
 def package_folders() -> dict[str, Path]:
     """Every folder with Python files that must be installed, by its package name."""
-    found = {PACKAGE: ROOT / PACKAGE}
+    found = {PACKAGE: ROOT / PACKAGE, f"{PACKAGE}.cli": ROOT / PACKAGE / "cli"}
     tops = [
         path
         for path in ROOT.iterdir()
@@ -62,7 +55,8 @@ def test_every_folder_with_python_files_is_a_listed_package() -> None:
     for package, folder in folders.items():
         assert (folder / "__init__.py").is_file(), f"{folder} has no __init__.py"
         top, _, rest = package.removeprefix(f"{PACKAGE}.").partition(".")
-        at = tool["package-dir"].get(package) or f"{top}/{rest.replace('.', '/')}"
+        inside = f"{PACKAGE}/cli" if top == "cli" else f"{top}/{rest.replace('.', '/')}"
+        at = tool["package-dir"].get(package) or inside
         assert (ROOT / at).resolve() == folder.resolve(), package
 
 
@@ -118,8 +112,7 @@ class Blocked(importlib.abc.MetaPathFinder):
             raise ImportError(name + " is blocked here")
 
 sys.meta_path.insert(0, Blocked())
-importlib.import_module("{PACKAGE}.export.cli")
-importlib.import_module("{PACKAGE}.export.build_cli")
+importlib.import_module("{PACKAGE}.cli.program")
 """
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
@@ -139,16 +132,92 @@ def imports_of(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
-@each_folder
-def test_folder_imports_only_the_folders_it_may(folder: str) -> None:
-    allowed = MAY_IMPORT[folder] | {folder}
-    for file in sorted((ROOT / folder).rglob("*.py")):
-        for line, name in imports_of(file):
-            parts = name.split(".")
-            where = f"{file.relative_to(ROOT)}:{line} imports {name}"
-            assert parts[0] not in FOLDERS, where
-            if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in FOLDERS:
-                assert parts[1] in allowed, where
+def modules() -> dict[str, Path]:
+    """The file of every module of the library by its full name."""
+    files = [*(ROOT / PACKAGE).glob("*.py"), *(ROOT / PACKAGE / "cli").glob("*.py")]
+    for folder in FOLDERS:
+        files += (ROOT / folder).rglob("*.py")
+    found = {}
+    for file in files:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        parts = parts if parts[0] == PACKAGE else (PACKAGE, *parts)
+        found[".".join(part for part in parts if part != "__init__")] = file
+    return found
+
+
+def import_graph() -> dict[str, set[str]]:
+    """For every module the modules of this library that it imports, inside functions too."""
+    files = modules()
+    graph: dict[str, set[str]] = {}
+    for name, file in files.items():
+        graph[name] = set()
+        for line, target in imports_of(file):
+            assert target.split(".")[0] not in FOLDERS, f"{file}:{line} imports {target}"
+            if target.split(".")[0] == PACKAGE:
+                module = target if target in files else target.rpartition(".")[0]
+                assert module in files, f"{file}:{line} imports {target}"
+                graph[name] |= {module} - {name}
+    return graph
+
+
+def room_of(file: Path) -> str:
+    return str(file.parent.relative_to(ROOT))
+
+
+def allowed_imports() -> dict[str, set[str]]:
+    """The table of docs/architecture.md."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = re.search(r"\| room \| may import \|\n\|---\|---\|\n((?:\|.*\n)+)", page)
+    assert table is not None, "docs/architecture.md has no table of rooms"
+    rows = [row.strip("|").split("|") for row in table[1].splitlines()]
+    rooms = {room.strip().strip("`") for room, _ in rows}
+    return {
+        room.strip().strip("`"): rooms
+        if allowed.strip() == "everything"
+        else {word.strip("`") for word in re.findall(r"`[^`]+`", allowed)}
+        for room, allowed in rows
+    }
+
+
+def test_every_import_is_in_the_table_of_the_architecture() -> None:
+    allowed, files = allowed_imports(), modules()
+    assert {room_of(file) for file in files.values()} == allowed.keys()
+    for name, targets in import_graph().items():
+        room = room_of(files[name])
+        for target in targets:
+            other = room_of(files[target])
+            assert other in (allowed[room] | {room, PACKAGE}), f"{name} imports {target}"
+
+
+def test_the_table_allows_nothing_that_no_file_needs() -> None:
+    files = modules()
+    used: dict[str, set[str]] = {}
+    for name, targets in import_graph().items():
+        used.setdefault(room_of(files[name]), set()).update(room_of(files[t]) for t in targets)
+    for room, allowed in allowed_imports().items():
+        if room != f"{PACKAGE}/cli":
+            assert allowed <= used[room], f"{room} doesn't import {allowed - used[room]}"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    graph = import_graph()
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_a_reader_of_a_folder_sees_at_most_18_entries() -> None:
+    for folder in FOLDERS:
+        seen = [path for path in (ROOT / folder).iterdir() if path.name != "__pycache__"]
+        assert len(seen) <= 18, folder
 
 
 @pytest.mark.parametrize("folder", ["runtime", "calibration"])

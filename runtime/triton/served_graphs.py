@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backend import Array, Tensor
+from mavos_deploy.runtime.backends.protocol import Array, Tensor
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.triton.wire import Untyped
 

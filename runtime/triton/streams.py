@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
-from mavos_deploy.runtime.files import open_image
 from mavos_deploy.runtime.geometry import LARGEST_SIDE
-from mavos_deploy.runtime.masks import palette_colors
+from mavos_deploy.runtime.media.masks import palette_colors
+from mavos_deploy.runtime.media.pictures import open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State

@@ -13,10 +13,10 @@ from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.calibration.sensitivity import Cost
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.bundle import write_manifest
-from mavos_deploy.runtime.datasets import open_dataset
+from mavos_deploy.runtime.datasets.opening import open_dataset
+from mavos_deploy.runtime.datasets.results import content_of
+from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.quantisation import Quantisation
-from mavos_deploy.runtime.results import content_of
 
 Made = tuple[Outcome, Path]
 

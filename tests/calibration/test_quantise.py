@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from mavos_deploy.calibration.quantise import MOST_GROUPS, Graph
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 
 GRAPHS = ("encoder", "elstt_step", "decoder", "memory_write", "memory_update")
 NORMS = ("LayerNormalization", "InstanceNormalization", "BatchNormalization")

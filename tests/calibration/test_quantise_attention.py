@@ -11,20 +11,21 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantise_attention import WEIGHT_ZERO, levels_between
 from mavos_deploy.errors import BackendError, BundleError, InputError
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.backend import Array, open_backend
-from mavos_deploy.runtime.bundle import MANIFEST
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.onnxruntime_library import open_library
+from mavos_deploy.runtime.backends.protocol import Array
+from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.onnxruntime_library import open_library
+from mavos_deploy.runtime.manifest import MANIFEST
 from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 
 GROUPS = 2

@@ -21,9 +21,9 @@ from mavos_deploy.calibration.recorder import (
 )
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.datasets import open_dataset
-from mavos_deploy.runtime.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.sequences import VideoSequence
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.datasets.opening import open_dataset
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 
 
 def _record(

@@ -15,23 +15,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.calibration import calibrate_cli
-from mavos_deploy.calibration import cli as calibration_cli
-from mavos_deploy.calibration.clip import synthetic_clip
-from mavos_deploy.export import bench_cli, build_cli
-from mavos_deploy.export import cli as export_cli
-from mavos_deploy.runtime import cli as runtime_cli
-from mavos_deploy.runtime import doctor_cli
-from mavos_deploy.runtime.masks import write_mask
+from mavos_deploy.cli import bench as bench_cli
+from mavos_deploy.cli import build as build_cli
+from mavos_deploy.cli import calibrate as calibrate_cli
+from mavos_deploy.cli import doctor as doctor_cli
+from mavos_deploy.cli import evaluate as evaluate_cli
+from mavos_deploy.cli import export as export_cli
+from mavos_deploy.cli import run as run_cli
+from mavos_deploy.cli import verify as verify_cli
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
+from mavos_deploy.runtime.media.masks import write_mask
 
 VIDEO = (64, 96)  # pixels; the bundle below is made for this size
 FRAMES = 10
 LATE = 5  # frame in which object 3 joins
 COMMANDS = {
-    "mavos-eval": calibration_cli.main,
-    "mavos-run": runtime_cli.main,
-    "mavos-export": export_cli.export_main,
-    "mavos-verify": export_cli.verify_main,
+    "mavos-eval": evaluate_cli.main,
+    "mavos-run": run_cli.main,
+    "mavos-export": export_cli.main,
+    "mavos-verify": verify_cli.main,
     "mavos-bench": bench_cli.main,
     "mavos-build": build_cli.main,
     "mavos-doctor": doctor_cli.main,

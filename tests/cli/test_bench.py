@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mavos_deploy.export import bench_cli
-from mavos_deploy.runtime.machine import Load
+from mavos_deploy.cli import bench as bench_cli
+from mavos_deploy.runtime.system.machine import Load
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.export import build_cli
-from mavos_deploy.export.engines import Outcome, Request
-from mavos_deploy.runtime.bundle import Bundle, write_manifest
+from mavos_deploy.cli import build as build_cli
+from mavos_deploy.export.build_engines import Outcome
+from mavos_deploy.export.engine_shapes import BuildRequest
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.engines import Engine, Flags
+from mavos_deploy.runtime.manifest import write_manifest
 from tests.bundles import hollow_bundle
 
 Ended = subprocess.CompletedProcess[str]
@@ -26,11 +28,13 @@ def hollow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
     """What the builder is asked for; it builds nothing and says that one engine of two is new."""
-    seen: list[Request] = []
+    seen: list[BuildRequest] = []
 
-    def build(bundle: Bundle, request: Request, report: Callable[[Outcome], None]) -> list[Outcome]:
+    def build(
+        bundle: Bundle, request: BuildRequest, report: Callable[[Outcome], None]
+    ) -> list[Outcome]:
         seen.append(request)
         engine = Engine(
             graph="encoder",
@@ -54,7 +58,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     return seen
 
 
-def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[Request]) -> None:
+def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[BuildRequest]) -> None:
     ended = call(
         *("mavos-build", hollow, "--library", "tensorrt_rtx", "--compute-capability", "8.6, 12.0"),
         *("--max-groups", "5", "--best-groups", "2", "--max-output", "720x1280"),
@@ -62,7 +66,7 @@ def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[Requ
     )
     assert ended.returncode == 0, ended.stderr
     assert requests == [
-        Request(
+        BuildRequest(
             library="tensorrt_rtx",
             capabilities=("8.6", "12.0"),
             max_groups=5,
@@ -74,7 +78,7 @@ def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[Requ
     ]
 
 
-def test_each_engine_is_a_line(call: Call, hollow: Path, requests: list[Request]) -> None:
+def test_each_engine_is_a_line(call: Call, hollow: Path, requests: list[BuildRequest]) -> None:
     ended = call("mavos-build", hollow)
     what = "  encoder, tensorrt_rtx 1.7.1, compute capability 8.6: 5.0 MB, "
     assert ended.stdout.splitlines() == [
@@ -82,7 +86,7 @@ def test_each_engine_is_a_line(call: Call, hollow: Path, requests: list[Request]
         f"{what}up to date",
         f"1 engines built, 1 up to date, in {hollow}",
     ]
-    assert requests == [Request()]
+    assert requests == [BuildRequest()]
 
 
 @pytest.mark.usefixtures("requests")

@@ -122,7 +122,7 @@ def test_calibrating_needs_no_torch(tiny_bundle: Path, clips: Path, tmp_path: Pa
     script = """
 import sys
 sys.modules["torch"] = None
-from mavos_deploy.calibration.calibrate_cli import main
+from mavos_deploy.cli.calibrate import main
 main()
 """
     options = ["--data", str(clips), "--max-drop", "0", "--sequences", "clip-1", "--frames", "6"]

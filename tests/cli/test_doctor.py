@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime import doctor, onnxruntime_gpu
-from mavos_deploy.runtime.gpu import Gpu
+from mavos_deploy.runtime import doctor
+from mavos_deploy.runtime.backends import onnxruntime_gpu
+from mavos_deploy.runtime.system.gpu import Gpu
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]

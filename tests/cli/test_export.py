@@ -19,7 +19,8 @@ pytest.importorskip("onnxruntime")
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from mavos_deploy.export import cli, exporter  # noqa: E402
+from mavos_deploy.cli import export as cli  # noqa: E402
+from mavos_deploy.export import exporter  # noqa: E402
 from mavos_deploy.export.verify import Parity  # noqa: E402
 from mavos_deploy.models.checkpoint import MCA_PREFIX, load_network  # noqa: E402
 from mavos_deploy.models.mavos import Mavos  # noqa: E402

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.runtime.cli import launch
-from mavos_deploy.runtime.masks import read_mask, write_mask
+from mavos_deploy.cli.launch import launch
+from mavos_deploy.runtime.media.masks import read_mask, write_mask
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -373,7 +373,7 @@ def test_overwrite_replaces_the_masks_and_the_overlay(
 
 def test_a_run_needs_no_torch(bundle: Path, video: SimpleNamespace, tmp_path: Path) -> None:
     script = (
-        "import sys; sys.modules['torch'] = None\nfrom mavos_deploy.runtime.cli import main\nmain()"
+        "import sys; sys.modules['torch'] = None\nfrom mavos_deploy.cli.run import main\nmain()"
     )
     ended = subprocess.run(
         [

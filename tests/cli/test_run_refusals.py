@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.runtime.masks import read_mask, write_mask
+from mavos_deploy.runtime.media.masks import read_mask, write_mask
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -370,7 +370,7 @@ def test_a_missing_onnx_runtime_names_its_extra(
 ) -> None:
     script = (
         "import sys; sys.modules['onnxruntime'] = None\n"
-        "from mavos_deploy.runtime.cli import main\n"
+        "from mavos_deploy.cli.run import main\n"
         "main()"
     )
     ended = subprocess.run(

@@ -13,16 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 COMMANDS = {
-    "mavos-eval": "from mavos_deploy.calibration.cli import main",
-    "mavos-export": "from mavos_deploy.export.cli import export_main as main",
-    "mavos-verify": "from mavos_deploy.export.cli import verify_main as main",
-    "mavos-bench": "from mavos_deploy.export.bench_cli import main",
-    "mavos-build": "from mavos_deploy.export.build_cli import main",
-    "mavos-calibrate": "from mavos_deploy.calibration.calibrate_cli import main",
-    "mavos-run": "from mavos_deploy.runtime.cli import main",
-    "mavos-doctor": "from mavos_deploy.runtime.doctor_cli import main",
-    "mavos-triton": "from mavos_deploy.runtime.triton.cli import main",
-    "mavos": "from mavos_deploy.export.cli import main",
+    "mavos-eval": "from mavos_deploy.cli.evaluate import main",
+    "mavos-export": "from mavos_deploy.cli.export import main",
+    "mavos-verify": "from mavos_deploy.cli.verify import main",
+    "mavos-bench": "from mavos_deploy.cli.bench import main",
+    "mavos-build": "from mavos_deploy.cli.build import main",
+    "mavos-calibrate": "from mavos_deploy.cli.calibrate import main",
+    "mavos-run": "from mavos_deploy.cli.run import main",
+    "mavos-doctor": "from mavos_deploy.cli.doctor import main",
+    "mavos-triton": "from mavos_deploy.cli.triton import main",
+    "mavos": "from mavos_deploy.cli.program import main",
 }
 
 each_page = pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mavos_deploy.calibration.draws import Draws
+from mavos_deploy.evaluation.scenes.draws import Draws
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
 

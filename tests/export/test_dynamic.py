@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.errors import BundleError, InputError
-from mavos_deploy.export.engines import Request, _profiles
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
+from mavos_deploy.export.engine_shapes import BuildRequest, _profiles
 from mavos_deploy.export.exporter import Plan
 from mavos_deploy.export.verify import Parity, compare_clip, shortest_clip, verify
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.bundle import write_manifest
 from mavos_deploy.runtime.geometry import network_size
+from mavos_deploy.runtime.manifest import write_manifest
 from tests.placement import check_placement
 
 GetNetwork = Callable[[str], Mavos]
@@ -137,14 +137,14 @@ def test_the_manifest_says_so_and_its_states_fit_no_other_bundle(dynamic_bundle:
 
 def test_engines_take_the_smallest_to_the_largest_video_of_any_shape(dynamic_bundle: Path) -> None:
     bundle = Bundle.open(dynamic_bundle)
-    request = Request("tensorrt_rtx", ("8.6",), max_groups=3, max_output=(480, 854))
+    request = BuildRequest("tensorrt_rtx", ("8.6",), max_groups=3, max_output=(480, 854))
     (encoder,) = _profiles(bundle.specs["encoder"], bundle.manifest, request)
     assert encoder == {"frame": ((1, 17, 17, 3), (1, 97, 129, 3), (1, 849, 849, 3))}
     (step,) = _profiles(bundle.specs["elstt_step"], bundle.manifest, request)
     assert step["short_key_0"] == ((1, 64, 2, 2), (1, 64, 7, 9), (3, 64, 54, 54))
     (decoder,) = _profiles(bundle.specs["decoder"], bundle.manifest, request)
     assert decoder["row_weights"] == ((8, 5), (97, 25), (854, 213))
-    small = Request("tensorrt_rtx", ("8.6",), max_output=(64, 80))
+    small = BuildRequest("tensorrt_rtx", ("8.6",), max_output=(64, 80))
     (encoder,) = _profiles(bundle.specs["encoder"], bundle.manifest, small)
     assert encoder == {"frame": ((1, 17, 17, 3), (1, 81, 81, 3), (1, 81, 81, 3))}
 

@@ -9,7 +9,8 @@ import pytest
 from mavos_deploy.calibration.quantise import Graph
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
-from mavos_deploy.export.engines import Request, build_engines
+from mavos_deploy.export.build_engines import build_engines
+from mavos_deploy.export.engine_shapes import BuildRequest
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.quantisation import Quantisation
 
@@ -58,7 +59,7 @@ def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
 ) -> None:
     bundle = _quantised(tiny_bundle, tmp_path, target, kind)
     with pytest.raises(BackendError, match=said):
-        build_engines(bundle, Request("tensorrt_rtx", (capability,)), lambda outcome: None)
+        build_engines(bundle, BuildRequest("tensorrt_rtx", (capability,)), lambda outcome: None)
     assert not (tmp_path / "engines").exists()
 
 
@@ -70,7 +71,7 @@ def test_every_layer_quantised_builds(
     kind: str, capabilities: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", kind)
-    request = Request("tensorrt_rtx", capabilities)
+    request = BuildRequest("tensorrt_rtx", capabilities)
     outcomes = build_engines(bundle, request, lambda outcome: None)
     assert len(outcomes) == 5 * len(capabilities)
     assert all(outcome.built for outcome in outcomes)

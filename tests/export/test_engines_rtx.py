@@ -13,8 +13,9 @@ from shutil import copytree
 import pytest
 
 from mavos_deploy.errors import BackendError, InputError
-from mavos_deploy.export import engines
-from mavos_deploy.export.engines import Outcome, Request, build_engines
+from mavos_deploy.export import build_engines as engines
+from mavos_deploy.export.build_engines import Outcome, build_engines
+from mavos_deploy.export.engine_shapes import BuildRequest
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.engines import Flags
@@ -44,7 +45,7 @@ def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copytree(half_bundle, folder, copy_function=os.link)
     _own_manifest(folder)
     reported: list[Outcome] = []
-    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
     outcomes = build_engines(Bundle.open(folder), request, reported.append)
     assert len(outcomes) == len(reported) == 15
     assert all(outcome.built for outcome in outcomes)
@@ -112,7 +113,7 @@ def test_profiles_go_from_one_group_and_small_videos_to_the_most(built: Path) ->
 
 def test_what_is_up_to_date_is_kept(own: Path) -> None:
     before = _contents(own)
-    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
     outcomes = build_engines(Bundle.open(own), request, _silent)
     assert not any(outcome.built for outcome in outcomes)
     assert _contents(own) == before
@@ -132,7 +133,7 @@ def test_only_what_is_missing_or_spoilt_is_built_again(own: Path, change: str) -
         text = plan.read_bytes()
         plan.unlink()
         plan.write_bytes(text[:-1] + bytes([text[-1] ^ 1]))
-    request = Request("tensorrt_rtx", CAPABILITIES, max_groups=3)
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
     outcomes = build_engines(Bundle.open(own), request, _silent)
     assert [o.engine.slot for o in outcomes if o.built] == [engine.slot]
     bundle = Bundle.open(own)
@@ -146,7 +147,7 @@ def test_other_flags_replace_the_plan_of_a_graph(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = _with_fast_graph_only(Bundle.open(own), monkeypatch)
-    request = Request("tensorrt_rtx", ("8.6",), max_groups=3, flags=Flags(memory_limit=512))
+    request = BuildRequest("tensorrt_rtx", ("8.6",), max_groups=3, flags=Flags(memory_limit=512))
     (outcome,) = build_engines(bundle, request, _silent)
     assert outcome.built
     manifest = json.loads((own / "manifest.json").read_text())
@@ -160,7 +161,7 @@ def test_the_librarys_words_say_why_a_build_fails(
 ) -> None:
     before = _contents(plain)
     bundle = _with_fast_graph_only(Bundle.open(plain), monkeypatch)
-    request = Request("tensorrt_rtx", ("8.6",), flags=Flags(memory_limit=1))
+    request = BuildRequest("tensorrt_rtx", ("8.6",), flags=Flags(memory_limit=1))
     with pytest.raises(BackendError, match=r"failed to build it: .*workspace") as caught:
         build_engines(bundle, request, _silent)
     assert len(str(caught.value).splitlines()) == 1
@@ -189,28 +190,30 @@ def test_a_graph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("request_", "said"),
     [
         pytest.param(
-            Request("tensorrt_rtx", ("6.1",)), "capability 6.1; accepted are 7.5,", id="old-gpu"
+            BuildRequest("tensorrt_rtx", ("6.1",)),
+            "capability 6.1; accepted are 7.5,",
+            id="old-gpu",
         ),
         pytest.param(
-            Request("tensorrt_rtx", ("8.6",), flags=Flags(version_compatible=True)),
+            BuildRequest("tensorrt_rtx", ("8.6",), flags=Flags(version_compatible=True)),
             "leave --version-compatible out",
             id="version",
         ),
         pytest.param(
-            Request("tensorrt_rtx", ("8.6",), flags=Flags(hardware_compatible="ampere-plus")),
+            BuildRequest("tensorrt_rtx", ("8.6",), flags=Flags(hardware_compatible="ampere-plus")),
             "name every GPU's capability with --compute-capability",
             id="hardware",
         ),
         pytest.param(
-            Request("tensorrt_rtx", ("8.6",), timing_cache=Path("x")),
+            BuildRequest("tensorrt_rtx", ("8.6",), timing_cache=Path("x")),
             "leave --timing-cache out",
             id="timings",
         ),
-        pytest.param(Request("tensorrt_rtx"), "--compute-capability 8.6", id="no-gpu"),
+        pytest.param(BuildRequest("tensorrt_rtx"), "--compute-capability 8.6", id="no-gpu"),
     ],
 )
 def test_what_the_library_cannot_do_is_refused(
-    plain: Path, request_: Request, said: str, monkeypatch: pytest.MonkeyPatch
+    plain: Path, request_: BuildRequest, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "first_gpu", lambda: None)
     before = _contents(plain)
@@ -253,7 +256,7 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
 
     size = (481, 849) if VARIANTS[variant].align_corners else (480, 848)
     write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", precision), None, tmp_path, print)
-    request = Request("tensorrt_rtx", CAPABILITIES)
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES)
     outcomes = build_engines(Bundle.open(tmp_path), request, print)
     assert len(outcomes) == 15
 
@@ -261,7 +264,7 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
 def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
     # A background shell makes its children ignore Ctrl-C.
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code = f"{heard}{before}from mavos_deploy.export.build_cli import main; main()"
+    code = f"{heard}{before}from mavos_deploy.cli.build import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

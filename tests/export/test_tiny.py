@@ -8,15 +8,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mavos_deploy.calibration.metrics import score_labels
-from mavos_deploy.calibration.scenes import iter_scene
+from mavos_deploy.evaluation.metrics import score_labels
+from mavos_deploy.evaluation.scenes.scene import iter_scene
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network, read_state_dict, shipped_weights
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Tracker
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.geometry import resize_frame
+from mavos_deploy.runtime.resize import resize_frame
 
 SIZE = (160, 288)
 FRAMES = 34  # past two runs of MCA at the usual memory gap

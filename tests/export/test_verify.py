@@ -20,8 +20,8 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.backend import Backend
-from mavos_deploy.runtime.bundle import MANIFEST
+from mavos_deploy.runtime.backends.protocol import Backend
+from mavos_deploy.runtime.manifest import MANIFEST
 
 GetNetwork = Callable[[str], Mavos]
 GetSegmenter = Callable[[str], Segmenter]

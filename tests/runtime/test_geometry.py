@@ -1,26 +1,18 @@
-"""Sizes follow the authors' rules, and resizing equals torch and OpenCV."""
+"""Sizes follow the authors' rules."""
 
 from itertools import pairwise
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from torch.nn.functional import interpolate
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime import geometry
 from mavos_deploy.runtime.geometry import (
-    bilinear_matrix,
     check_aspect,
     check_size,
     downsampled,
     grid,
-    nearest_index,
     network_size,
     parse_size,
-    resize_frame,
-    resize_labels,
     snap_size,
 )
 
@@ -120,120 +112,6 @@ def test_strided_layers_round_up() -> None:
     for side in range(1, 200):
         halved = torch.nn.functional.max_pool2d(torch.zeros(1, 1, side, side), 3, 2, 1).shape[-1]
         assert downsampled(side, 2) == halved
-
-
-LENGTHS = [*range(1, 40), 161, 288, 289, 292, 480, 481, 848, 849, 854, 1040, 1041, 1080, 1920]
-
-
-def test_nearest_positions_equal_torch() -> None:
-    for source in LENGTHS:
-        row = torch.arange(source, dtype=torch.float32)[None, None]
-        for target in LENGTHS:
-            expected = interpolate(row, size=target, mode="nearest")[0, 0].numpy()
-            actual = nearest_index(source, target)
-            assert actual.dtype == np.int32
-            assert np.array_equal(actual, expected), (source, target)
-
-
-def test_resized_labels_equal_torch() -> None:
-    labels = np.random.default_rng(0).integers(0, 9, (164, 292), np.uint8)
-    expected = interpolate(torch.from_numpy(labels)[None, None], size=(161, 288))[0, 0].numpy()
-    actual = resize_labels(labels, 161, 288)
-    assert actual.dtype == np.uint8
-    assert np.array_equal(actual, expected)
-    assert np.array_equal(resize_labels(labels, 164, 292), labels)
-
-
-@pytest.mark.parametrize("align_corners", [True, False])
-def test_bilinear_matrices_equal_torch(align_corners: bool) -> None:
-    rng = np.random.default_rng(0)
-    lengths = [1, 2, 3, 7, 16, 17, 31, 54, 121, 213, 481, 854]
-    for source in lengths:
-        values = rng.standard_normal(source).astype(np.float32)
-        column = torch.from_numpy(values)[None, None, :, None]
-        for target in lengths:
-            expected = interpolate(
-                column, size=(target, 1), mode="bilinear", align_corners=align_corners
-            )[0, 0, :, 0].numpy()
-            matrix = bilinear_matrix(source, target, align_corners)
-            assert matrix.dtype == np.float32
-            assert matrix.shape == (target, source)
-            np.testing.assert_allclose(matrix @ values, expected, atol=1e-6)
-
-
-def _noise(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-SIZES = [
-    pytest.param((480, 854), (481, 849), id="davis"),
-    pytest.param((164, 292), (161, 289), id="small"),
-    pytest.param((48, 64), (97, 161), id="upscaling"),
-    pytest.param((270, 480), (65, 97), id="strong-downscaling"),
-    pytest.param((33, 64), (33, 65), id="one-axis"),
-    pytest.param((1, 2), (17, 17), id="border-only"),
-]
-
-
-@pytest.mark.parametrize(("source", "target"), SIZES)
-def test_own_cubic_resize_equals_opencv(source: tuple[int, int], target: tuple[int, int]) -> None:
-    frame = _noise(*source).astype(np.float32)
-    expected = cv2.resize(frame, target[::-1], interpolation=cv2.INTER_CUBIC)
-    actual = geometry._resize_cubic(frame, *target)
-    assert actual.dtype == np.float32
-    assert actual.flags.c_contiguous
-    np.testing.assert_allclose(actual, expected, atol=1e-3)
-
-
-def test_frames_are_resized_the_same_with_and_without_opencv(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    frame = _noise(48, 64)
-    with_opencv = resize_frame(frame, 49, 65)
-    monkeypatch.setattr(geometry, "_opencv", lambda: None)
-    without = resize_frame(frame, 49, 65)
-    assert with_opencv.dtype == without.dtype == np.float32
-    np.testing.assert_allclose(with_opencv, without, atol=1e-3)
-    assert without.max() > 255  # neither clamped
-    assert not np.array_equal(without, np.round(without))  # nor rounded
-
-
-def test_a_missing_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise ImportError(name)
-
-    geometry._opencv.cache_clear()
-    monkeypatch.setattr(geometry, "import_module", refuse)
-    try:
-        assert geometry._opencv() is None
-    finally:
-        geometry._opencv.cache_clear()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_frames_of_the_right_size_are_not_touched(dtype: type) -> None:
-    frame = _noise(17, 33).astype(dtype)
-    resized = resize_frame(frame, 17, 33)
-    assert resized.dtype == np.float32
-    assert np.array_equal(resized, frame)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        pytest.param(np.zeros((8, 8), np.uint8), id="grey"),
-        pytest.param(np.zeros((8, 8, 4), np.uint8), id="alpha"),
-        pytest.param(np.zeros((8, 8, 3), np.float64), id="float64"),
-    ],
-)
-def test_arrays_that_are_no_frames_are_refused(frame: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"expected \(height, width, 3\)"):
-        resize_frame(frame, 16, 16)
-
-
-def test_positions_of_the_cubic_kernel_sum_to_one() -> None:
-    flat = np.full((37, 53, 3), 200, np.float32)
-    np.testing.assert_allclose(geometry._resize_cubic(flat, 91, 17), 200, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mavos_deploy.calibration.clip import synthetic_clip
 from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.objects import number_objects, object_mask, split_groups
 from mavos_deploy.runtime.segmenter import PreparedFrame

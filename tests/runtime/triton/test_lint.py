@@ -82,7 +82,7 @@ def test_a_generated_repository_parses_and_has_no_fault(
 
 def test_state_memory_is_what_a_state_takes(bundle: Bundle) -> None:
     from mavos_deploy.runtime import Segmenter
-    from mavos_deploy.runtime.backend import open_backend
+    from mavos_deploy.runtime.backends.table import open_backend
 
     size = bundle.manifest.size
     with Segmenter(bundle, open_backend(bundle, 1)) as segmenter:

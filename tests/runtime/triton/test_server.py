@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mavos_deploy.cli import run as cli
 from mavos_deploy.errors import InputError, ServerError, StreamLostError
-from mavos_deploy.runtime import Bundle, RemoteSegmenter, RemoteState, Segmenter, cli
-from mavos_deploy.runtime.backend import open_backend
-from mavos_deploy.runtime.masks import write_mask
+from mavos_deploy.runtime import Bundle, RemoteSegmenter, RemoteState, Segmenter
+from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.media.masks import write_mask
 from mavos_deploy.runtime.triton.config import Options
 from mavos_deploy.runtime.triton.repository import write_repository
 from mavos_deploy.runtime.triton.wire import Limits
@@ -144,7 +145,7 @@ def test_frames_of_another_size_are_resized_as_locally(
     remote: RemoteSegmenter, local: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server's environment has no OpenCV, which differs from our own resize in 1e-3.
-    monkeypatch.setattr("mavos_deploy.runtime.geometry._opencv", lambda: None)
+    monkeypatch.setattr("mavos_deploy.runtime.resize._opencv", lambda: None)
     frames = np.random.default_rng(1).integers(0, 256, (4, 60, 90, 3), np.uint8)
     first = np.zeros((60, 90), np.uint8)
     first[10:40, 20:60] = 9

@@ -1,0 +1,1 @@
+"""Made-up clips with truth, J and F, and tables."""

@@ -1,0 +1,292 @@
+"""Scores of predicted masks over a data set: J and F of every object, frame by frame.
+
+The rules are the DAVIS 2017 toolkit's, and each layout's own where they differ: an object is scored
+from the frame after its reference mask on, and global figures are means over objects. What can't
+be scored is named, left out, and everything else is scored.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.evaluation.metrics import FrameScore, Statistics, score_frame, statistics
+from mavos_deploy.runtime.datasets.annotations import Truth, ids_in, size_text
+from mavos_deploy.runtime.datasets.prediction import Predicted
+from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed, missing
+from mavos_deploy.runtime.media.masks import read_mask
+from mavos_deploy.runtime.objects import Labels
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """Scores of one object.
+
+    Attributes:
+        object_id: Its id in the annotations.
+        start: Stem of the frame with its reference mask.
+        frames: Stems of the frames that were scored, in order of time.
+        region: J of these frames.
+        boundary: F of these frames.
+    """
+
+    object_id: int
+    start: str
+    frames: tuple[str, ...]
+    region: NDArray[np.float64]
+    boundary: NDArray[np.float64]
+
+    @property
+    def j(self) -> Statistics:
+        """Mean, recall and decay of J; there must be a frame."""
+        return statistics(self.region)
+
+    @property
+    def f(self) -> Statistics:
+        """Mean, recall and decay of F; there must be a frame."""
+        return statistics(self.boundary)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of the official global table: means over objects."""
+
+    j: Statistics
+    f: Statistics
+
+    @property
+    def mean(self) -> float:
+        """J&F: the mean of the means of J and F."""
+        return (self.j.mean + self.f.mean) / 2
+
+    def row(self) -> dict[str, float]:
+        """The columns of the official table by their names."""
+        return {"J&F-Mean": self.mean} | {
+            f"{measure}-{name}": value
+            for measure, part in (("J", self.j), ("F", self.f))
+            for name, value in (
+                ("Mean", part.mean),
+                ("Recall", part.recall),
+                ("Decay", part.decay),
+            )
+        }
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """Scores of one sequence.
+
+    Attributes:
+        name: Of the sequence.
+        objects: Every object that has a reference mask, also those without a frame to score.
+        baseline: The same for the repeated reference masks; empty where that was not wanted.
+        problems: What was left out.
+    """
+
+    name: str
+    objects: tuple[ObjectResult, ...]
+    baseline: tuple[ObjectResult, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a data set, and everything that could not be scored."""
+
+    dataset: Dataset
+    sequences: tuple[SequenceResult, ...]
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def figures(self) -> Figures | None:
+        """Means over all objects; None where nothing was scored."""
+        return figures_of(o for sequence in self.sequences for o in sequence.objects)
+
+    @property
+    def baseline(self) -> Figures | None:
+        """The same for the repeated reference masks."""
+        return figures_of(o for sequence in self.sequences for o in sequence.baseline)
+
+
+def figures_of(objects: Iterable[ObjectResult]) -> Figures | None:
+    """Means over objects; those without a scored frame don't count. None if none is left."""
+    scored = [item for item in objects if item.frames]
+    if not scored:
+        return None
+    return Figures(_mean([o.j for o in scored]), _mean([o.f for o in scored]))
+
+
+def _mean(parts: list[Statistics]) -> Statistics:
+    return Statistics(
+        mean=float(np.mean([part.mean for part in parts])),
+        recall=float(np.mean([part.recall for part in parts])),
+        decay=float(np.mean([part.decay for part in parts])),
+    )
+
+
+class _Series:
+    """Scores of the objects of a sequence as they come in."""
+
+    def __init__(self) -> None:
+        self._scores: dict[int, list[tuple[str, FrameScore]]] = {}
+
+    def add(self, stem: str, scores: dict[int, FrameScore]) -> None:
+        for object_id, score in scores.items():
+            self._scores.setdefault(object_id, []).append((stem, score))
+
+    def results(self, starts: dict[int, str]) -> tuple[ObjectResult, ...]:
+        found = []
+        for object_id, start in sorted(starts.items()):
+            scores = self._scores.get(object_id, [])
+            columns = np.array([score for _, score in scores], np.float64).reshape(-1, 2)
+            frames = tuple(stem for stem, _ in scores)
+            found.append(ObjectResult(object_id, start, frames, columns[:, 0], columns[:, 1]))
+        return tuple(found)
+
+
+def evaluate(
+    dataset: Dataset,
+    folder: Path,
+    predicted: Mapping[str, Predicted] | None = None,
+    with_baseline: bool = False,
+    on_frame: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Score the masks of a data set, `<sequence>/<frame stem>.png` in a folder.
+
+    Args:
+        dataset: With its annotations.
+        folder: Of the masks.
+        predicted: What `predict` says of each sequence; None for masks made elsewhere.
+        with_baseline: Also score the reference masks, repeated in every later frame.
+        on_frame: Called for every annotated frame.
+
+    Returns:
+        The scores, and every problem by name. Nothing is scored where the data set has reference
+        masks only.
+    """
+    results = []
+    problems = list(dataset.problems)
+    for sequence in dataset.sequences:
+        done = None if predicted is None else predicted[sequence.name]
+        if done is not None:
+            problems += done.problems
+        if dataset.reference_only or (done is not None and not done.frames):
+            continue
+        result = score_sequence(
+            sequence,
+            folder / sequence.name,
+            with_baseline,
+            done.skipped if done else (),
+            done.lost if done else (),
+            on_frame,
+        )
+        results.append(result)
+        problems += result.problems
+    places = {sequence.name: place for place, sequence in enumerate(dataset.sequences)}
+    problems.sort(key=lambda p: (places.get(p.sequence or "", -1), p.frame or ""))
+    # What a run and its scoring both stumble over is one problem.
+    return Evaluation(dataset, tuple(results), tuple(dict.fromkeys(problems)))
+
+
+def score_sequence(
+    sequence: VideoSequence,
+    folder: Path,
+    with_baseline: bool = False,
+    skipped: Collection[str] = (),
+    lost: Collection[int] = (),
+    on_frame: Callable[[], None] = lambda: None,
+) -> SequenceResult:
+    """Score the masks of one sequence.
+
+    Args:
+        sequence: With its annotations.
+        folder: Of `<frame stem>.png`, the predicted masks.
+        with_baseline: Also score the reference masks, repeated in every later frame.
+        skipped: Frames whose missing mask is known and named elsewhere.
+        lost: Objects that were not given to the network, for a reason that is named elsewhere.
+        on_frame: Called for every annotated frame.
+
+    Returns:
+        The scores of all frames that can be scored, and what was left out.
+    """
+    if not folder.is_dir():
+        gone = Problem(sequence.name, None, f"no results in {folder}", "a mask per scored frame")
+        return SequenceResult(sequence.name, (), (), (gone,))
+    truth = Truth(sequence)
+    predictions = _Predictions(sequence, folder)
+    ours, repeated_scores = _Series(), _Series()
+    due: dict[str, list[int]] = {}  # objects to score by frame
+    repeated: Labels | None = None
+    for stem in sequence.expected:
+        on_frame()
+        labels, new = truth.read(stem)
+        if labels is None:
+            continue
+        ids = due.get(stem, [])
+        if ids and stem not in skipped:
+            predicted = predictions.read(stem, labels.shape)
+            if predicted is not None:
+                ours.add(stem, score_frame(labels, predicted, ids))
+                if with_baseline and repeated is not None:
+                    repeated_scores.add(stem, score_frame(labels, repeated, ids))
+        for object_id in set(new) - set(lost):
+            for later in sequence.scored(object_id, stem):
+                due.setdefault(later, []).append(object_id)
+        if new and with_baseline:
+            before = np.zeros_like(labels) if repeated is None else repeated
+            repeated = np.where(np.isin(labels, new), labels, before)
+    problems = [*truth.close(), *predictions.close(truth.starts)]
+    return SequenceResult(
+        sequence.name,
+        ours.results(truth.starts),
+        repeated_scores.results(truth.starts) if with_baseline else (),
+        tuple(problems),
+    )
+
+
+class _Predictions:
+    """The predicted masks of a sequence, and what is wrong with them."""
+
+    def __init__(self, sequence: VideoSequence, folder: Path) -> None:
+        self._name = sequence.name
+        self._folder = folder
+        self._problems: list[Problem] = []
+        self._missing: list[str] = []
+        self._ids: dict[int, str] = {}  # with the first frame that each is found in
+
+    def read(self, stem: str, size: tuple[int, ...]) -> Labels | None:
+        path = self._folder / f"{stem}.png"
+        if not path.exists():
+            self._missing.append(stem)
+            return None
+        try:
+            labels = read_mask(path, allow_void=True).labels
+        except InputError as error:
+            self._add(stem, f"unusable mask ({error})", "a palette or grey PNG")
+            return None
+        if labels.shape != size:
+            self._add(
+                stem, f"mask of {size_text(labels.shape)}", f"{size_text(size)}, as annotated"
+            )
+            return None
+        for object_id in ids_in(labels):
+            self._ids.setdefault(object_id, stem)
+        return labels
+
+    def close(self, known: Collection[int]) -> list[Problem]:
+        if self._missing:
+            self._add(self._missing[0], missing(self._missing, "mask"), "one per scored frame")
+        extra = {i: stem for i, stem in self._ids.items() if i not in known}
+        if extra:
+            self._add(
+                next(iter(extra.values())),
+                f"extra ids in masks: {listed(map(str, sorted(extra)))} (counted as background)",
+                f"the annotated ids, {listed(map(str, sorted(known)))}",
+            )
+        return self._problems
+
+    def _add(self, stem: str, found: str, expected: str) -> None:
+        self._problems.append(Problem(self._name, stem, found, expected))

@@ -1,0 +1,1 @@
+"""Made-up videos with exact masks."""

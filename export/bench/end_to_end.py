@@ -1,0 +1,124 @@
+"""A video from file to masks, timed."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.export.bench.runners import BackendRunner, video_size
+from mavos_deploy.export.bench.timing import milliseconds
+from mavos_deploy.runtime.backends.protocol import Backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.media.frames import FrameSource, open_frames
+from mavos_deploy.runtime.media.masks import MaskSource, write_mask
+from mavos_deploy.runtime.media.overlay import OverlayWriter
+from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.segmenter import Frame, PreparedFrame, Segmenter
+from mavos_deploy.runtime.state import State
+
+ROUNDS = 2  # of the end-to-end runs, in turns
+
+
+def run_end_to_end(
+    runners: Mapping[str, BackendRunner],
+    video: Path | None,
+    frames: int,
+    objects: int,
+    on_run: Callable[[int], None],
+) -> dict[str, dict[str, Any]]:
+    """Segment a video as `mavos-run --overlay` does, in turns, and see what the graphs wait for.
+
+    Args:
+        runners: By name, of one bundle.
+        video: File; None for a made-up clip.
+        frames: To take at most.
+        objects: In the first frame, made up.
+        on_run: Called with how many runs are done.
+
+    Returns:
+        For each runner the medians over the rounds: `frames_per_second` after the first frame,
+        `frame_ms`, and `outside_share`, the share of a frame's time in which no step runs.
+
+    Raises:
+        InputError: The video can't be used, or its shape isn't the bundle's.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        size = video_size(next(iter(runners.values())).segmenter.bundle.manifest.size)
+        source = video or place / "clip.mp4"
+        if video is None:
+            write_clip(source, size, frames, objects)
+        done = 0
+        for _ in range(ROUNDS):
+            for name, runner in runners.items():
+                with open_frames(str(source), max_frames=frames) as opened:
+                    found[name].append(_run_once(runner, opened, place, objects))
+                done += 1
+                on_run(done)
+    summary = {}
+    for name, runs in found.items():
+        seconds, outside = (float(np.median(column)) for column in zip(*runs, strict=True))
+        summary[name] = {
+            "frame_ms": milliseconds(seconds),
+            "frames_per_second": round(1 / seconds, 3),
+            "outside_share": round(outside, 4),
+        }
+    return summary
+
+
+class _SteppedSegmenter(Segmenter):
+    """Notes when its steps began and ended."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        super().__init__(bundle, backend)
+        self.steps: list[tuple[float, float]] = []
+
+    def step(
+        self, frame: Frame | PreparedFrame, state: State, annotation: Labels | None = None
+    ) -> tuple[Labels, State]:
+        started = time.perf_counter()
+        stepped = super().step(frame, state, annotation)
+        self.steps.append((started, time.perf_counter()))
+        return stepped
+
+
+def _run_once(
+    runner: BackendRunner, source: FrameSource, place: Path, objects: int
+) -> tuple[float, float]:
+    """Seconds of a frame, and the share of them outside of the steps."""
+    segmenter = _SteppedSegmenter(runner.segmenter.bundle, runner.backend)
+    check_fit(segmenter.bundle.manifest.input_size(source.size), source, stretch=False)
+    mask, masks, overlay = place / "mask.png", place / "masks", place / "overlay.mp4"
+    write_mask(mask, next(iter_clip(*source.size, 1, objects=objects))[1])
+    segment_video(
+        segmenter,
+        source,
+        MaskSource(mask, source.size),
+        masks,
+        overlay,
+        make_output=prepare_output(masks, overlay, overwrite=True, inputs=()),
+        on_frame=lambda done: None,
+    )
+    if len(segmenter.steps) < 2:
+        raise InputError(f"{source.name} has fewer than 3 frames, too few to be timed")
+    # From the end of the first step on: what comes before is the start.
+    ends = [end for _, end in segmenter.steps]
+    whole = ends[-1] - ends[0]
+    within = sum(end - begin for begin, end in segmenter.steps[1:])
+    return whole / (len(ends) - 1), max(0.0, 1 - within / whole)
+
+
+def write_clip(path: Path, size: Size, frames: int, objects: int) -> None:
+    """Encode a made-up clip as H.264."""
+    with OverlayWriter(path, size, None) as writer:
+        nothing = np.zeros(size, np.uint8)
+        for frame, _ in iter_clip(*size, frames, objects=objects):
+            writer.write(frame, nothing)

@@ -1,0 +1,162 @@
+"""What a bench times: a bundle on a backend, or PyTorch."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
+from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import tensor_bytes
+from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.resize import resize_frame
+from mavos_deploy.runtime.segmenter import Frame, PreparedFrame, Segmenter
+from mavos_deploy.runtime.state import State
+
+
+class Runner(Protocol):
+    """One way to segment, with the memory of one video."""
+
+    name: str
+
+    @property
+    def graph_seconds(self) -> Mapping[str, float]:
+        """Of the latest step; empty where there are no graphs."""
+
+    def start(self, frame: PreparedFrame, labels: Labels) -> None:
+        """Begin the video with a frame and its labels."""
+
+    def step(self, frame: PreparedFrame) -> None:
+        """Segment the next frame, from resized pixels to labels, and remember it."""
+
+    def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
+        """Run everything once that a video may need; `start` begins anew."""
+
+    def memory_bytes(self) -> int:
+        """What the video's memory takes."""
+
+    def close(self) -> None:
+        """Free what the runner holds."""
+
+
+class TimedBackend(WatchedBackend):
+    """A backend that notes how long each graph takes.
+
+    Attributes:
+        seconds: By graph, since it was cleared; none of a backend that only enqueues its work.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.seconds: dict[str, float] = {}
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Backend.run`."""
+        started = time.perf_counter()
+        outputs = super().run(graph, inputs)
+        if self.enqueues:
+            return outputs
+        took = time.perf_counter() - started
+        self.seconds[graph] = self.seconds.get(graph, 0.0) + took
+        return outputs
+
+
+class BackendRunner:
+    """A bundle on a backend."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.backend = TimedBackend(backend)
+        self.segmenter = Segmenter(bundle, self.backend)
+        self.name = self.backend.name
+        self.graph_seconds: dict[str, float] = {}
+        self._state: State | None = None
+
+    def start(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.start`."""
+        self._state = self.segmenter.start(frame, labels)
+
+    def step(self, frame: PreparedFrame) -> None:
+        """See `Runner.step`."""
+        assert self._state is not None
+        self.backend.seconds = self.graph_seconds = {}
+        _, self._state = self.segmenter.step(frame, self._state)
+
+    def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.warm_up`."""
+        self.start(frame, labels)
+        self.step(frame)
+        assert self._state is not None
+        # As if the memory had been written before, and were to be updated after this frame.
+        gap, groups = self.segmenter.bundle.manifest.memory_gap, self._state.groups
+        self._state = replace(self._state, since_update=gap - 1, updated=(True,) * groups)
+        self.step(frame)
+
+    def memory_bytes(self) -> int:
+        """See `Runner.memory_bytes`."""
+        assert self._state is not None
+        graphs = self.segmenter.bundle.manifest.specs_at(self._state.input_size)
+        specs = {spec.name: spec for spec in graphs["elstt_step"].inputs}
+        held = {id(tensor): specs[name] for name, tensor in self._state.memory.items()}
+        return sum(tensor_bytes(spec, groups=self._state.groups) for spec in held.values())
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self.segmenter.close()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to measure, in a form that another process can take.
+
+    Attributes:
+        name: `pytorch-` and one of `PYTORCH`, `pytorch-growing`, or a backend's name.
+        bundle: Folder.
+        checkpoint: For PyTorch; None where the bundle's weights ship or are untrained.
+        threads: Of the CPU; None takes all that this process may use.
+    """
+
+    name: str
+    bundle: Path
+    checkpoint: Path | None
+    threads: int | None
+
+    def open(self) -> Runner:
+        """Load the graphs or the network.
+
+        Raises:
+            MavosError: The bundle, the backend or the checkpoint can't be used.
+        """
+        bundle = Bundle.open(self.bundle)
+        if not self.name.startswith("pytorch-"):
+            return BackendRunner(bundle, open_backend(bundle, self.threads, self.name))
+        from mavos_deploy.export.bench.torch_runner import TorchRunner
+
+        return TorchRunner(bundle.manifest, self.checkpoint, self.threads, self.name)
+
+
+def video_size(size: Size) -> Size:
+    """An even size next to a bundle's, which H.264 takes and the bundle maps to its own."""
+    return size[0] - size[0] % 2, size[1] - size[1] % 2
+
+
+def warm_up(runners: Mapping[str, Runner], bundle: Bundle, objects: int) -> None:
+    """Let every runner meet all that a video may need: compilers and allocators then rest.
+
+    Args:
+        runners: By name.
+        bundle: That they are of.
+        objects: In the first frame.
+    """
+    frame, labels = next(iter_clip(*video_size(bundle.manifest.size), 1, objects=objects))
+    for runner in runners.values():
+        runner.warm_up(prepare_for(bundle, frame), labels)
+
+
+def prepare_for(bundle: Bundle, frame: Frame) -> PreparedFrame:
+    """A frame at a bundle's size, the same for every runner."""
+    own = frame.shape[0], frame.shape[1]
+    return PreparedFrame(own, resize_frame(frame, *bundle.manifest.input_size(own)))

@@ -1,0 +1,152 @@
+"""Measures how fast a bundle runs, with PyTorch beside it where that is wanted.
+
+All runners get the same frames in one process, in turns that rotate from frame to frame, so that
+whatever slows the machine slows all of them. Memory is measured in a process of its own for each.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.export.bench.runners import Runner, prepare_for, video_size
+from mavos_deploy.runtime.bundle import Bundle
+
+PARTS = 40  # medians that a line over the video's length is fitted through, at most
+
+Values = NDArray[np.float64]
+
+
+@dataclass
+class Timings:
+    """What one runner took for each frame after the first.
+
+    Attributes:
+        seconds: Wall time.
+        cpu_seconds: Of all threads of the process.
+        graphs: Wall time within each graph.
+        memory: Bytes of the video's memory after the frame.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    graphs: list[dict[str, float]] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+
+
+def shortest_run(memory_gap: int) -> int:
+    """Frames that have one memory update by MCA among them, which is the second write."""
+    return 2 * memory_gap + 1
+
+
+def time_steps(
+    runners: Mapping[str, Runner],
+    bundle: Bundle,
+    frames: int,
+    objects: int,
+    on_frame: Callable[[int], None],
+) -> dict[str, Timings]:
+    """Give every frame to every runner and time each: from resized pixels to labels.
+
+    Args:
+        runners: By name, warmed up.
+        bundle: That they are of.
+        frames: Length of the made-up clip.
+        objects: In its first frame.
+        on_frame: Called with how many frames are done.
+    """
+    timings = {name: Timings() for name in runners}
+    clip = iter_clip(*video_size(bundle.manifest.size), frames, objects=objects)
+    first, labels = next(clip)
+    prepared = prepare_for(bundle, first)
+    for runner in runners.values():
+        runner.start(prepared, labels)
+    order = list(runners)
+    for index, (frame, _) in enumerate(clip, start=1):
+        prepared = prepare_for(bundle, frame)
+        order = [*order[1:], order[0]]
+        for name in order:
+            runner, timing = runners[name], timings[name]
+            cpu, wall = time.process_time(), time.perf_counter()
+            runner.step(prepared)
+            timing.seconds.append(time.perf_counter() - wall)
+            timing.cpu_seconds.append(time.process_time() - cpu)
+            timing.graphs.append(dict(runner.graph_seconds))
+            timing.memory.append(runner.memory_bytes())
+        on_frame(index + 1)
+    return timings
+
+
+def summarise(timings: Mapping[str, Timings], memory_gap: int, baseline: str) -> dict[str, Any]:
+    """Figures of every runner, in milliseconds, megabytes and shares.
+
+    Args:
+        timings: By runner, of the same frames.
+        memory_gap: Frames between two memory updates, all of one bundle.
+        baseline: The runner that the others are compared with.
+    """
+    count = len(timings[baseline].seconds)
+    frame = np.arange(1, count + 1)
+    # The first write copies; MCA runs from the second one on.
+    update = (frame % memory_gap == 0) & (frame > memory_gap)
+    plain = frame % memory_gap != 0
+    if not plain.any():  # a memory gap of 1
+        plain = update
+    reference = np.array(timings[baseline].seconds)
+    summary = {}
+    for name, timing in timings.items():
+        seconds = np.array(timing.seconds)
+        p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
+        usual, merging = np.median(seconds[plain]), np.median(seconds[update])
+        amortised = (usual * (memory_gap - 1) + merging) / memory_gap
+        graphs = sorted({graph for frame in timing.graphs for graph in frame})
+        within = {
+            graph: float(np.sum([frame.get(graph, 0.0) for frame in timing.graphs]))
+            for graph in graphs
+        }
+        summary[name] = {
+            "mean_ms": milliseconds(seconds.mean()),
+            "p50_ms": milliseconds(p50),
+            "p95_ms": milliseconds(p95),
+            "p99_ms": milliseconds(p99),
+            "plain_frame_ms": milliseconds(usual),
+            "update_frame_ms": milliseconds(merging),
+            "amortised_ms": milliseconds(amortised),
+            "frames_per_second": round(1 / float(amortised), 3),
+            "cpu_ms": milliseconds(np.median(np.array(timing.cpu_seconds)[plain])),
+            # Of pairs of one frame, whose two times lie side by side.
+            "speedup": round(float(np.median(reference / seconds)), 3),
+            "growth_per_100_frames": round(growth(frame[plain], seconds[plain]), 5),
+            "shares": {graph: round(took / seconds.sum(), 4) for graph, took in within.items()},
+            "video_memory_mb": [megabytes(timing.memory[0]), megabytes(timing.memory[-1])],
+        }
+    return summary
+
+
+def growth(frames: NDArray[np.int64], seconds: Values) -> float:
+    """How much longer a frame takes 100 frames later, as a share of the median frame.
+
+    The slope is the median of the slopes between all pairs of parts of the video (Theil-Sen).
+    """
+    parts = [part for part in np.array_split(np.arange(len(frames)), PARTS) if len(part)]
+    place = np.array([frames[part].mean() for part in parts])
+    value = np.array([np.median(seconds[part]) for part in parts])
+    first, second = np.triu_indices(len(parts), 1)
+    if not len(first):
+        return 0.0
+    slopes = (value[second] - value[first]) / (place[second] - place[first])
+    return float(np.median(slopes) * 100 / np.median(seconds))
+
+
+def milliseconds(seconds: float | np.floating[Any]) -> float:
+    """Seconds as milliseconds, to the microsecond."""
+    return round(float(seconds) * 1e3, 3)
+
+
+def megabytes(size: int) -> float:
+    """Bytes as megabytes, to a tenth."""
+    return round(size / 1e6, 1)

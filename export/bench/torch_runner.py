@@ -1,0 +1,141 @@
+"""The PyTorch network as a runner of the bench: eager, compiled, or with a memory that grows."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from mavos_deploy.errors import BackendError
+from mavos_deploy.export.bench.published import PublishedEngine, compiled_engine
+from mavos_deploy.export.bench.ways import GROWING
+from mavos_deploy.export.networks import network_of
+from mavos_deploy.models.half import half_precision
+from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.tracker import GroupEngine, Memory, Tracker
+from mavos_deploy.runtime.manifest import Manifest
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.segmenter import PreparedFrame
+from mavos_deploy.runtime.system.processors import usable_processors
+
+APPEND_EVERY = 5  # frames from one entry of the growing memory to the next, as DeAOT-L does
+
+
+class GrowingEngine(GroupEngine):
+    """Long-term memory as in DeAOT-L: every fifth frame is appended, and nothing ever leaves.
+
+    Source: AOT, AOTEngine.update_long_term_memory in networks/engines/aot_engine.py, with
+    TEST_LONG_TERM_MEM_GAP of the published configurations.
+    """
+
+    def _update_long_term(self, new: list[Memory], features: Features) -> None:
+        del features
+        self.long_term = [
+            Memory(torch.cat([entry.key, old.key], 2), torch.cat([entry.value, old.value], 2))
+            for entry, old in zip(new, self.long_term, strict=True)
+        ]
+
+
+class TorchRunner:
+    """The PyTorch network: as its authors publish it, or `tuned`, which is this project's form.
+
+    Args:
+        manifest: Of the bundle whose network to run.
+        checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
+        threads: Of the CPU, for the whole process; None takes all that it may use.
+        name: `pytorch-` and one of `PYTORCH`, or `pytorch-growing`, which has the tuned form;
+            others that begin so, too.
+        device: Where the network runs, by PyTorch's name.
+        half: Compute in float16 as a bundle of precision fp16 does.
+
+    Raises:
+        InputError: The checkpoint isn't the bundle's.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        checkpoint: Path | None,
+        threads: int | None,
+        name: str,
+        device: str = "cpu",
+        half: bool = False,
+    ) -> None:
+        torch.set_num_threads(threads or usable_processors())
+        self.name = name
+        self.graph_seconds: Mapping[str, float] = {}
+        self._device = device
+        tuned = name.startswith(("pytorch-tuned", GROWING))
+        self._compiles = name.startswith(("pytorch-compiled", "pytorch-tuned-compiled"))
+        network = network_of(manifest, checkpoint)
+        self._network = (half_precision(network) if half else network).to(device)
+        if self._compiles:
+            self._network = compiled(self._network)
+        growing = name == GROWING
+        self._engine: type[GroupEngine] = GrowingEngine if growing else GroupEngine
+        if not tuned:
+            self._engine = compiled_engine() if self._compiles else PublishedEngine
+        self._memory_gap = APPEND_EVERY if growing else manifest.memory_gap
+        self._tracker: Tracker | None = None
+
+    def start(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.start`."""
+        self._start(frame, labels, self._memory_gap)
+
+    def step(self, frame: PreparedFrame) -> None:
+        """See `Runner.step`."""
+        assert self._tracker is not None
+        labels = self._tracker.predict(torch.from_numpy(frame.resized).to(self._device))
+        self._tracker.remember(labels)
+
+    def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
+        """See `Runner.warm_up`.
+
+        At a memory gap of 2 five frames meet all that torch.compile makes code for: a short-term
+        memory that is the reference itself, one that isn't, a long-term memory of two frames, and
+        one that was merged.
+        """
+        self._start(frame, labels, 2)
+        try:
+            for _ in range(5):
+                self.step(frame)
+        except Exception as error:  # what a compiler raises has no other base
+            if not self._compiles:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise BackendError(
+                f"torch.compile failed ({reason}); it needs a C++ compiler; leave `compiled` out"
+            ) from error
+
+    def memory_bytes(self) -> int:
+        """See `Runner.memory_bytes`."""
+        assert self._tracker is not None
+        held = {
+            tensor.data_ptr(): tensor.numel() * tensor.element_size()
+            for group in self._tracker.groups
+            for memory in (*group.long_term, *group.short_term)
+            for tensor in (memory.key, memory.value)
+        }
+        return sum(held.values())
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._tracker = None
+
+    def _start(self, frame: PreparedFrame, labels: Labels, memory_gap: int) -> None:
+        self._tracker = Tracker(self._network, frame.size, memory_gap, self._engine)
+        self._tracker.start(torch.from_numpy(frame.resized).to(self._device), labels)
+
+
+def compiled(network: Mavos) -> Mavos:
+    """A copy whose per-frame parts are compiled when they are first called."""
+    network = copy.deepcopy(network)
+    # The long-term memory has two lengths, and each gets code of its own.
+    for name in ("encode", "propagate", "decode", "embed_identity"):
+        setattr(network, name, torch.compile(getattr(network, name), dynamic=False))
+    for block in network.blocks:
+        write = torch.compile(block.write, dynamic=False)
+        block.write = write  # type: ignore[method-assign]  # of this copy alone
+    for memory_module in network.memory_modules:
+        memory_module.compile(dynamic=False)
+    return network

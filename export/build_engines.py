@@ -1,0 +1,352 @@
+"""Adds TensorRT engines to a bundle: what is missing or out of date is built, the rest is kept."""
+
+import contextlib
+import multiprocessing
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from time import perf_counter
+
+from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
+from mavos_deploy.export.engine_shapes import BuildRequest, profiles
+from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.backends.tensorrt_library import open_library
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.engines import (
+    LIBRARIES,
+    Engine,
+    capability_pair,
+)
+from mavos_deploy.runtime.manifest import MANIFEST, Manifest, write_manifest
+from mavos_deploy.runtime.system.files import cache_folder, writing
+from mavos_deploy.runtime.system.gpu import Gpu, first_gpu
+from mavos_deploy.runtime.system.interrupts import processes_start
+from mavos_deploy.runtime.system.processors import usable_processors
+
+FOLDER = "engines"
+FP8_CAPABILITY = (8, 9)  # the first compute capability with float8 products
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one engine.
+
+    Attributes:
+        engine: As it is in the manifest now.
+        built: False where the one in the bundle was up to date.
+        seconds: That the build took.
+        size: Of the plan, in bytes.
+    """
+
+    engine: Engine
+    built: bool
+    seconds: float
+    size: int
+
+
+def build_engines(
+    bundle: Bundle, request: BuildRequest, report: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Build the engines of every graph of a bundle and note them in its manifest.
+
+    An engine is up to date if its plan is in the bundle unaltered and everything that it was made
+    from is the same: graph, library and its version, capability, GPU, flags and shapes. The bundle
+    changes when all builds are done; an error or Ctrl-C leaves it as it was.
+
+    Args:
+        bundle: Opened.
+        request: What to build.
+        report: Called with each engine as it is done.
+
+    Returns:
+        An outcome for each graph and capability.
+
+    Raises:
+        BackendError: The library is missing, can't do what is asked, or failed.
+        BundleError: The folder of the engines lies outside of the bundle.
+        InputError: The bundle's folder can't be written to.
+    """
+    gpu = first_gpu()
+    library = choose_library(request, gpu)
+    if library == "tensorrt_rtx" and request.timing_cache is not None:
+        raise InputError("tensorrt_rtx times no kernels; leave --timing-cache out")
+    capabilities = _capabilities(request, library, gpu)
+    trt = open_library(library)
+    _check_quantisation(bundle, capabilities)
+    check_request(trt, library, request.flags, capabilities)
+    own = gpu if library == "tensorrt" else None  # RTX plans don't depend on where they are built
+    wanted = [
+        Engine(
+            graph=graph,
+            file="",
+            sha256="",
+            graph_sha256=bundle.manifest.graphs[graph].sha256,
+            library=library,
+            version=str(trt.__version__),
+            capability=capability,
+            gpu=own.name if own else None,
+            driver=own.driver if own else None,
+            flags=request.flags,
+            profiles=profiles(spec, bundle.manifest, request),
+        )
+        for capability in capabilities
+        for graph, spec in bundle.specs.items()
+    ]
+    outcomes = []
+    stale = []
+    for engine in wanted:
+        if (current := _up_to_date(bundle, engine)) is None:
+            stale.append(engine)
+            continue
+        size = (bundle.path / current.file).stat().st_size
+        outcomes.append(Outcome(current, False, 0.0, size))
+        report(outcomes[-1])
+    if stale:
+        outcomes += _build(bundle, stale, request, own, report)
+    return outcomes
+
+
+def choose_library(request: BuildRequest, gpu: Gpu | None) -> str:
+    """The library to build with.
+
+    `auto` is TensorRT where it is installed and asked for nothing but this machine's GPU, else
+    TensorRT-RTX, which needs no GPU to build.
+
+    Raises:
+        BackendError: Neither is installed.
+    """
+    if request.library != "auto":
+        return request.library
+    installed = [name for name in LIBRARIES if find_spec(name) is not None]
+    if not installed:
+        raise BackendError(
+            f"neither {' nor '.join(LIBRARIES)} is installed; install one of them with "
+            "pip install 'mavos-deploy[tensorrt]' or 'mavos-deploy[tensorrt-rtx]'"
+        )
+    own = gpu is not None and set(request.capabilities) <= {gpu.capability}
+    return "tensorrt" if "tensorrt" in installed and own else installed[-1]
+
+
+def _capabilities(request: BuildRequest, library: str, gpu: Gpu | None) -> list[str]:
+    given = list(dict.fromkeys(request.capabilities))
+    if library == "tensorrt":
+        if gpu is None:
+            raise BackendError(
+                "tensorrt builds on the GPU that runs the engine, and none can be used here; build "
+                "where it is, or with --library tensorrt_rtx --compute-capability 8.6"
+            )
+        if other := [capability for capability in given if capability != gpu.capability]:
+            raise BackendError(
+                f"tensorrt builds for this machine's {gpu.name} only, whose compute capability is "
+                f"{gpu.capability}, not {other[0]}; use --library tensorrt_rtx for others"
+            )
+        return [gpu.capability]
+    if given:
+        return given
+    if gpu is None:
+        raise BackendError(
+            "this machine has no GPU to build for; name one, for example --compute-capability 8.6"
+        )
+    return [gpu.capability]
+
+
+def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
+    quantisation = bundle.manifest.quantisation
+    if quantisation is None:
+        return
+    if quantisation.target != "tensorrt":
+        raise BackendError(
+            f"{bundle.path} was quantised for a CPU, in a form that TensorRT refuses; quantise its "
+            "fp32 bundle with mavos-calibrate --for tensorrt"
+        )
+    for capability in capabilities:
+        if quantisation.type == "fp8" and capability_pair(capability) < FP8_CAPABILITY:
+            raise BackendError(
+                f"{bundle.path} is in fp8, which GPUs have from compute capability 8.9 on, not "
+                f"{capability}; quantise with --type int8 for it"
+            )
+
+
+def _up_to_date(bundle: Bundle, wanted: Engine) -> Engine | None:
+    """The engine that is there already, if building it again would change nothing."""
+    for engine in bundle.manifest.engines:
+        if engine.made_like(wanted):
+            with contextlib.suppress(MavosError):
+                bundle.plan(engine)
+                return engine
+    return None
+
+
+def _build(
+    bundle: Bundle,
+    stale: list[Engine],
+    request: BuildRequest,
+    gpu: Gpu | None,
+    report: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Build into a temporary folder inside the bundle, then move everything in at once."""
+    folder = bundle.path / FOLDER
+    if not folder.resolve().is_relative_to(bundle.path.resolve()):
+        raise BundleError(f"{folder} leads out of the bundle, so nothing is written there")
+    fresh = not folder.exists()
+    cache = timing_cache_file(request, stale[0], gpu) if gpu else None
+    jobs = request.jobs or (1 if gpu else usable_processors())
+    engines: dict[Path, Engine] = {}
+    outcomes: list[Outcome] = []
+
+    def done(task: Task, seconds: float) -> None:
+        engines[task.plan] = engine = _with_plan(engines[task.plan], task.plan)
+        outcomes.append(Outcome(engine, True, seconds, task.plan.stat().st_size))
+        report(outcomes[-1])
+
+    try:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
+                engines = {Path(temporary) / f"{n}.plan": engine for n, engine in enumerate(stale)}
+                tasks = [
+                    Task(
+                        graph=engine.graph,
+                        onnx=bundle.graph_path(engine.graph),
+                        library=engine.library,
+                        capability=engine.capability,
+                        flags=engine.flags,
+                        profiles=engine.profiles,
+                        timing_cache=cache,
+                        plan=plan,
+                    )
+                    for plan, engine in engines.items()
+                ]
+                # The largest first, so that no processor waits for it in the end.
+                tasks.sort(key=lambda task: task.onnx.stat().st_size, reverse=True)
+                run_tasks(tasks, jobs, done)
+                _move_in(bundle, engines)
+    finally:
+        if fresh:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only succeeds while it is empty
+    return outcomes
+
+
+def _with_plan(engine: Engine, plan: Path) -> Engine:
+    """An engine with its plan's hash, and a name that no other plan has."""
+    digest = file_sha256(plan)
+    name = f"{engine.graph}-sm{engine.capability.replace('.', '')}-{digest[:8]}.plan"
+    file = f"{FOLDER}/{engine.library}-{engine.version}/{name}"
+    return replace(engine, file=file, sha256=digest)
+
+
+def timing_cache_file(request: BuildRequest, engine: Engine, gpu: Gpu) -> Path:
+    """Where the kernel timings of a library release on a GPU with a driver are kept."""
+    folder = request.timing_cache or cache_folder()
+    parts = (engine.library, engine.version, gpu.name, gpu.driver)
+    return folder / ("-".join(re.sub(r"[^\w.]+", "_", part) for part in parts) + ".timing")
+
+
+def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None]) -> None:
+    """Build plans, each in a process of its own.
+
+    A process keeps the library's messages apart (it has one logger), survives a crash of the
+    library, and can be ended at once on Ctrl-C, which the library's own calls don't hear.
+
+    Args:
+        tasks: To build, in this order.
+        jobs: At a time.
+        done: Called with each task and the seconds it took.
+
+    Raises:
+        BackendError: A build failed; the others are ended.
+        OSError: A plan can't be written; likewise.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting = tasks[::-1]
+    running: dict[Connection, tuple[BaseProcess, Task, float]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                receiver, sender = context.Pipe(duplex=False)
+                task = waiting.pop()
+                process: BaseProcess = context.Process(
+                    target=_work, args=(task, sender), daemon=True
+                )
+                with processes_start():
+                    process.start()
+                    sender.close()  # so that the end of the process is the end of the pipe
+                    running[receiver] = (process, task, perf_counter())
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                process, task, started = running[ready]
+                failure = _failure(ready, process, task)
+                del running[ready]
+                if failure is not None:
+                    raise failure
+                done(task, perf_counter() - started)
+    finally:
+        for process, _, _ in running.values():
+            process.kill()
+            process.join()
+
+
+def _work(task: Task, sender: "Connection[Exception | None, object]") -> None:
+    """What a process does: build a plan and send what went wrong, or None."""
+    failure: Exception | None = None
+    try:
+        build_plan(task)
+    except (MavosError, OSError) as error:
+        failure = error
+    sender.send(failure)
+
+
+def _failure(
+    receiver: "Connection[object, Exception | None]", process: BaseProcess, task: Task
+) -> Exception | None:
+    try:
+        failure = receiver.recv()
+    except EOFError:  # it died without a word
+        process.join()
+        return BackendError(
+            f"{task.library} ended the process that built {task.onnx} for {task.capability} (exit "
+            f"code {process.exitcode}); if memory is short, try --jobs 1"
+        )
+    process.join()
+    return failure
+
+
+def _move_in(bundle: Bundle, engines: dict[Path, Engine]) -> None:
+    """Give plans their names in the bundle and put them into its manifest."""
+    moved: list[Path] = []
+    try:
+        for plan, engine in engines.items():
+            target = bundle.path / engine.file
+            target.parent.mkdir(exist_ok=True)
+            if not target.exists():
+                moved.append(target)
+            plan.replace(target)
+        # Read again: another build may have added its own meanwhile.
+        file = bundle.path / MANIFEST
+        manifest = Manifest.from_json(file.read_text(encoding="utf-8"), str(file))
+        replaced = {engine.slot for engine in engines.values()}
+        kept = [engine for engine in manifest.engines if engine.slot not in replaced]
+        new = sorted(engines.values(), key=lambda engine: (engine.capability, engine.graph))
+        write_manifest(bundle.path, replace(manifest, engines=(*kept, *new)))
+    except BaseException:
+        for target in moved:
+            target.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
+        raise
+    folder = (bundle.path / FOLDER).resolve()
+    used = {(bundle.path / engine.file).resolve() for engine in (*kept, *new)}
+    for engine in manifest.engines:
+        old = (bundle.path / engine.file).resolve()
+        # An entry may be anybody's, so nothing outside of the folder is touched.
+        if old not in used and old.suffix == ".plan" and old.is_relative_to(folder):
+            with contextlib.suppress(OSError):
+                old.unlink()
+                old.parent.rmdir()

@@ -1,0 +1,1 @@
+"""Inference libraries behind one protocol."""

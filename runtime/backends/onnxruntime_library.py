@@ -1,0 +1,74 @@
+"""ONNX Runtime itself: imported, and the settings of every session."""
+
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from mavos_deploy.errors import BackendError, one_line
+
+CPU = "CPUExecutionProvider"
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+}
+
+
+def open_library() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        BackendError: It is missing, broken, or a hollow module.
+    """
+    try:
+        import onnxruntime
+    except Exception as error:  # it loads libraries, whose failures come as anything
+        raise BackendError(
+            f"ONNX Runtime can't be imported ({one_line(error)}); install it with "
+            "pip install 'mavos-deploy[cpu]'"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise BackendError(
+            "ONNX Runtime is installed as a hollow module, which happens when one of onnxruntime "
+            "and onnxruntime-gpu is removed while both were there; uninstall both, then install one"
+        )
+    module: ModuleType = onnxruntime
+    return module
+
+
+def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any:  # noqa: ANN401  # the library is untyped
+    """Settings of every session; `benchmarks/session_settings.py` measures others.
+
+    Args:
+        ort: The library.
+        threads: Of each graph.
+        for_gpu: The graphs are quantised for TensorRT, whose symmetric activations the CPU's
+            integer kernels are 17 times slower with; they are rounded and computed in float.
+    """
+    _share_arena(ort)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Five sessions share the cores: waiting threads that spin take time from working ones.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without an arena results beyond what malloc keeps, 32 MB with glibc, come anew from the system
+    # in every frame, page by page. An arena for each session keeps the peaks of all graphs, 1.05 GB
+    # instead of 0.67 GB at 480p, and planning a graph's memory as one block takes more as well.
+    options.enable_cpu_mem_arena = True
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4  # what fails is raised, and must not be printed as well
+    if for_gpu:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+@cache
+def _share_arena(ort: ModuleType) -> None:
+    """Make the one arena that all sessions of the process take their memory from."""
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    # By default it doubles when it grows, and lets a tensor take a block of twice its size.
+    thrifty = {"arena_extend_strategy": 1, "max_dead_bytes_per_chunk": 1 << 20}
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(thrifty))

@@ -1,0 +1,174 @@
+"""OpenVINO on the CPU: in bfloat16 where the processor has it, which is faster and less exact."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.runtime.backends.protocol import Array, check_tensors
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
+from mavos_deploy.runtime.system.processors import usable_processors
+
+DEVICE = "CPU"
+TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i32": "int32"}
+HINTS = {"fp32": "f32", "bf16": "bf16"}  # OpenVINO's names
+KEPT_SHAPES = 4  # of each graph's inputs, whose compiled models are kept
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of the inputs, in the order of the contract
+
+
+class OpenVinoCpu:
+    """A compiled model for each graph and shape of its inputs; tensors are NumPy arrays.
+
+    Memories and logits stay what the bundle says, float32 as a rule; `arithmetic` is what the
+    products within a graph are computed in. Another number of groups, or another size of video,
+    compiles anew, which takes seconds once.
+
+    Args:
+        bundle: Opened, and so checked.
+        threads: Of each graph; None takes all that this process may use.
+        arithmetic: `fp32` or `bf16`; None takes bf16 where the processor computes in it.
+
+    Raises:
+        BackendError: OpenVINO is missing or refuses a graph, the processor has no bf16, or the
+            bundle is quantised.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
+    ) -> None:
+        self.any_shape = False  # each costs a compilation
+        self.enqueues = False
+        if bundle.manifest.quantisation is not None:
+            raise BackendError(
+                f"{bundle.path} is quantised, and openvino-cpu can't run it; take --backend "
+                "onnxruntime-cpu, or the bundle that it was made from"
+            )
+        self._library = open_library()
+        self._core = self._library.Core()
+        # Asked for, never left to OpenVINO, whose own default depends on the processor.
+        able = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        if arithmetic == "bf16" and not able:
+            raise BackendError(
+                "openvino-cpu-bf16: this processor has no bfloat16 instructions (avx512_bf16 or "
+                "amx_bf16); take --backend openvino-cpu-fp32"
+            )
+        computed = arithmetic or ("bf16" if able else "fp32")
+        self.name = f"openvino-cpu-{computed}"
+        manifest = bundle.manifest
+        self.arithmetic = computed if computed == "bf16" else manifest.arithmetic
+        self._outputs = {
+            name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
+        }
+        self._options = {
+            "INFERENCE_PRECISION_HINT": HINTS[computed],
+            "INFERENCE_NUM_THREADS": threads or usable_processors(),
+            "PERFORMANCE_HINT": "LATENCY",
+            # Pinned, the threads of every process and container on a machine meet on its first
+            # processors.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._models: dict[str, Any] = {}
+        self._requests: dict[str, dict[Shapes, Any]] = {}
+        height, width = bundle.manifest.size
+        usual = {GROUPS: 1, USED: CHANNELS, "output_height": height, "output_width": width}
+        for name, spec in bundle.manifest.specs_at((height, width)).items():
+            self._models[name] = self._read(bundle, name)
+            shapes = tuple(
+                (tensor.name, tuple(usual.get(str(d)) or int(d) for d in tensor.shape))
+                for tensor in spec.inputs
+            )
+            self._requests[name] = {shapes: self._compile(name, shapes)}
+
+    def _read(self, bundle: Bundle, graph: str) -> Any:  # noqa: ANN401  # the library is untyped
+        path, spec = bundle.graph_path(graph), bundle.specs[graph]
+        try:
+            model = self._core.read_model(str(path))
+        except Exception as error:  # the library raises RuntimeError and what numpy raises
+            raise BackendError(
+                f"openvino {self._library.__version__} refuses {path}: {one_line(error)}"
+            ) from error
+        found = {
+            port.any_name: (
+                TYPES.get(port.element_type.get_type_name()),
+                [d.get_length() if d.is_static else None for d in port.partial_shape],
+            )
+            for port in (*model.inputs, *model.outputs)
+        }
+        check_tensors(found, (*spec.inputs, *spec.outputs), str(path))
+        return model
+
+    def _compile(self, graph: str, shapes: Shapes) -> Any:  # noqa: ANN401  # as above
+        """A request for inputs of these shapes.
+
+        Fixed, though the graphs leave the groups open: with open ones, OpenVINO 2026.4 fails or
+        keeps the old shape when a request that ran one group gets two.
+        """
+        model = self._models[graph].clone()
+        try:
+            model.reshape({name: list(shape) for name, shape in shapes})
+            compiled = self._core.compile_model(model, DEVICE, self._options)
+            taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            request = compiled.create_infer_request()
+        except Exception as error:  # the library raises RuntimeError and what numpy raises
+            raise BackendError(
+                f"openvino {self._library.__version__} refuses {graph}: {one_line(error)}"
+            ) from error
+        wanted = self._options["INFERENCE_PRECISION_HINT"]
+        if taken != wanted:
+            raise BackendError(
+                f"openvino {self._library.__version__} compiled {graph} in {taken}, not in "
+                f"{wanted} as it was told to; take another backend"
+            )
+        return request
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Backend.run`."""
+        if graph not in self._requests:
+            raise BackendError("the segmenter is closed; open it again")
+        requests = self._requests[graph]
+        shapes = tuple((name, array.shape) for name, array in inputs.items())
+        if shapes not in requests:
+            while len(requests) >= KEPT_SHAPES:
+                requests.pop(next(iter(requests)))
+            requests[shapes] = self._compile(graph, shapes)
+        request = requests[shapes]
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            # Copies: the request writes its next outputs where these are.
+            return {name: np.array(request.get_tensor(name).data) for name in self._outputs[graph]}
+        except Exception as error:  # the library raises RuntimeError and what numpy raises
+            raise BackendError(f"openvino failed in {graph}: {one_line(error)}") from error
+
+    def upload(self, array: Array) -> Array:
+        """The array itself, contiguous."""
+        return np.ascontiguousarray(array)
+
+    def download(self, tensor: Array) -> Array:
+        """The tensor itself."""
+        return tensor
+
+    def close(self) -> None:
+        """Drop the compiled models."""
+        self._requests.clear()
+        self._models.clear()
+
+
+def open_library() -> ModuleType:
+    """Import OpenVINO.
+
+    Raises:
+        BackendError: It is missing or broken.
+    """
+    try:
+        import openvino
+    except Exception as error:  # it loads libraries, whose failures come as anything
+        raise BackendError(
+            f"OpenVINO can't be imported ({one_line(error)}); install it with "
+            "pip install 'mavos-deploy[openvino]', or take --backend onnxruntime-cpu"
+        ) from error
+    module: ModuleType = openvino
+    return module

@@ -1,0 +1,1 @@
+"""Data sets of the benchmarks and results over them."""

@@ -1,0 +1,276 @@
+"""The folders of DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video, and what their metadata say."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets.sequences import (
+    LAST_FRAME_COUNTS,
+    Layout,
+    Problem,
+    VideoSequence,
+    listed,
+)
+from mavos_deploy.runtime.media.frames import IMAGE_SUFFIXES, natural_order
+from mavos_deploy.runtime.objects import VOID
+
+DAVIS_RESOLUTION = "480p"  # the one that figures are published for
+ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth
+
+
+def _davis(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+    annotations, images = root / "Annotations", root / "JPEGImages"
+    resolution = _resolution(root)
+    lists = root / "ImageSets/2017"
+    file = lists / f"{split}.txt"
+    if file.is_file():
+        names = _read_names(file)
+    elif lists.is_dir():
+        there = listed(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
+        raise InputError(f"{file} does not exist; the splits of this data set are: {there}")
+    else:
+        names = [folder.name for folder in subfolders(annotations / resolution)]
+    return _sequences_by_folder(
+        Layout.DAVIS, names, images / resolution, annotations / resolution, True, problems
+    )
+
+
+def _long_time_video(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+    file = root / "ImageSets" / f"{split}.txt"
+    annotations = root / "Annotations"
+    names = _read_names(file) if file.is_file() else [f.name for f in subfolders(annotations)]
+    return _sequences_by_folder(
+        Layout.LONG_TIME_VIDEO, names, root / "JPEGImages", annotations, False, problems
+    )
+
+
+def _sequences_by_folder(
+    layout: Layout,
+    names: list[str],
+    images_in: Path,
+    annotations_in: Path,
+    dense: bool,
+    problems: list[Problem],
+) -> list[VideoSequence]:
+    """Sequences of a layout without metadata; dense ones have an annotation in every frame."""
+    sequences = []
+    for name in names:
+        images = _files(images_in / name, IMAGE_SUFFIXES)
+        annotations = _files(annotations_in / name, (".png",))
+        if not annotations:
+            problems.append(
+                Problem(
+                    name, None, f"no annotation in {annotations_in / name}", "one PNG per frame"
+                )
+            )
+            continue
+        if images and (stray := [stem for stem in annotations if stem not in images]):
+            problems.append(
+                Problem(
+                    name,
+                    stray[0],
+                    f"annotations without a frame: {listed(stray)}",
+                    "a picture of the same name",
+                )
+            )
+        stems = images if dense and images else annotations
+        sequences.append(
+            VideoSequence(
+                name,
+                images,
+                annotations,
+                tuple(stem for stem in stems if not images or stem in images),
+                None,
+                LAST_FRAME_COUNTS[layout],
+            )
+        )
+    return sequences
+
+
+def _youtube_vos(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+    return _sequences_by_metadata(Layout.YOUTUBE_VOS, root, split, problems)
+
+
+def _lvos(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+    return _sequences_by_metadata(Layout.LVOS, root, split, problems)
+
+
+def _sequences_by_metadata(
+    layout: Layout, root: Path, split: str, problems: list[Problem]
+) -> list[VideoSequence]:
+    folder = split_folder(root, split)
+    file = metadata_file(folder, split) if folder is not None else None
+    if folder is None or file is None:
+        raise InputError(
+            f"{root}: no meta.json for the split {split} of a data set of layout {layout.value}; "
+            "give its folder or the folder of the split, or another --split"
+        )
+    images_in = folder / "JPEGImages"
+    if split.endswith(ALL_FRAMES):
+        images_in = folder.with_name(folder.name + ALL_FRAMES) / "JPEGImages"
+    sequences = []
+    for name, objects in videos_of(file):
+        images = _files(images_in / name, IMAGE_SUFFIXES)
+        annotations = _files(folder / "Annotations" / name, (".png",))
+        try:
+            if not annotations:
+                raise InputError(f"no annotation in {folder / 'Annotations' / name}")
+            spans = {
+                _object_id(key): _span(layout, entry, images or annotations)
+                for key, entry in objects.items()
+            }
+        except InputError as error:
+            what = f"an entry in {file.name} and masks as {layout.value} has them"
+            problems.append(Problem(name, None, str(error), what))
+            continue
+        expected = sorted({s for span in spans.values() for s in span}, key=_stem_order)
+        if images and (lost := [stem for stem in expected if stem not in images]):
+            problems.append(
+                Problem(
+                    name,
+                    lost[0],
+                    f"frames of {file.name} without a picture: {listed(lost)}",
+                    f"pictures in {images_in / name}",
+                )
+            )
+        first, last = _stem_order(expected[0]), _stem_order(expected[-1])
+        sequences.append(
+            VideoSequence(
+                name,
+                {k: v for k, v in images.items() if first <= _stem_order(k) <= last},
+                annotations,
+                tuple(expected),
+                spans,
+                LAST_FRAME_COUNTS[layout],
+            )
+        )
+    return sequences
+
+
+FINDERS = {
+    Layout.DAVIS: _davis,
+    Layout.YOUTUBE_VOS: _youtube_vos,
+    Layout.LVOS: _lvos,
+    Layout.LONG_TIME_VIDEO: _long_time_video,
+}
+
+
+# Files
+
+
+def _resolution(root: Path) -> str:
+    there = [folder.name for folder in subfolders(root / "Annotations")]
+    if DAVIS_RESOLUTION in there:
+        return DAVIS_RESOLUTION
+    if len(there) == 1:
+        return there[0]
+    raise InputError(
+        f"{root / 'Annotations'}: no folder {DAVIS_RESOLUTION}; found {listed(there) or 'nothing'}"
+    )
+
+
+def _read_names(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} can't be read ({error})") from None
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    for name in names:
+        _check_name(name, file)
+    return names
+
+
+def _check_name(name: str, file: Path) -> None:
+    # Names become folders of the results, so none may lead out of them.
+    if name != Path(name).name or name.startswith("."):
+        raise InputError(f"{file}: {name!r:.60} is not the name of a sequence's folder")
+
+
+def subfolders(path: Path) -> list[Path]:
+    """Visible folders in a folder, sorted; none where it does not exist."""
+    if not path.is_dir():
+        return []
+    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files by stem in natural order."""
+    if not folder.is_dir():
+        return {}
+    found = (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in suffixes and not file.name.startswith(".")
+    )
+    return {file.stem: file for file in sorted(found, key=natural_order)}
+
+
+def _stem_order(stem: str) -> tuple[list[str | int], str]:
+    return natural_order(Path(f"{stem}.png"))
+
+
+def split_folder(root: Path, split: str) -> Path | None:
+    """The folder of a split, which may be the root itself."""
+    for name in _synonyms(split.removesuffix(ALL_FRAMES)):
+        if (root / name / "Annotations").is_dir():
+            return root / name
+    return root if (root / "Annotations").is_dir() else None
+
+
+def _synonyms(split: str) -> tuple[str, ...]:
+    return {"val": ("val", "valid"), "valid": ("valid", "val")}.get(split, (split,))
+
+
+def metadata_file(folder: Path, split: str) -> Path | None:
+    """The metadata of a split, whichever of its usual names it has."""
+    names = [f"{name}_meta.json" for name in _synonyms(split.removesuffix(ALL_FRAMES))]
+    files = [folder / name for name in (*names, "meta.json")]
+    files += sorted(f for f in folder.glob("*_meta.json") if "expression" not in f.name)
+    return next((file for file in files if file.is_file()), None)
+
+
+def videos_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Sequences of a metadata file, sorted, each with its objects' entries."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not valid JSON ({error}); get it again") from None
+    videos = data.get("videos") if isinstance(data, dict) else None
+    if not isinstance(videos, dict) or not videos:
+        raise InputError(f"{file} lists no videos; expected {{'videos': {{name: ...}}}}")
+    found = []
+    for name, video in sorted(videos.items()):
+        _check_name(name, file)
+        objects = video.get("objects") if isinstance(video, dict) else None
+        if not isinstance(objects, dict) or not objects:
+            raise InputError(f"{file}: the video {name} has no `objects`; get the file again")
+        found.append((name, objects))
+    return found
+
+
+def _object_id(key: str) -> int:
+    if not key.isascii() or not key.isdigit() or not 0 < int(key) < VOID:
+        raise InputError(f"object id {key!r:.20}: ids go from 1 to {VOID - 1}")
+    return int(key)
+
+
+def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str, ...]:
+    """Stems of the frames that an object is annotated in, by its metadata."""
+    if not isinstance(entry, dict):
+        raise InputError(f"an object's entry is {entry!r:.40}")
+    if layout is Layout.YOUTUBE_VOS:
+        frames = entry.get("frames")
+        if not isinstance(frames, list) or not frames or not all(type(f) is str for f in frames):
+            raise InputError(f"an object's `frames` are {frames!r:.40}")
+        return tuple(sorted(dict.fromkeys(frames), key=_stem_order))
+    given = entry.get("frame_range")
+    try:
+        start, end = int(given["start"]), int(given["end"])  # type: ignore[index]
+        span = tuple(stem for stem in stems if start <= int(stem) <= end)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"an object's `frame_range` is {given!r:.60}") from None
+    if not span or int(span[0]) != start:
+        raise InputError(f"an object starts at frame {start}, which is not there")
+    return span

@@ -1,0 +1,102 @@
+"""Opens a benchmark data set: finds its layout and its sequences.
+
+Four layouts are known: DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video. docs/eval.md shows their
+folders, and says where their protocols come from.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets.layouts import (
+    DAVIS_RESOLUTION,
+    FINDERS,
+    metadata_file,
+    split_folder,
+    subfolders,
+    videos_of,
+)
+from mavos_deploy.runtime.datasets.sequences import Dataset, Layout, Problem, listed, missing
+
+
+def open_dataset(
+    path: Path,
+    layout: Layout | None = None,
+    split: str = "val",
+    names: Iterable[str] | None = None,
+) -> Dataset:
+    """Find the sequences of a data set.
+
+    Args:
+        path: Its folder; for YouTube-VOS and LVOS also the folder of one split.
+        layout: Of its folders; None finds it out.
+        split: val, train, test, test-dev and so on; val and valid mean the same.
+        names: Take only these sequences.
+
+    Returns:
+        The sequences, and what is wrong with them. Masks are not read yet.
+
+    Raises:
+        InputError: No folder, no known layout, no such split or sequence, or unusable metadata.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder; give the folder of a data set")
+    if not split or split != Path(split).name:
+        raise InputError(f"split {split!r}: give the name of a split, such as val")
+    if layout is None:
+        layout = detect_layout(path, split)
+    problems: list[Problem] = []
+    sequences = FINDERS[layout](path, split, problems)
+    if names is not None:
+        wanted = list(dict.fromkeys(names))
+        known = [s.name for s in sequences] + [p.sequence for p in problems if p.sequence]
+        if unknown := [name for name in wanted if name not in known]:
+            raise InputError(
+                f"{path} has no sequence {unknown[0]} in its split {split}; it has "
+                f"{listed(dict.fromkeys(known))}"
+            )
+        sequences = [sequence for sequence in sequences if sequence.name in wanted]
+        problems = [p for p in problems if p.sequence is None or p.sequence in wanted]
+    if not sequences:
+        why = f" ({problems[0]})" if problems else ""
+        raise InputError(f"{path}: no sequence of the split {split} can be used{why}")
+    dataset = Dataset(path, layout, split, tuple(sequences), tuple(problems))
+    if dataset.reference_only:
+        return dataset
+    for sequence in sequences:
+        if lost := [stem for stem in sequence.expected if stem not in sequence.annotations]:
+            problems.append(
+                Problem(sequence.name, lost[0], missing(lost, "annotation"), "one for each frame")
+            )
+    return replace(dataset, problems=tuple(problems))
+
+
+def detect_layout(path: Path, split: str = "val") -> Layout:
+    """Tell a data set's layout from its folders.
+
+    Raises:
+        InputError: None of the layouts fits, or the metadata can't be read.
+    """
+    if (path / "ImageSets/2017").is_dir() or (path / "Annotations" / DAVIS_RESOLUTION).is_dir():
+        return Layout.DAVIS
+    folder = split_folder(path, split)
+    if folder is not None and (found := metadata_file(folder, split)):
+        for _, objects in videos_of(found):
+            for entry in objects.values():
+                if isinstance(entry, dict) and "frame_range" in entry:
+                    return Layout.LVOS
+                if isinstance(entry, dict) and "frames" in entry:
+                    return Layout.YOUTUBE_VOS
+        raise InputError(
+            f"{found}: no object has `frames` (YouTube-VOS) or `frame_range` (LVOS); give another "
+            "folder, or force a layout with --layout"
+        )
+    annotations = path / "Annotations"
+    if annotations.is_dir() and any(next(f.glob("*.png"), None) for f in subfolders(annotations)):
+        return Layout.LONG_TIME_VIDEO
+    raise InputError(
+        f"{path} has none of the known layouts for the split {split}: ImageSets/2017 (davis), "
+        f"{split}/meta.json (youtube-vos, lvos), or Annotations/<sequence>/*.png "
+        "(long-time-video); give the folder that holds them, or another --split"
+    )

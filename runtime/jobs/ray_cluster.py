@@ -1,0 +1,296 @@
+"""Workers that are actors of a Ray cluster.
+
+The bundle is sent to them and checked there, masks come back and are written here. Only the data
+set must lie at the same path on every machine.
+"""
+
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+from mavos_deploy import __version__
+from mavos_deploy.errors import BackendError, InputError, MavosError, one_line
+from mavos_deploy.runtime.backends.table import GPU_BACKENDS, open_backend
+from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted, segment_sequence
+from mavos_deploy.runtime.datasets.results import Settings, content_of
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.jobs.crew import SequenceError, WorkerDiedError, failure, reason
+from mavos_deploy.runtime.manifest import MANIFEST
+from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.system.files import writing
+from mavos_deploy.runtime.system.processors import usable_processors
+
+# Cores of one worker where nothing else is said: more of them speed one video up less than another
+# worker speeds up the whole.
+CORES = 4
+LOCAL = "local"
+ANSWER_SECONDS = 10.0  # that a connection to the head node may take
+
+
+class RayCluster:
+    """A connection to a cluster, for as long as a `with` block lasts.
+
+    Args:
+        address: `local` starts a cluster on this machine, `auto` finds one that runs here; or
+            `HOST:PORT` of a head node, or `ray://HOST:PORT` of its server for clients.
+        bundle: Opened.
+        backend: A name of `runtime.backend.BACKENDS`.
+        threads: CPU cores of a worker; None takes four, or all of the smallest node.
+        stretch: Accept sequences of another aspect ratio than the bundle's.
+
+    Raises:
+        InputError: The address is none.
+        BundleError: An engine for the backend is missing, altered, or outside of the bundle.
+        BackendError: Ray is missing, no cluster answers, or none of its nodes has enough cores.
+    """
+
+    def __init__(
+        self, address: str, bundle: Bundle, backend: str, threads: int | None, stretch: bool
+    ) -> None:
+        check_address(address)
+        try:
+            import ray
+        except ImportError:
+            raise BackendError(
+                "--ray needs the package ray; pip install 'mavos-deploy[ray]'"
+            ) from None
+        sent = files_of(bundle, backend)
+        self._ray = ray
+        self._connect(address)
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cores = [int(node.get("CPU", 0)) for node in nodes]
+            gpus = 1 if backend in GPU_BACKENDS else 0
+            self.threads = threads or min(CORES, min((n for n in cores if n), default=1))
+            self.places = places_of(nodes, self.threads, gpus)
+            if not self.places:
+                need = f"{self.threads} CPU cores" + (" and a GPU" if gpus else "")
+                raise BackendError(
+                    f"--ray {address}: no node has {need} for a worker, the largest has "
+                    f"{max(cores, default=0)} cores; give a smaller --threads"
+                    + (", or a --backend for the CPU" if gpus else "")
+                )
+            files = ray.put(sent)
+        except BaseException:
+            self.close()
+            raise
+        content = content_of(bundle.manifest)
+        self._arguments = (files, content, backend, self.threads, stretch)
+        self._actor = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_restarts=0)(_Actor)
+
+    def open_worker(self) -> "RayWorker":
+        """Begin to open a worker, on whichever node has room."""
+        return RayWorker(self._ray, self._actor.remote(*self._arguments))
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        self._ray.shutdown()
+
+    def _connect(self, address: str) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address == LOCAL:
+            options |= {"num_cpus": usable_processors(), "include_dashboard": False}
+        # Ray takes SIGTERM for itself, and ends the process without tidying up.
+        main = threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            self._ray.init(address=address, **options)
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError and others
+            raise BackendError(
+                f"--ray {address}: no Ray cluster can be used there ({one_line(error)}); start one "
+                "with `ray start --head`, or give local to start one for this run"
+            ) from error
+        finally:
+            if main:
+                signal.signal(signal.SIGTERM, handler)
+
+    def __enter__(self) -> "RayCluster":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
+    """What a worker needs of a bundle, by names that lie within it.
+
+    Args:
+        bundle: Opened, and so its graphs are checked.
+        backend: Only those that load engines get them: all of their library, since the GPUs of the
+            nodes are not known here.
+
+    Raises:
+        BundleError: An engine is missing, altered, or outside of the bundle.
+    """
+    names = [MANIFEST, *(graph.file for graph in bundle.manifest.files)]
+    files = {name: (bundle.path / name).read_bytes() for name in names}
+    library = backend.replace("-", "_")  # of other backends it names none
+    engines = (engine for engine in bundle.manifest.engines if engine.library == library)
+    return files | {engine.file: bundle.plan(engine) for engine in engines}
+
+
+def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> int:
+    """Workers that a cluster has room for.
+
+    Args:
+        nodes: Resources of each, as Ray names them: `CPU`, `GPU`.
+        threads: CPU cores of a worker.
+        gpus: GPUs of a worker, 0 or 1.
+    """
+    places = 0
+    for node in nodes:
+        fitting = int(node.get("CPU", 0)) // threads
+        places += min(fitting, int(node.get("GPU", 0))) if gpus else fitting
+    return places
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that is none, or where nothing listens, which Ray notices after minutes.
+
+    Raises:
+        InputError: It is none of the accepted forms.
+        BackendError: Nothing can be reached there.
+    """
+    if address in (LOCAL, "auto"):
+        return
+    match = re.fullmatch(r"(?:ray://)?([^\s:/]+):(\d{1,5})", address)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        raise InputError(
+            f"--ray {address!r:.60}: expected local, auto, HOST:PORT or ray://HOST:PORT"
+        )
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise BackendError(
+            f"--ray {address}: nothing can be reached there ({one_line(error)}); give the address "
+            "of a cluster's head node"
+        ) from None
+
+
+class RayWorker:
+    """A worker in an actor. Ray starts no actor again; whoever distributes opens a fresh one.
+
+    Attributes:
+        pid: Of the actor's process on its own machine; None until it is ready.
+    """
+
+    def __init__(self, ray: Any, actor: Any) -> None:  # noqa: ANN401  # a library for some only
+        self._ray = ray
+        self._actor = actor
+        self.pid: int | None = None
+
+    def ready(self) -> Settings:
+        """See `jobs.Worker`."""
+        version, self.pid, answer = self._ask(self._actor.ready.remote())
+        if version != __version__:
+            raise BackendError(
+                f"a node of the cluster has mavos-deploy {version}, this machine {__version__}; "
+                "install the same release on all of them"
+            )
+        if isinstance(answer, str):
+            raise BackendError(answer)
+        assert isinstance(answer, Settings)
+        return answer
+
+    def segment(
+        self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
+    ) -> Predicted:
+        """See `jobs.Worker`; frames are counted all at once at the end."""
+        absolute = replace(
+            sequence,
+            images={stem: path.absolute() for stem, path in sequence.images.items()},
+            annotations={stem: path.absolute() for stem, path in sequence.annotations.items()},
+        )
+        answer = self._ask(self._actor.segment.remote(absolute))
+        if isinstance(answer, MavosError):
+            raise answer
+        predicted, files = answer
+        assert isinstance(predicted, Predicted)
+        try:
+            with writing(folder):
+                for name, content in files.items():
+                    (folder / name).write_bytes(content)
+        except InputError as error:
+            raise OutputError(str(error)) from error
+        for _ in sequence.images:
+            on_frame()
+        return predicted
+
+    def close(self) -> None:
+        """See `jobs.Worker`."""
+        self._ray.kill(self._actor)
+
+    def _ask(self, reference: Any) -> Any:  # noqa: ANN401  # as above
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            raise WorkerDiedError(f"the worker ended ({one_line(error)})") from None
+
+
+class _Actor:
+    """What runs on a node. It answers with errors, since Ray wraps what is raised."""
+
+    def __init__(
+        self, files: dict[str, bytes], content: str, backend: str, threads: int, stretch: bool
+    ) -> None:
+        self._files = files
+        self._content = content
+        self._backend = backend
+        self._threads = threads
+        self._stretch = stretch
+        self._segmenter: Segmenter | None = None
+
+    def ready(self) -> tuple[str, int, Settings | str]:
+        """The release and the process here, and the settings or why there are none."""
+        files, self._files = self._files, {}  # as large as the bundle, and loaded only once
+        try:
+            with TemporaryDirectory(prefix="mavos-bundle-") as folder:
+                for name, content in files.items():
+                    path = Path(folder) / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                bundle = Bundle.open(folder)
+                if content_of(bundle.manifest) != self._content:
+                    raise BackendError("another bundle arrived than was sent; run it again")
+                backend = open_backend(bundle, self._threads, self._backend)
+            self._segmenter = Segmenter(bundle, backend)
+        except Exception as error:
+            return __version__, os.getpid(), f"{socket.gethostname()}: {reason(error)}"
+        return __version__, os.getpid(), Settings.of(self._segmenter, self._stretch)
+
+    def segment(self, sequence: VideoSequence) -> tuple[Predicted, dict[str, bytes]] | MavosError:
+        """What became of a sequence, with its files, or why it failed."""
+        assert self._segmenter is not None
+        try:
+            for path in (*sequence.images.values(), *sequence.annotations.values()):
+                if not path.is_file():
+                    raise WorkerDiedError(  # another node may have it
+                        f"{path} is not there; the data set must lie at the same path on all nodes"
+                    )
+            with TemporaryDirectory(prefix="mavos-masks-") as folder:
+                predicted = segment_sequence(
+                    self._segmenter,
+                    sequence,
+                    Path(folder),
+                    stretch=self._stretch,
+                    on_frame=lambda: None,
+                )
+                return predicted, {f.name: f.read_bytes() for f in Path(folder).iterdir()}
+        except Exception as error:
+            # A full disk of this node is not one of the results folder.
+            kind = SequenceError if isinstance(failure(error), SequenceError) else WorkerDiedError
+            return kind(f"{socket.gethostname()}: {reason(error)}")

@@ -1,0 +1,254 @@
+"""One video from its source to mask files and an overlay.
+
+Three stages overlap, each in a thread: reading, decoding and resizing; segmenting; writing. Only
+segmenting is on a frame's critical path.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.geometry import Size, check_aspect
+from mavos_deploy.runtime.media.frames import Frame, FrameSource
+from mavos_deploy.runtime.media.masks import Mask, MaskSource, is_palette_png, write_mask
+from mavos_deploy.runtime.media.overlay import OverlayWriter
+from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.system.files import writing
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+
+RgbFrame = NDArray[np.uint8]  # [H, W, 3]
+Prepared = Any  # a frame, as it goes into a step
+State = Any  # of the segmenter or of the client; both have `objects` and `ids`
+
+_Read = tuple[Frame, Prepared, Mask | None]  # a frame, as it is and resized, with its mask
+
+AHEAD = 2  # frames that may wait before and after segmenting
+# A camera's next frame is read while one is segmented, and no further: what is shown is never more
+# than one frame older than it need be.
+AHEAD_LIVE = 1
+
+
+class Follower(Protocol):
+    """What follows objects through a video: a segmenter here, or the client of a server."""
+
+    def prepare(self, frame: RgbFrame) -> Prepared:
+        """What of a frame's way can be done in another thread."""
+
+    def start(self, frame: RgbFrame, labels: Labels) -> State:
+        """Begin a video with its reference frame, and return its state."""
+
+    def step(
+        self, frame: Prepared, state: State, annotation: Labels | None = None
+    ) -> tuple[Labels, State]:
+        """Segment the next frame."""
+
+    def end(self, state: State) -> None:
+        """The video is over."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        frames: Frames segmented and written.
+        objects: Ids followed at the end.
+        added: Id and frame stem of objects that came after the first frame.
+        ignored_masks: Later masks without a new object, which were left alone.
+        unused_masks: Mask files that belong to no frame of the video.
+        seconds: From the first frame to the last mask.
+        interrupted: Ctrl-C ended the run; everything written is whole, and every frame that was
+            segmented is written.
+    """
+
+    frames: int = 0
+    objects: tuple[int, ...] = ()
+    added: dict[int, str] = field(default_factory=dict)
+    ignored_masks: int = 0
+    unused_masks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, everything included."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def check_fit(size: Size, source: FrameSource, stretch: bool) -> None:
+    """Refuse a video whose shape the bundle would distort, unless that is wanted.
+
+    Args:
+        size: Of frames in the network, in pixels.
+        source: The video.
+        stretch: Accept any shape.
+
+    Raises:
+        InputError: The aspect ratios differ by more than 5%.
+    """
+    if not stretch:
+        check_aspect(source.size, size)
+
+
+def prepare_output(
+    folder: Path, overlay: Path | None, overwrite: bool, inputs: tuple[Path, ...]
+) -> Callable[[], None]:
+    """Check that masks may go to a folder, and the coloured video to its file.
+
+    Args:
+        folder: Existing or not.
+        overlay: Existing or not.
+        overwrite: Replace the masks and the video that are there.
+        inputs: What the run reads, which it must never replace. They need not exist.
+
+    Returns:
+        To be called before the first mask is written: makes the folder, or empties it of masks.
+
+    Raises:
+        InputError: The folder holds something, or, with `overwrite`, something that is no palette
+            PNG; the video exists; or an input would be replaced.
+    """
+    present = sorted(folder.iterdir()) if folder.is_dir() else []
+    replaced = [p for p in (folder, *present, overlay) if p is not None and p.exists()]
+    for given in inputs:
+        if given.exists() and any(given.samefile(p) for p in replaced):
+            raise InputError(f"{given} is an input and would be replaced; choose another output")
+    if overlay is not None and overlay.exists() and not overwrite:
+        raise InputError(f"{overlay} exists; pass --overwrite to replace it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the masks")
+    if present and not overwrite:
+        raise InputError(f"{folder} exists and is not empty; pass --overwrite to replace its masks")
+    own = [p for p in present if p.is_file() and (p.suffix.lower() == ".png" or p == overlay)]
+    if other := [p for p in present if p not in own]:
+        raise InputError(
+            f"{folder} holds more than masks ({other[0].name}), so it is not replaced; "
+            "choose another folder"
+        )
+    for path in own:
+        if path.suffix.lower() == ".png" and not is_palette_png(path):
+            raise InputError(
+                f"{path} is no palette mask, so {folder} is not replaced; choose another folder"
+            )
+
+    def make() -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for mask in present:
+                mask.unlink()
+
+    return make
+
+
+def segment_video(
+    segmenter: Follower,
+    source: FrameSource,
+    masks: MaskSource,
+    output: Path,
+    overlay: Path | None = None,
+    *,
+    make_output: Callable[[], None],
+    on_frame: Callable[[int], None],
+) -> Summary:
+    """Segment a video and write a mask for each of its frames.
+
+    Args:
+        segmenter: Ready.
+        source: Just opened; its first frame has a mask.
+        masks: Of the first frame, and of frames where objects are added.
+        output: Folder of `<frame stem>.png`.
+        overlay: MP4 to write the coloured video to.
+        make_output: From `prepare_output`.
+        on_frame: Called with how many frames are done.
+
+    Returns:
+        What was done, also when Ctrl-C ended it.
+
+    Raises:
+        MavosError: A frame or mask can't be used, or a file not be written. What was written
+            until then is kept, each file whole; the message ends with how much it is.
+    """
+    frames = iter(source)
+    first = next(frames)
+    mask = masks.for_stem(first.stem, first=True)
+    assert mask is not None
+    summary, stems = Summary(), {first.stem}
+    depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
+    started = time.perf_counter()
+    failure: MavosError | None = None
+    video: OverlayWriter | None = None
+
+    def read() -> Iterator[_Read]:
+        for frame in frames:
+            later = masks.for_stem(frame.stem, first=False)
+            yield frame, segmenter.prepare(frame.rgb), later
+
+    def write(result: tuple[Frame, Labels]) -> None:
+        frame, labels = result
+        write_mask(output / f"{frame.stem}.png", labels, mask.palette)
+        summary.frames += 1
+        if video is not None:
+            video.write(frame.rgb, labels)
+        summary.seconds = time.perf_counter() - started
+
+    try:
+        with ExitStack() as stack:
+            state = segmenter.start(first.rgb, mask.labels)
+            summary.objects = state.objects
+            make_output()
+            reader = ReadAhead(read(), depth)
+            # From here on an interrupt ends the reading, and what was segmented is written, so
+            # that masks and overlay end at the same frame.
+            stack.enter_context(deferred_interrupts(reader.stop))
+            if overlay is not None:
+                video = stack.enter_context(
+                    OverlayWriter(overlay, source.size, source.fps, mask.palette)
+                )
+            try:
+                with reader, WriteBehind(write, depth) as writer:
+                    writer.put((first, mask.labels))
+                    on_frame(summary.frames)
+                    for frame, prepared, later in reader:
+                        stems.add(frame.stem)
+                        added = _new_objects(later, state.ids, summary)
+                        labels, state = segmenter.step(prepared, state, added)
+                        writer.put((frame, labels))
+                        new = [i for i in state.objects if i not in summary.objects]
+                        summary.added |= dict.fromkeys(new, frame.stem)
+                        summary.objects = state.objects
+                        on_frame(summary.frames)
+                on_frame(summary.frames)
+                segmenter.end(state)
+            except MavosError as error:
+                failure = error  # the video so far is finished all the same
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except MavosError as error:  # the video could not be finished
+        failure = failure or error
+    if failure is not None:
+        kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
+        raise type(failure)(f"{failure}{kept}") from failure
+    if not summary.interrupted:
+        summary.unused_masks = masks.unmatched(stems)
+    return summary
+
+
+def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:
+    """A later mask's labels if it brings a new object.
+
+    A data set's folder has the true mask of every frame, which is no reason to copy them out.
+    """
+    if mask is None:
+        return None
+    if set(np.unique(mask.labels).tolist()) <= {0, *known}:
+        summary.ignored_masks += 1
+        return None
+    return mask.labels

@@ -1,0 +1,153 @@
+"""Resizing of frames, labels and logits, as the authors do it."""
+
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import FloatImage
+
+# Cubic resize is OpenCV's, with this coefficient. Pillow's -0.5 and its antialiasing differ from
+# what the published weights were run with by up to 172 grey levels.
+CUBIC_COEFFICIENT = -0.75
+
+
+def nearest_index(source: int, target: int) -> npt.NDArray[np.int32]:
+    """The source position of every target position, as torch's "nearest" picks it.
+
+    Args:
+        source: Length of the source side in pixels.
+        target: Length of the target side in pixels.
+
+    Returns:
+        int32, shape (target,).
+
+    Source: nearest_neighbor_compute_source_index in ATen/native/UpSample.h, which works in
+    float32. Exact integer arithmetic differs in one column for 854 -> 848 and 292 -> 288.
+    """
+    scale = np.float32(source) / np.float32(target)
+    position = (np.arange(target, dtype=np.float32) * scale).astype(np.int32)  # rounds down
+    return np.minimum(position, source - 1, dtype=np.int32)
+
+
+def resize_labels(labels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Resize a label map to the nearest labels, as torch does.
+
+    Args:
+        labels: uint8, shape (H, W).
+        height: Pixels of the result.
+        width: Pixels of the result.
+
+    Returns:
+        uint8, shape (height, width); the argument itself if it has that size.
+    """
+    if labels.shape == (height, width):
+        return labels
+    rows = nearest_index(labels.shape[0], height)
+    columns = nearest_index(labels.shape[1], width)
+    return labels[rows[:, None], columns[None, :]]
+
+
+def bilinear_matrix(source: int, target: int, align_corners: bool) -> FloatImage:
+    """A matrix that resizes one axis as torch's bilinear interpolation does.
+
+    Args:
+        source: Length of the source side.
+        target: Length of the target side.
+        align_corners: True: the outer samples keep their places. False: half-pixel centres.
+
+    Returns:
+        float32, shape (target, source); each row sums to 1 and has at most two entries.
+
+    Source: area_pixel_compute_source_index in ATen/native/UpSample.h, in float32.
+    """
+    steps = np.arange(target, dtype=np.float32)
+    if align_corners:
+        scale = np.float32(source - 1) / np.float32(target - 1) if target > 1 else np.float32(0)
+        position = steps * scale
+    else:
+        # torch's multiply and subtract are one fused instruction, rounded once. Rounding twice
+        # moves positions by enough to change results by 8e-5; in float64 this is exact.
+        ratio = np.float64(np.float32(source) / np.float32(target))
+        position = np.maximum(ratio * (steps + 0.5) - 0.5, 0).astype(np.float32)
+    low = np.minimum(position.astype(np.int32), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    weight = np.clip(position - low.astype(np.float32), 0, 1)
+    matrix = np.zeros((target, source), np.float32)
+    rows = np.arange(target)
+    matrix[rows, low] = 1 - weight
+    matrix[rows, high] += weight
+    return matrix
+
+
+def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: int) -> FloatImage:
+    """Resize a frame as the authors do: OpenCV's cubic on float32, not rounded, not clamped.
+
+    Half-pixel centres, coefficient -0.75, border replicated, no antialiasing. OpenCV does it if
+    it is installed; otherwise numpy does, equal to 1e-3.
+
+    Args:
+        rgb: uint8 or float32, shape (H, W, 3), values 0..255.
+        height: Pixels of the result.
+        width: Pixels of the result.
+
+    Returns:
+        float32, shape (height, width, 3); values may pass 0 and 255 a little.
+
+    Raises:
+        InputError: The frame has another shape or type.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.float32):
+        raise InputError(
+            f"frame of shape {rgb.shape} and type {rgb.dtype}: expected (height, width, 3) in RGB "
+            "order, uint8 or float32, values 0 to 255"
+        )
+    frame = rgb.astype(np.float32, copy=False)
+    if frame.shape[:2] == (height, width):
+        return frame
+    opencv = _opencv()
+    if opencv is None:
+        return _resize_cubic(frame, height, width)
+    resized = opencv.resize(frame, (width, height), interpolation=opencv.INTER_CUBIC)
+    return np.asarray(resized, np.float32)
+
+
+@cache
+def _opencv() -> ModuleType | None:
+    try:
+        return import_module("cv2")
+    except ImportError:  # not installed, or installed without the system libraries it needs
+        return None
+
+
+def _resize_cubic(frame: FloatImage, height: int, width: int) -> FloatImage:
+    # One axis at a time, each as the leading one: gathering whole rows is 3 times faster than
+    # gathering pixels within rows.
+    tall = _resize_rows(frame, height)
+    return np.ascontiguousarray(_resize_rows(tall.transpose(1, 0, 2), width).transpose(1, 0, 2))
+
+
+def _resize_rows(frame: FloatImage, target: int) -> FloatImage:
+    source, across, channels = frame.shape
+    rows = np.ascontiguousarray(frame).reshape(source, -1)
+    # In float64, as OpenCV computes positions; float32 would be off by up to 0.02 grey levels.
+    position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    low = np.floor(position)
+    distance = position - low
+    result = np.zeros((target, rows.shape[1]), np.float32)
+    for tap in (-1, 0, 1, 2):
+        index = np.clip(low.astype(np.int64) + tap, 0, source - 1)
+        weight = _cubic(np.abs(distance - tap)).astype(np.float32)
+        result += weight[:, None] * rows[index]
+    return result.reshape(target, across, channels)
+
+
+def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic kernel at distances 0..2 from the sample, in pixels."""
+    a = CUBIC_COEFFICIENT
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return np.where(distance <= 1, near, far)

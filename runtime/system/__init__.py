@@ -1,0 +1,1 @@
+"""Files, processors, signals and the machine."""

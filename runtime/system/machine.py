@@ -1,0 +1,128 @@
+"""What a measurement says about the machine, this process, and how busy the machine was meanwhile.
+
+Most of it comes from Linux's procfs; elsewhere it is unknown, which is said as None.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mavos_deploy.runtime.system.processors import usable_processors
+
+# Of the processors' time during a measurement, above which its timings are not to be trusted:
+# PyTorch slows 3 to 5 times more than ONNX Runtime on a machine that has other work.
+BUSY_SHARE = 0.05
+# What decides how fast these graphs run, by the names that Linux gives.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd")
+
+
+def machine() -> str:
+    """The processor's name as the system gives it, and how many there are."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} processors"
+
+
+def describe_machine() -> dict[str, object]:
+    """The machine as a report has it: processor, instructions, memory, system."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
+    return {
+        "processor": machine(),
+        "usable_processors": usable_processors(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "memory_gb": _memory_gb(),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+        "python": platform.python_version(),
+    }
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM. Linux only."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process ever had in RAM, between frames or within one.
+
+    Not `ru_maxrss`, in which a process that was just started finds the peak of its parent.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    return peaks[0] if peaks else None
+
+
+def return_freed_memory() -> None:
+    """Give the system back what was freed; glibc keeps it otherwise. Elsewhere nothing happens."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What else took the processors' time during a measurement.
+
+    Attributes:
+        others: Share of all processors' time that other processes took, 0 to 1.
+        stolen: Share that the host of a virtual machine gave to others.
+    """
+
+    others: float
+    stolen: float
+
+    @property
+    def busy(self) -> bool:
+        """Whether timings are not to be trusted."""
+        return self.others + self.stolen > BUSY_SHARE
+
+
+class LoadMeter:
+    """Measures the load from its making to each reading."""
+
+    def __init__(self) -> None:
+        self._stat, self._own = _processor_times(), time.process_time()
+
+    def read(self) -> Load | None:
+        """The load since the meter was made; None where the system doesn't tell."""
+        before, now = self._stat, _processor_times()
+        if before is None or now is None or sum(now) == sum(before):
+            return None
+        ticks = [b - a for a, b in zip(before, now, strict=True)]
+        total = sum(ticks)
+        idle, stolen = ticks[3] + ticks[4], ticks[7]
+        own = (time.process_time() - self._own) * os.sysconf("SC_CLK_TCK")
+        others = max(0.0, total - idle - stolen - own)
+        return Load(round(others / total, 4), round(stolen / total, 4))
+
+
+def _processor_times() -> list[int] | None:
+    """Ticks of user, nice, system, idle, iowait, irq, softirq and steal, over all processors."""
+    try:
+        line = Path("/proc/stat").read_text().partition("\n")[0]
+    except OSError:
+        return None
+    return [int(ticks) for ticks in line.split()[1:9]]
+
+
+def _cpuinfo(key: str) -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    values = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return next(values, None)
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    except (AttributeError, OSError, ValueError):
+        return None

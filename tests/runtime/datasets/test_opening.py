@@ -1,0 +1,295 @@
+"""Sequences, frames and spans are found in the four layouts, and what is wrong is named."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets.opening import detect_layout, open_dataset
+from mavos_deploy.runtime.datasets.sequences import Layout, VideoSequence
+from tests import made_sequences
+from tests.made_sequences import write_frames, write_masks
+
+SIZE = (12, 16)
+
+
+def masks(count: int, *objects: tuple[int, int]) -> np.ndarray:
+    """Label maps in which each (id, first frame) has a pixel of its own from that frame on."""
+    labels = np.zeros((count, *SIZE), np.uint8)
+    for place, (object_id, first) in enumerate(objects):
+        labels[first:, 2, place] = object_id
+    return labels
+
+
+def davis(root: Path) -> Path:
+    made = {"b": made_sequences.lost_object(), "a": made_sequences.lost_object()}
+    return made_sequences.write_davis(root, made)[0]
+
+
+def youtube_vos(root: Path) -> Path:
+    stems = [f"{index:05d}" for index in range(0, 30, 5)]
+    write_frames(root / "valid/JPEGImages/0a1", stems, SIZE)
+    write_masks(root / "valid/Annotations/0a1", stems[1:], masks(5, (1, 0), (4, 2)))
+    meta = {
+        "videos": {
+            "0a1": {
+                "objects": {
+                    "1": {"category": "cat", "frames": stems[1:5]},
+                    "4": {"category": "dog", "frames": stems[3:]},
+                }
+            }
+        }
+    }
+    (root / "valid/meta.json").write_text(json.dumps(meta))
+    return root
+
+
+def lvos(root: Path) -> Path:
+    stems = [f"{index:08d}" for index in range(1, 31, 5)]
+    write_frames(root / "val/JPEGImages/vid", stems, SIZE)
+    write_masks(root / "val/Annotations/vid", stems, masks(6, (1, 0), (2, 1)))
+    objects = {
+        "1": {"frame_range": {"start": "1", "end": "26", "frame_nums": "6"}},
+        "2": {"frame_range": {"start": "6", "end": "21", "frame_nums": "4"}},
+    }
+    (root / "val/val_meta.json").write_text(json.dumps({"videos": {"vid": {"objects": objects}}}))
+    (root / "val/val_expression_meta.json").write_text("{}")
+    return root
+
+
+def long_time_video(root: Path) -> Path:
+    stems = [f"{index:05d}" for index in range(20)]
+    write_frames(root / "JPEGImages/rat", stems, SIZE)
+    write_masks(root / "Annotations/rat", stems[::6], masks(4, (1, 0)))
+    return root
+
+
+MAKERS: dict[Layout, Callable[[Path], Path]] = {
+    Layout.DAVIS: davis,
+    Layout.YOUTUBE_VOS: youtube_vos,
+    Layout.LVOS: lvos,
+    Layout.LONG_TIME_VIDEO: long_time_video,
+}
+each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
+
+
+def only(path: Path, split: str = "val") -> VideoSequence:
+    (sequence,) = open_dataset(path, split=split).sequences
+    return sequence
+
+
+@each_layout
+def test_the_layout_is_found_out(tmp_path: Path, layout: Layout) -> None:
+    path = MAKERS[layout](tmp_path)
+    assert detect_layout(path) is layout
+    dataset = open_dataset(path)
+    assert dataset.layout is layout
+    assert dataset.problems == ()
+    assert not dataset.reference_only
+
+
+def test_davis_scores_every_frame_but_the_first_and_the_last(tmp_path: Path) -> None:
+    dataset = open_dataset(davis(tmp_path))
+    assert [sequence.name for sequence in dataset.sequences] == ["b", "a"]  # the list's order
+    sequence = dataset.sequences[0]
+    assert sequence.expected == tuple(f"{index:05d}" for index in range(6))
+    assert sequence.scored(1, "00000") == ("00001", "00002", "00003", "00004")
+
+
+def test_an_object_that_starts_late_is_scored_from_the_next_frame(tmp_path: Path) -> None:
+    sequence = open_dataset(davis(tmp_path)).sequences[0]
+    assert sequence.starting("00002", [0, 1, 3, 255], known=[1]) == [3]
+    assert sequence.scored(3, "00002") == ("00003", "00004")
+    assert sequence.scored(3, "00005") == ()
+
+
+def test_youtube_vos_scores_the_frames_of_the_metadata_to_the_last(tmp_path: Path) -> None:
+    sequence = only(youtube_vos(tmp_path))
+    assert sequence.scored(1, "00005") == ("00010", "00015", "00020")
+    assert sequence.scored(4, "00015") == ("00020", "00025")
+    assert list(sequence.images) == ["00005", "00010", "00015", "00020", "00025"]
+    assert sequence.starting("00005", [1, 4], known=[]) == [1]  # 4 starts later, it says
+
+
+def test_every_frame_of_youtube_vos_comes_from_the_folder_beside(tmp_path: Path) -> None:
+    youtube_vos(tmp_path)
+    stems = [f"{index:05d}" for index in range(30)]
+    write_frames(tmp_path / "valid_all_frames/JPEGImages/0a1", stems, SIZE)
+    sequence = only(tmp_path, "valid_all_frames")
+    assert list(sequence.images) == stems[5:26]
+    assert sequence.expected == ("00005", "00010", "00015", "00020", "00025")
+
+
+def test_lvos_leaves_out_the_first_and_the_last_frame_of_each_object(tmp_path: Path) -> None:
+    sequence = only(lvos(tmp_path))
+    assert sequence.scored(1, "00000001") == ("00000006", "00000011", "00000016", "00000021")
+    assert sequence.scored(2, "00000006") == ("00000011", "00000016")
+
+
+def test_long_time_video_scores_annotated_frames_only(tmp_path: Path) -> None:
+    sequence = only(long_time_video(tmp_path))
+    assert len(sequence.images) == 20
+    assert sequence.scored(1, "00000") == ("00006", "00012")
+
+
+@pytest.mark.parametrize("maker", [youtube_vos, lvos], ids=["youtube-vos", "lvos"])
+def test_the_folder_of_a_split_will_do(tmp_path: Path, maker: Callable[[Path], Path]) -> None:
+    folder = next(path for path in maker(tmp_path).iterdir() if path.is_dir())
+    assert only(folder).name in ("0a1", "vid")
+
+
+def test_a_list_chooses_the_sequences_of_long_time_video(tmp_path: Path) -> None:
+    long_time_video(tmp_path)
+    write_masks(tmp_path / "Annotations/other", ["00000"], masks(1, (1, 0)))
+    assert len(open_dataset(tmp_path).sequences) == 2
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets/val.txt").write_text("rat\n\n")
+    assert only(tmp_path).name == "rat"
+
+
+def test_sets_with_reference_masks_only_are_known_as_such(tmp_path: Path) -> None:
+    data = davis(tmp_path / "davis")
+    for folder in (data / "Annotations/480p").iterdir():
+        for file in sorted(folder.iterdir())[1:]:
+            file.unlink()
+    dataset = open_dataset(data)
+    assert dataset.reference_only
+    assert dataset.problems == ()
+    data = youtube_vos(tmp_path / "youtube")
+    for name in ("00010", "00020", "00025"):
+        (data / f"valid/Annotations/0a1/{name}.png").unlink()
+    assert open_dataset(data).reference_only
+
+
+def test_annotations_alone_are_enough_to_score(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    shutil.rmtree(data / "JPEGImages")
+    sequence = open_dataset(data).sequences[0]
+    assert not sequence.images
+    assert len(sequence.expected) == 6
+
+
+def test_missing_annotations_are_named(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    for name in ("00002", "00004"):
+        (data / f"Annotations/480p/a/{name}.png").unlink()
+    (problem,) = open_dataset(data).problems
+    assert str(problem) == (
+        "a 00002: 2 annotations are missing (00002, 00004); expected one for each frame"
+    )
+
+
+def test_a_sequence_without_annotations_is_named_and_the_rest_is_found(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    shutil.rmtree(data / "Annotations/480p/b")
+    dataset = open_dataset(data)
+    assert [sequence.name for sequence in dataset.sequences] == ["a"]
+    assert str(dataset.problems[0]).startswith("b: no annotation in ")
+
+
+def test_annotations_without_a_frame_are_named(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    (data / "JPEGImages/480p/a/00003.jpg").unlink()
+    (problem,) = open_dataset(data).problems
+    assert str(problem).startswith("a 00003: annotations without a frame: 00003; ")
+
+
+def test_frames_of_the_metadata_without_a_picture_are_named(tmp_path: Path) -> None:
+    data = youtube_vos(tmp_path)
+    (data / "valid/JPEGImages/0a1/00020.jpg").unlink()
+    (problem,) = open_dataset(data).problems
+    assert "0a1 00020: frames of meta.json without a picture: 00020" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        pytest.param({"x": {"frames": ["00005"]}}, "object id 'x'", id="id"),
+        pytest.param({"255": {"frames": ["00005"]}}, "ids go from 1 to 254", id="void-id"),
+        pytest.param({"1": {"frames": []}}, "`frames` are []", id="no-frames"),
+        pytest.param({"1": {"frames": [5]}}, "`frames` are [5]", id="numbers"),
+        pytest.param({"1": 5}, "an object's entry is 5", id="no-entry"),
+    ],
+)
+def test_metadata_of_a_sequence_that_makes_no_sense_is_named(
+    tmp_path: Path, objects: dict[str, object], said: str
+) -> None:
+    data = youtube_vos(tmp_path)
+    good = json.loads((data / "valid/meta.json").read_text())["videos"]["0a1"]
+    write_masks(data / "valid/Annotations/bad", ["00005"], masks(1, (1, 0)))
+    meta = {"videos": {"0a1": good, "bad": {"objects": objects}}}
+    (data / "valid/meta.json").write_text(json.dumps(meta))
+    dataset = open_dataset(data)
+    assert [sequence.name for sequence in dataset.sequences] == ["0a1"]
+    assert said in str(dataset.problems[0])
+
+
+def test_an_object_of_lvos_that_starts_nowhere_is_named(tmp_path: Path) -> None:
+    data = lvos(tmp_path)
+    file = data / "val/val_meta.json"
+    file.write_text(file.read_text().replace('"start": "6"', '"start": "7"'))
+    with pytest.raises(InputError, match="an object starts at frame 7, which is not there"):
+        open_dataset(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("{", "is not valid JSON", id="cut-off"),
+        pytest.param("[]", "lists no videos", id="no-videos"),
+        pytest.param('{"videos": {"v": {}}}', "the video v has no `objects`", id="no-objects"),
+        pytest.param(
+            '{"videos": {"../v": {"objects": {"1": {}}}}}', "is not the name of", id="leads-out"
+        ),
+        pytest.param(
+            '{"videos": {"v": {"objects": {"1": {}}}}}', "no object has `frames`", id="no-spans"
+        ),
+    ],
+)
+def test_damaged_metadata_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    data = youtube_vos(tmp_path)
+    (data / "valid/meta.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        open_dataset(data)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        pytest.param("train", "the splits of this data set are: val", id="unknown"),
+        pytest.param("../val", "give the name of a split", id="path"),
+    ],
+)
+def test_a_split_that_is_not_there_is_refused(tmp_path: Path, split: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_dataset(davis(tmp_path), split=split)
+
+
+def test_names_that_lead_out_of_the_data_set_are_refused(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    (data / "ImageSets/2017/val.txt").write_text("../../secret\n")
+    with pytest.raises(InputError, match="is not the name of a sequence's folder"):
+        open_dataset(data)
+
+
+def test_chosen_sequences_must_exist(tmp_path: Path) -> None:
+    data = davis(tmp_path)
+    assert [s.name for s in open_dataset(data, names=["a"]).sequences] == ["a"]
+    with pytest.raises(InputError, match="no sequence c in its split val; it has b, a"):
+        open_dataset(data, names=["a", "c"])
+
+
+def test_a_folder_of_no_known_layout_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ImageSets/2017 \(davis\), val/meta.json"):
+        open_dataset(tmp_path)
+    with pytest.raises(InputError, match="is not a folder"):
+        open_dataset(tmp_path / "nowhere")
+
+
+def test_a_forced_layout_needs_its_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no meta\.json for the split val"):
+        open_dataset(davis(tmp_path), Layout.LVOS)

@@ -1,0 +1,538 @@
+"""Videos over workers: each is done once, failures are tried again and reported, bytes agree."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.datasets.opening import open_dataset
+from mavos_deploy.runtime.datasets.prediction import (
+    OutputError,
+    Predicted,
+    digest,
+    segment_sequence,
+)
+from mavos_deploy.runtime.datasets.results import Results, Settings
+from mavos_deploy.runtime.datasets.sequences import Dataset, VideoSequence
+from mavos_deploy.runtime.jobs.crew import (
+    OwnProcess,
+    SequenceError,
+    Shard,
+    Worker,
+    WorkerDiedError,
+    segment_all,
+)
+from mavos_deploy.runtime.jobs.crew import local_process as jobs_local
+from mavos_deploy.runtime.jobs.local_process import LocalProcess, threads_each
+from tests.made_sequences import write_clips
+
+SIZE = (64, 96)
+NAMES = ["e", "b", "d", "a", "c", "f"]
+SETTINGS = Settings("bundle", "tiny", True, "onnxruntime-cpu", "fp32", False)
+OnFrame = Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Six videos of four frames."""
+    return open_dataset(write_clips(tmp_path_factory.mktemp("data") / "DAVIS", NAMES, SIZE, 4))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of the sequences, records included; nothing hidden may be left."""
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def alone(
+    data: Dataset, tiny: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """What one process writes."""
+    folder: Path = tmp_path_factory.mktemp("alone")
+    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    outcome = segment_all(data.sequences, Results(folder, False), opener, 1, lambda done: None)
+    assert outcome.failed == ()
+    return contents(folder)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+def test_shards_cover_every_item_exactly_once(count: int) -> None:
+    items = list("abcdef")
+    parts = [Shard(index, count).of(items) for index in range(1, count + 1)]
+    assert sorted(item for part in parts for item in part) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "1.0/2"])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected I/N with I from 1 to N"):
+        Shard.parse(text)
+
+
+class Fake:
+    """A worker without a network; what it does to a sequence is given by the sequence's name."""
+
+    opened = 0
+
+    def __init__(self, behaviour: dict[str, list[Exception]], settings: Settings) -> None:
+        Fake.opened += 1
+        self._behaviour = behaviour
+        self._settings = settings
+        self.closed = False
+
+    def ready(self) -> Settings:
+        if planned := self._behaviour.get("ready"):
+            raise planned.pop()
+        return self._settings
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        assert not self.closed
+        on_frame()
+        (folder / "00000.png").write_bytes(sequence.name.encode())
+        if planned := self._behaviour.get(sequence.name):
+            raise planned.pop()
+        for _ in list(sequence.images)[1:]:
+            on_frame()
+        return Predicted(digest(sequence), ("00000",), (), (), ())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], Worker]]:
+    """Makes what opens workers with planned failures."""
+    monkeypatch.setattr(Fake, "opened", 0)
+
+    def make(
+        behaviour: dict[str, list[Exception]], settings: Settings = SETTINGS
+    ) -> Callable[[], Worker]:
+        return lambda: Fake(behaviour, settings)
+
+    return make
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_what_fails_is_tried_again_then_reported_and_the_rest_is_finished(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]], places: int
+) -> None:
+    behaviour: dict[str, list[Exception]] = {
+        "a": [WorkerDiedError("killed")],
+        "b": [MemoryError("bad"), RuntimeError("bad")],
+        "c": [BackendError("last"), BackendError("second"), BackendError("first")],
+    }
+    done: list[int] = []
+    outcome = segment_all(
+        data.sequences, Results(tmp_path / "o", False), fake(behaviour), places, done.append
+    )
+    assert outcome.failed == ("c",)
+    assert list(outcome.predicted) == NAMES
+    (problem,) = outcome.problems
+    assert (problem.sequence, problem.frame) == ("c", None)
+    assert problem.found == "not segmented, 3 tries failed; the last one: last"
+    assert sorted(contents(tmp_path / "o")) == sorted(
+        f"{name}/{file}" for name in "abdef" for file in ("00000.png", "run.json")
+    )
+    assert done[-1] == 5 * 4
+    # A fresh one in place of each that failed, unless nothing was waiting any more.
+    assert Fake.opened == 6 if places == 1 else Fake.opened <= places + 6
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_a_sequence_that_nobody_can_segment_is_reported_at_once_and_its_worker_goes_on(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]], places: int
+) -> None:
+    planned: list[Exception] = [InputError("never"), InputError("too small")]
+    outcome = segment_all(
+        data.sequences, Results(tmp_path / "o", False), fake({"c": planned}), places, print
+    )
+    assert outcome.failed == ("c",)
+    assert [problem.found for problem in outcome.problems] == ["not segmented: too small"]
+    assert len(planned) == 1
+    assert Fake.opened <= places  # none was opened in another's place
+
+
+class Broken(Fake):
+    """Fails at every sequence, at once."""
+
+    tried = 0
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        self.tried += 1
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+class Slow(Fake):
+    """Takes a while for every sequence."""
+
+    def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+        time.sleep(0.2)
+        return super().segment(sequence, folder, on_frame)
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_a_broken_worker_takes_one_sequence_and_is_replaced(
+    data: Dataset, tmp_path: Path, places: int
+) -> None:
+    broken = Broken({}, SETTINGS)
+    opened: list[Fake] = [broken]
+
+    def opener() -> Worker:
+        opened.append(Slow({}, SETTINGS))
+        return opened[-1] if len(opened) > 2 else broken
+
+    outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, places, print)
+    assert outcome.failed == ()
+    assert (broken.tried, broken.closed) == (1, True)
+    assert len(contents(tmp_path / "o")) == 2 * len(NAMES)
+
+
+def test_this_process_opens_the_bundle_again_after_an_error(
+    data: Dataset, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[object] = []
+
+    def sticky(segmenter: object, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401
+        used.append(segmenter)
+        if segmenter is used[0]:
+            raise RuntimeError("CUDA error")
+        return segment_sequence(segmenter, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mavos_deploy.runtime.jobs.crew.segment_sequence", sticky)
+    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    outcome = segment_all(data.sequences[:2], Results(tmp_path / "o", False), opener, 1, print)
+    assert outcome.failed == ()
+    assert len(used) == 3
+    assert len(set(map(id, used))) == 2
+
+
+@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("own", [True, False], ids=["the-record", "a-mask"])
+def test_results_that_cannot_be_written_end_the_run(
+    data: Dataset, tmp_path: Path, places: int, own: bool
+) -> None:
+    tried: list[str] = []
+
+    class Full(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            tried.append(sequence.name)
+            if not own:
+                raise OutputError("cannot write o: the disk is full")
+            shutil.rmtree(folder)
+            return Predicted("", (), (), (), ())
+
+    with pytest.raises(InputError, match="cannot write"):
+        segment_all(
+            data.sequences,
+            Results(tmp_path / "o", False),
+            lambda: Full({}, SETTINGS),
+            places,
+            print,
+        )
+    assert len(tried) == len(set(tried)) <= places
+    assert contents(tmp_path / "o") == {}
+
+
+def test_a_mask_that_cannot_be_written_is_no_fault_of_the_sequence(
+    data: Dataset, tiny: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    segmenter: Any = SimpleNamespace(bundle=tiny, start=lambda rgb, labels: None)
+    with pytest.raises(OutputError, match="a part of the path is a file"):
+        segment_sequence(
+            segmenter, data.sequences[0], tmp_path / "file", stretch=True, on_frame=lambda: None
+        )
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_picture_too_small_for_a_bundle_of_any_size_is_left_out(
+    tiny: Bundle, tmp_path: Path, stretch: bool
+) -> None:
+    (sequence,) = open_dataset(write_clips(tmp_path / "DAVIS", ["a"], SIZE, 2)).sequences
+    for folder, kind in ((sequence.images, "RGB"), (sequence.annotations, "L")):
+        for path in folder.values():
+            Image.fromarray(np.ones((7, 96), np.uint8)).convert(kind).save(path)
+    any_size: Any = SimpleNamespace(
+        bundle=replace(tiny, manifest=replace(tiny.manifest, dynamic=True))
+    )
+    predicted = segment_sequence(
+        any_size, sequence, tmp_path, stretch=stretch, on_frame=lambda: None
+    )
+    assert predicted.skipped == ("00000",)
+    assert predicted.lost == (1,)
+    assert "a side is shorter than 8 pixels" in predicted.problems[0].found
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "ends"),
+    [
+        pytest.param(MemoryError("out"), WorkerDiedError, True, id="memory"),
+        pytest.param(BackendError("CUDA error"), WorkerDiedError, True, id="backend"),
+        pytest.param(InputError("too small"), SequenceError, False, id="sequence"),
+        pytest.param(OutputError("the disk is full"), OutputError, False, id="disk"),
+    ],
+)
+def test_a_process_says_why_and_ends_unless_the_sequence_is_the_reason(
+    tiny: Bundle,
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[Exception],
+    ends: bool,
+) -> None:
+    def fail(*args: object, **kwargs: object) -> Predicted:
+        raise error
+
+    monkeypatch.setattr(jobs_local, "segment_sequence", fail)
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (theirs, tiny.path, "onnxruntime-cpu", 1, False)
+    thread = threading.Thread(target=jobs_local._serve, args=arguments)
+    thread.start()
+    assert isinstance(ours.recv(), Settings)
+    ours.send((data.sequences[0], Path("nowhere")))
+    answer = ours.recv()
+    assert type(answer) is kind
+    assert str(error) in str(answer)
+    thread.join(timeout=20 if ends else 0.1)
+    assert thread.is_alive() is not ends
+    ours.close()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+def deaths(count: int) -> dict[str, list[Exception]]:
+    """Of workers that start."""
+    return {"ready": [WorkerDiedError("signal 9") for _ in range(count)]}
+
+
+@pytest.mark.parametrize(
+    "unable",
+    [
+        pytest.param(deaths(100), id="dies"),
+        pytest.param({"ready": [BackendError("signal 9") for _ in range(100)]}, id="refuses"),
+    ],
+)
+def test_a_worker_that_cannot_start_leaves_the_others_at_work(
+    data: Dataset, tmp_path: Path, unable: dict[str, list[Exception]]
+) -> None:
+    opened: list[Fake] = []
+
+    def opener() -> Worker:
+        opened.append(Fake(unable, SETTINGS) if opened else Slow({}, SETTINGS))
+        return opened[-1]
+
+    with pytest.warns(UserWarning, match="could not start, and the others go on.*signal 9") as said:
+        outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, 4, print)
+    assert len(said) == 1
+    assert outcome.failed == ()
+    assert len(contents(tmp_path / "o")) == 2 * len(NAMES)
+    assert all(worker.closed for worker in opened)
+
+
+def test_an_idle_worker_takes_what_a_dead_one_leaves(data: Dataset, tmp_path: Path) -> None:
+    """The first one dies at its sequence when the second one has nothing to do any more."""
+    first_began, second_is_done = threading.Event(), threading.Event()
+    second: list[threading.Thread] = []
+
+    class Dying(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            first_began.set()
+            second_is_done.wait(20)
+            second[0].join(20)
+            raise WorkerDiedError("signal 9")
+
+    class Quick(Fake):
+        def segment(self, sequence: VideoSequence, folder: Path, on_frame: OnFrame) -> Predicted:
+            first_began.wait(20)  # or it might take both sequences
+            done = super().segment(sequence, folder, on_frame)
+            second.append(threading.current_thread())
+            second_is_done.set()
+            return done
+
+    workers = iter([Dying({}, SETTINGS), Quick({}, SETTINGS)])
+    unable = Fake(deaths(100), SETTINGS)
+    with pytest.warns(UserWarning, match="could not start"):
+        outcome = segment_all(
+            data.sequences[:2],
+            Results(tmp_path / "o", False),
+            lambda: next(workers, unable),
+            2,
+            print,
+        )
+    assert outcome.failed == ()
+
+
+@pytest.mark.filterwarnings("ignore:a worker could not start")
+@pytest.mark.parametrize("places", [1, 3])
+def test_the_run_ends_when_no_worker_is_left(data: Dataset, tmp_path: Path, places: int) -> None:
+    workers = iter([Broken({}, SETTINGS) for _ in range(places)])
+    unable = Fake(deaths(100), SETTINGS)
+    with pytest.raises(BackendError, match=r"3 workers died while they started.*signal 9"):
+        segment_all(
+            data.sequences,
+            Results(tmp_path / "o", False),
+            lambda: next(workers, unable),
+            places,
+            print,
+        )
+    assert contents(tmp_path / "o") == {}
+
+
+def test_workers_that_die_while_they_start_end_the_run(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]]
+) -> None:
+    with pytest.raises(BackendError, match=r"3 workers died while they started.*signal 9"):
+        segment_all(data.sequences, Results(tmp_path / "o", False), fake(deaths(5)), 2, print)
+    assert not (tmp_path / "o").exists()
+
+
+def test_workers_that_would_compute_differently_end_the_run(data: Dataset, tmp_path: Path) -> None:
+    other = replace(SETTINGS, backend="openvino-cpu-bf16", arithmetic="bf16")
+    opened = iter([Slow({}, SETTINGS), Fake({}, other)])
+    with pytest.raises(BackendError, match="openvino-cpu-bf16 in bf16, another one with onnx"):
+        segment_all(data.sequences, Results(tmp_path / "o", False), lambda: next(opened), 2, print)
+
+
+def test_finished_sequences_are_kept_and_half_finished_ones_are_done_again(
+    data: Dataset, tmp_path: Path, fake: Callable[..., Callable[[], Worker]]
+) -> None:
+    out = tmp_path / "o"
+    assert segment_all(data.sequences, Results(out, False), fake({}), 2, print).kept == ()
+    (out / "b/00000.png").unlink()
+    (out / ".d.0123.part").mkdir()  # of a process that was killed
+    times = {name: (out / name).stat().st_mtime_ns for name in NAMES}
+    outcome = segment_all(data.sequences, Results(out, False), fake({}), 2, print)
+    assert outcome.kept == tuple(name for name in NAMES if name != "b")
+    assert {n for n in NAMES if (out / n).stat().st_mtime_ns != times[n]} == {"b"}
+    stretched = fake({}, replace(SETTINGS, stretch=True))
+    assert segment_all(data.sequences, Results(out, False), stretched, 1, print).kept == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        pytest.param({"bundle": "other"}, "holds the results of another bundle", id="bundle"),
+        pytest.param({"backend": "b"}, "another backend, onnxruntime-cpu in fp32", id="backend"),
+        pytest.param({"arithmetic": "bf16"}, "another backend", id="arithmetic"),
+    ],
+)
+def test_results_of_other_settings_are_refused_unless_overwritten(
+    data: Dataset,
+    tmp_path: Path,
+    fake: Callable[..., Callable[[], Worker]],
+    changed: dict[str, str],
+    said: str,
+) -> None:
+    out = tmp_path / "o"
+    segment_all(data.sequences[:2], Results(out, False), fake({}), 1, print)
+    before = contents(out)
+    other = fake({}, replace(SETTINGS, **changed))
+    with pytest.raises(InputError, match=said):
+        segment_all(data.sequences, Results(out, False), other, 1, print)
+    assert contents(out) == before
+    outcome = segment_all(data.sequences[1:], Results(out, True), other, 1, print)
+    assert outcome.kept == ()
+    assert sorted(folder.name for folder in out.iterdir()) == sorted(NAMES[1:])
+
+
+def test_two_processes_write_the_bytes_of_one_and_a_killed_one_loses_nothing(
+    data: Dataset, tiny: Bundle, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    workers: list[LocalProcess] = []
+    killed = threading.Event()
+
+    def opener() -> Worker:
+        workers.append(LocalProcess(tiny.path, "onnxruntime-cpu", 1, False))
+        return workers[-1]
+
+    def on_frames(done: int) -> None:
+        if done >= 6 and not killed.is_set():
+            killed.set()
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    outcome = segment_all(data.sequences, Results(tmp_path / "o", False), opener, 2, on_frames)
+    assert killed.is_set()
+    assert len(workers) == 3
+    assert outcome.failed == ()
+    assert contents(tmp_path / "o") == alone
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.pid, 0)
+
+
+def test_a_worker_says_why_it_cannot_run_the_bundle(tiny: Bundle, data: Dataset) -> None:
+    with pytest.raises(BackendError, match="backend 'none' is unknown"):
+        segment_all(
+            data.sequences,
+            Results(Path("nowhere"), False),
+            partial(LocalProcess, tiny.path, "none", 1, False),
+            2,
+            print,
+        )
+    assert not Path("nowhere").exists()
+
+
+def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mavos_deploy.runtime.jobs.local_process.usable_processors", lambda: 9)
+    assert [threads_each(workers) for workers in (1, 2, 4, 20)] == [9, 4, 2, 1]
+
+
+def _gone(group: int) -> bool:
+    """Whether a group of processes ends; multiprocessing's own helper takes a moment."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_an_interrupt_ends_all_workers_and_leaves_whole_folders(
+    data: Dataset, tiny: Bundle, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """In a session of its own; the signal reaches all of its processes, as from a terminal."""
+    # A background shell makes its children ignore Ctrl-C.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from mavos_deploy.cli.run import main; main()"
+    command = [sys.executable, "-c", code, tiny.path, data.path, "--dataset", "--output", "o"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--threads", "1"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out = tmp_path / "o"
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not any(out.glob("[a-f]/run.json")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert _gone(process.pid)
+    found = contents(out)
+    whole = {name.split("/")[0] for name in found}
+    assert 0 < len(whole) < len(NAMES)
+    assert found == {name: file for name, file in alone.items() if name.split("/")[0] in whole}

@@ -1,0 +1,38 @@
+"""What a measurement says about the machine."""
+
+import pytest
+
+from mavos_deploy.runtime.system import machine
+from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
+
+
+def test_the_machine_is_described() -> None:
+    described = describe_machine()
+    assert described["processor"]
+    assert described["usable_processors"]
+
+
+@pytest.mark.parametrize(
+    ("after", "own", "load"),
+    [
+        pytest.param([100, 0, 0, 900, 0, 0, 0, 0], 1.0, Load(0.0, 0.0), id="alone"),
+        pytest.param([300, 100, 0, 500, 100, 0, 0, 0], 1.0, Load(0.3, 0.0), id="others"),
+        pytest.param([100, 0, 0, 800, 0, 0, 0, 100], 1.0, Load(0.0, 0.1), id="stolen"),
+    ],
+)
+def test_the_load_is_what_this_process_did_not_cause(
+    monkeypatch: pytest.MonkeyPatch, after: list[int], own: float, load: Load
+) -> None:
+    times, process = iter([[0] * 8, after]), iter([0.0, own])
+    monkeypatch.setattr(machine, "_processor_times", lambda: next(times))
+    monkeypatch.setattr(machine.time, "process_time", lambda: next(process))
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100, raising=False)
+    read = LoadMeter().read()
+    assert read == load
+    assert read is not None
+    assert read.busy == (load.others + load.stolen > 0)
+
+
+def test_an_unknown_load_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_processor_times", lambda: None)
+    assert LoadMeter().read() is None
