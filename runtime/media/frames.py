@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import av
@@ -89,12 +88,7 @@ class FrameSource:
     def __enter__(self) -> "FrameSource":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -3,7 +3,6 @@
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import av
@@ -118,12 +117,7 @@ class OverlayWriter:
     def __enter__(self) -> "OverlayWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, KeyboardInterrupt):
             self.close()
         else:

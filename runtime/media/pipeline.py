@@ -7,7 +7,6 @@ kept. What a stage raises is raised again, as it is, in the thread that does the
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -108,12 +107,7 @@ class ReadAhead(Generic[T]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._queue.close()
         self._thread.join()
 
@@ -159,12 +153,7 @@ class WriteBehind(Generic[T]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._queue.put(_End())
         self._thread.join()
         if self._error is not None and error is not self._error:

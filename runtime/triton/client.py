@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -206,12 +205,7 @@ class RemoteSegmenter:
     def __enter__(self) -> "RemoteSegmenter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _describe(self) -> Served:
