@@ -1,19 +1,21 @@
 """Masks of one sequence of a data set, given each object's mask in the frame it starts in."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.datasets.annotations import Truth
+from mavos_deploy.runtime.datasets.annotations import Truth, size_text
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
-from mavos_deploy.runtime.geometry import check_aspect
+from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.media.frames import read_image
 from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
@@ -23,15 +25,120 @@ class OutputError(InputError):
 
 
 @dataclass(frozen=True)
+class ClipFrame:
+    """One frame of a sequence with its annotation.
+
+    Attributes:
+        stem: Name of the frame's files without their endings.
+        rgb: Picture, uint8 [H, W, 3].
+        given: Labels of the objects that start here, uint8 [H, W]; None where none does.
+        truth: The whole annotation, uint8 [H, W] with 255 for void; None where there is none.
+        follows: Objects that started in earlier frames, ascending.
+        starts: Objects that start here, ascending.
+    """
+
+    stem: str
+    rgb: NDArray[np.uint8]
+    given: Labels | None
+    truth: Labels | None
+    follows: tuple[int, ...]
+    starts: tuple[int, ...]
+
+
+class SequenceReader:
+    """Yields the frames of a sequence in order of time, from the first usable object on.
+
+    A frame whose picture can't be used is left out, and reading goes on with the next one.
+
+    Attributes:
+        truth: The annotations, as far as they are read.
+        size: Height and width of the frames in pixels; None until one was yielded.
+        skipped: Stems of the frames that were left out.
+        lost: Objects that start in such a frame.
+        problems: One entry for each frame that was left out.
+    """
+
+    def __init__(
+        self,
+        sequence: VideoSequence,
+        fits: Callable[[Size], None],
+        *,
+        on_picture: Callable[[], None] = lambda: None,
+        strict: bool = False,
+    ) -> None:
+        """Prepare to read; files are opened by iterating, which is possible once.
+
+        Args:
+            sequence: A sequence with pictures.
+            fits: Raises an InputError for a height and width that can't be segmented.
+            on_picture: Called for each picture, also for those before the first object.
+            strict: Raise an InputError at the first problem instead of collecting problems.
+        """
+        self.truth = Truth(sequence)
+        self.size: Size | None = None
+        self.skipped: list[str] = []
+        self.lost: list[int] = []
+        self.problems: list[Problem] = []
+        self._sequence = sequence
+        self._fits = fits
+        self._on_picture = on_picture
+        self._strict = strict
+
+    def __iter__(self) -> Iterator[ClipFrame]:
+        for stem, picture in self._sequence.images.items():
+            self._on_picture()
+            follows = tuple(sorted(self.truth.starts))
+            labels, new = self.truth.read(stem)
+            if self._strict and self.truth.problems:
+                raise InputError(str(self.truth.problems[0]))
+            if self.size is None and not new:
+                continue  # nothing to follow yet
+            try:
+                rgb = self._read(picture, labels)
+            except InputError as error:
+                if self._strict:
+                    raise
+                self._leave_out(stem, new, error)
+                continue
+            self.size = rgb.shape[0], rgb.shape[1]
+            given = None
+            if labels is not None and new:
+                given = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+            yield ClipFrame(stem, rgb, given, labels, follows, tuple(new))
+
+    def _read(self, path: Path, labels: Labels | None) -> NDArray[np.uint8]:
+        rgb = read_image(path)
+        own = rgb.shape[0], rgb.shape[1]
+        if self.size is not None and own != self.size:
+            raise InputError(
+                f"{path}: {size_text(own)} pixels, but earlier frames have {size_text(self.size)}"
+            )
+        if labels is not None and labels.shape != own:
+            raise InputError(
+                f"{path}: {size_text(own)} pixels, but its annotation has {size_text(labels.shape)}"
+            )
+        self._fits(own)
+        return rgb
+
+    def _leave_out(self, stem: str, new: list[int], error: InputError) -> None:
+        self.skipped.append(stem)
+        self.lost += new
+        with_it = f", and with it object {', '.join(map(str, new))}" if new else ""
+        found = f"frame left out{with_it} ({error})"
+        expected = "a picture that the bundle can follow"
+        self.problems.append(Problem(self._sequence.name, stem, found, expected))
+
+
+@dataclass(frozen=True)
 class Predicted:
-    """What became of one sequence.
+    """The result of segmenting one sequence.
 
     Attributes:
         inputs: Digest of its pictures and annotations.
         frames: Stems of the masks, in order of time.
         skipped: Stems of frames without a mask, because their picture can't be used.
         lost: Objects that were never given to the network, because their frame can't be used.
-        problems: What was skipped and lost, and why.
+        problems: One entry for each thing that was skipped or lost, with the reason.
     """
 
     inputs: str
@@ -68,71 +175,50 @@ def segment_sequence(
     A picture that can't be used is left out, and the network goes on with the next one.
 
     Args:
-        segmenter: Ready.
-        sequence: With pictures.
-        folder: Exists; gets a palette PNG for each frame from the first reference mask on.
+        segmenter: A segmenter that is ready.
+        sequence: A sequence with pictures.
+        folder: Existing folder; it gets a palette PNG for each frame from the first reference
+            mask on.
         stretch: Accept another aspect ratio than the bundle's.
         on_frame: Called for every frame.
 
     Returns:
-        What was written, and what was not.
+        The names of the masks that were written, and what was left out.
 
     Raises:
         OutputError: The masks can't be written.
         InputError: The sequence can't be segmented.
         BackendError: The inference library failed.
     """
+
+    def fits(own: Size) -> None:
+        in_network = segmenter.bundle.manifest.input_size(own)  # may refuse, whatever the fit
+        if not stretch:
+            check_aspect(own, in_network)
+
     inputs = digest(sequence)
-    truth = Truth(sequence)
+    reader = SequenceReader(sequence, fits, on_picture=on_frame)
     frames: list[str] = []
-    skipped: list[str] = []
-    lost: list[int] = []
-    problems: list[Problem] = []
     state: State | None = None
-    for stem, picture in sequence.images.items():
-        on_frame()
-        labels, new = truth.read(stem)
-        if state is None and not new:
-            continue  # nothing to follow yet
-        try:
-            rgb = read_image(picture)
-            if state is not None and rgb.shape[:2] != state.size:
-                raise InputError(f"{picture}: {rgb.shape[0]}x{rgb.shape[1]} pixels")
-            if labels is not None and new and labels.shape != rgb.shape[:2]:
-                raise InputError(f"{picture}: not the size of its annotation")
-            own = rgb.shape[0], rgb.shape[1]
-            in_network = segmenter.bundle.manifest.input_size(own)  # may refuse, whatever the fit
-            if not stretch:
-                check_aspect(own, in_network)
-        except InputError as error:
-            skipped.append(stem)
-            lost += new
-            with_it = f", and with it object {', '.join(map(str, new))}" if new else ""
-            found = f"frame left out{with_it} ({error})"
-            problems.append(
-                Problem(sequence.name, stem, found, "a picture that the bundle can follow")
-            )
-            continue
-        given = None
-        if labels is not None and new:
-            given = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+    for frame in reader:
         if state is None:
-            assert given is not None
-            written, state = given, segmenter.start(rgb, given)
+            assert frame.given is not None
+            labels, state = frame.given, segmenter.start(frame.rgb, frame.given)
         else:
-            written, state = segmenter.step(rgb, state, given)
+            labels, state = segmenter.step(frame.rgb, state, frame.given)
         try:
-            write_mask(folder / f"{stem}.png", written, truth.palette)
+            write_mask(folder / f"{frame.stem}.png", labels, reader.truth.palette)
         except InputError as error:
             raise OutputError(str(error)) from error
-        frames.append(stem)
+        frames.append(frame.stem)
+    problems = reader.problems
     if state is None and not problems:
         what = "no picture" if not sequence.images else "no frame with a usable reference mask"
-        problems.append(Problem(sequence.name, None, f"not segmented: {what}", "one to start from"))
+        problems = [Problem(sequence.name, None, f"not segmented: {what}", "one to start from")]
     return Predicted(
         inputs,
         tuple(frames),
-        tuple(skipped),
-        tuple(lost),
-        (*problems, *truth.close()),
+        tuple(reader.skipped),
+        tuple(reader.lost),
+        (*problems, *reader.truth.close()),
     )

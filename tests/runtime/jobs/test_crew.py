@@ -12,12 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.runtime import Bundle
@@ -30,6 +27,7 @@ from mavos_deploy.runtime.datasets.prediction import (
 )
 from mavos_deploy.runtime.datasets.results import Results, Settings
 from mavos_deploy.runtime.datasets.sequences import Dataset, VideoSequence
+from mavos_deploy.runtime.jobs import local_process as jobs_local
 from mavos_deploy.runtime.jobs.crew import (
     OwnProcess,
     SequenceError,
@@ -38,7 +36,6 @@ from mavos_deploy.runtime.jobs.crew import (
     WorkerDiedError,
     segment_all,
 )
-from mavos_deploy.runtime.jobs.crew import local_process as jobs_local
 from mavos_deploy.runtime.jobs.local_process import LocalProcess, threads_each
 from tests.made_sequences import write_clips
 
@@ -249,36 +246,6 @@ def test_results_that_cannot_be_written_end_the_run(
         )
     assert len(tried) == len(set(tried)) <= places
     assert contents(tmp_path / "o") == {}
-
-
-def test_a_mask_that_cannot_be_written_is_no_fault_of_the_sequence(
-    data: Dataset, tiny: Bundle, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    segmenter: Any = SimpleNamespace(bundle=tiny, start=lambda rgb, labels: None)
-    with pytest.raises(OutputError, match="a part of the path is a file"):
-        segment_sequence(
-            segmenter, data.sequences[0], tmp_path / "file", stretch=True, on_frame=lambda: None
-        )
-
-
-@pytest.mark.parametrize("stretch", [True, False])
-def test_a_picture_too_small_for_a_bundle_of_any_size_is_left_out(
-    tiny: Bundle, tmp_path: Path, stretch: bool
-) -> None:
-    (sequence,) = open_dataset(write_clips(tmp_path / "DAVIS", ["a"], SIZE, 2)).sequences
-    for folder, kind in ((sequence.images, "RGB"), (sequence.annotations, "L")):
-        for path in folder.values():
-            Image.fromarray(np.ones((7, 96), np.uint8)).convert(kind).save(path)
-    any_size: Any = SimpleNamespace(
-        bundle=replace(tiny, manifest=replace(tiny.manifest, dynamic=True))
-    )
-    predicted = segment_sequence(
-        any_size, sequence, tmp_path, stretch=stretch, on_frame=lambda: None
-    )
-    assert predicted.skipped == ("00000",)
-    assert predicted.lost == (1,)
-    assert "a side is shorter than 8 pixels" in predicted.problems[0].found
 
 
 @pytest.mark.parametrize(
