@@ -15,14 +15,14 @@ from mavos_deploy.cli.launch import FAILED_CHECK
 from mavos_deploy.cli.options import Fit, open_named
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import AUTO
-from mavos_deploy.runtime.jobs.crew import Shard
+from mavos_deploy.runtime.jobs.shard import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mavos_deploy.runtime.bundle import Bundle
     from mavos_deploy.runtime.datasets.sequences import Dataset, Layout, Problem
-    from mavos_deploy.runtime.jobs.crew import Outcome, Worker
+    from mavos_deploy.runtime.jobs.tally import BatchOutcome
+    from mavos_deploy.runtime.jobs.worker import Setup, Worker
 
 PROBLEMS_SHOWN = 30  # lines
 
@@ -78,51 +78,47 @@ class Distribution:
 
 
 def segment_dataset(
-    bundle: "Bundle",
+    setup: "Setup",
     dataset: "Dataset",
     folder: Path,
     distribution: Distribution,
     *,
-    fit: Fit,
-    threads: int | None,
-    backend: str,
     overwrite: bool,
     shown: bool,
-) -> "Outcome":
+) -> "BatchOutcome":
     """Segment what is not finished yet.
 
     Args:
-        bundle: Opened.
-        dataset: With pictures; the part that is this command's.
-        folder: Of the results.
-        distribution: Who does it.
-        fit: What to do with other aspect ratios than the bundle's.
-        threads: CPU threads of each worker; None divides those of the machine.
-        backend: A name of `runtime.backend.BACKENDS`, or `auto`.
-        overwrite: Replace what is there.
+        setup: Setup of each worker, whose backend may be `auto`. Without a number of threads
+            those of the machine are divided.
+        dataset: This command's part of the data set, with pictures.
+        folder: Folder of the results.
+        distribution: The workers that segment.
+        overwrite: Replace results that are there.
         shown: Draw a progress bar.
 
     Returns:
-        What became of each sequence.
+        The result of each sequence.
 
     Raises:
         InputError: The results can't be written, or are another bundle's.
         BackendError: No worker can run the bundle.
     """
     from mavos_deploy.runtime.datasets.results import Results
-    from mavos_deploy.runtime.jobs.crew import OwnProcess, segment_all
+    from mavos_deploy.runtime.jobs.crew import segment_all
+    from mavos_deploy.runtime.jobs.worker import OwnProcess
 
-    if backend == AUTO:
+    bundle = setup.bundle
+    if setup.backend == AUTO:
         if distribution.ray is not None:
             raise InputError(
                 "--backend auto looks at this machine, and --ray runs on others; name the backend"
             )
-        chosen = open_named(bundle, threads, backend)  # once, so that all workers take the same
-        backend = chosen.name
+        chosen = open_named(bundle, setup.threads, AUTO)  # once, so that all workers take the same
+        setup = replace(setup, backend=chosen.name)
         chosen.close()
     results = Results(folder, overwrite)
     warn_if_untrained(bundle.manifest)
-    stretch = fit is Fit.STRETCH
     total = sum(len(sequence.images) for sequence in dataset.sequences)
     open_worker: Callable[[], Worker]
     with ExitStack() as stack:
@@ -130,18 +126,16 @@ def segment_dataset(
         if distribution.ray is not None:
             from mavos_deploy.runtime.jobs.ray_cluster import RayCluster
 
-            cluster = stack.enter_context(
-                RayCluster(distribution.ray, bundle, backend, threads, stretch)
-            )
+            cluster = stack.enter_context(RayCluster(distribution.ray, setup))
             open_worker, places = cluster.open_worker, cluster.places
         elif distribution.workers is not None:
             from mavos_deploy.runtime.jobs.local_process import LocalProcess, threads_each
 
             places = distribution.workers
-            each = threads or threads_each(places)
-            open_worker = partial(LocalProcess, bundle.path, backend, each, stretch)
+            each = replace(setup, threads=setup.threads or threads_each(places))
+            open_worker = partial(LocalProcess, each)
         else:
-            open_worker = partial(OwnProcess, bundle, backend, threads, stretch)
+            open_worker = partial(OwnProcess, setup)
         what = f"segmenting {len(dataset.sequences)} videos"
         advance = stack.enter_context(progress(what, total, shown))
         try:
@@ -176,19 +170,17 @@ def run_dataset(
     """
     from mavos_deploy.runtime.bundle import Bundle
     from mavos_deploy.runtime.datasets.opening import open_dataset
+    from mavos_deploy.runtime.jobs.worker import Setup
 
     names = names_of(sequences)
     dataset = distribution.part_of(open_dataset(data, layout, split, names))
     folder = output or Path(f"{data.resolve().name}-masks")
     started = time.perf_counter()
     outcome = segment_dataset(
-        Bundle.open(bundle),
+        Setup(Bundle.open(bundle), backend, threads, fit is Fit.STRETCH),
         dataset,
         folder,
         distribution,
-        fit=fit,
-        threads=threads,
-        backend=backend,
         overwrite=overwrite,
         shown=not (quiet or as_json),
     )
@@ -210,7 +202,7 @@ def names_of(sequences: str | None) -> list[str] | None:
 
 
 def summary_of(
-    outcome: "Outcome",
+    outcome: "BatchOutcome",
     folder: Path,
     distribution: Distribution,
     problems: "Sequence[Problem]",
@@ -231,7 +223,7 @@ def summary_of(
     }
 
 
-def told(outcome: "Outcome", folder: Path, distribution: Distribution) -> str:
+def told(outcome: "BatchOutcome", folder: Path, distribution: Distribution) -> str:
     """The same in one line."""
     part = "" if distribution.shard is None else f"shard {distribution.shard}: "
     kept = f", {len(outcome.kept)} of them finished earlier" if outcome.kept else ""

@@ -39,7 +39,7 @@ from mavos_deploy.runtime.datasets.sequences import Dataset
 
 if TYPE_CHECKING:
     from mavos_deploy.evaluation.evaluate import Evaluation, Figures
-    from mavos_deploy.runtime.jobs.crew import Outcome
+    from mavos_deploy.runtime.jobs.tally import BatchOutcome
 
 
 class Baseline(str, Enum):
@@ -112,6 +112,7 @@ def evaluate(
     """
     from mavos_deploy.evaluation.evaluate import evaluate as score
     from mavos_deploy.runtime.datasets.results import check_one_run
+    from mavos_deploy.runtime.jobs.worker import Setup
 
     bundle, data = _split_paths(paths, results)
     if results is not None and not results.is_dir():
@@ -136,13 +137,10 @@ def evaluate(
         opened = Bundle.open(bundle)
         started = time.perf_counter()
         outcome = segment_dataset(
-            opened,
+            Setup(opened, backend, threads, fit is Fit.STRETCH),
             dataset,
             folder,
             distribution,
-            fit=fit,
-            threads=threads,
-            backend=backend,
             overwrite=overwrite,
             shown=not as_json,
         )
@@ -174,7 +172,7 @@ def evaluate(
 
 def _report_shard(
     dataset: Dataset,
-    outcome: "Outcome",
+    outcome: "BatchOutcome",
     folder: Path,
     distribution: Distribution,
     seconds: float,

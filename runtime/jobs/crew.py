@@ -3,160 +3,26 @@
 A worker that dies loses the video it was at, and nothing else: the video goes back to the others
 and a fresh worker takes the place. After an error that isn't about its video a worker counts as
 dead, because a GPU or a process that failed once may fail at every video from then on. A video that
-lost its workers is tried again; what can't be segmented is reported in the end. Whoever distributes
+lost its workers is tried again, and reported in the end if no try succeeds. Whoever distributes
 makes the folders and names them when they are complete; workers only fill them.
 """
 
-import re
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from mavos_deploy.errors import BackendError, InputError, MavosError, one_line
-from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted, segment_sequence
+from mavos_deploy.errors import BackendError, InputError, MavosError
+from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted
 from mavos_deploy.runtime.datasets.results import Results, Settings
-from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
-from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.jobs.tally import BatchOutcome, Tally
+from mavos_deploy.runtime.jobs.worker import SequenceError, Worker, WorkerDiedError, failure
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts, processes_start
 
 TRIES = 3  # of a video, or of starting a worker, before it is given up
-
-T = TypeVar("T")
-Task = tuple[VideoSequence, int]  # with the tries that failed
-
-
-class WorkerDiedError(MavosError):
-    """A worker that ended before it was done, whatever ended it, or that can't go on."""
-
-
-class SequenceError(MavosError):
-    """A sequence that no worker can segment; the worker goes on."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of a list that several jobs divide among themselves.
-
-    Attributes:
-        index: Of this part, from 1.
-        count: Of parts.
-    """
-
-    index: int
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Read `I/N`.
-
-        Raises:
-            InputError: Not two numbers, or I is not from 1 to N.
-        """
-        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise InputError(
-                f"--shard {text!r:.40}: expected I/N with I from 1 to N, such as 1/4 for the first "
-                "of four"
-            )
-        return cls(int(match[1]), int(match[2]))
-
-    def of(self, items: Sequence[T]) -> tuple[T, ...]:
-        """This part's items: each N-th, so that parts differ by one item at most."""
-        return tuple(items[self.index - 1 :: self.count])
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-
-class Worker(Protocol):
-    """Segments one sequence after another, here, in another process or on another machine."""
-
-    def ready(self) -> Settings:
-        """Wait until it has loaded the bundle; what its masks depend on.
-
-        Raises:
-            MavosError: It can't run the bundle.
-            WorkerDiedError: It ended meanwhile.
-        """
-
-    def segment(
-        self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
-    ) -> Predicted:
-        """Fill a folder with the masks of a sequence.
-
-        Raises:
-            OutputError: The folder can't be written to.
-            InputError: The sequence can't be segmented, whoever tries.
-            Exception: The worker ended meanwhile, or can't go on. Like after any error and
-                interrupt, nothing writes to the folder any more.
-        """
-
-    def close(self) -> None:
-        """End it. Another thread may call this in the middle of a sequence."""
-
-
-class OwnProcess:
-    """A worker that is this process itself."""
-
-    def __init__(self, bundle: Bundle, backend: str, threads: int | None, stretch: bool) -> None:
-        self._bundle = bundle
-        self._backend = backend
-        self._threads = threads
-        self._stretch = stretch
-        self._segmenter: Segmenter | None = None
-
-    def ready(self) -> Settings:
-        """Load the bundle; see `Worker`."""
-        backend = open_backend(self._bundle, self._threads, self._backend)
-        self._segmenter = Segmenter(self._bundle, backend)
-        return Settings.of(self._segmenter, self._stretch)
-
-    def segment(
-        self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
-    ) -> Predicted:
-        """See `Worker`."""
-        assert self._segmenter is not None
-        return segment_sequence(
-            self._segmenter, sequence, folder, stretch=self._stretch, on_frame=on_frame
-        )
-
-    def close(self) -> None:
-        """Free the bundle; see `Worker`."""
-        if self._segmenter is not None:
-            self._segmenter.close()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the sequences.
-
-    Attributes:
-        predicted: By name. One that failed has no frames, and the reason among its problems.
-        kept: Names of those that an earlier run had finished.
-        failed: Names of those that were given up.
-        settings: What the masks depend on.
-    """
-
-    predicted: dict[str, Predicted]
-    kept: tuple[str, ...]
-    failed: tuple[str, ...]
-    settings: Settings
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Of all sequences, in order."""
-        return tuple(p for predicted in self.predicted.values() for p in predicted.problems)
-
-    @property
-    def frames(self) -> int:
-        """Masks that are there now."""
-        return sum(len(predicted.frames) for predicted in self.predicted.values())
 
 
 def segment_all(
@@ -165,56 +31,32 @@ def segment_all(
     open_worker: Callable[[], Worker],
     places: int,
     on_frames: Callable[[int], None],
-) -> Outcome:
+) -> BatchOutcome:
     """Segment every sequence that is not finished yet.
 
     Args:
-        sequences: With pictures.
-        results: To write `<sequence>/<frame stem>.png` to.
+        sequences: Sequences with pictures.
+        results: Folder for `<sequence>/<frame stem>.png`.
         open_worker: Begins to open a worker, and returns at once.
         places: Workers at a time; no more are opened than there are sequences to do.
         on_frames: Called with how many frames are done, those of finished sequences included.
 
     Returns:
-        What became of each sequence.
+        The result of each sequence.
 
     Raises:
         InputError: The results folder can't be used, or can't be written to any more.
         BackendError: Workers don't agree on how to run the bundle, or none is left and a new one
             can't run it or dies while it starts.
     """
-    crew = _Crew(results, open_worker, on_frames)
-    threads: list[threading.Thread] = []
-    try:
-        first = crew.hire()
-        crew.take(sequences)
-        crew.places = max(1, min(places, len(crew.waiting)))
-        for _ in range(1, crew.places):
-            threads.append(threading.Thread(target=crew.work_beside))
-            threads[-1].start()
-        crew.work(first)
-        for thread in threads:
-            thread.join()
-    except BaseException as error:
-        crew.error = crew.error or error
-    finally:
-        with deferred_interrupts():
-            crew.end()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
-    if crew.error is not None:
-        raise crew.error
-    return crew.outcome(sequences)
+    return _Crew(results, open_worker, on_frames).segment(sequences, places)
 
 
 class _Crew:
-    """What the workers at one set of sequences share.
+    """The workers at one set of sequences, and all that they share.
 
-    Attributes:
-        waiting: Sequences that nobody is at, with the tries that failed.
-        places: Threads that take sequences, each with one worker after another.
-        error: What ended the work, if anything did.
+    Queue, places and tally have one lock. Whoever holds it sees the three of them agree, so that
+    no sequence is left behind between a place that finds nothing and one that gives a sequence up.
     """
 
     def __init__(
@@ -223,57 +65,77 @@ class _Crew:
         open_worker: Callable[[], Worker],
         on_frames: Callable[[int], None],
     ) -> None:
-        self.waiting: deque[Task] = deque()
-        self.places = 1
-        self.error: BaseException | None = None
         self._results = results
-        self._open_worker = open_worker
-        self._on_frames = on_frames
-        self._lock = threading.Lock()
-        self._workers: list[Worker] = []
-        self._idle: list[Worker] = []  # of places that found nothing waiting any more
-        self._told = False
-        self._ended = False
-        self._frames = 0
+        self._lock = threading.RLock()
+        self._queue = _Queue(self._lock)
+        self._places = _Places(self._lock, open_worker)
+        self._tally = Tally(self._lock, on_frames)
         self._settings: Settings | None = None
-        self._predicted: dict[str, Predicted] = {}
-        self._kept: list[str] = []
-        self._failed: list[str] = []
+        self._error: BaseException | None = None
+        self._told = False
 
-    def hire(self) -> Worker:
-        """Open a worker and check that it computes as the others do."""
-        worker, settings = self._open()
-        self._agree(settings)
-        return worker
+    def segment(self, sequences: Sequence[VideoSequence], places: int) -> BatchOutcome:
+        """Do what `segment_all` says, with the first place in this thread."""
+        threads: list[threading.Thread] = []
+        try:
+            first, self._settings = self._places.hire()
+            self._results.bind(self._settings)
+            for sequence in sequences:
+                if (done := self._results.finished(sequence)) is None:
+                    self._queue.add(_Attempt(sequence))
+                else:
+                    self._tally.keep(sequence, done)
+            for _ in range(1, self._places.set_up(min(places, len(self._queue)))):
+                threads.append(threading.Thread(target=self._work_beside))
+                threads[-1].start()
+            self._work(first)
+            for thread in threads:
+                thread.join()
+        except BaseException as error:
+            self._error = self._error or error
+        finally:
+            with deferred_interrupts():
+                self._places.close()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._settings is not None
+        return self._tally.outcome(sequences, self._settings)
 
-    def _open(self) -> tuple[Worker, Settings]:
-        """Open a worker, again if it dies, and wait until it is ready."""
-        for tries in range(1, TRIES + 1):
-            with processes_start():  # known, and so ended, before an interrupt takes effect
-                worker = self._open_worker()
-                with self._lock:
-                    self._workers.append(worker)
-                    ended = self._ended
+    def _work_beside(self) -> None:
+        """Fill a place in a thread of its own; an error ends the work of all."""
+        try:
+            self._work(None)
+        except BaseException as error:
+            with self._lock:
+                if not self._places.closed:
+                    self._error = error
+            self._places.close()
+
+    def _work(self, worker: Worker | None) -> None:
+        """Segment what is waiting, until nothing is, or no worker can be had for this place."""
+        while (attempt := self._next(worker)) is not None:
+            if worker is None:
+                try:
+                    worker, settings = self._places.hire()
+                except MavosError as error:
+                    worker = self._do_without(attempt, error)
+                    if worker is None:
+                        return
+                else:
+                    self._agree(settings)
             try:
-                if ended:
-                    raise WorkerDiedError("it was not needed any more")
-                return worker, worker.ready()
-            except WorkerDiedError as error:
-                self._dismiss(worker)
-                if tries == TRIES or self._ended:
-                    raise BackendError(
-                        f"{tries} workers died while they started, the last one with: {error}; "
-                        "where memory is short, take fewer workers"
-                    ) from None
-            except MavosError:
-                self._dismiss(worker)
-                raise
-        raise AssertionError("unreachable")
+                self._segment_one(worker, attempt)
+            except WorkerDiedError:
+                self._places.dismiss(worker)
+                worker = None
 
     def _agree(self, settings: Settings) -> None:
-        with self._lock:
-            self._settings = self._settings or settings
-            expected = self._settings
+        """Refuse a worker whose masks would differ from the others'."""
+        expected = self._settings
+        assert expected is not None
         if settings != expected:
             raise BackendError(
                 f"one worker runs the bundle with {settings.backend} in {settings.arithmetic}, "
@@ -281,111 +143,48 @@ class _Crew:
                 "would differ; name a --backend that all machines have"
             )
 
-    def take(self, sequences: Sequence[VideoSequence]) -> None:
-        """Keep what is finished, and let the rest wait for workers."""
-        assert self._settings is not None
-        self._results.bind(self._settings)
-        for sequence in sequences:
-            done = self._results.finished(sequence)
-            if done is None:
-                self.waiting.append((sequence, 0))
-            else:
-                self._predicted[sequence.name] = done
-                self._kept.append(sequence.name)
-                self._count(len(sequence.images))
-
-    def work_beside(self) -> None:
-        """`work` with a new worker, in a thread; an error ends the work of all."""
-        try:
-            self.work(None)
-        except BaseException as error:
-            with self._lock:
-                if not self._ended:
-                    self.error = error
-            self.end()
-
-    def work(self, worker: Worker | None) -> None:
-        """Segment what is waiting, until nothing is, or no worker can be had for this place."""
-        while (task := self._next(worker)) is not None:
-            if worker is None:
-                try:
-                    worker, settings = self._open()
-                except MavosError as error:
-                    worker = self._do_without(task, error)
-                    if worker is None:
-                        return
-                else:
-                    self._agree(settings)
-            try:
-                self._segment(worker, *task)
-            except WorkerDiedError:
-                self._dismiss(worker)
-                worker = None
-
-    def end(self) -> None:
-        """Let nobody take another sequence, and end all workers."""
-        with self._lock:
-            self._ended = True
-            workers = list(self._workers)
-        for worker in workers:
-            worker.close()
-
-    def outcome(self, sequences: Sequence[VideoSequence]) -> Outcome:
-        """Everything, in the order of the sequences."""
-        assert self._settings is not None
-        return Outcome(
-            {s.name: self._predicted[s.name] for s in sequences},
-            tuple(self._kept),
-            tuple(s.name for s in sequences if s.name in self._failed),
-            self._settings,
-        )
-
-    def _next(self, worker: Worker | None) -> Task | None:
+    def _next(self, worker: Worker | None) -> "_Attempt | None":
         """A sequence for a place; without one the place is given up, and its worker is idle."""
         with self._lock:
-            if self._ended:
+            if self._places.closed:
                 return None
-            if self.waiting:
-                return self.waiting.popleft()
-            self.places -= 1
-            if worker is not None:
-                self._idle.append(worker)
-            return None
+            attempt = self._queue.take()
+            if attempt is None:
+                self._places.leave(worker)
+            return attempt
 
-    def _do_without(self, task: Task, error: MavosError) -> Worker | None:
+    def _do_without(self, attempt: "_Attempt", error: MavosError) -> Worker | None:
         """An idle worker in place of one that could not start, or None: the others do its task.
 
         Raises:
             MavosError: The given error, because no other worker is left.
         """
         with self._lock:
-            if self._ended:
+            if self._places.closed or not self._places.others:
                 raise error
-            idle = self._idle.pop() if self._idle else None
+            idle = self._places.lend()
             if idle is None:
-                if self.places == 1:
-                    raise error
-                self.places -= 1
-                self.waiting.appendleft(task)
+                self._places.leave(None)
+                self._queue.give_back(attempt)
             told, self._told = self._told, True
         if not told:
             text = f"a worker could not start, and the others go on without it: {error}"
             warnings.warn(text, UserWarning, stacklevel=2)
         return idle
 
-    def _segment(self, worker: Worker, sequence: VideoSequence, tries: int) -> None:
+    def _segment_one(self, worker: Worker, attempt: "_Attempt") -> None:
         """Fill a sequence's folder, or say why not.
 
         Raises:
             WorkerDiedError: A fresh worker is needed.
             InputError: The results can't be written.
         """
-        frames = 0
+        sequence, frames = attempt.sequence, 0
 
         def on_frame() -> None:
             nonlocal frames
             frames += 1
-            self._count(1)
+            self._tally.count(1)
 
         def segment(folder: Path) -> Predicted:
             try:
@@ -394,63 +193,152 @@ class _Crew:
                 raise failure(error) from None
 
         try:
-            done = self._results.fill(sequence.name, segment)
+            predicted = self._results.fill(sequence.name, segment)
         except (SequenceError, WorkerDiedError, InputError) as error:
             # A failed write has the system's error as its cause. Without one something that is not
             # ours stands in this sequence's place, and in no other.
             if isinstance(error, OutputError) or isinstance(error.__cause__, OSError):
                 raise
-            self._count(-frames)
-            died = isinstance(error, WorkerDiedError)
-            with self._lock:
-                if died and tries + 1 < TRIES:
-                    self.waiting.append((sequence, tries + 1))
-                else:
-                    self._predicted[sequence.name] = given_up(sequence, error)
-                    self._failed.append(sequence.name)
-            if died:
-                raise
-        else:
-            with self._lock:
-                self._predicted[sequence.name] = done
+            self._tally.count(-frames)
+            if not isinstance(error, WorkerDiedError):
+                found, expected = (
+                    f"not segmented: {error}",
+                    "pictures that can be followed, and room",
+                )
+                self._tally.give_up(sequence, found, expected)
+                return
+            if not self._queue.again(attempt):
+                found = f"not segmented, {TRIES} tries failed; the last one: {error}"
+                self._tally.give_up(sequence, found, "a worker that can finish it")
+            raise
+        self._tally.add(sequence, predicted)
 
-    def _count(self, frames: int) -> None:
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A sequence to segment.
+
+    Attributes:
+        sequence: The sequence.
+        failed: Number of tries that failed.
+    """
+
+    sequence: VideoSequence
+    failed: int = 0
+
+
+class _Queue:
+    """Sequences that no worker is at."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._waiting: deque[_Attempt] = deque()
+
+    def __len__(self) -> int:
         with self._lock:
-            self._frames += frames
-            self._on_frames(self._frames)
+            return len(self._waiting)
 
-    def _dismiss(self, worker: Worker) -> None:
+    def add(self, attempt: _Attempt) -> None:
+        """Let an attempt be the last one."""
+        with self._lock:
+            self._waiting.append(attempt)
+
+    def again(self, attempt: _Attempt) -> bool:
+        """Let a sequence that lost its worker be tried last; False if it had all its tries."""
+        failed = attempt.failed + 1
+        if failed < TRIES:
+            self.add(_Attempt(attempt.sequence, failed))
+        return failed < TRIES
+
+    def give_back(self, attempt: _Attempt) -> None:
+        """Let an attempt that was not begun be the next one."""
+        with self._lock:
+            self._waiting.appendleft(attempt)
+
+    def take(self) -> _Attempt | None:
+        """The next attempt; None while nothing waits."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+
+class _Places:
+    """Places that take sequences, each with one worker after another.
+
+    Attributes:
+        closed: Whether nobody may take another sequence.
+    """
+
+    def __init__(self, lock: threading.RLock, open_worker: Callable[[], Worker]) -> None:
+        self.closed = False
+        self._lock = lock
+        self._open_worker = open_worker
+        self._count = 1
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []  # of places that were left
+
+    def set_up(self, count: int) -> int:
+        """Set the number of places; returns it, at least 1."""
+        with self._lock:
+            self._count = max(1, count)
+            return self._count
+
+    def hire(self) -> tuple[Worker, Settings]:
+        """Open a worker, again if it dies, and wait until it is ready.
+
+        Raises:
+            BackendError: Workers die while they start.
+            MavosError: The worker can't run the bundle.
+        """
+        tries = 0
+        while True:
+            with processes_start():  # known, and so ended, before an interrupt takes effect
+                worker = self._open_worker()
+                with self._lock:
+                    self._workers.append(worker)
+                    closed = self.closed
+            try:
+                if closed:
+                    raise WorkerDiedError("it was not needed any more")
+                return worker, worker.ready()
+            except MavosError as error:
+                self.dismiss(worker)
+                if not isinstance(error, WorkerDiedError):
+                    raise
+                tries += 1
+                if tries == TRIES or self.closed:
+                    raise BackendError(
+                        f"{tries} workers died while they started, the last one with: {error}; "
+                        "where memory is short, take fewer workers"
+                    ) from None
+
+    def dismiss(self, worker: Worker) -> None:
+        """End a worker; its place may hire another one."""
         with self._lock:
             self._workers.remove(worker)
         worker.close()
 
+    def leave(self, worker: Worker | None) -> None:
+        """Give up a place; its worker is idle from then on."""
+        with self._lock:
+            self._count -= 1
+            if worker is not None:
+                self._idle.append(worker)
 
-def failure(error: Exception) -> MavosError:
-    """What an error in the middle of a sequence means for the work as a whole.
+    @property
+    def others(self) -> bool:
+        """Whether a place without a worker can count on an idle worker or on another place."""
+        with self._lock:
+            return bool(self._idle) or self._count > 1
 
-    Returns:
-        An OutputError where no sequence could be written, a SequenceError where only this one can't
-        be segmented; for everything else a WorkerDiedError, because nothing says that the worker
-        could do the next one.
-    """
-    if isinstance(error, (OutputError, SequenceError, WorkerDiedError)):
-        return error
-    return (SequenceError if isinstance(error, InputError) else WorkerDiedError)(reason(error))
+    def lend(self) -> Worker | None:
+        """An idle worker, if there is one."""
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
-
-def given_up(sequence: VideoSequence, error: MavosError) -> Predicted:
-    """What is reported of a sequence that is not tried again."""
-    if isinstance(error, WorkerDiedError):
-        found = f"not segmented, {TRIES} tries failed; the last one: {error}"
-        expected = "a worker that can finish it"
-    else:
-        found, expected = f"not segmented: {error}", "pictures that can be followed, and room"
-    problem = Problem(sequence.name, None, found, expected)
-    return Predicted("", (), (), (), (problem,))
-
-
-def reason(error: Exception) -> str:
-    """An error in one line; its type stands before messages that were not written by us."""
-    if isinstance(error, MavosError):
-        return str(error)
-    return f"{type(error).__name__}: {one_line(error)}"
+    def close(self) -> None:
+        """Let nobody take another sequence, and end all workers."""
+        with self._lock:
+            self.closed = True
+            workers = list(self._workers)
+        for worker in workers:
+            worker.close()

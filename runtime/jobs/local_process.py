@@ -1,61 +1,50 @@
 """Workers that are processes of this machine."""
 
-import multiprocessing
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mavos_deploy.errors import BackendError, InputError, MavosError
-from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.datasets.prediction import Predicted, segment_sequence
+from mavos_deploy.runtime.datasets.prediction import Predicted
 from mavos_deploy.runtime.datasets.results import Settings
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.jobs.crew import SequenceError, WorkerDiedError, failure, reason
-from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.jobs.worker import (
+    OwnProcess,
+    SequenceError,
+    Setup,
+    WorkerDiedError,
+    failure,
+    reason,
+)
+from mavos_deploy.runtime.system.child import Child, ChildDiedError
 from mavos_deploy.runtime.system.processors import usable_processors
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 
 def threads_each(workers: int) -> int:
-    """CPU threads of each of several workers that share this machine."""
+    """CPU threads for each of several workers that share this machine."""
     return max(1, usable_processors() // workers)
 
 
 class LocalProcess:
-    """A worker in a process of its own, so that a crash, or a lack of memory, ends it alone.
+    """A worker in a process of its own, so that a crash, or a lack of memory, ends it alone."""
 
-    Args:
-        bundle: Its folder.
-        backend: A name of `runtime.backend.BACKENDS`.
-        threads: Of the CPU.
-        stretch: Accept sequences of another aspect ratio than the bundle's.
-    """
-
-    def __init__(self, bundle: Path, backend: str, threads: int, stretch: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._ending = threading.Lock()
-        self._process = context.Process(
-            target=_serve, args=(theirs, bundle, backend, threads, stretch), daemon=True
-        )
-        self._process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+    def __init__(self, setup: Setup) -> None:
+        self._child = Child("the worker", _serve, setup)
 
     @property
     def pid(self) -> int:
-        """Of the process."""
-        assert self._process.pid is not None
-        return self._process.pid
+        """Number of the process."""
+        return self._child.pid
 
     def ready(self) -> Settings:
-        """See `jobs.Worker`."""
-        answer = self._receive()
+        """See `Worker`."""
+        try:
+            answer = self._child.receive()
+        except ChildDiedError as died:
+            raise WorkerDiedError(str(died)) from None
         if isinstance(answer, BackendError):
             raise answer
         assert isinstance(answer, Settings)
@@ -64,11 +53,11 @@ class LocalProcess:
     def segment(
         self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
     ) -> Predicted:
-        """See `jobs.Worker`."""
+        """See `Worker`."""
         try:
-            self._send((sequence, folder))
+            self._child.send((sequence, folder))
             while True:
-                answer = self._receive()
+                answer = self._child.receive()
                 if isinstance(answer, Predicted):
                     return answer
                 if isinstance(answer, MavosError):
@@ -81,63 +70,28 @@ class LocalProcess:
             raise
 
     def close(self) -> None:
-        """Kill the process: what it writes is removed or replaced, so it has nothing to finish."""
-        with self._ending:
-            self._process.kill()
-            self._process.join()
-
-    def _send(self, message: object) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            raise WorkerDiedError(self._end()) from None
-
-    def _receive(self) -> Any:  # noqa: ANN401  # whatever `_serve` sends
-        try:
-            return self._connection.recv()
-        except (EOFError, OSError):
-            raise WorkerDiedError(self._end()) from None
-
-    def _end(self) -> str:
-        with self._ending:
-            self._process.join()
-        code = self._process.exitcode or 0
-        if code >= 0:
-            return f"the worker ended with code {code}"
-        short = ", perhaps because memory was short" if -code == signal.SIGKILL else ""
-        return f"the worker was ended by signal {-code}{short}"
+        """Kill the process: its files are removed or replaced, so it has nothing to finish."""
+        self._child.kill()
 
 
-def _serve(
-    connection: "Connection[object, Any]",
-    bundle: Path,
-    backend: str,
-    threads: int,
-    stretch: bool,
-) -> None:
-    """What a worker does: says that it is ready, and takes sequences until the pipe ends.
+def _serve(connection: Connection, setup: Setup) -> None:
+    """Work in the process: say that it is ready, and take sequences until the pipe ends.
 
-    It ends by itself after an error that may come again with every sequence.
+    The process ends by itself after an error that may come again with every sequence.
     """
     with suppress(EOFError, BrokenPipeError):  # nobody is there any more to work for
         try:
-            opened = Bundle.open(bundle)
-            segmenter = Segmenter(opened, open_backend(opened, threads, backend))
+            # Opened anew: a process may start long after its parent checked the bundle.
+            worker = OwnProcess(replace(setup, bundle=Bundle.open(setup.bundle.path)))
+            connection.send(worker.ready())
         except Exception as error:
             connection.send(BackendError(reason(error)))
             return
-        connection.send(Settings.of(segmenter, stretch))
         while True:
             sequence, folder = connection.recv()
             answer: Predicted | MavosError
             try:
-                answer = segment_sequence(
-                    segmenter,
-                    sequence,
-                    folder,
-                    stretch=stretch,
-                    on_frame=lambda: connection.send(None),
-                )
+                answer = worker.segment(sequence, folder, lambda: connection.send(None))
             except Exception as error:
                 answer = failure(error)
             connection.send(answer)

@@ -17,14 +17,20 @@ from typing import Any
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import BackendError, InputError, MavosError, one_line
-from mavos_deploy.runtime.backends.table import GPU_BACKENDS, open_backend
+from mavos_deploy.runtime.backends.table import GPU_BACKENDS
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted, segment_sequence
+from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted
 from mavos_deploy.runtime.datasets.results import Settings, content_of
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.jobs.crew import SequenceError, WorkerDiedError, failure, reason
+from mavos_deploy.runtime.jobs.worker import (
+    OwnProcess,
+    SequenceError,
+    Setup,
+    WorkerDiedError,
+    failure,
+    reason,
+)
 from mavos_deploy.runtime.manifest import MANIFEST
-from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.processors import usable_processors
 
@@ -38,23 +44,24 @@ ANSWER_SECONDS = 10.0  # that a connection to the head node may take
 class RayCluster:
     """A connection to a cluster, for as long as a `with` block lasts.
 
-    Args:
-        address: `local` starts a cluster on this machine, `auto` finds one that runs here; or
-            `HOST:PORT` of a head node, or `ray://HOST:PORT` of its server for clients.
-        bundle: Opened.
-        backend: A name of `runtime.backend.BACKENDS`.
-        threads: CPU cores of a worker; None takes four, or all of the smallest node.
-        stretch: Accept sequences of another aspect ratio than the bundle's.
-
-    Raises:
-        InputError: The address is none.
-        BundleError: An engine for the backend is missing, altered, or outside of the bundle.
-        BackendError: Ray is missing, no cluster answers, or none of its nodes has enough cores.
+    Attributes:
+        places: Workers that the cluster has room for.
     """
 
-    def __init__(
-        self, address: str, bundle: Bundle, backend: str, threads: int | None, stretch: bool
-    ) -> None:
+    def __init__(self, address: str, setup: Setup) -> None:
+        """Connect, and send the bundle.
+
+        Args:
+            address: `local` starts a cluster on this machine, `auto` finds one that runs here; or
+                `HOST:PORT` of a head node, or `ray://HOST:PORT` of its server for clients.
+            setup: Setup of each worker. Its threads are CPU cores that the cluster keeps for the
+                worker; None takes four, or all of the smallest node.
+
+        Raises:
+            InputError: The address has none of these forms.
+            BundleError: An engine for the backend is missing, altered, or outside of the bundle.
+            BackendError: Ray is missing, no cluster answers, or none of its nodes has enough cores.
+        """
         check_address(address)
         try:
             import ray
@@ -62,29 +69,27 @@ class RayCluster:
             raise BackendError(
                 "--ray needs the package ray; pip install 'mavos-deploy[ray]'"
             ) from None
-        sent = files_of(bundle, backend)
+        sent = files_of(setup.bundle, setup.backend)
         self._ray = ray
         self._connect(address)
         try:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             cores = [int(node.get("CPU", 0)) for node in nodes]
-            gpus = 1 if backend in GPU_BACKENDS else 0
-            self.threads = threads or min(CORES, min((n for n in cores if n), default=1))
-            self.places = places_of(nodes, self.threads, gpus)
+            gpus = 1 if setup.backend in GPU_BACKENDS else 0
+            threads = setup.threads or min(CORES, min((n for n in cores if n), default=1))
+            self.places = places_of(nodes, threads, gpus)
             if not self.places:
-                need = f"{self.threads} CPU cores" + (" and a GPU" if gpus else "")
+                need = f"{threads} CPU cores" + (" and a GPU" if gpus else "")
                 raise BackendError(
                     f"--ray {address}: no node has {need} for a worker, the largest has "
                     f"{max(cores, default=0)} cores; give a smaller --threads"
                     + (", or a --backend for the CPU" if gpus else "")
                 )
-            files = ray.put(sent)
+            self._arguments = ray.put(sent), replace(setup, threads=threads)
         except BaseException:
             self.close()
             raise
-        content = content_of(bundle.manifest)
-        self._arguments = (files, content, backend, self.threads, stretch)
-        self._actor = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_restarts=0)(_Actor)
+        self._actor = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(_Actor)
 
     def open_worker(self) -> "RayWorker":
         """Begin to open a worker, on whichever node has room."""
@@ -120,12 +125,12 @@ class RayCluster:
 
 
 def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
-    """What a worker needs of a bundle, by names that lie within it.
+    """Contents of the files that a worker needs, by their paths within the bundle.
 
     Args:
-        bundle: Opened, and so its graphs are checked.
-        backend: Only those that load engines get them: all of their library, since the GPUs of the
-            nodes are not known here.
+        bundle: Opened bundle, whose graphs are checked therefore.
+        backend: Name of the backend. One that loads engines gets all of its library, since the
+            GPUs of the nodes are not known here.
 
     Raises:
         BundleError: An engine is missing, altered, or outside of the bundle.
@@ -138,12 +143,12 @@ def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
 
 
 def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> int:
-    """Workers that a cluster has room for.
+    """Count the workers that a cluster has room for.
 
     Args:
-        nodes: Resources of each, as Ray names them: `CPU`, `GPU`.
-        threads: CPU cores of a worker.
-        gpus: GPUs of a worker, 0 or 1.
+        nodes: Resources of each node, as Ray names them: `CPU`, `GPU`.
+        threads: CPU cores that a worker takes.
+        gpus: GPUs that a worker takes, 0 or 1.
     """
     places = 0
     for node in nodes:
@@ -153,10 +158,10 @@ def places_of(nodes: Iterable[Mapping[str, float]], threads: int, gpus: int) -> 
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that is none, or where nothing listens, which Ray notices after minutes.
+    """Refuse a malformed address, or one where nothing listens, which Ray notices after minutes.
 
     Raises:
-        InputError: It is none of the accepted forms.
+        InputError: The address has none of the accepted forms.
         BackendError: Nothing can be reached there.
     """
     if address in (LOCAL, "auto"):
@@ -179,7 +184,7 @@ class RayWorker:
     """A worker in an actor. Ray starts no actor again; whoever distributes opens a fresh one.
 
     Attributes:
-        pid: Of the actor's process on its own machine; None until it is ready.
+        pid: Number of the actor's process on its own machine; None until it is ready.
     """
 
     def __init__(self, ray: Any, actor: Any) -> None:  # noqa: ANN401  # a library for some only
@@ -188,7 +193,7 @@ class RayWorker:
         self.pid: int | None = None
 
     def ready(self) -> Settings:
-        """See `jobs.Worker`."""
+        """See `Worker`."""
         version, self.pid, answer = self._ask(self._actor.ready.remote())
         if version != __version__:
             raise BackendError(
@@ -203,7 +208,7 @@ class RayWorker:
     def segment(
         self, sequence: VideoSequence, folder: Path, on_frame: Callable[[], None]
     ) -> Predicted:
-        """See `jobs.Worker`; frames are counted all at once at the end."""
+        """See `Worker`; frames are counted all at once at the end."""
         absolute = replace(
             sequence,
             images={stem: path.absolute() for stem, path in sequence.images.items()},
@@ -225,7 +230,7 @@ class RayWorker:
         return predicted
 
     def close(self) -> None:
-        """See `jobs.Worker`."""
+        """See `Worker`."""
         self._ray.kill(self._actor)
 
     def _ask(self, reference: Any) -> Any:  # noqa: ANN401  # as above
@@ -236,20 +241,16 @@ class RayWorker:
 
 
 class _Actor:
-    """What runs on a node. It answers with errors, since Ray wraps what is raised."""
+    """The part on a node. It answers with errors, since Ray wraps what is raised."""
 
-    def __init__(
-        self, files: dict[str, bytes], content: str, backend: str, threads: int, stretch: bool
-    ) -> None:
+    def __init__(self, files: dict[str, bytes], setup: Setup) -> None:
         self._files = files
-        self._content = content
-        self._backend = backend
-        self._threads = threads
-        self._stretch = stretch
-        self._segmenter: Segmenter | None = None
+        self._setup = setup
+        self._worker: OwnProcess | None = None
 
     def ready(self) -> tuple[str, int, Settings | str]:
         """The release and the process here, and the settings or why there are none."""
+        answer: Settings | str
         files, self._files = self._files, {}  # as large as the bundle, and loaded only once
         try:
             with TemporaryDirectory(prefix="mavos-bundle-") as folder:
@@ -258,17 +259,17 @@ class _Actor:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
                 bundle = Bundle.open(folder)
-                if content_of(bundle.manifest) != self._content:
+                if content_of(bundle.manifest) != content_of(self._setup.bundle.manifest):
                     raise BackendError("another bundle arrived than was sent; run it again")
-                backend = open_backend(bundle, self._threads, self._backend)
-            self._segmenter = Segmenter(bundle, backend)
+                self._worker = OwnProcess(replace(self._setup, bundle=bundle))
+                answer = self._worker.ready()
         except Exception as error:
-            return __version__, os.getpid(), f"{socket.gethostname()}: {reason(error)}"
-        return __version__, os.getpid(), Settings.of(self._segmenter, self._stretch)
+            answer = f"{socket.gethostname()}: {reason(error)}"
+        return __version__, os.getpid(), answer
 
     def segment(self, sequence: VideoSequence) -> tuple[Predicted, dict[str, bytes]] | MavosError:
-        """What became of a sequence, with its files, or why it failed."""
-        assert self._segmenter is not None
+        """The result of a sequence with its files, or why it failed."""
+        assert self._worker is not None
         try:
             for path in (*sequence.images.values(), *sequence.annotations.values()):
                 if not path.is_file():
@@ -276,13 +277,7 @@ class _Actor:
                         f"{path} is not there; the data set must lie at the same path on all nodes"
                     )
             with TemporaryDirectory(prefix="mavos-masks-") as folder:
-                predicted = segment_sequence(
-                    self._segmenter,
-                    sequence,
-                    Path(folder),
-                    stretch=self._stretch,
-                    on_frame=lambda: None,
-                )
+                predicted = self._worker.segment(sequence, Path(folder), lambda: None)
                 return predicted, {f.name: f.read_bytes() for f in Path(folder).iterdir()}
         except Exception as error:
             # A full disk of this node is not one of the results folder.

@@ -1,6 +1,5 @@
 """Videos over workers: each is done once, failures are tried again and reported, bytes agree."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -27,16 +26,14 @@ from mavos_deploy.runtime.datasets.prediction import (
 )
 from mavos_deploy.runtime.datasets.results import Results, Settings
 from mavos_deploy.runtime.datasets.sequences import Dataset, VideoSequence
-from mavos_deploy.runtime.jobs import local_process as jobs_local
-from mavos_deploy.runtime.jobs.crew import (
+from mavos_deploy.runtime.jobs.crew import segment_all
+from mavos_deploy.runtime.jobs.local_process import LocalProcess
+from mavos_deploy.runtime.jobs.worker import (
     OwnProcess,
-    SequenceError,
-    Shard,
+    Setup,
     Worker,
     WorkerDiedError,
-    segment_all,
 )
-from mavos_deploy.runtime.jobs.local_process import LocalProcess, threads_each
 from tests.made_sequences import write_clips
 
 SIZE = (64, 96)
@@ -64,24 +61,10 @@ def alone(
 ) -> dict[str, bytes]:
     """What one process writes."""
     folder: Path = tmp_path_factory.mktemp("alone")
-    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    opener = partial(OwnProcess, Setup(tiny, "onnxruntime-cpu", 1, False))
     outcome = segment_all(data.sequences, Results(folder, False), opener, 1, lambda done: None)
     assert outcome.failed == ()
     return contents(folder)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4, 7])
-def test_shards_cover_every_item_exactly_once(count: int) -> None:
-    items = list("abcdef")
-    parts = [Shard(index, count).of(items) for index in range(1, count + 1)]
-    assert sorted(item for part in parts for item in part) == items
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "1.0/2"])
-def test_a_shard_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="expected I/N with I from 1 to N"):
-        Shard.parse(text)
 
 
 class Fake:
@@ -213,8 +196,8 @@ def test_this_process_opens_the_bundle_again_after_an_error(
             raise RuntimeError("CUDA error")
         return segment_sequence(segmenter, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mavos_deploy.runtime.jobs.crew.segment_sequence", sticky)
-    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    monkeypatch.setattr("mavos_deploy.runtime.jobs.worker.segment_sequence", sticky)
+    opener = partial(OwnProcess, Setup(tiny, "onnxruntime-cpu", 1, False))
     outcome = segment_all(data.sequences[:2], Results(tmp_path / "o", False), opener, 1, print)
     assert outcome.failed == ()
     assert len(used) == 3
@@ -246,43 +229,6 @@ def test_results_that_cannot_be_written_end_the_run(
         )
     assert len(tried) == len(set(tried)) <= places
     assert contents(tmp_path / "o") == {}
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "ends"),
-    [
-        pytest.param(MemoryError("out"), WorkerDiedError, True, id="memory"),
-        pytest.param(BackendError("CUDA error"), WorkerDiedError, True, id="backend"),
-        pytest.param(InputError("too small"), SequenceError, False, id="sequence"),
-        pytest.param(OutputError("the disk is full"), OutputError, False, id="disk"),
-    ],
-)
-def test_a_process_says_why_and_ends_unless_the_sequence_is_the_reason(
-    tiny: Bundle,
-    data: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    kind: type[Exception],
-    ends: bool,
-) -> None:
-    def fail(*args: object, **kwargs: object) -> Predicted:
-        raise error
-
-    monkeypatch.setattr(jobs_local, "segment_sequence", fail)
-    ours, theirs = multiprocessing.Pipe()
-    arguments = (theirs, tiny.path, "onnxruntime-cpu", 1, False)
-    thread = threading.Thread(target=jobs_local._serve, args=arguments)
-    thread.start()
-    assert isinstance(ours.recv(), Settings)
-    ours.send((data.sequences[0], Path("nowhere")))
-    answer = ours.recv()
-    assert type(answer) is kind
-    assert str(error) in str(answer)
-    thread.join(timeout=20 if ends else 0.1)
-    assert thread.is_alive() is not ends
-    ours.close()
-    thread.join(timeout=20)
-    assert not thread.is_alive()
 
 
 def deaths(count: int) -> dict[str, list[Exception]]:
@@ -427,7 +373,7 @@ def test_two_processes_write_the_bytes_of_one_and_a_killed_one_loses_nothing(
     killed = threading.Event()
 
     def opener() -> Worker:
-        workers.append(LocalProcess(tiny.path, "onnxruntime-cpu", 1, False))
+        workers.append(LocalProcess(Setup(tiny, "onnxruntime-cpu", 1, False)))
         return workers[-1]
 
     def on_frames(done: int) -> None:
@@ -443,23 +389,6 @@ def test_two_processes_write_the_bytes_of_one_and_a_killed_one_loses_nothing(
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker.pid, 0)
-
-
-def test_a_worker_says_why_it_cannot_run_the_bundle(tiny: Bundle, data: Dataset) -> None:
-    with pytest.raises(BackendError, match="backend 'none' is unknown"):
-        segment_all(
-            data.sequences,
-            Results(Path("nowhere"), False),
-            partial(LocalProcess, tiny.path, "none", 1, False),
-            2,
-            print,
-        )
-    assert not Path("nowhere").exists()
-
-
-def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mavos_deploy.runtime.jobs.local_process.usable_processors", lambda: 9)
-    assert [threads_each(workers) for workers in (1, 2, 4, 20)] == [9, 4, 2, 1]
 
 
 def _gone(group: int) -> bool:

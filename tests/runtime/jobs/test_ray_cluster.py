@@ -18,15 +18,9 @@ from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.table import GPU_BACKENDS
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.prediction import OutputError
-from mavos_deploy.runtime.datasets.results import Results, Settings, content_of
+from mavos_deploy.runtime.datasets.results import Results, Settings
 from mavos_deploy.runtime.engines import Engine, Flags
-from mavos_deploy.runtime.jobs.crew import (
-    OwnProcess,
-    SequenceError,
-    Worker,
-    WorkerDiedError,
-    segment_all,
-)
+from mavos_deploy.runtime.jobs.crew import segment_all
 from mavos_deploy.runtime.jobs.ray_cluster import (
     RayCluster,
     RayWorker,
@@ -34,6 +28,13 @@ from mavos_deploy.runtime.jobs.ray_cluster import (
     check_address,
     files_of,
     places_of,
+)
+from mavos_deploy.runtime.jobs.worker import (
+    OwnProcess,
+    SequenceError,
+    Setup,
+    Worker,
+    WorkerDiedError,
 )
 from tests.made_sequences import write_clips
 
@@ -53,7 +54,7 @@ def cluster(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluste
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setattr("mavos_deploy.runtime.jobs.ray_cluster.usable_processors", lambda: 2)
     before = signal.getsignal(signal.SIGTERM)
-    with RayCluster("local", tiny, "onnxruntime-cpu", 1, False) as started:
+    with RayCluster("local", Setup(tiny, "onnxruntime-cpu", 1, False)) as started:
         assert signal.getsignal(signal.SIGTERM) is before
         yield started
 
@@ -66,7 +67,7 @@ def test_24_videos_with_a_killed_worker_give_the_bytes_of_one_process(
     # Paths of one folder here and of another one in the actors, if they stay relative.
     monkeypatch.chdir(tmp_path)
     data = open_dataset(Path("DAVIS"))
-    opener = partial(OwnProcess, tiny, "onnxruntime-cpu", 1, False)
+    opener = partial(OwnProcess, Setup(tiny, "onnxruntime-cpu", 1, False))
     segment_all(data.sequences, Results(Path("one"), False), opener, 1, lambda done: None)
 
     workers: list[RayWorker] = []
@@ -127,9 +128,9 @@ def test_an_actor_drops_the_graphs_once_loaded_and_says_whose_fault_an_error_is(
     def fail(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr("mavos_deploy.runtime.jobs.ray_cluster.segment_sequence", fail)
-    backend = "onnxruntime-cpu"
-    actor = _Actor(files_of(tiny, backend), content_of(tiny.manifest), backend, 1, False)
+    monkeypatch.setattr("mavos_deploy.runtime.jobs.worker.segment_sequence", fail)
+    setup = Setup(tiny, "onnxruntime-cpu", 1, False)
+    actor = _Actor(files_of(tiny, setup.backend), setup)
     assert isinstance(actor.ready()[2], Settings)
     assert not actor._files
     data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:1], (64, 96), 2))
@@ -180,7 +181,7 @@ def test_more_cores_than_a_node_has_are_refused(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setattr("mavos_deploy.runtime.jobs.ray_cluster.usable_processors", lambda: 1)
     with pytest.raises(BackendError, match="no node has 3 CPU cores for a worker, the largest has"):
-        RayCluster("local", tiny, "onnxruntime-cpu", 3, False)
+        RayCluster("local", Setup(tiny, "onnxruntime-cpu", 3, False))
 
 
 @pytest.mark.parametrize("address", ["", "head", "ray://head", "http://head:1", "head:0", "a:b"])
@@ -201,7 +202,7 @@ def test_a_cluster_that_is_not_there_is_named_at_once(scheme: str) -> None:
 def test_missing_ray_is_named_with_its_extra(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MavosError, match=r"pip install 'mavos-deploy\[ray\]'"):
-        RayCluster("local", tiny, "onnxruntime-cpu", None, False)
+        RayCluster("local", Setup(tiny, "onnxruntime-cpu", None, False))
 
 
 def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:

@@ -1,0 +1,83 @@
+"""What came of each sequence, counted while workers are at them and reported in the end."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mavos_deploy.runtime.datasets.prediction import Predicted
+from mavos_deploy.runtime.datasets.results import Settings
+from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """The result of segmenting many sequences.
+
+    Attributes:
+        predicted: Result of each sequence by its name. A sequence that failed has no frames, and
+            the reason among its problems.
+        kept: Names of the sequences that an earlier run had finished.
+        failed: Names of the sequences that were given up.
+        settings: Everything but the data that the masks depend on.
+    """
+
+    predicted: dict[str, Predicted]
+    kept: tuple[str, ...]
+    failed: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems of all sequences, in order."""
+        return tuple(p for predicted in self.predicted.values() for p in predicted.problems)
+
+    @property
+    def frames(self) -> int:
+        """Number of masks that are there now."""
+        return sum(len(predicted.frames) for predicted in self.predicted.values())
+
+
+class Tally:
+    """The frames that are done, and the result of each sequence."""
+
+    def __init__(self, lock: threading.RLock, on_frames: Callable[[int], None]) -> None:
+        self._lock = lock
+        self._on_frames = on_frames
+        self._frames = 0
+        self._predicted: dict[str, Predicted] = {}
+        self._kept: list[str] = []
+        self._failed: set[str] = set()
+
+    def count(self, frames: int) -> None:
+        """Add frames, or take away those of a try that failed."""
+        with self._lock:
+            self._frames += frames
+            self._on_frames(self._frames)
+
+    def add(self, sequence: VideoSequence, predicted: Predicted) -> None:
+        """Note a sequence that is done; its frames were counted one by one."""
+        with self._lock:
+            self._predicted[sequence.name] = predicted
+
+    def keep(self, sequence: VideoSequence, predicted: Predicted) -> None:
+        """Note a sequence that an earlier run had finished."""
+        self.add(sequence, predicted)
+        self._kept.append(sequence.name)
+        self.count(len(sequence.images))
+
+    def give_up(self, sequence: VideoSequence, found: str, expected: str) -> None:
+        """Note a sequence that is not tried again, and the words of the problem."""
+        problem = Problem(sequence.name, None, found, expected)
+        with self._lock:
+            self._predicted[sequence.name] = Predicted("", (), (), (), (problem,))
+            self._failed.add(sequence.name)
+
+    def outcome(self, sequences: Sequence[VideoSequence], settings: Settings) -> BatchOutcome:
+        """Everything, in the order of the sequences."""
+        with self._lock:
+            return BatchOutcome(
+                {s.name: self._predicted[s.name] for s in sequences},
+                tuple(self._kept),
+                tuple(s.name for s in sequences if s.name in self._failed),
+                settings,
+            )
