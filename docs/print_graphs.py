@@ -20,11 +20,11 @@ runtime: `mavos-export` takes its input names from it, and a bundle that departs
 when it is opened. The tables below are printed from the same place, `runtime/contract.py`.
 
 All memory is feature maps, batch first. In a shape, a number is fixed. `groups` is the number of
-groups of ten objects, and `channels` how many of the 11 channels labels are made from: all of them
+groups of ten objects. `channels` is the number of channels, of 11, that labels are made from: all of them
 with two or more groups, and with one group at least those in use, so that a CPU does not upsample
-what nobody asked for. The two vary within a video as objects come and go. `output_height` and
+unused channels. The two vary within a video as objects come and go. `output_height` and
 `output_width` are the video's own size and may differ from video to video. The others are fixed
-when a bundle is exported, or open as well in one for [any size](export.md#any-size):
+when a bundle is exported; in a bundle for [any size](export.md#any-size) they vary as well:
 
 | name | meaning |
 |---|---|
@@ -42,7 +42,7 @@ A state holds three memories, each with a key and a value for each of the three 
 previous frame. One ordinary frame:
 
 1. `encoder` turns the frame into features, once for all groups.
-2. `elstt_step` reads the three memories and gives what the decoder needs, and the frame's own keys
+2. `elstt_step` reads the three memories and gives the decoder's input, and the frame's own keys
    and visual values.
 3. `decoder` gives logits, the label map at the video's size, and the same labels resized back to
    the network's size. The order is the authors': logits, bilinear to the video's size, argmax,
@@ -67,7 +67,7 @@ rounding:
 - **A reference frame needs no graph of its own.** A frame with known labels attends to its own
   memory in every block. The segmenter runs `elstt_step` and `memory_write` three times, feeding the
   result back into all three memories. After pass i the memories of the first i blocks are right,
-  whatever the first pass started from, so after three passes all are.
+  whatever the first pass started from, so after three passes all memories are right.
 - **The new long-term entry is the short-term memory just written.** No second computation of it
   exists.
 
