@@ -20,9 +20,9 @@ runtime: `mavos-export` takes its input names from it, and a bundle that departs
 when it is opened. The tables below are printed from the same place, `runtime/contract.py`.
 
 All memory is feature maps, batch first. In a shape, a number is fixed. `groups` is the number of
-groups of ten objects. `channels` is the number of channels, of 11, that labels are made from: all of them
-with two or more groups, and with one group at least those in use, so that a CPU does not upsample
-unused channels. The two vary within a video as objects come and go. `output_height` and
+groups of ten objects. `channels` is the number of channels, of 11, that labels are made from: all
+of them with two or more groups, and with one group at least those in use, so that a CPU does not
+upsample unused channels. The two vary within a video as objects come and go. `output_height` and
 `output_width` are the video's own size and may differ from video to video. The others are fixed
 when a bundle is exported; in a bundle for [any size](export.md#any-size) they vary as well:
 
