@@ -25,11 +25,11 @@ NAMED_KEYS = 3  # keys that an error message spells out; the rest is counted
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's weights come from.
+    """Origin of a network's weights.
 
     Attributes:
         source: File name of the checkpoint or of the shipped weights, or `synthetic`.
-        sha256: Of that file; for synthetic weights of their values.
+        sha256: SHA-256 of that file; for synthetic weights, of their values.
         trained: False for synthetic weights.
     """
 
@@ -44,7 +44,7 @@ def load_network(
     """Build a network, ready for inference.
 
     Args:
-        variant: Which network.
+        variant: Network to build.
         checkpoint: A released or self-trained checkpoint; None for the weights that ship with the
             variant, or for synthetic, untrained ones where none do.
         tile: See `Mavos`.
@@ -135,7 +135,7 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
     Args:
         state: Tensors by key, without `module.`.
         variant: The network they should fit.
-        name: What to call the file in an error.
+        name: Name of the file for an error message.
 
     Raises:
         CheckpointError: It belongs to another variant, lacks keys, has keys too many or shapes

@@ -34,7 +34,7 @@ class Features:
         feature_4x: [1, C4, H / 4, W / 4].
         feature_8x: [1, C8, H / 8, W / 8].
         feature_16x: [1, C16, h, w].
-        embedding: What the blocks start from, [1, C, h, w].
+        embedding: Input of the first block, [1, C, h, w].
     """
 
     feature_4x: Tensor
@@ -47,7 +47,7 @@ class Mavos(nn.Module):
     """MAVOS for inference; its state dict has exactly the keys of the authors' checkpoints.
 
     Args:
-        variant: Which network.
+        variant: Network to build.
         tile: Tile of the short-term attention in tokens, (height, width); None for one tile. It
             changes speed, not results.
     """

@@ -24,14 +24,14 @@ OUTSIDE = -1e4
 
 @dataclass(frozen=True)
 class Projection:
-    """What a block makes of the current frame before it looks at any memory.
+    """A block's view of the current frame, before it looks at any memory.
 
     Attributes:
         key: [B, Ck, h, w]; the block's query, and its key once the frame is in memory.
         value: Visual half of the value, [B, Cv, h, w].
         gate: [B, 2 Cv, h, w].
-        identity_query: What the identity half of the value is made from, [B, C, h, w]. None in
-            block 0, which makes it from the identity embedding alone.
+        identity_query: Source of the value's identity half, beside the identity embedding,
+            [B, C, h, w]. None in block 0, which takes the embedding alone.
     """
 
     key: Tensor
@@ -259,7 +259,7 @@ class PropagationBlock(nn.Module):
         Args:
             visual: [B, C, h, w].
             identity: [B, C, h, w]; None in block 0.
-            projection: Of the same branches.
+            projection: Projection of these two branches.
             long_term: Keys [B, Ck, M] and values [B, 2 Cv, M].
             short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w].
 

@@ -42,15 +42,16 @@ class GroupEngine:
     """Memory and life cycle of one group of ten objects (upstream AOTEngine, DeAOTEngine).
 
     Attributes:
-        long_term: Of each block: M = N tokens after the first annotation, then 2N, the dynamic
-            slot before the reference.
-        short_term: Of each block, N tokens: the previous frame.
-        objects: How many of the group's identities are in use.
+        long_term: Long-term memory of each block: M = N tokens after the first annotation, then
+            2N, the dynamic slot before the reference.
+        short_term: The previous frame's memory of each block, N tokens.
+        objects: Number of the group's identities in use.
         step: Frames since the group's start.
         last_update: The step of the last write to the long-term memory.
-        projections: Of the latest pass, not yet in memory.
+        projections: Projections of the latest pass, not yet in memory.
         decoder_embedding: Output of the blocks in the latest pass, [1, 2 C, h, w].
-        logits: Of the latest ordinary pass, [1, 11, H / 4, W / 4], before unused ones are masked.
+        logits: Logits of the latest ordinary pass, [1, 11, H / 4, W / 4], before unused channels
+            are masked.
     """
 
     network: Mavos
@@ -162,10 +163,10 @@ class Tracker:
     """Segments one clip.
 
     Args:
-        network: In evaluation mode.
+        network: Network in evaluation mode.
         size: Height and width of the label maps, in pixels.
         memory_gap: Frames between two writes to the long-term memory.
-        engine: Of each group of objects; another one remembers in another way.
+        engine: Class that follows a group of ten objects; a subclass may remember in another way.
     """
 
     def __init__(

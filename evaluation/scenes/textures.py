@@ -58,7 +58,7 @@ def load_photos(names: tuple[str, ...]) -> tuple[Photo, ...]:
     """Read photographs that scikit-image ships.
 
     Args:
-        names: Of `TRAINING_PHOTOS` or `HELD_OUT_PHOTOS`.
+        names: File names, from `TRAINING_PHOTOS` or `HELD_OUT_PHOTOS`.
 
     Raises:
         MavosError: scikit-image isn't installed, or its version lacks one of them.

@@ -34,11 +34,11 @@ from mavos_deploy.models.variants import WINDOW_RADIUS
 
 @dataclass(frozen=True)
 class Grid:
-    """The token grid and what upstream keeps for it.
+    """The token grid and its masks, as upstream keeps them.
 
     Attributes:
-        height: Of the grid.
-        width: Of the grid.
+        height: Rows of the grid, h.
+        width: Columns of the grid, w.
         outside: [1, 225, N]: 1 where a place of a query's window lies beyond the map.
         within: bool [1, N, h + 14, w + 14]: a query's window on the padded map.
     """
@@ -51,7 +51,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Projected:
-    """Of one block: key [N, 1, Ck], visual value [N, 1, Cv], gate [N, 1, 2 Cv], identity query."""
+    """One block's view of the current frame.
+
+    Attributes:
+        key: [N, 1, Ck].
+        value: Visual half of the value, [N, 1, Cv].
+        gate: [N, 1, 2 Cv].
+        identity_query: Source of the value's identity half, [N, 1, C]; None in block 0.
+    """
 
     key: Tensor
     value: Tensor
@@ -82,11 +89,11 @@ def propagate(
     """The ordinary pass.
 
     Args:
-        network: Of the weights.
-        grid: Of the frame.
+        network: Network with the weights.
+        grid: The frame's token grid.
         embedding: [1, C, h, w].
-        long_term: For each block keys [M, 1, Ck] and values [M, 1, 2 Cv].
-        short_term: Likewise, of one frame.
+        long_term: For each block, keys [M, 1, Ck] and values [M, 1, 2 Cv].
+        short_term: For each block, keys [N, 1, Ck] and values [N, 1, 2 Cv] of the previous frame.
 
     Returns:
         The decoder's input [1, 2 C, h, w], and each block's projection.

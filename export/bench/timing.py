@@ -23,11 +23,11 @@ Values = NDArray[np.float64]
 
 @dataclass
 class Timings:
-    """What one runner took for each frame after the first.
+    """Time and memory of one runner for each frame after the first.
 
     Attributes:
         seconds: Wall time.
-        cpu_seconds: Of all threads of the process.
+        cpu_seconds: Processor time of all threads of the process.
         graphs: Wall time within each graph.
         memory: Bytes of the video's memory after the frame.
     """
@@ -53,11 +53,11 @@ def time_steps(
     """Give every frame to every runner and time each: from resized pixels to labels.
 
     Args:
-        runners: By name, warmed up.
-        bundle: That they are of.
+        runners: Warmed-up runners by name.
+        bundle: The bundle that all of them run, or its network in PyTorch.
         frames: Length of the made-up clip.
-        objects: In its first frame.
-        on_frame: Called with how many frames are done.
+        objects: Objects in the clip's first frame.
+        on_frame: Called with the number of frames done.
     """
     timings = {name: Timings() for name in runners}
     clip = iter_clip(*video_size(bundle.manifest.size), frames, objects=objects)

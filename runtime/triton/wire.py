@@ -30,7 +30,7 @@ class WireTensor:
     """A tensor of the tracker model; -1 in its shape may vary from request to request.
 
     Attributes:
-        name: Of the tensor.
+        name: Name of the tensor.
         dtype: Triton's name without `TYPE_`.
         shape: Without a batch axis, which the model doesn't have.
         meaning: For the table in docs/serving.md.
@@ -63,13 +63,13 @@ OUTPUTS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What one instance of the tracker accepts; memory is bounded by them.
+    """Limits of one instance of the tracker, which bound its memory.
 
     Attributes:
-        max_streams: Followed at once; a START beyond them is refused.
-        max_objects: Of one stream, those that were removed included.
-        max_pixels: Of one frame.
-        idle_seconds: Without a frame, after which a stream's state is dropped.
+        max_streams: Streams followed at once; a further START is refused.
+        max_objects: Most objects in one stream, including removed ones.
+        max_pixels: Largest frame accepted, in pixels.
+        idle_seconds: Time without a frame after which a stream's state is dropped.
     """
 
     max_streams: int = 16
