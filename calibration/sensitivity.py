@@ -159,7 +159,7 @@ class Judge:
             truth = frame.truth if labelled else stand_in
             if truth is not None and frame.follows:
                 for number, score in score_frame(truth, labels, frame.follows).items():
-                    scores.setdefault(number, []).append((score.region + score.boundary) / 2)
+                    scores.setdefault(number, []).append(score.mean)
             if first and not labelled:
                 masks.append(labels)
         if first and not labelled:

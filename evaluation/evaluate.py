@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.evaluation.metrics import FrameScore, Statistics, score_frame, statistics
+from mavos_deploy.evaluation.metrics import Score, Statistics, score_frame, statistics
 from mavos_deploy.runtime.datasets.annotations import Truth, ids_in, size_text
 from mavos_deploy.runtime.datasets.prediction import Predicted
 from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed, missing
@@ -131,9 +131,9 @@ class _Series:
     """Scores of the objects of a sequence as they come in."""
 
     def __init__(self) -> None:
-        self._scores: dict[int, list[tuple[str, FrameScore]]] = {}
+        self._scores: dict[int, list[tuple[str, Score]]] = {}
 
-    def add(self, stem: str, scores: dict[int, FrameScore]) -> None:
+    def add(self, stem: str, scores: dict[int, Score]) -> None:
         for object_id, score in scores.items():
             self._scores.setdefault(object_id, []).append((stem, score))
 

@@ -25,34 +25,16 @@ DECAY_PARTS = 4  # decay compares the first with the last of so many parts of a 
 Mask = NDArray[np.bool_]
 
 
-class FrameScore(NamedTuple):
-    """J and F of one object in one frame, each from 0 to 1."""
+class Score(NamedTuple):
+    """J and F of one object, in one frame or on average over frames.
+
+    Attributes:
+        region: J, from 0 to 1.
+        boundary: F, from 0 to 1.
+    """
 
     region: float
     boundary: float
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What a sequence's scores come down to, for one object and one measure.
-
-    Attributes:
-        mean: Over the frames.
-        recall: Share of the frames that score more than 0.5.
-        decay: Mean of the first quarter minus mean of the last; what is lost with time.
-    """
-
-    mean: float
-    recall: float
-    decay: float
-
-
-@dataclass(frozen=True)
-class ObjectScore:
-    """Means over the frames of one object, each from 0 to 1."""
-
-    region: float  # J
-    boundary: float  # F
 
     @property
     def mean(self) -> float:
@@ -60,12 +42,27 @@ class ObjectScore:
         return (self.region + self.boundary) / 2
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """The figures of one object and one measure over a sequence.
+
+    Attributes:
+        mean: Mean over the scored frames.
+        recall: Share of the frames that score more than 0.5.
+        decay: Mean of the first quarter minus mean of the last; the loss over time.
+    """
+
+    mean: float
+    recall: float
+    decay: float
+
+
 def region_similarity(truth: Mask, prediction: Mask) -> float:
     """Intersection over union of two masks; 1 where both are empty.
 
     Args:
         truth: Shape (height, width), bool.
-        prediction: Like truth.
+        prediction: Shape and type of truth.
 
     Returns:
         J, from 0 to 1.
@@ -92,7 +89,7 @@ def boundary_accuracy(
 
     Args:
         truth: Shape (height, width), bool.
-        prediction: Like truth.
+        prediction: Shape and type of truth.
         tolerance: Share of the image diagonal, above 0 and below 1.
 
     Returns:
@@ -146,7 +143,7 @@ def score_labels(
     prediction: NDArray[np.integer[Any]],
     ids: Iterable[int],
     tolerance: float = BOUNDARY_TOLERANCE,
-) -> dict[int, ObjectScore]:
+) -> dict[int, Score]:
     """Score every object of two label maps; each frame given counts the same.
 
     DAVIS leaves out the first and the last frame of a sequence; the caller decides on that.
@@ -154,7 +151,7 @@ def score_labels(
 
     Args:
         truth: Shape (frames, height, width), integers: 0 background, else object ids.
-        prediction: Like truth.
+        prediction: Predicted labels in the shape of truth.
         ids: Objects to score, each from 1 to 254. An id found in neither map scores 1.
         tolerance: As in boundary_accuracy.
 
@@ -172,7 +169,7 @@ def score_labels(
     ids = list(ids)
     frames = [score_frame(*pair, ids, tolerance) for pair in zip(truth, prediction, strict=True)]
     return {
-        object_id: ObjectScore(
+        object_id: Score(
             math.fsum(scores[object_id].region for scores in frames) / len(frames),
             math.fsum(scores[object_id].boundary for scores in frames) / len(frames),
         )
@@ -185,14 +182,14 @@ def score_frame(
     prediction: NDArray[np.integer[Any]],
     ids: Iterable[int],
     tolerance: float = BOUNDARY_TOLERANCE,
-) -> dict[int, FrameScore]:
+) -> dict[int, Score]:
     """Score every object of one frame.
 
     Pixels that are 255 in truth belong to no object on either side.
 
     Args:
         truth: Shape (height, width), integers: 0 background, else object ids.
-        prediction: Like truth.
+        prediction: Predicted labels in the shape of truth.
         ids: Objects to score, each from 1 to 254. An id found in neither map scores 1.
         tolerance: As in boundary_accuracy.
 
@@ -203,7 +200,7 @@ def score_frame(
         InputError: The maps differ in shape, or an id is not from 1 to 254.
     """
     valid = truth != VOID
-    scores: dict[int, FrameScore] = {}
+    scores: dict[int, Score] = {}
     for object_id in ids:
         if not 0 < object_id < VOID:
             raise InputError(
@@ -211,9 +208,7 @@ def score_frame(
                 f"and {VOID} marks ignored pixels"
             )
         pair = truth == object_id, (prediction == object_id) & valid
-        scores[object_id] = FrameScore(
-            region_similarity(*pair), boundary_accuracy(*pair, tolerance)
-        )
+        scores[object_id] = Score(region_similarity(*pair), boundary_accuracy(*pair, tolerance))
     return scores
 
 

@@ -20,7 +20,7 @@ from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 
 if TYPE_CHECKING:
-    from mavos_deploy.export.verify import Parity
+    from mavos_deploy.export.parity import Parity
 
 DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
 DYNAMIC = "dynamic"  # in place of a size

@@ -15,7 +15,7 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from mavos_deploy.export.verify import Parity
+    from mavos_deploy.export.parity import Parity
     from mavos_deploy.models.mavos import Mavos
 
 
@@ -79,9 +79,9 @@ def compare(
     """Compare a segmenter with a PyTorch network, with a progress bar where `talk` is true."""
     from mavos_deploy.export import verify as parity_check
 
-    manifest = segmenter.bundle.manifest
-    total = frames or parity_check.shortest_clip(manifest.memory_gap)
-    total *= parity_check.clips(manifest)
+    gap = segmenter.bundle.manifest.memory_gap
+    total = frames or parity_check.shortest_clip(gap)
+    total *= len(parity_check.clip_sizes(segmenter.bundle))
     with progress("verifying", total, shown=talk) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
 
@@ -92,9 +92,9 @@ def verdict(parity: "Parity") -> Table | str:
     table.add_column("graph")
     for column in ("worst tensor", "error / range", "at frame"):
         table.add_column(column, justify="right")
-    for graph, tensors in parity.tensors.items():
-        name, worst = max(tensors.items(), key=lambda item: item[1].relative)
-        table.add_row(graph, name, f"{worst.relative:.1e}", str(worst.frame))
+    for graph in parity.tensors:
+        worst = parity.worst(graph)
+        table.add_row(graph, worst.tensor, f"{worst.relative:.1e}", str(worst.frame))
     updates = ", ".join(map(str, parity.memory_updates))
     table.caption_justify = "left"
     table.caption = "\n".join(
@@ -102,7 +102,7 @@ def verdict(parity: "Parity") -> Table | str:
             f"{parity.frames} frames, {parity.objects} objects in {parity.groups} groups, memory "
             f"updates after {updates}",
             f"free-running masks: {parity.worst_agreement:.3%} of pixels equal in the worst frame, "
-            f"J {parity.region:.4f}, F {parity.boundary:.4f}",
+            f"J {parity.quality.region:.4f}, F {parity.quality.boundary:.4f}",
             _conclusion(parity),
         ]
     )
@@ -119,7 +119,7 @@ def _conclusion(parity: "Parity") -> str:
         )
     return (
         f"FAILED: free-running masks agree on {parity.worst_agreement:.3%} of pixels "
-        f"(limit {parity.agreement_required:.1%})"
+        f"(limit {parity.limits.agreement:.1%})"
     )
 
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,8 +19,14 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from mavos_deploy.cli import export as cli  # noqa: E402
+from mavos_deploy.evaluation.metrics import Score  # noqa: E402
 from mavos_deploy.export import exporter  # noqa: E402
-from mavos_deploy.export.verify import Parity  # noqa: E402
+from mavos_deploy.export.parity import (  # noqa: E402
+    LIMITS,
+    ClipComparison,
+    Difference,
+    Parity,
+)
 from mavos_deploy.models.checkpoint import MCA_PREFIX, load_network  # noqa: E402
 from mavos_deploy.models.mavos import Mavos  # noqa: E402
 from mavos_deploy.models.variants import VARIANTS  # noqa: E402
@@ -290,9 +295,9 @@ def test_an_export_that_is_stopped_changes_nothing(
 def test_an_export_that_differs_from_pytorch_is_not_kept(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = Parity(1e-4, 1e-3, 0.99, "onnxruntime-cpu", 8, 3, agreement=[1.0])
-    wrong, right = np.array([0.0, 0.5]), np.array([0.0, 1.0])
-    failed.record("encoder", 4, {"embedding": wrong}, {"embedding": right})
+    wrong = Difference("encoder", "embedding", 4, relative=0.5, absolute=0.5, limit=1e-4)
+    clip = ClipComparison("97x97", 1, (), (wrong,), (1.0,), (Score(1.0, 1.0),))
+    failed = Parity(LIMITS["fp32"], "onnxruntime-cpu", 8, 3, (clip,))
     monkeypatch.setattr(cli, "_compare", lambda *arguments: failed)
     ended = call(*EXPORT, "--output", "b")
     assert ended.returncode == 1

@@ -13,7 +13,8 @@ from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.engine_shapes import BuildRequest, profiles
 from mavos_deploy.export.exporter import Plan
-from mavos_deploy.export.verify import Parity, compare_clip, shortest_clip, verify
+from mavos_deploy.export.parity import LIMITS, Parity
+from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
@@ -37,26 +38,20 @@ def test_it_equals_pytorch_at_its_own_size_and_upright(
 ) -> None:
     parity = verify(segmenter, network("tiny"), objects=2)
     assert parity.passed, parity.first_divergence
-    assert len(parity.agreement) == 3 * (shortest_clip(GAP) - 1)
-    assert parity.videos[-1] == "112x144"  # which has the attention in tiles
+    assert [len(clip.agreement) for clip in parity.clips] == 3 * [shortest_clip(GAP) - 1]
+    assert parity.clips[-1].video == "112x144"  # which has the attention in tiles
 
 
 @pytest.mark.parametrize("size", [(64, 70), (150, 90), (100, 240)], ids="{0[0]}x{0[1]}".format)
 def test_it_equals_pytorch_at_other_sizes(
     segmenter: Segmenter, network: GetNetwork, size: tuple[int, int]
 ) -> None:
-    parity = Parity(
-        tolerance=1e-4,
-        label_tolerance=1e-3,
-        agreement_required=0.995,
-        backend="",
-        frames=shortest_clip(GAP),
-        objects=2,
-    )
-    scores = compare_clip(segmenter, network("tiny"), parity, size, lambda done: None)
+    frames = shortest_clip(GAP)
+    clip = compare_clip(segmenter, network("tiny"), size, frames, objects=1)
+    parity = Parity(LIMITS["fp32"], "", frames, 2, (clip,))
     assert parity.passed, parity.first_divergence
     assert parity.memory_updates
-    assert np.min(scores) > 0.99
+    assert np.min(clip.scores) > 0.99
 
 
 def test_the_step_in_tiles_serves_its_own_size_and_no_other(

@@ -14,7 +14,8 @@ from onnx import TensorProto
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.exporter import Plan, dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
-from mavos_deploy.export.verify import TOLERANCE, verify
+from mavos_deploy.export.parity import LIMITS
+from mavos_deploy.export.verify import verify
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
@@ -47,10 +48,10 @@ def test_exported_graphs_equal_pytorch_in_float32(
 ) -> None:
     parity = verify(half_segmenter, network("mobilenet"))
     assert parity.passed, parity.first_divergence
-    assert parity.tolerance == TOLERANCE["fp16"]
+    assert parity.limits == LIMITS["fp16"]
     for graph, spec in half_segmenter.bundle.specs.items():
         assert {tensor.name for tensor in spec.outputs} == set(parity.tensors[graph]), graph
-        assert 0 < parity.worst(graph).relative <= TOLERANCE["fp16"], graph
+        assert 0 < parity.worst(graph).relative <= LIMITS["fp16"].tensors, graph
 
 
 @pytest.mark.parametrize("graph", list(GRAPHS))
