@@ -1,20 +1,19 @@
 """Quantises a bundle: records, finds ranges, measures what each group costs and saves, chooses."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe, observe_values
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
-    ATTENTION,
     Cost,
     Groups,
     Judge,
@@ -23,37 +22,37 @@ from mavos_deploy.calibration.sensitivity import (
     frame_seconds,
     seconds_saved,
 )
-from mavos_deploy.calibration.trial import Ranges, Trial
+from mavos_deploy.calibration.trial import Trial
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.quantisation import Levels, Quantisation
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 
-FEW_SAMPLES = 3  # of each graph, that groups are timed and compared on
+FEW_SAMPLES = 3  # samples of each graph that groups are timed and compared on
+
+# Called with the next piece of work and its number of steps; gives a function to call after each.
+Progress = Callable[[str, int], Callable[[], None]]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to make.
+class CalibrationRequest:
+    """The wishes for a quantised bundle.
 
     Attributes:
         target: `cpu` or `tensorrt`.
-        type: Of the products, `int8` or, for TensorRT, `fp8`.
-        method: How ranges are chosen.
-        max_drop: Of J&F against the unquantised bundle, from 0 to 1.
-        most_frames: Of each clip.
-        seed: Chooses what is recorded; None takes that of recordings that are there, or 0.
-        threads: Of the CPU; None takes all that this process may use.
+        type: Number format of the quantised layers, `int8` or, for TensorRT, `fp8`.
+        max_drop: Largest loss of J&F against the unquantised bundle, from 0 to 1.
+        most_frames: Frames to use of each clip at most.
+        seed: Seed of the choice of samples; None takes the seed of existing recordings, or 0.
+        threads: CPU threads; None takes all that this process may use.
         attention: Whether attention may be computed in integers; for `cpu` only.
     """
 
     target: str = "cpu"
     type: str = "int8"
-    method: str = "minmax"
     max_drop: float = 0.005
     most_frames: int = 60
     seed: int | None = None
@@ -61,43 +60,43 @@ class Request:
     attention: bool = True
 
 
-@dataclass
-class Outcome:
-    """What was found, and chosen.
+@dataclass(frozen=True)
+class CalibrationReport:
+    """The findings of a calibration, and its choice.
 
     Attributes:
-        request: That was made.
-        recorded: Clips that ranges come from.
-        held_out: Clips that costs were measured on.
-        labelled: Whether these are annotated throughout; else masks are compared with those of the
-            unquantised bundle.
-        missing: Stages of the memory and crowds that the clips lack.
-        costs: Of every graph and group alone.
+        request: The wishes, with the seed that was used.
+        recorded: Names of the clips that ranges come from.
+        held_out: Names of the clips that costs were measured on.
+        labelled: Whether the held-out clips are annotated throughout; else masks are compared with
+            those of the unquantised bundle.
+        missing: Stages of the memory and crowds that the clips lack, in words.
+        costs: Cost of every graph and of every group alone.
         chosen: Groups by graph, and parts of attention; empty where nothing is worth it.
         before: J&F of the unquantised bundle.
-        after: J&F of the quantised one.
+        after: J&F of the quantised bundle.
         errors: Largest difference of an output, as a share of its range, on the unquantised
             bundle's inputs, by graph that changed.
-        seconds: Of a frame, before and after; None for a GPU, where nothing can be timed.
-        load: What else the machine did while frames were timed; None where that is unknown.
+        seconds: Seconds per frame, before and after; None for a GPU, where nothing can be timed.
+        load: Other work of the machine while frames were timed; None where that is unknown.
     """
 
-    request: Request
+    request: CalibrationRequest
     recorded: tuple[str, ...]
     held_out: tuple[str, ...]
     labelled: bool
     missing: list[str]
     costs: list[Cost]
-    chosen: Groups = field(default_factory=dict)
-    before: float = 1.0
-    after: float = 1.0
-    errors: dict[str, float] = field(default_factory=dict)
-    seconds: tuple[float, float] | None = None
-    load: Load | None = None
+    chosen: Groups
+    before: float
+    after: float
+    errors: dict[str, float]
+    seconds: tuple[float, float] | None
+    load: Load | None
 
     @property
     def drop(self) -> float:
-        """Of J&F; negative where the masks got better."""
+        """Loss of J&F; negative where the masks got better."""
         return self.before - self.after
 
     @property
@@ -119,7 +118,7 @@ class Outcome:
         return bool(self.chosen) and (self.speed is None or self.speed > 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """The whole report, for JSON."""
         return {
             **asdict(self),
             "drop": self.drop,
@@ -129,7 +128,7 @@ class Outcome:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What the manifest keeps."""
+        """The comparison that the manifest keeps."""
         return {
             "clips": list(self.held_out),
             "labelled": self.labelled,
@@ -143,25 +142,25 @@ class Outcome:
 def calibrate(
     bundle: Bundle,
     clips: list[VideoSequence],
-    request: Request,
+    request: CalibrationRequest,
     folder: Path,
     recordings: Path,
-    report: Callable[[str, int], Callable[[], None]],
-) -> Outcome:
+    progress: Progress,
+) -> CalibrationReport:
     """Quantise a bundle as far as a budget allows.
 
     Every other clip is held out: ranges come from the rest, costs are measured on these. A single
     clip serves for both.
 
     Args:
-        bundle: In fp32, not quantised.
-        clips: With pictures, and masks at least where objects start.
-        request: What to make.
-        folder: Existing and empty; becomes the quantised bundle. Stays without a manifest where
-            quantising isn't worth it.
-        recordings: Of `record` to use; where the folder doesn't exist, it is made.
-        report: Called with what is done next and how many steps it has; returns what to call
-            after each.
+        bundle: Bundle in fp32, not quantised.
+        clips: Sequences with pictures, and masks at least where objects start.
+        request: The wishes.
+        folder: Existing and empty folder; becomes the quantised bundle. Stays without a manifest
+            where quantising isn't worth it.
+        recordings: Folder of recordings to use; where it doesn't exist, they are made there.
+        progress: Called with the next piece of work and its number of steps; gives a function to
+            call after each.
 
     Raises:
         BundleError: The bundle can't be quantised.
@@ -171,200 +170,200 @@ def calibrate(
     check_source(bundle)
     if not clips:
         raise InputError("no clips to calibrate with; give a data set with at least one sequence")
-    recorded, held_out = clips[::2], clips[1::2] or clips
-    with ExitStack() as stack:
-        plain = OnnxRuntimeCpu(bundle, request.threads)
-        stack.callback(plain.close)
-        kept = _recordings(bundle, plain, recorded, recordings, request, report)
-        request = replace(request, seed=kept.seed)
-        graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
-        ranges = _ranges(graphs, kept, request, report)
-        levels = _levels(graphs, kept, request, report)
-        judge = Judge(held_out, request.most_frames)
-        before = judge.start(Segmenter(bundle, plain))
-        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="mavos-calibrate-")))
-        trial = Trial(bundle, graphs, ranges, levels, request.target, request.type, plain, scratch)
-        costs = _costs(trial, kept, judge, before, report)
-        outcome = Outcome(
-            request=request,
-            recorded=kept.clips,
-            held_out=tuple(clip.name for clip in held_out),
-            labelled=not any(clip.reference_only for clip in held_out),
-            missing=kept.missing,
-            costs=costs,
-            before=before,
-            after=before,
-        )
-
-        def together(taken: list[Cost]) -> float:
-            return before - judge.quality(trial.segmenter(trial.taken(taken)))
-
-        taken, drop = choose(costs, request.max_drop, together)
-        outcome.chosen, outcome.after = trial.taken(taken), before - drop
-        if outcome.chosen:
-            _compare(trial, outcome, held_out, report)
-        if outcome.worth_it:
-            entry = _entry(kept, trial, outcome)
-            write_quantised(bundle, entry, folder)
+    with (
+        closing(OnnxRuntimeCpu(bundle, request.threads)) as plain,
+        TemporaryDirectory(prefix="mavos-calibrate-") as scratch,
+    ):
+        calibration = Calibration(bundle, plain, clips, request, progress)
+        trial = calibration.find_ranges(calibration.record(recordings), Path(scratch))
+        costs = calibration.measure(trial)
+        chosen, drop = calibration.choose(trial, costs)
+        report = calibration.compare(trial, costs, chosen, drop)
+        if report.worth_it:
+            write_quantised(bundle, replace(trial.entry(chosen), compared=report.summary()), folder)
             Bundle.open(folder)
-    return outcome
+    return report
 
 
-def _recordings(
-    bundle: Bundle,
-    plain: OnnxRuntimeCpu,
-    clips: list[VideoSequence],
-    folder: Path,
-    request: Request,
-    report: Callable[[str, int], Callable[[], None]],
-) -> Recordings:
-    if folder.exists():
-        kept = open_recordings(folder, bundle)
-        if request.seed not in (None, kept.seed):
+class Calibration:
+    """The stages of a calibration; each takes what the stages before it gave.
+
+    Args:
+        bundle: Bundle in fp32, not quantised.
+        plain: Backend with the bundle's graphs; stays open.
+        clips: Sequences to record and to measure on; at least one.
+        request: The wishes.
+        progress: See `calibrate`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        plain: OnnxRuntimeCpu,
+        clips: list[VideoSequence],
+        request: CalibrationRequest,
+        progress: Progress,
+    ) -> None:
+        self.bundle, self.plain, self.request, self.progress = bundle, plain, request, progress
+        self.recorded = clips[::2]
+        self.judge = Judge(clips[1::2] or clips, request.most_frames)
+
+    def record(self, folder: Path) -> Recordings:
+        """Record inputs of the graphs, or open the recordings in the folder."""
+        most, seed = self.request.most_frames, self.request.seed
+        if not folder.exists():
+            total = sum(min(len(clip.images), most) for clip in self.recorded)
+            return record(
+                self.bundle,
+                self.plain,
+                self.recorded,
+                folder,
+                seed=seed or 0,
+                most_frames=most,
+                on_frame=self.progress("recording", total),
+            )
+        kept = open_recordings(folder, self.bundle)
+        if seed not in (None, kept.seed):
             raise InputError(
-                f"{folder} holds recordings that were chosen with --seed {kept.seed}, not "
-                f"{request.seed}; leave --seed away to use them, or record in another folder"
+                f"{folder} holds recordings that were chosen with --seed {kept.seed}, not {seed}; "
+                "leave --seed away to use them, or record in another folder"
             )
         return kept
-    total = sum(min(len(clip.images), request.most_frames) for clip in clips)
-    return record(
-        bundle,
-        plain,
-        clips,
-        folder,
-        seed=request.seed or 0,
-        most_frames=request.most_frames,
-        on_frame=report("recording", total),
-    )
 
+    def find_ranges(self, recordings: Recordings, scratch: Path) -> Trial:
+        """Find the ranges of activations, and the levels of attention unless it stays float."""
+        request, bundle = self.request, self.bundle
+        graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
+        done = self.progress("finding ranges", len(recordings.files))
+        ranges = {
+            name: observe(graph, recordings, request.target, request.threads, done)
+            for name, graph in graphs.items()
+        }
+        levels = {}
+        if request.target == "cpu" and request.attention:
+            read = [n for n in recordings.files if n.partition(".")[0] in CHANGED["memory"]]
+            done = self.progress("finding the scales of values", len(read))
+            levels = observe_values(graphs, recordings, request.threads, done)
+        return Trial(
+            bundle=bundle,
+            plain=self.plain,
+            graphs=graphs,
+            recordings=recordings,
+            ranges=ranges,
+            levels=levels,
+            target=request.target,
+            type=request.type,
+            scratch=scratch,
+        )
 
-def _ranges(
-    graphs: dict[str, Graph],
-    recordings: Recordings,
-    request: Request,
-    report: Callable[[str, int], Callable[[], None]],
-) -> Ranges:
-    done = report("finding ranges", len(recordings.files))
-    return {
-        name: observe(graph, recordings, request.target, request.method, request.threads, done)
-        for name, graph in graphs.items()
-    }
+    def measure(self, trial: Trial) -> list[Cost]:
+        """Quantise every graph, and every group of its layers, alone, and measure the effect."""
+        rows: list[tuple[str, str | None]] = []
+        for name, groups in trial.groups.items():
+            rows += [(name, group) for group in (None, *(groups if len(groups) > 1 else ()))]
+        self.judge.start(Segmenter(self.bundle, self.plain))
+        done = self.progress("measuring what each group costs", len(rows))
+        costs = []
+        samples: dict[str, list[dict[str, Array]]] = {}
+        for name, group in rows:
+            chosen = {name: trial.groups[name] if group is None else (group,)}
+            # Only the samples of graphs that this row changes stay in memory.
+            samples = {
+                graph: samples.get(graph) or _few(trial.recordings, graph)
+                for graph in trial.changed(chosen)
+            }
+            costs.append(self._cost(trial, name, group, chosen, samples))
+            done()
+        return costs
 
-
-def _levels(
-    graphs: dict[str, Graph],
-    recordings: Recordings,
-    request: Request,
-    report: Callable[[str, int], Callable[[], None]],
-) -> dict[str, tuple[Levels, ...]]:
-    """Of all parts of attention; none where it stays float, as it does for TensorRT."""
-    if request.target != "cpu" or not request.attention:
-        return {}
-    read = [name for name in recordings.files if name.partition(".")[0] in CHANGED["memory"]]
-    done = report("finding the scales of values", len(read))
-    return observe_values(graphs, recordings, request.threads, done)
-
-
-def _costs(
-    trial: Trial,
-    recordings: Recordings,
-    judge: Judge,
-    before: float,
-    report: Callable[[str, int], Callable[[], None]],
-) -> list[Cost]:
-    rows: list[tuple[str, str | None]] = []
-    for name, all_groups in trial.groups.items():
-        rows += [(name, group) for group in (None, *(all_groups if len(all_groups) > 1 else ()))]
-    done = report("measuring what each group costs", len(rows))
-    gap = trial.bundle.manifest.memory_gap
-    every = {name: gap if name == "memory_update" else 1 for name in trial.graphs}
-    products = {
-        name: sum(layer.products for layer in graph.layers) / every[name]
-        for name, graph in trial.graphs.items()
-    }
-    costs = []
-    samples: dict[str, list[dict[str, Array]]] = {}
-    for name, group in rows:
-        groups = {name: trial.groups[name] if group is None else (group,)}
-        changed = trial.changed(groups)
-        # Of no more graphs at a time than are needed.
-        samples = {graph: samples.get(graph) or _few(recordings, graph) for graph in changed}
-        backend = trial.float_memory(groups)
-        forced = TeacherForced(trial.plain, backend, changed)
-        for graph in changed:
-            for sample in samples[graph]:
+    def _cost(
+        self,
+        trial: Trial,
+        name: str,
+        group: str | None,
+        chosen: Groups,
+        samples: dict[str, list[dict[str, Array]]],
+    ) -> Cost:
+        backend = trial.float_memory(chosen)
+        forced = TeacherForced(self.plain, backend, samples)
+        for graph, inputs in samples.items():
+            for sample in inputs:
                 forced.run(graph, sample)
         if trial.target == "cpu":
             saved = sum(
-                _saved(trial, backend, graph, samples[graph]) / every[graph] for graph in changed
+                self._saved(backend, graph, inputs) / self._every(graph)
+                for graph, inputs in samples.items()
             )
         else:
-            layers = trial.graphs[name].chosen(groups[name])
-            own = sum(layer.products for layer in layers) / every[name]
-            saved = own / sum(products.values())
-        drop = before - judge.quality(trial.segmenter(groups))
+            saved = self._products(trial, name, chosen[name]) / sum(
+                self._products(trial, graph, own.groups) for graph, own in trial.graphs.items()
+            )
+        drop = self.judge.drop(trial.segmenter(chosen))
         error = max(forced.errors.values())
-        costs.append(Cost(name, group, trial.layers(name, groups[name]), drop, error, saved))
-        done()
-    return costs
+        return Cost(name, group, trial.layers(name, chosen[name]), drop, error, saved)
 
+    def _saved(self, backend: FloatMemory, graph: str, samples: list[dict[str, Array]]) -> float:
+        """Seconds saved in a call, the rounding of inputs that came in float not counted."""
+        own = [backend.rounded(graph, sample) for sample in samples]
+        return seconds_saved(graph, (self.plain, samples), (backend.inner, own))
 
-def _saved(
-    trial: Trial, backend: FloatMemory, graph: str, samples: list[dict[str, Array]]
-) -> float:
-    """Seconds that a call takes less, without what feeding a graph in float takes."""
-    own = [backend.rounded(graph, sample) for sample in samples]
-    return seconds_saved(graph, (trial.plain, samples), (backend.inner, own))
+    def _products(self, trial: Trial, graph: str, groups: tuple[str, ...]) -> float:
+        """Multiplications of some groups in a mean frame."""
+        layers = trial.graphs[graph].chosen(groups)
+        return sum(layer.products for layer in layers) / self._every(graph)
+
+    def _every(self, graph: str) -> int:
+        """Frames for each call of a graph."""
+        return self.bundle.manifest.memory_gap if graph == "memory_update" else 1
+
+    def choose(self, trial: Trial, costs: list[Cost]) -> tuple[Groups, float]:
+        """Choose the groups that save the most for their cost, and measure their drop together."""
+
+        def together(rows: list[Cost]) -> float:
+            return self.judge.drop(trial.segmenter(trial.taken(rows)))
+
+        rows, drop = choose(costs, self.request.max_drop, together)
+        return trial.taken(rows), drop
+
+    def compare(
+        self, trial: Trial, costs: list[Cost], chosen: Groups, drop: float
+    ) -> CalibrationReport:
+        """Compare the chosen form with the unquantised one, graph by graph and side by side."""
+        most, clips = self.request.most_frames, self.judge.clips
+        errors: dict[str, float] = {}
+        seconds, load = None, None
+        if chosen:
+            done = self.progress("comparing with fp32", len(clips) + 1)
+            forced = TeacherForced(self.plain, trial.float_memory(chosen), trial.changed(chosen))
+            for clip in clips:
+                Judge([clip], most).start(Segmenter(self.bundle, forced))
+                done()
+            errors = forced.errors
+            if trial.target == "cpu":
+                meter = LoadMeter()
+                both = Segmenter(self.bundle, self.plain), trial.segmenter(chosen)
+                seconds = frame_seconds(both, clips[0], most)
+                load = meter.read()
+            done()
+        before = self.judge.before
+        return CalibrationReport(
+            request=replace(self.request, seed=trial.recordings.seed),
+            recorded=trial.recordings.clips,
+            held_out=tuple(clip.name for clip in clips),
+            labelled=self.judge.labelled,
+            missing=trial.recordings.missing,
+            costs=costs,
+            chosen=chosen,
+            before=before,
+            after=before - drop,
+            errors=errors,
+            seconds=seconds,
+            load=load,
+        )
 
 
 def _few(recordings: Recordings, graph: str) -> list[dict[str, Array]]:
-    """Some samples of a graph, the last by name, which are those of late stages."""
+    """Some samples of a graph: the last by name, which come from late stages."""
     names = [name for name in sorted(recordings.files) if name.startswith(f"{graph}.")]
     few = replace(recordings, files={name: recordings.files[name] for name in names[-FEW_SAMPLES:]})
     return list(few.samples(graph))
-
-
-def _compare(
-    trial: Trial,
-    outcome: Outcome,
-    clips: list[VideoSequence],
-    report: Callable[[str, int], Callable[[], None]],
-) -> None:
-    """Compare the chosen form with the unquantised one, graph by graph and side by side."""
-    request = outcome.request
-    backend, changed = trial.float_memory(outcome.chosen), trial.changed(outcome.chosen)
-    done = report("comparing with fp32", len(clips) + 1)
-    forced = TeacherForced(trial.plain, backend, changed)
-    for clip in clips:
-        Judge([clip], request.most_frames).start(Segmenter(trial.bundle, forced))
-        done()
-    outcome.errors = forced.errors
-    if request.target == "cpu":
-        meter = LoadMeter()
-        both = Segmenter(trial.bundle, trial.plain), trial.segmenter(outcome.chosen)
-        outcome.seconds = frame_seconds(both, clips[0], request.most_frames)
-        outcome.load = meter.read()
-    done()
-
-
-def _entry(recordings: Recordings, trial: Trial, outcome: Outcome) -> Quantisation:
-    request = outcome.request
-    layers = {name: groups for name, groups in outcome.chosen.items() if name != ATTENTION}
-    return Quantisation(
-        target=request.target,
-        type=request.type,
-        method=request.method,
-        groups=layers,
-        ranges={
-            name: {
-                tensor: trial.ranges[name][tensor]
-                for tensor in trial.graphs[name].needed(groups, request.target)
-            }
-            for name, groups in layers.items()
-        },
-        sources={name: recordings.graphs[name] for name in trial.changed(outcome.chosen)},
-        data=recordings.digest,
-        seed=recordings.seed,
-        attention={part: trial.levels[part] for part in outcome.chosen.get(ATTENTION, ())},
-        compared=outcome.summary(),
-    )

@@ -21,8 +21,8 @@ class FloatMemory(WatchedBackend):
         specs: The graphs as they look from outside, by name.
 
     Args:
-        backend: With the bundle's graphs.
-        bundle: Whose manifest holds the scales.
+        backend: Backend with the bundle's graphs.
+        bundle: Bundle with the scales in its manifest.
     """
 
     def __init__(self, backend: Backend, bundle: Bundle) -> None:

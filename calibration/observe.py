@@ -1,18 +1,18 @@
 """Runs graphs on recorded samples and collects the ranges of their inner tensors."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import (
     CHANGED,
     levels_between,
     memory_block,
     self_values,
 )
-from mavos_deploy.calibration.ranges import Extremes, Histogram
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
@@ -24,76 +24,100 @@ from mavos_deploy.runtime.system.processors import usable_processors
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p
 
 
+@dataclass
+class Extremes:
+    """The lowest and the highest value of each channel of a tensor.
+
+    Attributes:
+        low: Lowest values, float32 [channels]; empty before the first sample.
+        high: Highest values, float32 [channels]; empty before the first sample.
+    """
+
+    low: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    high: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Take the values of another sample, [groups, channels, ...], all finite."""
+        others = (0, *range(2, values.ndim))
+        low, high = values.min(axis=others), values.max(axis=others)
+        known = self.low.size > 0
+        self.low = np.minimum(self.low, low) if known else low
+        self.high = np.maximum(self.high, high) if known else high
+
+
+def widened(limits: Range, values: NDArray[np.float32]) -> Range:
+    """The range that also holds these values, all finite."""
+    if not values.size:
+        return limits
+    return min(limits[0], float(values.min())), max(limits[1], float(values.max()))
+
+
 def observe(
-    graph: Graph,
+    graph: FloatGraph,
     recordings: Recordings,
     target: str,
-    method: str,
     threads: int | None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, Range]:
-    """Ranges of everything that quantising a graph may need.
+    """Find the range of every tensor that quantising a graph may need.
 
-    Memory is bounded: samples are read one by one, and of each tensor only a histogram is kept.
+    Samples are read one by one, so memory is bounded.
 
     Args:
-        graph: Unquantised.
-        recordings: With samples of it.
+        graph: The unquantised graph.
+        recordings: Recordings with samples of the graph.
         target: `cpu` or `tensorrt`.
-        method: See `Histogram.range`.
-        threads: Of the CPU; None takes all that this process may use.
+        threads: CPU threads; None takes all that this process may use.
         on_sample: Called after each sample.
 
     Returns:
-        Lowest and highest value by tensor.
+        Lowest and highest value by tensor. A range holds 0, which must be exact for padding and
+        for ReLU.
 
     Raises:
         InputError: There are no samples of the graph, or they aren't finite.
         BackendError: The library failed.
     """
-    names = graph.observed(target)
+    ranges = dict.fromkeys(graph.observed(target), (0.0, 0.0))
     given = {value.name for value in graph.model.graph.input}
-    inner = [name for name in names if name not in given]
+    inner = [name for name in ranges if name not in given]
     run = _inner_values(graph, inner, threads)
-    histograms = {name: Histogram() for name in names}
 
-    def add(name: str, values: Array) -> None:
-        histograms[name].add(_finite(values, name, graph.name))
+    def add(tensors: Mapping[str, Array]) -> None:
+        for name, values in tensors.items():
+            ranges[name] = widened(ranges[name], _finite(values, name, graph.name))
 
     count = 0
     for sample in recordings.samples(graph.name):
-        for name in names:
-            if name in given:
-                add(name, sample[name])
+        add({name: sample[name] for name in ranges if name in given})
         for first in range(0, len(inner), AT_ONCE):
-            for name, values in run(inner[first : first + AT_ONCE], sample).items():
-                add(name, values)
+            add(run(inner[first : first + AT_ONCE], sample))
         count += 1
         on_sample()
     if not count:
         raise _no_sample(recordings, graph.name)
-    return {name: histogram.range(method) for name, histogram in histograms.items()}
+    return ranges
 
 
 def observe_values(
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[str, FloatGraph],
     recordings: Recordings,
     threads: int | None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, tuple[Levels, ...]]:
-    """Levels for what attention reads, from the whole range of each channel.
+    """Find levels for the values that attention reads, from the whole range of each channel.
 
-    Those of the memory come from everything that samples read from it or write to it, one set for
+    Levels of the memory come from everything that samples read from it or write to it, one set for
     all slots of a block.
 
     Args:
-        graphs: Unquantised, by name.
-        recordings: With samples of those that `CHANGED` names.
-        threads: Of the CPU; None takes all that this process may use.
+        graphs: Unquantised graphs by name.
+        recordings: Recordings with samples of the graphs that `CHANGED` names.
+        threads: CPU threads; None takes all that this process may use.
         on_sample: Called after each sample.
 
     Returns:
-        Levels of each block for every one of `quantisation.ATTENTIONS`.
+        Levels of each block for every part of attention in `quantisation.ATTENTIONS`.
 
     Raises:
         InputError: There are no samples, or they aren't finite.
@@ -124,9 +148,9 @@ def observe_values(
 
 
 def _inner_values(
-    graph: Graph, tensors: list[str], threads: int | None
+    graph: FloatGraph, tensors: list[str], threads: int | None
 ) -> Callable[[list[str], dict[str, Array]], dict[str, Array]]:
-    """A function that gives some of these inner tensors for the inputs of a graph."""
+    """Make a function that gives some of these inner tensors for the inputs of a graph."""
     ort = open_library()
     options = session_options(ort, threads or usable_processors())
     try:
@@ -137,7 +161,7 @@ def _inner_values(
     def run(wanted: list[str], sample: dict[str, Array]) -> dict[str, Array]:
         try:
             outputs = session.run(wanted, sample)
-        except Exception as error:  # likewise
+        except Exception as error:  # as above
             raise BackendError(f"onnxruntime failed in {graph.name}: {one_line(error)}") from error
         return dict(zip(wanted, outputs, strict=True))
 

@@ -2,8 +2,8 @@
 
 Layers are convolutions and products with constant weights. Norms, softmax, resizing and the layer
 that makes the logits are computed as before; the products of attention have a form of their own,
-see `quantise_attention`. What ONNX Runtime's CPU kernels
-and TensorRT want differs, so a graph is quantised for one of them:
+see `quantise_attention`. ONNX Runtime's CPU kernels and TensorRT need different graphs, so each is
+quantised for one of them:
 
 - `cpu`: uint8 activations with a zero point, int8 weights for each output channel, int32 biases,
   and a rounded result, without which ONNX Runtime would compute in float.
@@ -21,19 +21,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from mavos_deploy.calibration.quantise_attention import (
-    SMALLEST_SCALE,
-    Attention,
-    quantise_attention,
-)
+from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.quantisation import Range
+from mavos_deploy.runtime.quantisation import Quantisation, Range
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 RECTIFIERS = ("Relu", "Clip")  # ONNX Runtime computes them with the convolution before them
-MOST_GROUPS = 8  # of a graph; modules are taken as fine as this allows
+MOST_GROUPS = 8  # groups of a graph at most; modules are taken as fine as this allows
 FP8_OPSET = 19  # the first whose Q/DQ know float8
-FP8_LARGEST = 448.0  # of float8 e4m3
+FP8_LARGEST = 448.0  # largest number of float8 e4m3
 
 Array = NDArray[np.generic]
 
@@ -43,10 +39,10 @@ class Layer:
     """A layer that can be quantised.
 
     Attributes:
-        node: Name of its node.
-        group: Module that it is quantised with.
-        reads: Its activation.
-        writes: Its result, after a ReLU where one follows.
+        node: Name of the layer's node.
+        group: Module whose layers are quantised together.
+        reads: Name of the activation that the layer reads.
+        writes: Name of the result, after a ReLU where one follows.
         products: Multiplications for one group of objects.
     """
 
@@ -57,15 +53,20 @@ class Layer:
     products: int
 
 
-class Graph:
+class FloatGraph:
     """An unquantised graph with its batch norms folded away, and its layers.
 
+    Attributes:
+        name: Name of the graph in the contract.
+        model: The graph itself, in float32.
+        layers: Layers that can be quantised, in the order of computation.
+
     Args:
-        name: Of the graph in the contract.
-        path: Its ONNX file.
+        name: Name of the graph in the contract.
+        path: ONNX file of the graph.
 
     Raises:
-        BundleError: Its nodes don't say which module they belong to.
+        BundleError: The nodes don't say which module they belong to.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -111,32 +112,22 @@ class Graph:
                 model.graph.output.append(helper.make_empty_tensor_value_info(name))
         return bytes(model.SerializeToString())
 
-    def quantised(
-        self,
-        groups: Collection[str],
-        ranges: Mapping[str, Range],
-        target: str,
-        kind: str,
-        attention: Attention | None = None,
-    ) -> bytes:
-        """The graph, serialised, with some groups of its layers quantised.
+    def quantised(self, entry: Quantisation) -> bytes:
+        """The graph, serialised, in the form that an entry of a manifest describes.
 
-        Equal arguments give equal bytes.
+        Equal entries give equal bytes.
 
         Args:
-            groups: Names of `groups`.
-            ranges: Of the tensors that `needed` names.
-            target: `cpu` or `tensorrt`.
-            kind: `int8`, or `fp8` for TensorRT.
-            attention: Levels of attention to compute in integers, for `cpu` only.
+            entry: Groups of this graph to quantise, the ranges that `needed` names, and levels of
+                the parts of attention to compute in integers.
         """
         model = ModelProto()
         model.CopyFrom(self.model)
-        writer = _Writer(model, ranges, target, kind)
-        writer.write(self.chosen(groups))
-        if attention:
-            assert target == "cpu", target
-            quantise_attention(model, self.name, attention)
+        writer = _Writer(model, entry.ranges.get(self.name, {}), entry.target, entry.type)
+        writer.write(self.chosen(entry.groups.get(self.name, ())))
+        if entry.attention:
+            assert entry.target == "cpu", entry.target
+            quantise_attention(model, self.name, entry.attention)
         _drop_unused(model)
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
@@ -236,7 +227,7 @@ class _Writer:
             self._nodes.append(node)
             for index, name in enumerate(node.output):
                 if name in results:
-                    # Whoever reads the result, graph outputs too, reads the rounded one.
+                    # Every reader of the result, graph outputs too, gets the rounded one.
                     node.output[index] = f"{name}_float"
                     self._pair(f"{name}_float", name, self._ranges[name], name)
                     self._rounded[name] = name

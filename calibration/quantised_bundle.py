@@ -1,11 +1,11 @@
-"""Writes the bundle that a choice of what to quantise describes."""
+"""Writes a quantised bundle: an fp32 bundle with chosen layers and attention in 8 bits."""
 
 import shutil
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.sensitivity import ATTENTION
 from mavos_deploy.calibration.trial import changed_graphs
 from mavos_deploy.errors import BundleError
@@ -18,10 +18,10 @@ TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
 
 
 def check_source(bundle: Bundle) -> None:
-    """Refuse what can't be quantised.
+    """Refuse a bundle that can't be quantised.
 
     Raises:
-        BundleError: It is quantised already, or not in fp32.
+        BundleError: The bundle is quantised already, not in fp32, or for frames of any size.
     """
     manifest = bundle.manifest
     if manifest.quantisation is not None:
@@ -48,9 +48,12 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
     of onnx.
 
     Args:
-        bundle: In fp32, not quantised.
-        entry: What to quantise, and with which ranges.
-        folder: Existing and empty.
+        bundle: Bundle in fp32, not quantised.
+        entry: Groups and parts of attention to quantise, with their ranges and levels.
+        folder: Existing and empty folder that becomes the bundle.
+
+    Returns:
+        The manifest as written, without parity and engines.
 
     Raises:
         BundleError: The entry was made from other graphs, or the bundle can't be quantised.
@@ -70,17 +73,9 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
     for name in own:
         path = folder / "graphs" / f"{name}.onnx"
         if name in changed:
-            graph = Graph(name, bundle.graph_path(name))
+            graph = FloatGraph(name, bundle.graph_path(name))
             _check_entry(entry, graph)
-            path.write_bytes(
-                graph.quantised(
-                    entry.groups.get(name, ()),
-                    entry.ranges.get(name, {}),
-                    entry.target,
-                    entry.type,
-                    entry.attention,
-                )
-            )
+            path.write_bytes(graph.quantised(entry))
         else:
             shutil.copyfile(bundle.graph_path(name), path)
         spec = specs[name]
@@ -97,7 +92,7 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
     return manifest
 
 
-def _check_entry(entry: Quantisation, graph: Graph) -> None:
+def _check_entry(entry: Quantisation, graph: FloatGraph) -> None:
     groups = entry.groups.get(graph.name, ())
     unknown = sorted(set(groups) - set(graph.groups))
     ranges = entry.ranges.get(graph.name, {})

@@ -1,16 +1,15 @@
-"""Records what the graphs get while a bundle runs over clips, in every stage of the memory.
+"""Records inputs of the graphs while a bundle runs over clips, in every stage of the memory.
 
-What the memory holds changes in kind over a video: copies of the reference at first, then a written
-frame, then what MCA made of one and of many. Ranges from the first frames alone miss what comes
-later, so samples are kept for each stage apart.
+The content of the memory changes in kind over a video: copies of the reference at first, then a
+written frame, then a merge by MCA of few frames and of many. Ranges from the first frames alone
+miss the later values, so samples are kept for each stage apart.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
+from mavos_deploy.records import decode, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.datasets.prediction import digest
@@ -29,9 +29,9 @@ from mavos_deploy.runtime.system.files import replacing_directory
 
 RECORD = "recordings.json"
 FORMAT_VERSION = 1  # raised whenever an older release would misread recordings
-SAMPLES = 2  # kept for each graph, stage and crowd
-MANY_UPDATES = 3  # by MCA, from which on the memory counts as often updated
-MANY_OBJECTS = 4  # in a frame, from which on there is a crowd
+SAMPLES = 2  # samples kept for each graph, stage and crowd
+MANY_UPDATES = 3  # updates by MCA from which on the memory counts as often updated
+MANY_OBJECTS = 4  # objects in a frame from which on they are a crowd
 
 # Stages of the memory in which a graph may run, in order of time.
 STAGES = {
@@ -49,28 +49,42 @@ CROWDS = {
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """Samples in a folder, one file each.
+class Record:
+    """The file `recordings.json`, beside the samples.
 
     Attributes:
-        path: The folder.
-        identity: Of the bundle that was recorded.
-        graphs: SHA-256 of its graphs, by graph.
+        identity: Identity of the recorded bundle.
+        graphs: SHA-256 of the bundle's graphs, by graph.
         data: SHA-256 over the names and contents of the clips' files.
-        clips: Their names.
-        seed: That chose the samples.
-        files: SHA-256 of each file, which names graph, stage, crowd and number.
+        clips: Names of the clips.
+        seed: Seed of the choice of samples.
+        files: SHA-256 of each sample by file name, which tells graph, stage, crowd and number.
         seen: How often each graph ran, by `graph/stage/crowd`.
     """
 
-    path: Path
     identity: str
     graphs: dict[str, str]
     data: str
     clips: tuple[str, ...]
     seed: int
-    files: dict[str, str] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str]
+    seen: dict[str, int]
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if name != Path(name).name or name.startswith("."):
+                raise ValueError(f"{name!r:.60} is no sample")
+
+
+@dataclass(frozen=True)
+class Recordings(Record):
+    """Samples in a folder, one file each.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
 
     @property
     def digest(self) -> str:
@@ -109,14 +123,20 @@ class Recordings:
 class Recorder(WatchedBackend):
     """A backend that keeps some of the inputs of another.
 
-    Of each graph, stage and crowd, every call is kept with the same chance (reservoir sampling,
-    Vitter 1985, algorithm R), and never more than `SAMPLES` of them. The same clips and the same
+    Each call of a graph in a stage and crowd is kept with the same chance (reservoir sampling,
+    Vitter 1985, algorithm R), and never more than `SAMPLES` calls. The same clips and the same
     seed keep the same calls.
 
     Attributes:
-        stage: Of the memory, for the next calls: one of `STAGES`.
-        crowd: One of `CROWDS`.
+        stage: Stage of the memory in the next calls, one of `STAGES`.
+        crowd: Crowd of the next calls, one of `CROWDS`.
         updates: How often MCA ran.
+        seen: How often each graph ran, by `graph/stage/crowd`.
+
+    Args:
+        backend: Backend that does the work.
+        folder: Folder for the samples; exists.
+        seed: Seed of the choice of samples.
     """
 
     def __init__(self, backend: Backend, folder: Path, seed: int) -> None:
@@ -133,7 +153,7 @@ class Recorder(WatchedBackend):
         key = f"{graph}/{self.stage}/{self.crowd}"
         self.seen[key] = count = self.seen.get(key, 0) + 1
         if key not in self._draws:
-            # Its own for each, so that what one keeps doesn't depend on the others.
+            # Each has a stream of its own, so that its samples don't depend on the others.
             digest = hashlib.sha256(f"{self._seed}/{key}".encode()).digest()
             self._draws[key] = np.random.default_rng(list(digest))
         place = count - 1 if count <= SAMPLES else int(self._draws[key].integers(count))
@@ -160,16 +180,17 @@ def record(
     """Run a bundle over clips and keep inputs of its graphs.
 
     Args:
-        bundle: Not quantised, in fp32.
-        backend: With its graphs; stays open.
-        clips: With pictures and at least the mask of the first frame.
-        folder: To write; must not exist.
-        seed: Chooses what is kept.
-        most_frames: Of each clip.
+        bundle: Bundle in fp32, not quantised.
+        backend: Backend with the bundle's graphs; stays open.
+        clips: Sequences with pictures and at least the mask of the first frame.
+        folder: Folder to write; must not exist.
+        seed: Seed of the choice of samples.
+        most_frames: Frames to use of each clip at most.
         on_frame: Called after each frame.
 
     Raises:
-        InputError: No clip, one that can't be used, noise, or all too short to read what MCA wrote.
+        InputError: There is no clip, a clip can't be used or is noise, or all are too short to
+            read a memory that MCA wrote.
         BackendError: The inference library failed.
     """
     if not clips:
@@ -207,8 +228,7 @@ def record(
                 + ("let more be used (--frames)" if cut else "give longer clips")
             )
         whole = hashlib.sha256("".join(digest(clip) for clip in clips).encode()).hexdigest()
-        recordings = Recordings(
-            path=folder,
+        made = Record(
             identity=bundle.manifest.identity,
             graphs={name: graph.sha256 for name, graph in bundle.manifest.graphs.items()},
             data=whole,
@@ -219,10 +239,9 @@ def record(
             },
             seen=recorder.seen,
         )
-        about = {key: value for key, value in asdict(recordings).items() if key != "path"}
-        text = json.dumps({"format_version": FORMAT_VERSION, **about}, indent=2) + "\n"
+        text = json.dumps(encode(made, FORMAT_VERSION), indent=2) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
-    return recordings
+    return Recordings(**vars(made), path=folder)
 
 
 def _stage(state: State | None, given: bool, updates: int) -> str:
@@ -241,29 +260,20 @@ def open_recordings(folder: Path, bundle: Bundle) -> Recordings:
     """Open recordings that `record` made with a bundle.
 
     Raises:
-        InputError: No recordings, of another release, or of another bundle.
+        InputError: The folder holds no recordings, or those of another release or bundle.
     """
     file = folder / RECORD
+
+    def fail(reason: str) -> InputError:
+        return InputError(f"{file} is damaged, or another release's ({reason}); record again")
+
     try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
-        if data["format_version"] != FORMAT_VERSION:
-            raise InputError(f"{file} was written by another release; record again")
-        recordings = Recordings(
-            path=folder,
-            identity=str(data["identity"]),
-            graphs={str(k): str(v) for k, v in data["graphs"].items()},
-            data=str(data["data"]),
-            clips=tuple(map(str, data["clips"])),
-            seed=int(data["seed"]),
-            files={_plain(name): str(sha256) for name, sha256 in data["files"].items()},
-            seen={str(key): int(count) for key, count in data["seen"].items()},
-        )
+        content = read(file, fail)
     except FileNotFoundError:
         raise InputError(
             f"{folder} holds no {RECORD}, so these are no recordings; choose another folder"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged ({error!r:.80}); record again") from None
+    recordings = Recordings(**vars(decode(Record, content, fail, FORMAT_VERSION)), path=folder)
     manifest = bundle.manifest
     own = {name: graph.sha256 for name, graph in manifest.graphs.items()}
     if recordings.identity != manifest.identity or recordings.graphs != own:
@@ -273,9 +283,3 @@ def open_recordings(folder: Path, bundle: Bundle) -> Recordings:
             "record again with this one"
         )
     return recordings
-
-
-def _plain(name: str) -> str:
-    if name != Path(name).name or name.startswith("."):
-        raise ValueError(f"{name!r:.60} is no sample")
-    return name

@@ -16,21 +16,21 @@ from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
 # Least correlation of neighbouring pixels, or of a pixel with itself in the next frame. Noise has 0
-# of both; 60 pairs of frames of 20 made-up scenes had 0.84 and 0.64 or more.
+# for both; 60 pairs of frames of 20 made-up scenes had 0.84 and 0.64 or more.
 LEAST_CORRELATION = 0.2
 
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Frame:
+class ClipFrame:
     """One frame of a clip.
 
     Attributes:
-        stem: Of its files.
-        rgb: uint8 [H, W, 3].
+        stem: Name of the frame's files, without extension.
+        rgb: Picture, uint8 [H, W, 3].
         given: Labels of the objects that start here, uint8 [H, W]; None where none does.
-        truth: The whole annotation, 255 for void; None where there is none.
+        truth: Whole annotation, uint8 [H, W], 255 for void; None where there is none.
         follows: Objects that started in earlier frames, ascending.
         starts: Objects that start here, ascending.
     """
@@ -43,12 +43,12 @@ class Frame:
     starts: tuple[int, ...]
 
 
-def frames_of(sequence: VideoSequence, size: tuple[int, int], most: int) -> Iterator[Frame]:
-    """The frames of a clip from the first with an object on.
+def frames_of(sequence: VideoSequence, size: tuple[int, int], most: int) -> Iterator[ClipFrame]:
+    """The frames of a clip, from the first frame with an object on.
 
     Args:
-        sequence: With pictures.
-        size: Height and width that the bundle takes.
+        sequence: Clip with pictures.
+        size: Height and width of the bundle's frames, in pixels.
         most: Frames to read at most.
 
     Raises:
@@ -77,7 +77,7 @@ def frames_of(sequence: VideoSequence, size: tuple[int, int], most: int) -> Iter
         if labels is not None and new:
             given = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
         read += 1
-        yield Frame(stem, rgb, given, labels, known, tuple(new))
+        yield ClipFrame(stem, rgb, given, labels, known, tuple(new))
     if not read:
         raise InputError(
             f"{sequence.name}: no picture with an annotated object; give clips with at least the "
@@ -89,14 +89,17 @@ class Rollout:
     """A segmenter on one clip.
 
     Attributes:
-        state: After the latest frame; None before the first.
+        state: Memory after the latest frame; None before the first.
+
+    Args:
+        segmenter: Segmenter to run; other rollouts may use it in turns.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.state: State | None = None
         self._segmenter = segmenter
 
-    def step(self, frame: Frame) -> Labels:
+    def step(self, frame: ClipFrame) -> Labels:
         """Segment the next frame; uint8 [H, W] by the clip's own ids."""
         if self.state is None:
             assert frame.given is not None
@@ -115,9 +118,9 @@ def check_pictures(name: str, before: Picture, rgb: Picture) -> None:
     """Refuse noise, from which no range would be right.
 
     Args:
-        name: Of the clip, for the message.
-        before: The previous frame.
-        rgb: The frame.
+        name: Name of the clip, for the message.
+        before: Previous picture, uint8 [H, W, 3].
+        rgb: Picture, uint8 [H, W, 3].
 
     Raises:
         InputError: Neighbouring pixels are unrelated, and so are consecutive frames.

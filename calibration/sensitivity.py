@@ -1,4 +1,4 @@
-"""What quantising costs and saves, measured group by group, and a choice under a budget."""
+"""Measures the cost and gain of quantising a group, and chooses groups under a budget."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,24 +15,25 @@ from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 
-ROUNDS = 5  # of timing, each over all samples
+ROUNDS = 5  # rounds of timing, each over all samples
 
-ATTENTION = "attention"  # stands where a graph's name does, for what spans several
+ATTENTION = "attention"  # stands for a graph's name in rows about attention, which spans three
 
 Groups = dict[str, tuple[str, ...]]  # chosen groups of layers by graph; parts of `ATTENTION`
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A row of the table: what quantising one group alone does.
+    """A row of the table: the effect of quantising one group alone.
 
     Attributes:
-        graph: Of the contract, or `ATTENTION`, which several graphs share.
-        group: Of its layers, or one of `quantisation.ATTENTIONS`; None for all of them together.
-        layers: How many; attentions count once in each block.
-        drop: Of J&F on the held-out clips, 0 to 1; negative where the masks got better.
+        graph: Name of the graph, or `ATTENTION`.
+        group: Group of the graph's layers, or one of `quantisation.ATTENTIONS`; None for all of
+            them together.
+        layers: Number of layers; an attention counts once in each block.
+        drop: Loss of J&F on the held-out clips, 0 to 1; negative where the masks got better.
         error: Largest difference of an output as a share of its range, on recorded inputs.
-        saved: Per frame: seconds, measured side by side, or for a GPU the share of a frame's
+        saved: Gain per frame: seconds, measured side by side, or for a GPU the share of a frame's
             multiplications, since no time can be measured.
     """
 
@@ -45,7 +46,7 @@ class Cost:
 
     @property
     def price(self) -> float:
-        """Drop for what is saved; what costs nothing is the better the more it saves."""
+        """Drop for each unit saved; 0 where there is no drop, infinite where nothing is saved."""
         return max(self.drop, 0.0) / self.saved if self.saved > 0 else np.inf
 
 
@@ -56,11 +57,11 @@ def take(costs: Iterable[Cost], max_drop: float) -> list[Cost]:
     costs time; otherwise those of its groups that fit.
 
     Args:
-        costs: Of whole graphs and of their groups.
+        costs: Rows of whole graphs and of their groups.
         max_drop: The budget, in J&F from 0 to 1.
 
     Returns:
-        Rows that don't overlap, in the order they were taken.
+        Rows that don't overlap, in the order of their choice.
     """
     worth = sorted(
         (cost for cost in costs if cost.saved > 0),
@@ -87,11 +88,11 @@ def take(costs: Iterable[Cost], max_drop: float) -> list[Cost]:
 def choose(
     costs: Collection[Cost], max_drop: float, together: Callable[[list[Cost]], float]
 ) -> tuple[list[Cost], float]:
-    """Choose under the budget, and give back what is too much once all is quantised together.
+    """Choose under the budget, and give rows back while they cost too much together.
 
     Args:
-        costs: As in `take`.
-        max_drop: Likewise.
+        costs: Rows of whole graphs and of their groups.
+        max_drop: The budget, in J&F from 0 to 1.
         together: Measures the drop of several rows at once.
 
     Returns:
@@ -114,31 +115,41 @@ class Judge:
     against the masks of the unquantised bundle, which agree with themselves by 1.
 
     Attributes:
-        clips: Held out from the recording.
-        most_frames: Of each clip.
+        clips: Clips held out from the recording.
+        most_frames: Frames to use of each clip at most.
+        before: J&F of the unquantised bundle, from 0 to 1, once `start` was called.
     """
 
     clips: list[VideoSequence]
     most_frames: int
+    before: float = 1.0
     _own: dict[str, list[Labels]] = field(default_factory=dict)
 
     @property
     def labelled(self) -> bool:
         """Whether all scores are against annotations."""
-        return not self._own
+        return not any(clip.reference_only for clip in self.clips)
 
-    def start(self, segmenter: Segmenter) -> float:
-        """Score the unquantised bundle, whose masks stand in for annotations that are missing."""
-        self._own.clear()
-        return self.quality(segmenter, first=True)
-
-    def quality(self, segmenter: Segmenter, first: bool = False) -> float:
-        """Mean of J and F over all objects of all clips, from 0 to 1.
+    def start(self, segmenter: Segmenter) -> None:
+        """Score the unquantised bundle, whose masks stand in for annotations that are missing.
 
         Raises:
             InputError: A clip can't be used, or none has a frame to score.
             BackendError: The inference library failed.
         """
+        self._own.clear()
+        self.before = self._quality(segmenter, first=True)
+
+    def drop(self, segmenter: Segmenter) -> float:
+        """Loss of J&F against the unquantised bundle; negative where the masks are better.
+
+        Raises:
+            BackendError: The inference library failed.
+        """
+        return self.before - self._quality(segmenter)
+
+    def _quality(self, segmenter: Segmenter, first: bool = False) -> float:
+        """Mean of J and F over all objects of all clips, from 0 to 1."""
         means: list[float] = []
         for clip in self.clips:
             means += self._clip(segmenter, clip, first)
@@ -167,7 +178,7 @@ class Judge:
         return [float(np.mean(values)) for values in scores.values()]
 
 
-Timed = tuple[Backend, list[dict[str, Array]]]  # what to run, and its inputs
+Timed = tuple[Backend, list[dict[str, Array]]]  # a backend, and inputs to run it on
 
 
 class TeacherForced(WatchedBackend):
@@ -175,6 +186,11 @@ class TeacherForced(WatchedBackend):
 
     Attributes:
         errors: Largest difference of any output as a share of its range, by graph.
+
+    Args:
+        backend: Backend whose outputs go on.
+        other: Backend to compare with it.
+        graphs: Names of the graphs to compare.
     """
 
     def __init__(self, backend: Backend, other: Backend, graphs: Collection[str]) -> None:
@@ -197,12 +213,12 @@ class TeacherForced(WatchedBackend):
 
 
 def seconds_saved(graph: str, before: Timed, after: Timed) -> float:
-    """Seconds that a call of a graph takes less, the two measured in turns.
+    """Seconds that quantising saves in a call of a graph, both forms measured in turns.
 
     Args:
-        graph: Of the contract.
-        before: The unquantised one, and inputs to run it on.
-        after: The quantised one, and the same inputs in the types that it takes.
+        graph: Name of the graph.
+        before: Backend with the unquantised graph, and inputs to run it on.
+        after: Backend with the quantised graph, and the same inputs in the types that it takes.
 
     Returns:
         Median of the differences between calls that follow each other; negative where the second
@@ -229,13 +245,11 @@ def frame_seconds(
 ) -> tuple[float, float]:
     """Mean seconds of a frame on two segmenters that take turns, memory updates included.
 
-    The mean of each kind of frame's median, so that what disturbs single frames doesn't count:
-    frames with a memory update are one kind, all others the other.
+    It is the mean of two medians, of frames with a memory update and of all others, so that a
+    disturbance of single frames doesn't count.
     """
-    rollouts, manifest = (
-        [Rollout(segmenter) for segmenter in segmenters],
-        segmenters[0].bundle.manifest,
-    )
+    rollouts = [Rollout(segmenter) for segmenter in segmenters]
+    manifest = segmenters[0].bundle.manifest
     took: tuple[dict[bool, list[float]], ...] = ({True: [], False: []}, {True: [], False: []})
     for index, frame in enumerate(frames_of(clip, manifest.size, most_frames)):
         order = (0, 1) if index % 2 else (1, 0)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mavos_deploy.calibration.float_memory import FloatMemory
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.calibration.sensitivity import ATTENTION, Cost, Groups
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.bundle import Bundle
@@ -14,44 +15,44 @@ from mavos_deploy.runtime.contract import BLOCKS
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Quantisation, Range
 from mavos_deploy.runtime.segmenter import Segmenter
 
-# Of a part of attention in each block: long-term and short-term for the memory.
+# Products of a part of attention: long-term and short-term ones in each block for the memory.
 PRODUCTS = {"memory": 2 * BLOCKS, "self": BLOCKS}
 
-Ranges = dict[str, dict[str, Range]]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Trial:
     """Makes quantised graphs and segmenters to try.
 
     Attributes:
-        bundle: Unquantised.
-        graphs: Its graphs by name.
-        ranges: Of their activations.
-        levels: Of every part of attention; empty where attention stays float.
+        bundle: The unquantised bundle.
+        plain: Backend with the bundle's graphs as they are.
+        graphs: The bundle's graphs by name.
+        recordings: Recorded inputs of the graphs.
+        ranges: Ranges of the activations, by graph and tensor.
+        levels: Levels of every part of attention; empty where attention stays float.
         target: `cpu` or `tensorrt`.
-        type: Of the products.
-        plain: Backend with the graphs as they are.
-        scratch: Folder for graphs.
+        type: Number format of the quantised layers, `int8` or `fp8`.
+        scratch: Folder for the graphs to try.
     """
 
     bundle: Bundle
-    graphs: dict[str, Graph]
-    ranges: Ranges
+    plain: OnnxRuntimeCpu
+    graphs: dict[str, FloatGraph]
+    recordings: Recordings
+    ranges: dict[str, dict[str, Range]]
     levels: Mapping[str, tuple[Levels, ...]]
     target: str
     type: str
-    plain: OnnxRuntimeCpu
     scratch: Path
 
     @property
     def groups(self) -> Groups:
-        """Everything that can be quantised, in the order of computation, attention last."""
+        """All groups that can be quantised, in the order of computation, attention last."""
         found = {name: graph.groups for name, graph in self.graphs.items() if graph.groups}
         return {**found, ATTENTION: ATTENTIONS} if self.levels else found
 
     def layers(self, graph: str, groups: Collection[str]) -> int:
-        """How many layers some groups hold."""
+        """The number of layers in some groups."""
         if graph == ATTENTION:
             return sum(PRODUCTS[part] for part in groups)
         return len(self.graphs[graph].chosen(groups))
@@ -69,29 +70,43 @@ class Trial:
         """The graphs that quantising some groups changes, in the order of the contract."""
         return changed_graphs(self.graphs, groups)
 
+    def entry(self, groups: Groups) -> Quantisation:
+        """The manifest's entry of a bundle with some groups quantised."""
+        layers = {name: chosen for name, chosen in groups.items() if name != ATTENTION}
+        return Quantisation(
+            target=self.target,
+            type=self.type,
+            method="minmax",
+            groups=layers,
+            ranges={
+                name: {
+                    tensor: self.ranges[name][tensor]
+                    for tensor in self.graphs[name].needed(chosen, self.target)
+                }
+                for name, chosen in layers.items()
+            },
+            sources={name: self.recordings.graphs[name] for name in self.changed(groups)},
+            data=self.recordings.digest,
+            seed=self.recordings.seed,
+            attention={part: self.levels[part] for part in groups.get(ATTENTION, ())},
+        )
+
     def segmenter(self, groups: Groups) -> Segmenter:
-        """The bundle's graphs with some groups quantised."""
-        bundle, backend = self._made(groups)
-        return Segmenter(bundle, backend)
+        """The bundle with some groups quantised, as a segmenter."""
+        return Segmenter(*self._made(groups))
 
     def float_memory(self, groups: Groups) -> FloatMemory:
-        """The same as a backend that is fed and read in float."""
+        """The bundle with some groups quantised, as a backend that is fed and read in float."""
         bundle, backend = self._made(groups)
         return FloatMemory(backend, bundle)
 
     def _made(self, groups: Groups) -> tuple[Bundle, OnnxRuntimeCpu]:
-        attention = {part: self.levels[part] for part in groups.get(ATTENTION, ())}
-        # What the segmenter and the comparison read of an entry are its levels.
-        entry = Quantisation(self.target, self.type, "minmax", {}, {}, {}, "", 0, attention)
+        entry = self.entry(groups)
         bundle = Bundle(self.bundle.path, replace(self.bundle.manifest, quantisation=entry))
         backend = self.plain
         for name in self.changed(groups):
             path = self.scratch / f"{name}.onnx"
-            path.write_bytes(
-                self.graphs[name].quantised(
-                    groups.get(name, ()), self.ranges[name], self.target, self.type, attention
-                )
-            )
+            path.write_bytes(self.graphs[name].quantised(entry))
             backend = backend.with_graph(name, path, self.target != "cpu", bundle.specs[name])
         return bundle, backend
 
@@ -100,8 +115,8 @@ def changed_graphs(graphs: Collection[str], groups: Groups) -> tuple[str, ...]:
     """The graphs that quantising some groups changes.
 
     Args:
-        graphs: Names of all, in the order of the contract.
-        groups: By graph, and parts of attention.
+        graphs: Names of all graphs, in the order of the contract.
+        groups: Groups by graph, and parts of attention.
     """
     attended = {graph for part in groups.get(ATTENTION, ()) for graph in CHANGED[part]}
     return tuple(name for name in graphs if groups.get(name) or name in attended)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mavos_deploy.calibration.observe import observe_values
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.recorder import record
@@ -104,7 +104,7 @@ def attention_bundle(
         seed=0,
         most_frames=12,
     )
-    graphs = {name: Graph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
+    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
     entry = Quantisation(
         target="cpu",
         type="int8",

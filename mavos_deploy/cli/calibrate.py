@@ -23,7 +23,7 @@ from mavos_deploy.runtime.system.files import replacing_directory
 from mavos_deploy.runtime.system.machine import describe_machine
 
 if TYPE_CHECKING:
-    from mavos_deploy.calibration.calibrate import Outcome, Request
+    from mavos_deploy.calibration.calibrate import CalibrationReport, CalibrationRequest
 
 # Without these, x86 processors add pairs of uint8 x int8 products in 16 bits, which can overflow.
 EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimd")
@@ -37,18 +37,10 @@ class Target(str, Enum):
 
 
 class Type(str, Enum):
-    """Types of products."""
+    """Number formats of quantised layers."""
 
     INT8 = "int8"
     FP8 = "fp8"
-
-
-class Method(str, Enum):
-    """Ways to choose ranges."""
-
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-    ENTROPY = "entropy"
 
 
 def calibrate(
@@ -59,13 +51,13 @@ def calibrate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of a data set with clips of the kind to be segmented, and masks at least "
-            "of the first frames. Every other clip is held out, to measure on.",
+            help="Folder of a data set with clips of the kind to be segmented, and masks of the "
+            "first frames at least. Every other clip is held out, to measure on.",
         ),
     ] = None,
     layout: Annotated[
         Layout | None,
-        typer.Option(help="How the data set's folders are arranged. Default: found out."),
+        typer.Option(help="How the data set's folders are arranged. Default: detected."),
     ] = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="Part of the data set.")] = "val",
     sequences: Annotated[
@@ -77,57 +69,54 @@ def calibrate(
         typer.Option(
             min=1,
             metavar="N",
-            help="Frames to take of each clip. Time grows with it; 6 memory gaps pass every stage "
-            "of the memory.",
+            help="Frames to use of each clip at most. More take longer; 6 memory gaps pass every "
+            "stage of the memory.",
         ),
     ] = 60,
     target: Annotated[
         Target,
         typer.Option(
             "--for",
-            help="cpu: graphs for ONNX Runtime on a CPU; tensorrt: for mavos-build. One does not "
-            "serve the other.",
+            help="cpu: graphs for ONNX Runtime on a CPU. tensorrt: graphs for mavos-build. A "
+            "bundle made for one does not run on the other.",
         ),
     ] = Target.CPU,
     kind: Annotated[
         Type,
         typer.Option(
-            "--type", help="Of products; fp8 with --for tensorrt, for compute capability 8.9 on."
+            "--type",
+            help="Number format of the quantised layers. fp8 needs --for tensorrt and compute "
+            "capability 8.9 or later.",
         ),
     ] = Type.INT8,
-    ranges: Annotated[
-        Method,
-        typer.Option(
-            help="From all values; from 99.99% of them; or up to where 8 bits keep most of the "
-            "distribution."
-        ),
-    ] = Method.MINMAX,
     max_drop: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="Most that J&F may drop on the held-out clips, from 0 to 1."
+            min=0.0, max=1.0, help="Largest accepted loss of J&F on the held-out clips, 0 to 1."
         ),
     ] = 0.005,
     float_attention: Annotated[
         bool,
         typer.Option(
             "--float-attention",
-            help="Leave the products of attention in float: states then move between the bundle "
-            "and its fp32 one. With --for tensorrt they always are.",
+            help="Keep attention in float, so that saved states also load in the fp32 bundle. "
+            "Always so with --for tensorrt.",
         ),
     ] = False,
     recordings: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep what is recorded in this folder, or use what is there. Default: thrown "
-            "away.",
+            help="Folder for the recorded inputs of the graphs; recordings in it are used again. "
+            "Default: a temporary folder.",
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Chooses what is recorded. Default: 0, or as --recordings has."
+            min=0,
+            metavar="N",
+            help="Seed of the choice of recorded samples. Default: 0, or the seed of --recordings.",
         ),
     ] = None,
     replay: Annotated[
@@ -143,7 +132,7 @@ def calibrate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The quantised bundle's folder. Default: <bundle>-<type>[-tensorrt] here.",
+            help="Folder of the quantised bundle. Default: <bundle>-<type>[-tensorrt] here.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -156,7 +145,7 @@ def calibrate(
         bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
     ] = False,
 ) -> None:
-    """Quantise a bundle as far as its masks allow, and say what it cost and saved.
+    """Quantise a bundle within a budget of lost J&F, and report cost and gain.
 
     Exits with 1, and writes nothing, where no choice within the budget makes the bundle faster.
     """
@@ -167,7 +156,7 @@ def calibrate(
     if replay is not None and seed is not None:
         raise InputError("--seed chooses what is recorded, and --replay records nothing")
     _require("onnx", "ml_dtypes", "onnxruntime")
-    from mavos_deploy.calibration.calibrate import Request
+    from mavos_deploy.calibration.calibrate import CalibrationRequest
     from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
 
     opened = Bundle.open(bundle)
@@ -188,22 +177,21 @@ def calibrate(
             write_quantised(opened, repeated, temporary)
         else:
             assert data is not None
-            request = Request(
+            request = CalibrationRequest(
                 target=target.value,
                 type=kind.value,
-                method=ranges.value,
                 max_drop=max_drop,
                 most_frames=frames,
                 seed=seed,
                 threads=threads,
                 attention=not float_attention,
             )
-            outcome = _calibrate(
+            report = _calibrate(
                 opened, (data, layout, split, sequences), request, temporary, recordings, talk
             )
-            _warn(outcome, opened)
-            _print(outcome, as_json, quiet)
-            if not outcome.worth_it:
+            _warn(report, opened)
+            _print(report, as_json, quiet)
+            if not report.worth_it:
                 raise typer.Exit(FAILED_CHECK)
     if talk:
         out.print(f"wrote {folder}")
@@ -212,11 +200,11 @@ def calibrate(
 def _calibrate(
     bundle: Bundle,
     source: tuple[Path, Layout | None, str, str | None],
-    request: "Request",
+    request: "CalibrationRequest",
     folder: Path,
     recordings: Path | None,
     talk: bool,
-) -> "Outcome":
+) -> "CalibrationReport":
     from mavos_deploy.calibration import reports
     from mavos_deploy.calibration.calibrate import calibrate as run
     from mavos_deploy.evaluation.tables import can_draw
@@ -227,16 +215,16 @@ def _calibrate(
     dataset = open_dataset(path, layout, split, names)
     for problem in dataset.problems:
         warn(str(problem))
-    with _bars(talk) as report, TemporaryDirectory(prefix="mavos-recordings-") as scratch:
+    with _bars(talk) as bars, TemporaryDirectory(prefix="mavos-recordings-") as scratch:
         kept = recordings or Path(scratch) / "recordings"
-        outcome = run(bundle, list(dataset.sequences), request, folder, kept, report)
-    if outcome.worth_it:
-        reports.write_reports(outcome, folder)
+        report = run(bundle, list(dataset.sequences), request, folder, kept, bars)
+    if report.worth_it:
+        reports.write_reports(report, folder)
         if can_draw():
-            reports.draw_plot(outcome, folder)
+            reports.draw_plot(report, folder)
         else:
             warn("no plot: matplotlib is missing; pip install 'mavos-deploy[plot]'")
-    return outcome
+    return report
 
 
 @contextmanager
@@ -244,7 +232,7 @@ def _bars(talk: bool) -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """One progress bar after the other."""
     shown = ExitStack()
 
-    def report(what: str, total: int) -> Callable[[], None]:
+    def start(what: str, total: int) -> Callable[[], None]:
         shown.close()
         advance = shown.enter_context(progress(what, total, shown=talk))
         count = 0
@@ -257,49 +245,49 @@ def _bars(talk: bool) -> Iterator[Callable[[str, int], Callable[[], None]]]:
         return done
 
     with shown:
-        yield report
+        yield start
 
 
-def _warn(outcome: "Outcome", bundle: Bundle) -> None:
-    for words in outcome.missing:
+def _warn(report: "CalibrationReport", bundle: Bundle) -> None:
+    for words in report.missing:
         warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
-    if set(outcome.recorded) & set(outcome.held_out):
+    if set(report.recorded) & set(report.held_out):
         warn("ranges and figures come from the same clips; give two clips or more")
-    if outcome.request.target == "tensorrt" and bundle.manifest.target == "cpu":
+    if report.request.target == "tensorrt" and bundle.manifest.target == "cpu":
         warn(
             "this bundle was exported with --target cpu, whose attention in tiles makes many small "
             "kernels; export with --target gpu for engines"
         )
     instructions = describe_machine()["instructions"]
     assert isinstance(instructions, list)
-    if outcome.request.target == "cpu" and not set(instructions) & set(EXACT_PRODUCTS):
+    if report.request.target == "cpu" and not set(instructions) & set(EXACT_PRODUCTS):
         warn(
             "this processor adds int8 products in 16 bits, which can overflow; masks and times "
             "hold for processors like it only"
         )
-    if outcome.load is not None and outcome.load.busy:
+    if report.load is not None and report.load.busy:
         warn("the machine was busy with other work; the times are not to be trusted")
 
 
-def _print(outcome: "Outcome", as_json: bool, quiet: bool) -> None:
+def _print(report: "CalibrationReport", as_json: bool, quiet: bool) -> None:
     if as_json:
-        out.print(json.dumps(outcome.to_dict(), indent=2))
+        out.print(json.dumps(report.to_dict(), indent=2))
     elif not quiet:
-        out.print(_table(outcome))
-        for line in _verdict(outcome):
+        out.print(_table(report))
+        for line in _verdict(report):
             out.print(line)
 
 
-def _table(outcome: "Outcome") -> Table:
+def _table(report: "CalibrationReport") -> Table:
     from mavos_deploy.calibration.reports import saved_unit
 
-    unit, factor = saved_unit(outcome)
+    unit, factor = saved_unit(report)
     table = Table(title="each group quantised alone", title_justify="left")
     table.add_column("graph", overflow="fold")
     table.add_column("group", overflow="fold")
     for column in ("layers", "J&F drop", "error / range", f"saved, {unit}", "chosen"):
         table.add_column(column, justify="right")
-    for cost in outcome.costs:
+    for cost in report.costs:
         table.add_row(
             cost.graph,
             cost.group or "all",
@@ -307,43 +295,43 @@ def _table(outcome: "Outcome") -> Table:
             f"{cost.drop:.4f}",
             f"{cost.error:.3f}",
             f"{cost.saved * factor:.2f}",
-            "yes" if outcome.is_chosen(cost) else "",
+            "yes" if report.is_chosen(cost) else "",
         )
     return table
 
 
-def _verdict(outcome: "Outcome") -> Iterator[str]:
+def _verdict(report: "CalibrationReport") -> Iterator[str]:
     from mavos_deploy.calibration.sensitivity import ATTENTION
 
-    request = outcome.request
-    what = "J&F" if outcome.labelled else "agreement with fp32 masks (J&F)"
-    if not outcome.chosen:
+    request = report.request
+    what = "J&F" if report.labelled else "agreement with fp32 masks (J&F)"
+    if not report.chosen:
         yield (
             f"NOT WORTH IT: nothing saves anything at a drop of at most {request.max_drop:g} in "
             f"{what}"
         )
         return
-    for graph, groups in outcome.chosen.items():
-        rows = {cost.group: cost for cost in outcome.costs if cost.graph == graph}
+    for graph, groups in report.chosen.items():
+        rows = {cost.group: cost for cost in report.costs if cost.graph == graph}
         layers = sum(rows[group].layers for group in groups) if len(rows) > 1 else rows[None].layers
-        whole = outcome.is_chosen(rows[None])
+        whole = report.is_chosen(rows[None])
         yield (
             f"{request.type}: {graph}, {layers} of {rows[None].layers} "
             + ("products with values" if graph == ATTENTION else "layers")
             + ("" if whole else f" ({', '.join(groups)})")
         )
-    errors = ", ".join(f"{error:.3f} in {graph}" for graph, error in outcome.errors.items())
+    errors = ", ".join(f"{error:.3f} in {graph}" for graph, error in report.errors.items())
     yield f"largest error on fp32's inputs, as a share of an output's range: {errors}"
     yield (
-        f"cost: {what} {outcome.before:.4f} to {outcome.after:.4f} on {len(outcome.held_out)} "
-        f"held-out clips, a drop of {outcome.drop:.4f} where {request.max_drop:g} is allowed"
+        f"cost: {what} {report.before:.4f} to {report.after:.4f} on {len(report.held_out)} "
+        f"held-out clips, a drop of {report.drop:.4f} where {request.max_drop:g} is allowed"
     )
-    if outcome.seconds is None:
+    if report.seconds is None:
         yield "saved: not measured, for want of a GPU; mavos-bench compares the engines"
         return
-    before, after = (seconds * 1000 for seconds in outcome.seconds)
-    yield f"saved: {before:.1f} to {after:.1f} ms per frame, {outcome.speed:.2f} times as fast"
-    if not outcome.worth_it:
+    before, after = (seconds * 1000 for seconds in report.seconds)
+    yield f"saved: {before:.1f} to {after:.1f} ms per frame, {report.speed:.2f} times as fast"
+    if not report.worth_it:
         yield "NOT WORTH IT: it is not faster on this machine; nothing is written"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.calibration.calibrate import Outcome, Request, calibrate
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.calibrate import CalibrationReport, CalibrationRequest, calibrate
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.calibration.sensitivity import Cost
@@ -15,10 +15,11 @@ from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.results import content_of
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.quantisation import Quantisation
 
-Made = tuple[Outcome, Path]
+Made = tuple[CalibrationReport, Path]
 
 
 def _silent(what: str, total: int) -> Callable[[], None]:
@@ -26,11 +27,15 @@ def _silent(what: str, total: int) -> Callable[[], None]:
     return lambda: None
 
 
+def _calibrate(bundle: Bundle, clips: list[VideoSequence], folder: Path) -> None:
+    calibrate(bundle, clips, CalibrationRequest(), folder, folder / "recordings", _silent)
+
+
 @pytest.fixture(scope="session")
 def made(tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """For TensorRT, where the choice doesn't depend on how fast this machine is."""
     folder: Path = tmp_path_factory.mktemp("quantised")
-    request = Request("tensorrt", max_drop=0.05, most_frames=9, threads=1)
+    request = CalibrationRequest("tensorrt", max_drop=0.05, most_frames=9, threads=1)
     sequences = list(open_dataset(clips).sequences)
     recordings = tmp_path_factory.mktemp("kept") / "recordings"
     bundle = Bundle.open(tiny_bundle)
@@ -38,28 +43,28 @@ def made(tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_every_graph_and_group_has_a_row(made: Made, tiny_bundle: Path) -> None:
-    outcome, _ = made
+    report, _ = made
     bundle = Bundle.open(tiny_bundle)
-    graphs = [Graph(name, bundle.graph_path(name)) for name in bundle.specs]
+    graphs = [FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs]
     rows = [(graph.name, group) for graph in graphs for group in (None, *graph.groups)]
-    assert [(cost.graph, cost.group) for cost in outcome.costs] == rows
-    assert sum(cost.saved for cost in outcome.costs if cost.group is None) == pytest.approx(1)
-    assert outcome.recorded == ("clip-0", "clip-2")
-    assert outcome.held_out == ("clip-1",)
-    assert outcome.labelled
+    assert [(cost.graph, cost.group) for cost in report.costs] == rows
+    assert sum(cost.saved for cost in report.costs if cost.group is None) == pytest.approx(1)
+    assert report.recorded == ("clip-0", "clip-2")
+    assert report.held_out == ("clip-1",)
+    assert report.labelled
 
 
 def test_the_choice_is_within_the_budget_and_compared_graph_by_graph(made: Made) -> None:
-    outcome, _ = made
-    assert outcome.chosen
-    assert outcome.worth_it
-    assert outcome.drop <= 0.05
-    assert outcome.errors.keys() == outcome.chosen.keys()
-    assert all(0 < error < 1 for error in outcome.errors.values())
+    report, _ = made
+    assert report.chosen
+    assert report.worth_it
+    assert report.drop <= 0.05
+    assert report.errors.keys() == report.chosen.keys()
+    assert all(0 < error < 1 for error in report.errors.values())
 
 
 def test_the_bundle_opens_and_says_what_it_is(made: Made, tiny_bundle: Path) -> None:
-    outcome, folder = made
+    report, folder = made
     manifest, source = Bundle.open(folder).manifest, Bundle.open(tiny_bundle).manifest
     assert manifest.precision == "fp32"
     assert manifest.arithmetic == "int8"
@@ -67,10 +72,10 @@ def test_the_bundle_opens_and_says_what_it_is(made: Made, tiny_bundle: Path) -> 
     assert manifest.identity == source.identity
     entry = manifest.quantisation
     assert entry is not None
-    assert entry.groups == outcome.chosen
-    assert entry.sources == {name: source.graphs[name].sha256 for name in outcome.chosen}
+    assert entry.groups == report.chosen
+    assert entry.sources == {name: source.graphs[name].sha256 for name in report.chosen}
     for name, graph in manifest.graphs.items():
-        assert (graph.sha256 == source.graphs[name].sha256) == (name not in outcome.chosen)
+        assert (graph.sha256 == source.graphs[name].sha256) == (name not in report.chosen)
 
 
 def test_it_segments_and_its_states_fit_the_bundle_it_came_from(
@@ -119,13 +124,20 @@ def test_a_quantised_bundle_is_not_quantised_again(made: Made, clips: Path, tmp_
     sequences = list(open_dataset(clips).sequences)
     with pytest.raises(BundleError, match=r"quantised already \(int8\); give the fp32 bundle"):
         calibrate(
-            Bundle.open(made[1]), sequences, Request(), tmp_path, tmp_path / "recordings", _silent
+            Bundle.open(made[1]),
+            sequences,
+            CalibrationRequest(),
+            tmp_path,
+            tmp_path / "recordings",
+            _silent,
         )
 
 
 def test_without_clips_nothing_is_calibrated(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no clips to calibrate with"):
-        calibrate(Bundle.open(tiny_bundle), [], Request(), tmp_path, tmp_path / "r", _silent)
+        calibrate(
+            Bundle.open(tiny_bundle), [], CalibrationRequest(), tmp_path, tmp_path / "r", _silent
+        )
 
 
 def test_results_of_the_two_bundles_do_not_mix(made: Made, tiny_bundle: Path) -> None:
@@ -168,5 +180,18 @@ def test_slower_is_not_worth_it(
     chosen: dict[str, tuple[str, ...]], seconds: tuple[float, float] | None, worth: bool
 ) -> None:
     costs = [Cost("a", None, 1, 0.0, 0.0, 1.0)]
-    outcome = Outcome(Request(), (), (), True, [], costs, chosen, seconds=seconds)
-    assert outcome.worth_it is worth
+    report = CalibrationReport(
+        request=CalibrationRequest(),
+        recorded=(),
+        held_out=(),
+        labelled=True,
+        missing=[],
+        costs=costs,
+        chosen=chosen,
+        before=1.0,
+        after=1.0,
+        errors={},
+        seconds=seconds,
+        load=None,
+    )
+    assert report.worth_it is worth

@@ -7,10 +7,11 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from mavos_deploy.calibration.quantise import MOST_GROUPS, Graph
+from mavos_deploy.calibration.quantise import MOST_GROUPS, FloatGraph
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.quantisation import Quantisation, Range
 
 GRAPHS = ("encoder", "elstt_step", "decoder", "memory_write", "memory_update")
 NORMS = ("LayerNormalization", "InstanceNormalization", "BatchNormalization")
@@ -24,22 +25,40 @@ def form(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture(params=GRAPHS)
-def graph(request: pytest.FixtureRequest, tiny_bundle: Path) -> Graph:
+def graph(request: pytest.FixtureRequest, tiny_bundle: Path) -> FloatGraph:
     name = str(request.param)
-    return Graph(name, Bundle.open(tiny_bundle).graph_path(name))
+    return FloatGraph(name, Bundle.open(tiny_bundle).graph_path(name))
 
 
-def _whole(graph: Graph, target: str, kind: str) -> ModelProto:
-    ranges = dict.fromkeys(graph.observed(target), (-2.0, 6.0))
-    return onnx.load_from_string(graph.quantised(graph.groups, ranges, target, kind))
+def _quantised(
+    graph: FloatGraph, groups: tuple[str, ...], target: str, kind: str, limits: Range
+) -> ModelProto:
+    ranges = dict.fromkeys(graph.needed(groups, target), limits)
+    entry = Quantisation(
+        target=target,
+        type=kind,
+        method="minmax",
+        groups={graph.name: groups},
+        ranges={graph.name: ranges},
+        sources={},
+        data="",
+        seed=0,
+    )
+    return onnx.load_from_string(graph.quantised(entry))
 
 
-def test_groups_are_modules_and_few(graph: Graph) -> None:
+def _whole(graph: FloatGraph, target: str, kind: str) -> ModelProto:
+    return _quantised(graph, graph.groups, target, kind, (-2.0, 6.0))
+
+
+def test_groups_are_modules_and_few(graph: FloatGraph) -> None:
     assert 1 <= len(graph.groups) <= MOST_GROUPS
     assert len(graph.chosen(graph.groups)) == len(graph.layers)
 
 
-def test_only_layers_read_and_write_rounded_tensors(graph: Graph, form: tuple[str, str]) -> None:
+def test_only_layers_read_and_write_rounded_tensors(
+    graph: FloatGraph, form: tuple[str, str]
+) -> None:
     target, kind = form
     model = _whole(graph, target, kind)
     layers = {layer.node for layer in graph.layers}
@@ -57,7 +76,7 @@ def test_only_layers_read_and_write_rounded_tensors(graph: Graph, form: tuple[st
 
 
 def test_what_must_stay_float_is_never_between_q_and_dq(
-    graph: Graph, form: tuple[str, str]
+    graph: FloatGraph, form: tuple[str, str]
 ) -> None:
     """Such a node would be computed in 8 bits by a library that fuses the pairs with it."""
     model = _whole(graph, *form)
@@ -74,7 +93,7 @@ def test_what_must_stay_float_is_never_between_q_and_dq(
 
 
 def test_logits_are_made_in_float(tiny_bundle: Path, form: tuple[str, str]) -> None:
-    graph = Graph("decoder", Bundle.open(tiny_bundle).graph_path("decoder"))
+    graph = FloatGraph("decoder", Bundle.open(tiny_bundle).graph_path("decoder"))
     assert not any("conv_out" in layer.node for layer in graph.layers)
     model = _whole(graph, *form)
     (maker,) = (n for n in model.graph.node if "conv_out" in n.name and n.op_type == "Conv")
@@ -82,7 +101,9 @@ def test_logits_are_made_in_float(tiny_bundle: Path, form: tuple[str, str]) -> N
     assert weights[maker.input[1]] == TensorProto.FLOAT
 
 
-def test_types_and_scales_are_what_each_library_wants(graph: Graph, form: tuple[str, str]) -> None:
+def test_types_and_scales_are_what_each_library_wants(
+    graph: FloatGraph, form: tuple[str, str]
+) -> None:
     target, kind = form
     model = _whole(graph, target, kind)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -110,7 +131,7 @@ def test_types_and_scales_are_what_each_library_wants(graph: Graph, form: tuple[
 
 
 def test_a_range_with_zero_inside_keeps_zero_exact(tiny_bundle: Path) -> None:
-    graph = Graph("memory_write", Bundle.open(tiny_bundle).graph_path("memory_write"))
+    graph = FloatGraph("memory_write", Bundle.open(tiny_bundle).graph_path("memory_write"))
     model = _whole(graph, "cpu", "int8")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
@@ -121,10 +142,9 @@ def test_a_range_with_zero_inside_keeps_zero_exact(tiny_bundle: Path) -> None:
 
 
 def test_unchosen_layers_are_as_they_were(tiny_bundle: Path) -> None:
-    graph = Graph("elstt_step", Bundle.open(tiny_bundle).graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", Bundle.open(tiny_bundle).graph_path("elstt_step"))
     group = graph.groups[1]
-    ranges = dict.fromkeys(graph.needed([group], "cpu"), (-1.0, 1.0))
-    model = onnx.load_from_string(graph.quantised([group], ranges, "cpu", "int8"))
+    model = _quantised(graph, (group,), "cpu", "int8", (-1.0, 1.0))
     constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     float_layers = {
         node.name
@@ -136,7 +156,7 @@ def test_unchosen_layers_are_as_they_were(tiny_bundle: Path) -> None:
 
 def test_folded_batch_norms_change_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    graph = Graph("encoder", bundle.graph_path("encoder"))
+    graph = FloatGraph("encoder", bundle.graph_path("encoder"))
     assert not any(node.op_type == "BatchNormalization" for node in graph.model.graph.node)
     path = tmp_path / "encoder.onnx"
     path.write_bytes(graph.with_outputs([]))
@@ -153,4 +173,4 @@ def test_a_graph_without_modules_is_refused(tiny_bundle: Path, tmp_path: Path) -
         node.name = node.name.partition("/")[2]
     onnx.save(model, tmp_path / "old.onnx")
     with pytest.raises(BundleError, match="export the bundle again"):
-        Graph("memory_write", tmp_path / "old.onnx")
+        FloatGraph("memory_write", tmp_path / "old.onnx")

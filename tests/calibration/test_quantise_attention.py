@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from mavos_deploy.calibration.float_memory import FloatMemory
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import WEIGHT_ZERO, levels_between
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
@@ -26,7 +26,7 @@ from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
 from mavos_deploy.runtime.manifest import MANIFEST
-from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
+from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels, Quantisation
 
 GROUPS = 2
 
@@ -228,12 +228,13 @@ def test_openvino_refuses_it_with_the_reason(attention_bundle: Path) -> None:
 
 def test_an_attention_in_another_form_is_refused(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    graph = Graph("elstt_step", bundle.graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", bundle.graph_path("elstt_step"))
     levels = (levels_between(np.zeros(192, np.float32), np.ones(192, np.float32)),) * 3
+    entry = Quantisation("cpu", "int8", "minmax", {}, {}, {}, "", 0, {"memory": levels})
     (first, *_) = (n for n in graph.model.graph.node if n.op_type == "Softmax")
     first.name = "elsewhere/softmax"
     with pytest.raises(BundleError, match="the attention at elsewhere/softmax is not in the form"):
-        graph.quantised((), {}, "cpu", "int8", {"memory": levels})
+        graph.quantised(entry)
 
 
 def test_a_float_memory_changes_nothing_where_nothing_is_rounded(tiny_bundle: Path) -> None:
@@ -256,8 +257,8 @@ def test_self_attention_alone_leaves_the_memory_in_float(
     own = replace(plain.manifest, quantisation=entry)
     assert own.values == "float"
     assert own.identity == plain.manifest.identity != manifest.identity
-    graph = Graph("elstt_step", plain.graph_path("elstt_step"))
-    model = onnx.load_from_string(graph.quantised((), {}, "cpu", "int8", {"self": levels}))
+    graph = FloatGraph("elstt_step", plain.graph_path("elstt_step"))
+    model = onnx.load_from_string(graph.quantised(entry))
     types = {value.type.tensor_type.elem_type for value in model.graph.input}
     assert types == {TensorProto.FLOAT}
     assert sum(n.op_type == "MatMulInteger" for n in model.graph.node) == 2 * 3

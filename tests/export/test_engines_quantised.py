@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.calibration.quantise import Graph
+from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.build_engines import build_engines
@@ -29,7 +29,7 @@ pytestmark = [
 def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
     """A bundle with every layer quantised."""
     bundle = Bundle.open(source)
-    graphs = {name: Graph(name, bundle.graph_path(name)) for name in bundle.specs}
+    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
     entry = Quantisation(
         target=target,
         type=kind,
