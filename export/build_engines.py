@@ -1,29 +1,24 @@
 """Adds TensorRT engines to a bundle: what is missing or out of date is built, the rest is kept."""
 
 import contextlib
-import multiprocessing
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from time import perf_counter
 
 from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
-from mavos_deploy.export.engine_shapes import BuildRequest, profiles
+from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.backends.tensorrt_library import open_library
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import (
-    LIBRARIES,
-    Engine,
-    capability_pair,
-)
+from mavos_deploy.runtime.engines import LIBRARIES, Engine, Flags, capability_pair
 from mavos_deploy.runtime.manifest import MANIFEST, Manifest, write_manifest
+from mavos_deploy.runtime.system.child import Child, ChildDiedError
 from mavos_deploy.runtime.system.files import cache_folder, writing
 from mavos_deploy.runtime.system.gpu import Gpu, first_gpu
 from mavos_deploy.runtime.system.interrupts import processes_start
@@ -34,14 +29,38 @@ FP8_CAPABILITY = (8, 9)  # the first compute capability with float8 products
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What happened to one engine.
+class BuildRequest:
+    """The engines that are wanted, and how they are built.
 
     Attributes:
-        engine: As it is in the manifest now.
-        built: False where the one in the bundle was up to date.
-        seconds: That the build took.
-        size: Of the plan, in bytes.
+        library: `tensorrt`, `tensorrt_rtx`, or `auto` for the one that fits this machine.
+        capabilities: Compute capabilities to build for, such as `8.6`; none means this machine's
+            GPU.
+        limits: Shapes that the engines take.
+        flags: Settings of the library that a plan depends on.
+        timing_cache: Folder of files with kernel timings, one for each library release, GPU and
+            driver; None for the user's cache folder. TensorRT-RTX times nothing and has none.
+        jobs: Builds at a time; None takes one with TensorRT, which times kernels on the GPU, and
+            one for each processor with TensorRT-RTX.
+    """
+
+    library: str = "auto"
+    capabilities: tuple[str, ...] = ()
+    limits: ShapeLimits = field(default_factory=ShapeLimits)
+    flags: Flags = field(default_factory=Flags)
+    timing_cache: Path | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """The result of a request for one graph and compute capability.
+
+    Attributes:
+        engine: The engine's entry in the manifest.
+        built: False where the engine in the bundle was up to date.
+        seconds: Time that the build took; 0 where none was needed.
+        size: Bytes of the plan.
     """
 
     engine: Engine
@@ -51,8 +70,8 @@ class Outcome:
 
 
 def build_engines(
-    bundle: Bundle, request: BuildRequest, report: Callable[[Outcome], None]
-) -> list[Outcome]:
+    bundle: Bundle, request: BuildRequest, report: Callable[[BuiltEngine], None]
+) -> list[BuiltEngine]:
     """Build the engines of every graph of a bundle and note them in its manifest.
 
     An engine is up to date if its plan is in the bundle unaltered and everything that it was made
@@ -60,12 +79,12 @@ def build_engines(
     changes when all builds are done; an error or Ctrl-C leaves it as it was.
 
     Args:
-        bundle: Opened.
-        request: What to build.
+        bundle: Opened bundle.
+        request: The engines that are wanted.
         report: Called with each engine as it is done.
 
     Returns:
-        An outcome for each graph and capability.
+        A result for each graph and capability.
 
     Raises:
         BackendError: The library is missing, can't do what is asked, or failed.
@@ -93,30 +112,30 @@ def build_engines(
             gpu=own.name if own else None,
             driver=own.driver if own else None,
             flags=request.flags,
-            profiles=profiles(spec, bundle.manifest, request),
+            profiles=profiles(spec, bundle.manifest, request.limits),
         )
         for capability in capabilities
         for graph, spec in bundle.specs.items()
     ]
-    outcomes = []
+    results = []
     stale = []
     for engine in wanted:
         if (current := _up_to_date(bundle, engine)) is None:
             stale.append(engine)
             continue
         size = (bundle.path / current.file).stat().st_size
-        outcomes.append(Outcome(current, False, 0.0, size))
-        report(outcomes[-1])
+        results.append(BuiltEngine(current, False, 0.0, size))
+        report(results[-1])
     if stale:
-        outcomes += _build(bundle, stale, request, own, report)
-    return outcomes
+        results += _build(bundle, stale, request, own, report)
+    return results
 
 
 def choose_library(request: BuildRequest, gpu: Gpu | None) -> str:
     """The library to build with.
 
-    `auto` is TensorRT where it is installed and asked for nothing but this machine's GPU, else
-    TensorRT-RTX, which needs no GPU to build.
+    `auto` takes TensorRT where it is installed and nothing but this machine's GPU is asked for,
+    else TensorRT-RTX, which needs no GPU to build.
 
     Raises:
         BackendError: Neither is installed.
@@ -188,8 +207,8 @@ def _build(
     stale: list[Engine],
     request: BuildRequest,
     gpu: Gpu | None,
-    report: Callable[[Outcome], None],
-) -> list[Outcome]:
+    report: Callable[[BuiltEngine], None],
+) -> list[BuiltEngine]:
     """Build into a temporary folder inside the bundle, then move everything in at once."""
     folder = bundle.path / FOLDER
     if not folder.resolve().is_relative_to(bundle.path.resolve()):
@@ -198,12 +217,12 @@ def _build(
     cache = timing_cache_file(request, stale[0], gpu) if gpu else None
     jobs = request.jobs or (1 if gpu else usable_processors())
     engines: dict[Path, Engine] = {}
-    outcomes: list[Outcome] = []
+    results: list[BuiltEngine] = []
 
     def done(task: Task, seconds: float) -> None:
         engines[task.plan] = engine = _with_plan(engines[task.plan], task.plan)
-        outcomes.append(Outcome(engine, True, seconds, task.plan.stat().st_size))
-        report(outcomes[-1])
+        results.append(BuiltEngine(engine, True, seconds, task.plan.stat().st_size))
+        report(results[-1])
 
     try:
         with writing(folder):
@@ -231,7 +250,7 @@ def _build(
         if fresh:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only succeeds while it is empty
-    return outcomes
+    return results
 
 
 def _with_plan(engine: Engine, plan: Path) -> Engine:
@@ -243,7 +262,7 @@ def _with_plan(engine: Engine, plan: Path) -> Engine:
 
 
 def timing_cache_file(request: BuildRequest, engine: Engine, gpu: Gpu) -> Path:
-    """Where the kernel timings of a library release on a GPU with a driver are kept."""
+    """File for the kernel timings of a library release on a GPU with a driver."""
     folder = request.timing_cache or cache_folder()
     parts = (engine.library, engine.version, gpu.name, gpu.driver)
     return folder / ("-".join(re.sub(r"[^\w.]+", "_", part) for part in parts) + ".timing")
@@ -256,70 +275,43 @@ def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None])
     library, and can be ended at once on Ctrl-C, which the library's own calls don't hear.
 
     Args:
-        tasks: To build, in this order.
-        jobs: At a time.
+        tasks: Plans to build, in this order.
+        jobs: Number of builds at a time.
         done: Called with each task and the seconds it took.
 
     Raises:
         BackendError: A build failed; the others are ended.
-        OSError: A plan can't be written; likewise.
+        OSError: A plan can't be written; the other builds are ended.
     """
-    context = multiprocessing.get_context("spawn")
     waiting = tasks[::-1]
-    running: dict[Connection, tuple[BaseProcess, Task, float]] = {}
+    running: dict[object, tuple[Child, Task, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                receiver, sender = context.Pipe(duplex=False)
                 task = waiting.pop()
-                process: BaseProcess = context.Process(
-                    target=_work, args=(task, sender), daemon=True
-                )
                 with processes_start():
-                    process.start()
-                    sender.close()  # so that the end of the process is the end of the pipe
-                    running[receiver] = (process, task, perf_counter())
-            for ready in wait(list(running)):
-                assert isinstance(ready, Connection)
-                process, task, started = running[ready]
-                failure = _failure(ready, process, task)
+                    child = Child.calling(f"the build of {task.onnx}", build_plan, task)
+                    running[child.connection] = child, task, perf_counter()
+            for ready in wait([child.connection for child, _, _ in running.values()]):
+                child, task, started = running[ready]
+                try:
+                    child.result()
+                except ChildDiedError as died:
+                    raise BackendError(
+                        f"{task.library} ended the process that built {task.onnx} for "
+                        f"{task.capability} (exit code {died.code}); if memory is short, try "
+                        "--jobs 1"
+                    ) from None
+                child.kill()
                 del running[ready]
-                if failure is not None:
-                    raise failure
                 done(task, perf_counter() - started)
     finally:
-        for process, _, _ in running.values():
-            process.kill()
-            process.join()
-
-
-def _work(task: Task, sender: "Connection[Exception | None, object]") -> None:
-    """What a process does: build a plan and send what went wrong, or None."""
-    failure: Exception | None = None
-    try:
-        build_plan(task)
-    except (MavosError, OSError) as error:
-        failure = error
-    sender.send(failure)
-
-
-def _failure(
-    receiver: "Connection[object, Exception | None]", process: BaseProcess, task: Task
-) -> Exception | None:
-    try:
-        failure = receiver.recv()
-    except EOFError:  # it died without a word
-        process.join()
-        return BackendError(
-            f"{task.library} ended the process that built {task.onnx} for {task.capability} (exit "
-            f"code {process.exitcode}); if memory is short, try --jobs 1"
-        )
-    process.join()
-    return failure
+        for child, _, _ in running.values():
+            child.kill()
 
 
 def _move_in(bundle: Bundle, engines: dict[Path, Engine]) -> None:
-    """Give plans their names in the bundle and put them into its manifest."""
+    """Give plans their names in the bundle and put their engines into its manifest."""
     moved: list[Path] = []
     try:
         for plan, engine in engines.items():

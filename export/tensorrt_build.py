@@ -26,13 +26,13 @@ class Task:
 
     Attributes:
         graph: Name of the graph.
-        onnx: Its file.
+        onnx: File of the graph.
         library: `tensorrt` or `tensorrt_rtx`.
-        capability: To build for.
-        flags: See there.
+        capability: Compute capability to build for.
+        flags: Settings of the library that the plan depends on.
         profiles: Shapes of the inputs that vary.
         timing_cache: File of kernel timings to read and extend; None for none.
-        plan: The file to write; its folder exists.
+        plan: File to write; its folder exists.
     """
 
     graph: str
@@ -46,10 +46,10 @@ class Task:
 
 
 def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: list[str]) -> None:
-    """Refuse what a library can't do, before any work.
+    """Refuse a request that the library can't fulfil, before any work.
 
     Raises:
-        BackendError: It doesn't know a capability, or has no such compatibility.
+        BackendError: The library doesn't know a capability, or has no such compatibility.
     """
     if library == "tensorrt_rtx":
         known = list(trt.ComputeCapability.__members__)
@@ -84,7 +84,8 @@ def build_plan(task: Task) -> None:
     """Build a plan and write it to its file.
 
     Raises:
-        BackendError: The library refuses the graph or fails to build it; in its own words.
+        BackendError: The library refuses the graph or fails to build it; the message has its own
+            words.
         OSError: The plan can't be written.
     """
     trt = open_library(task.library)

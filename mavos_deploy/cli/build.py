@@ -1,7 +1,6 @@
 """The command `mavos-build`; it needs TensorRT, but neither PyTorch nor ONNX."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
 from math import prod
@@ -13,8 +12,8 @@ import typer
 from mavos_deploy.cli.console import out, warn, warn_if_untrained
 from mavos_deploy.cli.launch import launch
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.build_engines import Outcome, build_engines
-from mavos_deploy.export.engine_shapes import BuildRequest, largest_output
+from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
+from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS
 from mavos_deploy.runtime.engines import Flags, capability_pair
@@ -141,12 +140,11 @@ def build(
     largest = parse_size(max_output, called="--max-output")
     if max(largest) > LARGEST_SIDE:
         raise InputError(f"--max-output {max_output}: sides end at {LARGEST_SIDE} pixels")
+    limits = ShapeLimits(max_groups, best_groups, largest)
     request = BuildRequest(
         library=library.value,
         capabilities=_capabilities(compute_capability),
-        max_groups=max_groups,
-        best_groups=best_groups,
-        max_output=largest,
+        limits=limits,
         flags=Flags(tf32, version_compatible, hardware_compatible.value, memory_limit),
         timing_cache=timing_cache,
         jobs=jobs,
@@ -158,19 +156,18 @@ def build(
             "this bundle was exported with --target cpu, whose attention in tiles makes many small "
             "kernels; export with --target gpu for engines"
         )
-    held = LOGIT_BYTES * prod(largest_output(opened.manifest, largest)) * max_groups
+    held = LOGIT_BYTES * prod(limits.largest_output(opened.manifest)) * max_groups
     if held > MUCH_MEMORY:
         warn(
             f"a decoder for {max_groups} groups and videos of {max_output} holds {held / 1e9:.0f} "
             "GB of logits, several times over; give smaller --max-groups or --max-output"
         )
-    report: Callable[[Outcome], None] = _silent if quiet or as_json else _print
-    outcomes = build_engines(opened, request, report)
+    results = build_engines(opened, request, _silent if quiet or as_json else _print)
     if as_json:
-        out.print(json.dumps([_described(outcome) for outcome in outcomes], indent=2))
+        out.print(json.dumps([_described(result) for result in results], indent=2))
     elif not quiet:
-        built = sum(outcome.built for outcome in outcomes)
-        out.print(f"{built} engines built, {len(outcomes) - built} up to date, in {bundle}")
+        built = sum(result.built for result in results)
+        out.print(f"{built} engines built, {len(results) - built} up to date, in {bundle}")
 
 
 def _capabilities(text: str | None) -> tuple[str, ...]:
@@ -187,26 +184,26 @@ def _capabilities(text: str | None) -> tuple[str, ...]:
     return parts
 
 
-def _print(outcome: Outcome) -> None:
-    engine = outcome.engine
-    done = f"built in {outcome.seconds:.1f} s" if outcome.built else "up to date"
+def _print(result: BuiltEngine) -> None:
+    engine = result.engine
+    done = f"built in {result.seconds:.1f} s" if result.built else "up to date"
     out.print(
         f"  {engine.graph}, {engine.library} {engine.version}, compute capability "
-        f"{engine.capability}: {outcome.size / 1e6:.1f} MB, {done}"
+        f"{engine.capability}: {result.size / 1e6:.1f} MB, {done}"
     )
 
 
-def _described(outcome: Outcome) -> dict[str, object]:
+def _described(result: BuiltEngine) -> dict[str, object]:
     return {
-        **asdict(outcome.engine),
-        "built": outcome.built,
-        "seconds": round(outcome.seconds, 3),
-        "bytes": outcome.size,
+        **asdict(result.engine),
+        "built": result.built,
+        "seconds": round(result.seconds, 3),
+        "bytes": result.size,
     }
 
 
-def _silent(outcome: Outcome) -> None:
-    del outcome
+def _silent(result: BuiltEngine) -> None:
+    del result
 
 
 def main() -> None:

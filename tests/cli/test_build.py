@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.cli import build as build_cli
-from mavos_deploy.export.build_engines import Outcome
-from mavos_deploy.export.engine_shapes import BuildRequest
+from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine
+from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.engines import Engine, Flags
 from mavos_deploy.runtime.manifest import write_manifest
@@ -33,8 +33,8 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
     seen: list[BuildRequest] = []
 
     def build(
-        bundle: Bundle, request: BuildRequest, report: Callable[[Outcome], None]
-    ) -> list[Outcome]:
+        bundle: Bundle, request: BuildRequest, report: Callable[[BuiltEngine], None]
+    ) -> list[BuiltEngine]:
         seen.append(request)
         engine = Engine(
             graph="encoder",
@@ -49,10 +49,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
             flags=request.flags,
             profiles=(),
         )
-        outcomes = [Outcome(engine, built, 1.25, 5_000_000) for built in (True, False)]
-        for outcome in outcomes:
-            report(outcome)
-        return outcomes
+        results = [BuiltEngine(engine, built, 1.25, 5_000_000) for built in (True, False)]
+        for result in results:
+            report(result)
+        return results
 
     monkeypatch.setattr(build_cli, "build_engines", build)
     return seen
@@ -69,9 +69,7 @@ def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[Buil
         BuildRequest(
             library="tensorrt_rtx",
             capabilities=("8.6", "12.0"),
-            max_groups=5,
-            best_groups=2,
-            max_output=(720, 1280),
+            limits=ShapeLimits(5, 2, (720, 1280)),
             flags=Flags(tf32=True, memory_limit=512),
             jobs=3,
         )

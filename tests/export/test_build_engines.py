@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from mavos_deploy.errors import BackendError, BundleError, InputError
+from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export import tensorrt_build
-from mavos_deploy.export.build_engines import Outcome, build_engines, run_tasks
-from mavos_deploy.export.engine_shapes import BuildRequest
+from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.engines import Flags
@@ -30,8 +29,8 @@ def hollow(tmp_path: Path) -> Path:
     return hollow_bundle(tmp_path / "bundle")
 
 
-def _silent(outcome: Outcome) -> None:
-    del outcome
+def _silent(result: BuiltEngine) -> None:
+    del result
 
 
 def _task(folder: Path, **changes: Any) -> Task:  # noqa: ANN401
@@ -338,13 +337,3 @@ def test_nothing_is_written_through_a_link_out_of_the_bundle(
     with pytest.raises(BundleError, match="leads out of the bundle"):
         build_engines(Bundle.open(hollow), BuildRequest("tensorrt"), _silent)
     assert not list((tmp_path / "elsewhere").iterdir())
-
-
-def test_engines_for_videos_too_small_to_segment_are_refused() -> None:
-    with pytest.raises(InputError, match="a side is shorter than 8 pixels"):
-        BuildRequest(max_output=(7, 100))
-
-
-def test_engines_tuned_for_more_groups_than_they_take_are_refused() -> None:
-    with pytest.raises(InputError, match="it must be 1 to 2, the most they take"):
-        BuildRequest(max_groups=2, best_groups=3)

@@ -11,7 +11,7 @@ import pytest
 
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
-from mavos_deploy.export.engine_shapes import BuildRequest, profiles
+from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.exporter import Plan
 from mavos_deploy.export.parity import LIMITS, Parity
 from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
@@ -132,14 +132,14 @@ def test_the_manifest_says_so_and_its_states_fit_no_other_bundle(dynamic_bundle:
 
 def test_engines_take_the_smallest_to_the_largest_video_of_any_shape(dynamic_bundle: Path) -> None:
     bundle = Bundle.open(dynamic_bundle)
-    request = BuildRequest("tensorrt_rtx", ("8.6",), max_groups=3, max_output=(480, 854))
-    (encoder,) = profiles(bundle.specs["encoder"], bundle.manifest, request)
+    limits = ShapeLimits(max_groups=3, max_output=(480, 854))
+    (encoder,) = profiles(bundle.specs["encoder"], bundle.manifest, limits)
     assert encoder == {"frame": ((1, 17, 17, 3), (1, 97, 129, 3), (1, 849, 849, 3))}
-    (step,) = profiles(bundle.specs["elstt_step"], bundle.manifest, request)
+    (step,) = profiles(bundle.specs["elstt_step"], bundle.manifest, limits)
     assert step["short_key_0"] == ((1, 64, 2, 2), (1, 64, 7, 9), (3, 64, 54, 54))
-    (decoder,) = profiles(bundle.specs["decoder"], bundle.manifest, request)
+    (decoder,) = profiles(bundle.specs["decoder"], bundle.manifest, limits)
     assert decoder["row_weights"] == ((8, 5), (97, 25), (854, 213))
-    small = BuildRequest("tensorrt_rtx", ("8.6",), max_output=(64, 80))
+    small = ShapeLimits(max_output=(64, 80))
     (encoder,) = profiles(bundle.specs["encoder"], bundle.manifest, small)
     assert encoder == {"frame": ((1, 17, 17, 3), (1, 81, 81, 3), (1, 81, 81, 3))}
 

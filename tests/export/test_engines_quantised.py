@@ -9,8 +9,7 @@ import pytest
 from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
-from mavos_deploy.export.build_engines import build_engines
-from mavos_deploy.export.engine_shapes import BuildRequest
+from mavos_deploy.export.build_engines import BuildRequest, build_engines
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.quantisation import Quantisation
 
@@ -59,7 +58,7 @@ def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
 ) -> None:
     bundle = _quantised(tiny_bundle, tmp_path, target, kind)
     with pytest.raises(BackendError, match=said):
-        build_engines(bundle, BuildRequest("tensorrt_rtx", (capability,)), lambda outcome: None)
+        build_engines(bundle, BuildRequest("tensorrt_rtx", (capability,)), lambda result: None)
     assert not (tmp_path / "engines").exists()
 
 
@@ -72,6 +71,6 @@ def test_every_layer_quantised_builds(
 ) -> None:
     bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", kind)
     request = BuildRequest("tensorrt_rtx", capabilities)
-    outcomes = build_engines(bundle, request, lambda outcome: None)
-    assert len(outcomes) == 5 * len(capabilities)
-    assert all(outcome.built for outcome in outcomes)
+    results = build_engines(bundle, request, lambda result: None)
+    assert len(results) == 5 * len(capabilities)
+    assert all(result.built for result in results)

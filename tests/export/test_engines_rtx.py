@@ -14,8 +14,8 @@ import pytest
 
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.export import build_engines as engines
-from mavos_deploy.export.build_engines import Outcome, build_engines
-from mavos_deploy.export.engine_shapes import BuildRequest
+from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
+from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.engines import Flags
@@ -34,8 +34,8 @@ CAPABILITIES = ("8.6", "8.9", "12.0")
 FAST = "memory_write"  # takes the least time to build
 
 
-def _silent(outcome: Outcome) -> None:
-    del outcome
+def _silent(result: BuiltEngine) -> None:
+    del result
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +44,11 @@ def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("built") / "bundle"
     copytree(half_bundle, folder, copy_function=os.link)
     _own_manifest(folder)
-    reported: list[Outcome] = []
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
-    outcomes = build_engines(Bundle.open(folder), request, reported.append)
-    assert len(outcomes) == len(reported) == 15
-    assert all(outcome.built for outcome in outcomes)
+    reported: list[BuiltEngine] = []
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    results = build_engines(Bundle.open(folder), request, reported.append)
+    assert len(results) == len(reported) == 15
+    assert all(result.built for result in results)
     return folder
 
 
@@ -113,9 +113,9 @@ def test_profiles_go_from_one_group_and_small_videos_to_the_most(built: Path) ->
 
 def test_what_is_up_to_date_is_kept(own: Path) -> None:
     before = _contents(own)
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
-    outcomes = build_engines(Bundle.open(own), request, _silent)
-    assert not any(outcome.built for outcome in outcomes)
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    results = build_engines(Bundle.open(own), request, _silent)
+    assert not any(result.built for result in results)
     assert _contents(own) == before
 
 
@@ -133,9 +133,9 @@ def test_only_what_is_missing_or_spoilt_is_built_again(own: Path, change: str) -
         text = plan.read_bytes()
         plan.unlink()
         plan.write_bytes(text[:-1] + bytes([text[-1] ^ 1]))
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, max_groups=3)
-    outcomes = build_engines(Bundle.open(own), request, _silent)
-    assert [o.engine.slot for o in outcomes if o.built] == [engine.slot]
+    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    results = build_engines(Bundle.open(own), request, _silent)
+    assert [o.engine.slot for o in results if o.built] == [engine.slot]
     bundle = Bundle.open(own)
     assert len(bundle.manifest.engines) == 15
     assert bundle.plan(bundle.engine(FAST, "tensorrt_rtx", engine.version, "8.9"))
@@ -147,9 +147,11 @@ def test_other_flags_replace_the_plan_of_a_graph(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = _with_fast_graph_only(Bundle.open(own), monkeypatch)
-    request = BuildRequest("tensorrt_rtx", ("8.6",), max_groups=3, flags=Flags(memory_limit=512))
-    (outcome,) = build_engines(bundle, request, _silent)
-    assert outcome.built
+    request = BuildRequest(
+        "tensorrt_rtx", ("8.6",), ShapeLimits(max_groups=3), Flags(memory_limit=512)
+    )
+    (result,) = build_engines(bundle, request, _silent)
+    assert result.built
     manifest = json.loads((own / "manifest.json").read_text())
     of_graph = [e for e in manifest["engines"] if (e["graph"], e["capability"]) == (FAST, "8.6")]
     assert [e["flags"]["memory_limit"] for e in of_graph] == [512]
@@ -257,8 +259,8 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
     size = (481, 849) if VARIANTS[variant].align_corners else (480, 848)
     write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", precision), None, tmp_path, print)
     request = BuildRequest("tensorrt_rtx", CAPABILITIES)
-    outcomes = build_engines(Bundle.open(tmp_path), request, print)
-    assert len(outcomes) == 15
+    results = build_engines(Bundle.open(tmp_path), request, print)
+    assert len(results) == 15
 
 
 def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
