@@ -29,7 +29,7 @@ from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
+from mavos_deploy.runtime.contract import CHANNELS, GraphName, extents
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
@@ -105,8 +105,8 @@ def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     groups = groups_for(objects)
     channels = CHANNELS if groups > 1 else objects + 1
     work = {name: gflop(bundle, name, groups, channels) for name in bundle.specs}
-    frame = sum(amount for name, amount in work.items() if name != "memory_update")
-    amortised = frame + work["memory_update"] / gap
+    frame = sum(amount for name, amount in work.items() if name != GraphName.MEMORY_UPDATE)
+    amortised = frame + work[GraphName.MEMORY_UPDATE] / gap
     return {
         "size": "x".join(map(str, bundle.manifest.size)),
         "objects": objects,
@@ -149,14 +149,11 @@ def gflop(bundle: Bundle, graph: str, groups: int, channels: int) -> float:
 
     The graph runs once, as it was exported, and the library notes all shapes.
     """
-    height, width = bundle.manifest.size
-    extents = {GROUPS: groups, USED: channels, "output_height": height, "output_width": width}
+    size = bundle.manifest.size
+    at = extents(groups, size, channels)
     feeds = {
-        tensor.name: np.zeros(
-            [extent if isinstance(extent, int) else extents[extent] for extent in tensor.shape],
-            tensor.dtype,
-        )
-        for tensor in bundle.manifest.specs_at((height, width))[graph].inputs
+        tensor.name: np.zeros(tensor.shape_at(**at), tensor.dtype)
+        for tensor in bundle.manifest.specs_at(size)[graph].inputs
     }
     with TemporaryDirectory() as folder:
         options = session_options(onnxruntime, usable_processors())

@@ -25,7 +25,7 @@ from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
-from mavos_deploy.runtime.contract import STEP, graph_specs
+from mavos_deploy.runtime.contract import GraphName, graph_specs
 from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.system.processors import usable_processors
@@ -92,7 +92,7 @@ def open_all(
 ) -> dict[str, onnxruntime.InferenceSession]:
     """A session of the step for each tile."""
     variant = VARIANTS[name]
-    spec = graph_specs(dimensions_of(variant), size)[STEP]
+    spec = graph_specs(dimensions_of(variant), size)[GraphName.STEP]
     sessions = {}
     with TemporaryDirectory() as folder:
         for called, tile in tiles.items():

@@ -27,6 +27,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
@@ -314,7 +315,7 @@ class Calibration:
 
     def _every(self, graph: str) -> int:
         """Frames for each call of a graph."""
-        return self.bundle.manifest.memory_gap if graph == "memory_update" else 1
+        return self.bundle.manifest.memory_gap if graph == GraphName.MEMORY_UPDATE else 1
 
     def choose(self, trial: Trial, costs: list[Cost]) -> tuple[Groups, float]:
         """Choose the groups that save the most for their cost, and measure their drop together."""

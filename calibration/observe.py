@@ -17,7 +17,7 @@ from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
 from mavos_deploy.runtime.backends.protocol import Array
-from mavos_deploy.runtime.contract import BLOCKS
+from mavos_deploy.runtime.contract import BLOCKS, GraphName
 from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
 from mavos_deploy.runtime.system.processors import usable_processors
 
@@ -124,10 +124,10 @@ def observe_values(
         BackendError: The library failed.
     """
     seen = {part: [Extremes() for _ in range(BLOCKS)] for part in ATTENTIONS}
-    own = self_values(graphs["elstt_step"].model)
+    own = self_values(graphs[GraphName.STEP].model)
     for name in CHANGED["memory"]:
         wanted = own
-        if name != "elstt_step":
+        if name != GraphName.STEP:
             wanted = [value.name for value in graphs[name].model.graph.output]
         run = _inner_values(graphs[name], wanted, threads)
         count = 0

@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.contract import BLOCKS
+from mavos_deploy.runtime.contract import BLOCKS, GraphName
 from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 
 # What memories pass on their way to a product, which is the same for any type.
 MOVES = ("Concat", "Reshape", "Slice")
 # Graphs that a part of `quantisation.ATTENTIONS` changes: those with values in and out of memory.
-CHANGED = {"memory": ("elstt_step", "memory_write", "memory_update"), "self": ("elstt_step",)}
+CHANGED = {
+    "memory": (GraphName.STEP, GraphName.MEMORY_WRITE, GraphName.MEMORY_UPDATE),
+    "self": (GraphName.STEP,),
+}
 # The module of an attention, which the exporter noted in the names of its nodes.
 MODULE = re.compile(r"layers\.(\d+)\.(long_term|short_term|self)_attn/")
 PARTS = {"long_term": "memory", "short_term": "memory", "self": "self"}
@@ -102,7 +105,7 @@ def quantise_attention(model: ModelProto, graph: str, attention: Attention) -> N
     Raises:
         BundleError: Its attention is not in the form that this release exports.
     """
-    if graph == "elstt_step":
+    if graph == GraphName.STEP:
         _rewrite_products(model, attention)
     elif "memory" in attention and graph in CHANGED["memory"]:
         _rewrite_ends(model, attention["memory"])
@@ -135,7 +138,8 @@ def _products(model: ModelProto) -> list[_Product]:
     expected = {(part, block) for part in CHANGED for block in range(BLOCKS)}
     if {(p.part, p.block) for p in found} != expected:
         raise BundleError(
-            "elstt_step lacks an attention that this release exports; export the bundle again"
+            f"{GraphName.STEP} lacks an attention that this release exports; export the bundle "
+            "again"
         )
     return found
 
@@ -149,8 +153,8 @@ def _only(readers: Mapping[str, list[NodeProto]], node: NodeProto, kind: str) ->
 
 def _unknown_form(node: NodeProto) -> BundleError:
     return BundleError(
-        f"elstt_step: the attention at {node.name} is not in the form that this release exports; "
-        "export the bundle again"
+        f"{GraphName.STEP}: the attention at {node.name} is not in the form that this "
+        "release exports; export the bundle again"
     )
 
 
@@ -184,7 +188,7 @@ def _rewrite_products(model: ModelProto, attention: Attention) -> None:
         queries, tokens = (dim.dim_value for dim in extents[product.softmax.output[0]])
         if not (queries and tokens):
             raise BundleError(
-                f"elstt_step: {product.softmax.name} takes any number of tokens, and int8 "
+                f"{GraphName.STEP}: {product.softmax.name} takes any number of tokens, and int8 "
                 "attention is written for one; export a bundle for your videos' size"
             )
         levels = attention[product.part][product.block]
@@ -254,7 +258,7 @@ def _moved_as_levels(model: ModelProto, products: Collection[_Product]) -> None:
         moved = set(node.output) & levels or node.op_type == "MatMulInteger"
         if not moved and (read := sorted(levels.intersection(node.input))):
             raise BundleError(
-                f"elstt_step: {node.name} reads {read[0]}, which only attention should read; "
+                f"{GraphName.STEP}: {node.name} reads {read[0]}, which only attention should read; "
                 "export the bundle again"
             )
     for value in (*model.graph.input, *model.graph.value_info):

@@ -21,6 +21,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.records import decode, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.prediction import digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -163,7 +164,7 @@ class Recorder(WatchedBackend):
                 for name, tensor in inputs.items()
             }
             save_file(arrays, self._folder / f"{key.replace('/', '.')}.{place}.safetensors")
-        self.updates += graph == "memory_update"
+        self.updates += graph == GraphName.MEMORY_UPDATE
         return super().run(graph, inputs)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED, GraphSpec
+from mavos_deploy.runtime.contract import GraphSpec, extents
 from mavos_deploy.runtime.engines import Profile, Shape
 from mavos_deploy.runtime.geometry import STRIDE, Size
 from mavos_deploy.runtime.manifest import Manifest
@@ -69,18 +69,8 @@ def profiles(spec: GraphSpec, manifest: Manifest, limits: ShapeLimits) -> tuple[
     sizes = _smallest_size(manifest), *(manifest.input_size(video) for video in videos[1:])
     shapes: list[dict[str, Shape]] = []
     for video, count, size in zip(videos, groups, sizes, strict=True):
-        extents = {
-            GROUPS: count,
-            USED: CHANNELS,
-            "output_height": video[0],
-            "output_width": video[1],
-        }
-        shapes.append(
-            {
-                tensor.name: tuple(e if isinstance(e, int) else extents[e] for e in tensor.shape)
-                for tensor in manifest.specs_at(size)[spec.name].inputs
-            }
-        )
+        at, inputs = extents(count, video), manifest.specs_at(size)[spec.name].inputs
+        shapes.append({tensor.name: tensor.shape_at(**at) for tensor in inputs})
     profile: Profile = {
         tensor.name: (shapes[0][tensor.name], shapes[1][tensor.name], shapes[2][tensor.name])
         for tensor in spec.inputs

@@ -14,7 +14,13 @@ from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
-from mavos_deploy.runtime.contract import PRECISIONS, STEP, Dimensions, GraphSpec, graph_specs
+from mavos_deploy.runtime.contract import (
+    PRECISIONS,
+    Dimensions,
+    GraphName,
+    GraphSpec,
+    graph_specs,
+)
 from mavos_deploy.runtime.geometry import Size, check_size, grid
 from mavos_deploy.runtime.manifest import TARGETS, GraphFile, Manifest, write_manifest
 
@@ -130,8 +136,8 @@ def write_bundle(
     for size in plan.tiled:
         text = f"{size[0]}x{size[1]}"
         network, _ = load_network(plan.variant, checkpoint, tile_for(size))
-        spec = graph_specs(dimensions, size, plan.precision)[STEP]
-        tiled[text] = _write_graph(network, spec, folder, f"{STEP}-{text}", report)
+        spec = graph_specs(dimensions, size, plan.precision)[GraphName.STEP]
+        tiled[text] = _write_graph(network, spec, folder, f"{GraphName.STEP}-{text}", report)
     manifest = replace(_manifest(plan, weights, dimensions, graphs), tiled=tiled)
     write_manifest(folder, manifest)
     return manifest

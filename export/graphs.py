@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import BLOCKS, IDENTITIES
+from mavos_deploy.runtime.contract import GraphName
 
 PROBABILITY_MARGIN = 1e-5  # of the soft aggregation, as upstream
 
@@ -137,9 +138,9 @@ class MemoryUpdate(Graph):
 
 
 GRAPHS: dict[str, type[Graph]] = {
-    "encoder": Encoder,
-    "elstt_step": ElsttStep,
-    "decoder": Decoder,
-    "memory_write": MemoryWrite,
-    "memory_update": MemoryUpdate,
+    GraphName.ENCODER: Encoder,
+    GraphName.STEP: ElsttStep,
+    GraphName.DECODER: Decoder,
+    GraphName.MEMORY_WRITE: MemoryWrite,
+    GraphName.MEMORY_UPDATE: MemoryUpdate,
 }

@@ -18,14 +18,21 @@ from torch import Tensor
 
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.runtime.contract import CHANNELS, FEWEST_USED, USED, GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import (
+    CHANNELS,
+    FEWEST_USED,
+    USED,
+    GraphSpec,
+    TensorSpec,
+    extents,
+)
 from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
 LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # under which the exporter notes a node's modules
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
-TRACED = {"groups": 2, USED: 5, "output_height": 37, "output_width": 53}
+TRACED = extents(2, (37, 53), channels=5)
 TRACED_TOKENS = {"height": 7, "width": 11}  # of graphs for frames of any size
 
 
@@ -88,7 +95,7 @@ def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[
 
 def _example(spec: TensorSpec, seed: int, traced: Mapping[str, int]) -> Tensor:
     """A tensor of its own for every input: torch.export wires inputs that share one together."""
-    shape = [traced[extent] if isinstance(extent, str) else extent for extent in spec.shape]
+    shape = spec.shape_at(**traced)
     generator = torch.Generator().manual_seed(seed)
     dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:

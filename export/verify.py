@@ -26,7 +26,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import memory_names
+from mavos_deploy.runtime.contract import GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
@@ -215,12 +215,12 @@ class _GraphCheck:
     differences: list[Difference]
 
     def encoder(self, resized: Tensor) -> None:
-        self._run("encoder", {"frame": resized[None].numpy()}, self._features())
+        self._run(GraphName.ENCODER, {"frame": resized[None].numpy()}, self._features())
 
     def step(self, long: list[list[Memory]], short: list[list[Memory]]) -> None:
         memories = {**self._slots(long), **self._memory("short", short)}
         inputs = {"embedding": self._features()["embedding"], **memories}
-        self._run("elstt_step", inputs, self._step_outputs())
+        self._run(GraphName.STEP, inputs, self._step_outputs())
 
     def reference_pass(self, labels: Labels) -> None:
         """The reference pass is an ordinary step that reads the frame's own memory everywhere."""
@@ -231,7 +231,7 @@ class _GraphCheck:
             for name, array in self._memory(slot, fresh).items()
         }
         inputs = {"embedding": self._features()["embedding"], **memories}
-        self._run("elstt_step", inputs, self._step_outputs())
+        self._run(GraphName.STEP, inputs, self._step_outputs())
         self.memory_write(labels)
 
     def decoder(self, labels: Labels) -> None:
@@ -245,11 +245,11 @@ class _GraphCheck:
             "object_mask": object_mask(visible, len(groups), frozenset()),
             **{k: self.segmenter.backend.download(v) for k, v in interpolation.items()},
         }
-        got = self._run("decoder", inputs, {"logits": _rows(g.logits for g in groups)})
+        got = self._run(GraphName.DECODER, inputs, {"logits": _rows(g.logits for g in groups)})
         got_labels = got["labels"][0]
-        self._compare("decoder", "labels", got_labels, labels, self._limits.labels)
+        self._compare(GraphName.DECODER, "labels", got_labels, labels, self._limits.labels)
         own = split_groups(got_labels, len(groups), size)
-        self._compare("decoder", "input_labels", got["input_labels"], own, 0.0)
+        self._compare(GraphName.DECODER, "input_labels", got["input_labels"], own, 0.0)
 
     def memory_write(self, labels: Labels) -> None:
         groups = self.tracker.groups
@@ -257,7 +257,7 @@ class _GraphCheck:
         written = self._memory("", [group.short_term for group in groups])
         inputs = {"input_labels": split_groups(labels, len(groups), size), **self._step_outputs()}
         wanted = {name: written[name] for name in written if name.startswith("value")}
-        self._run("memory_write", inputs, wanted)
+        self._run(GraphName.MEMORY_WRITE, inputs, wanted)
 
     def memory_update(self, long_before: list[list[Memory]]) -> bool:
         """Compare if MCA ran in this frame, and say whether it did."""
@@ -276,7 +276,7 @@ class _GraphCheck:
             **self._memory("dynamic", long_before),
         }
         after = self._memory("updated", [group.long_term for group in groups])
-        self._run("memory_update", inputs, after)
+        self._run(GraphName.MEMORY_UPDATE, inputs, after)
         return True
 
     def _run(

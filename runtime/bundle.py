@@ -7,12 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.contract import (
-    BLOCKS,
-    STEP,
-    GraphSpec,
-    graph_specs,
-)
+from mavos_deploy.runtime.contract import BLOCKS, GraphName, GraphSpec, graph_specs
 from mavos_deploy.runtime.engines import Engine
 from mavos_deploy.runtime.geometry import check_size, parse_size
 from mavos_deploy.runtime.manifest import MANIFEST, Manifest
@@ -76,7 +71,7 @@ class Bundle:
         found = {}
         for text, graph in self.manifest.tiled.items():
             size = parse_size(text)
-            found[size] = self.path / graph.file, self.manifest.specs_at(size)[STEP]
+            found[size] = self.path / graph.file, self.manifest.specs_at(size)[GraphName.STEP]
         return found
 
     def engine(
@@ -171,7 +166,8 @@ class Bundle:
                 raise BundleError(
                     f"{self.path}: `tiled`: {error}; export the bundle again"
                 ) from None
-            specs.append((graph, f"{STEP} at {text}", manifest.specs_at(size)[STEP]))
+            step = manifest.specs_at(size)[GraphName.STEP]
+            specs.append((graph, f"{step.name} at {text}", step))
         for described, name, spec in specs:
             if described is None:
                 raise BundleError(f"{self.path}: the manifest has no graph `{name}`")

@@ -7,40 +7,77 @@ number in a shape is fixed; a name may vary from call to call and agrees whereve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import prod
 
 import numpy as np
 
-from mavos_deploy.runtime.geometry import STRIDE, downsampled
+from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
 
 BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects of one group
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 
-# Type of feature maps and memories. Frames, logits and what masks are made from stay float32.
+MEMORY_GAP = 10  # frames between two writes to the dynamic slot, as in every published config
+
+# Type of feature maps and memories. Frames, logits and the inputs that masks are made from stay
+# float32.
 PRECISIONS = {"fp32": "float32", "fp16": "float16"}
-SLOTS = ("reference", "dynamic", "short")  # of the memory
-# What the values of the memory are: of the bundle's precision, or levels of 8 bits whose scales
-# the manifest holds. Keys are always of the bundle's precision.
+SLOTS = ("reference", "dynamic", "short")  # the three memories of a video
+# Type of the memory's values: the bundle's precision, or levels of 8 bits whose scales the manifest
+# holds. Keys always have the bundle's precision.
 VALUES = {"float": None, "int8": "uint8"}
 
 GROUPS = "groups"  # groups of ten objects, on the batch axis
 # Channels that the decoder makes labels from: all 11, or with a single group as few as are in use.
 USED = "channels"
-FEWEST_USED = 2  # of them: the background and one object
-STEP = "elstt_step"  # the graph whose attention may be in tiles
+FEWEST_USED = 2  # the background and one object
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
 
 Dim = int | str
 
 
+class GraphName(str, Enum):
+    """The five graphs, in the order of a frame's way through them; each is the stem of its file."""
+
+    ENCODER = "encoder"
+    STEP = "elstt_step"  # the one whose attention may be in tiles
+    DECODER = "decoder"
+    MEMORY_WRITE = "memory_write"
+    MEMORY_UPDATE = "memory_update"
+
+    def __str__(self) -> str:  # before Python 3.11, f-strings would print the member's own name
+        return self.value
+
+
 @dataclass(frozen=True)
 class TensorSpec:
-    """One graph input or output."""
+    """One graph input or output.
+
+    Attributes:
+        name: Name in the ONNX file.
+        dtype: NumPy's name of its type.
+        shape: Fixed extents as numbers, open ones by their names.
+    """
 
     name: str
     dtype: str
     shape: tuple[Dim, ...]
+
+    def shape_at(self, **extents: int) -> tuple[int, ...]:
+        """The shape with numbers in place of names.
+
+        Args:
+            extents: Numbers for the names, such as `groups=2`; names that the shape lacks may be
+                among them. The function `extents` makes them for a call.
+        """
+        return tuple(
+            extents[extent] if isinstance(extent, str) else extent for extent in self.shape
+        )
+
+    def bytes_at(self, **extents: int) -> int:
+        """Bytes of the tensor; arguments as in `shape_at`."""
+        return prod(self.shape_at(**extents)) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -48,13 +85,13 @@ class GraphSpec:
     """One graph.
 
     Attributes:
-        name: Also the stem of its file.
+        name: The graph.
         when: When the segmenter runs it.
-        inputs: In the order of the exported signature.
-        outputs: Likewise.
+        inputs: Inputs in the order of the exported signature.
+        outputs: Outputs in the order of the exported signature.
     """
 
-    name: str
+    name: GraphName
     when: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -62,7 +99,7 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What of the network the tensors depend on.
+    """The sizes of the network that the tensors depend on.
 
     Attributes:
         features: Channels of the encoder's maps at strides 4, 8 and 16.
@@ -77,73 +114,79 @@ class Dimensions:
     value: int
 
 
+def extents(groups: int, output: Size, channels: int = CHANNELS) -> dict[str, int]:
+    """The extents that vary from call to call, for `TensorSpec.shape_at`.
+
+    Args:
+        groups: Groups of ten objects.
+        output: Height and width of the video, in pixels.
+        channels: Channels that labels are made from.
+    """
+    height, width = output
+    return {GROUPS: groups, USED: channels, "output_height": height, "output_width": width}
+
+
 def memory_names(slot: str = "") -> list[str]:
     """Names of a slot's tensors, keys before values; without a slot those of a single frame."""
     prefix = f"{slot}_" if slot else ""
     return [f"{prefix}{part}_{block}" for part in ("key", "value") for block in range(BLOCKS)]
 
 
-def tensor_bytes(spec: TensorSpec, **extents: int) -> int:
-    """Bytes of a tensor.
+def memory_specs(specs: Mapping[str, GraphSpec]) -> dict[str, TensorSpec]:
+    """The tensors of a video's memory by name: three slots, each with keys and values.
 
     Args:
-        spec: Of the tensor.
-        extents: Of the names in its shape, such as `groups=2`.
+        specs: The five graphs, from `graph_specs`.
     """
-    shape = [extents[extent] if isinstance(extent, str) else extent for extent in spec.shape]
-    return prod(shape) * np.dtype(spec.dtype).itemsize
+    inputs = {spec.name: spec for spec in specs[GraphName.STEP].inputs}
+    return {name: inputs[name] for slot in SLOTS for name in memory_names(slot)}
 
 
 def state_bytes(specs: Mapping[str, GraphSpec], groups: int = 1) -> int:
     """Bytes of a video's memory once no two of its slots are one tensor any more.
 
     Args:
-        specs: What `graph_specs` gives for a size.
-        groups: Of ten objects.
+        specs: The five graphs at the size of the video in the network, from `graph_specs`.
+        groups: Groups of ten objects.
     """
-    memories = {name for slot in SLOTS for name in memory_names(slot)}
-    inputs = specs[STEP].inputs
-    return sum(tensor_bytes(spec, groups=groups) for spec in inputs if spec.name in memories)
+    return sum(spec.bytes_at(groups=groups) for spec in memory_specs(specs).values())
 
 
 def output_shapes(
     spec: GraphSpec, inputs: Mapping[str, Sequence[int]]
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of a graph's outputs.
+    """Shapes of a graph's outputs by name.
 
     Args:
-        spec: Of the graph.
-        inputs: Shapes of its inputs, by name.
+        spec: The graph.
+        inputs: Shapes of its inputs by name.
     """
-    extents = {
+    found = {
         extent: size
         for tensor in spec.inputs
         for extent, size in zip(tensor.shape, inputs[tensor.name], strict=True)
         if isinstance(extent, str)
     }
     for axis in ("height", "width"):
-        if axis in extents:
+        if axis in found:
             for stride in (4, 8, STRIDE):
-                extents.setdefault(f"{axis}_{stride}", downsampled(extents[axis], stride))
-    return {
-        tensor.name: tuple(extents[e] if isinstance(e, str) else e for e in tensor.shape)
-        for tensor in spec.outputs
-    }
+                found.setdefault(f"{axis}_{stride}", downsampled(found[axis], stride))
+    return {tensor.name: tensor.shape_at(**found) for tensor in spec.outputs}
 
 
 def graph_specs(
     dimensions: Dimensions,
-    size: tuple[int, int] | None,
+    size: Size | None,
     precision: str = "fp32",
     values: str = "float",
 ) -> dict[str, GraphSpec]:
     """The five graphs in the order of a frame's way through them.
 
     Args:
-        dimensions: Of the network.
+        dimensions: The network's sizes.
         size: Height and width of frames in pixels; None leaves them open.
-        precision: One of `PRECISIONS`.
-        values: Of the memory, one of `VALUES`.
+        precision: A key of `PRECISIONS`.
+        values: A key of `VALUES`: the type of the memory's values.
 
     Returns:
         Specifications by graph name.
@@ -187,19 +230,19 @@ def graph_specs(
     output = ("output_height", "output_width")
     graphs = (
         GraphSpec(
-            "encoder",
+            GraphName.ENCODER,
             "every frame, once for all groups",
             (frame,),
             (*features, embedding),
         ),
         GraphSpec(
-            STEP,
+            GraphName.STEP,
             "every frame",
             (embedding, *memories),
             (decoder_embedding, *keys, *visual_values, *identity_queries),
         ),
         GraphSpec(
-            "decoder",
+            GraphName.DECODER,
             "every frame",
             (
                 decoder_embedding,
@@ -217,13 +260,13 @@ def graph_specs(
             ),
         ),
         GraphSpec(
-            "memory_write",
+            GraphName.MEMORY_WRITE,
             "every frame, once its labels are known",
             (input_labels, *visual_values, *identity_queries),
             tuple(written),
         ),
         GraphSpec(
-            "memory_update",
+            GraphName.MEMORY_UPDATE,
             "every memory-gap frames",
             (TensorSpec("first_update", "int32", (GROUPS,)), *keys, *written, *dynamic),
             (*maps("updated_key", d.key), *remembered("updated_value")),

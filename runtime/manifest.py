@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime.contract import (
     PRECISIONS,
-    STEP,
     Dimensions,
+    GraphName,
     GraphSpec,
     TensorSpec,
     graph_specs,
@@ -195,7 +195,9 @@ class Manifest:
             engines=_engines(data, name),
             dynamic=_get(data, "dynamic", bool, name) if "dynamic" in data else False,
             quantisation=_quantisation(data, name),
-            tiled={key: _graph_file(f"{STEP} at {key}", tiled[key], name) for key in tiled},
+            tiled={
+                key: _graph_file(f"{GraphName.STEP} at {key}", tiled[key], name) for key in tiled
+            },
         )
         try:
             check_size(*manifest.size, manifest.align_corners)

@@ -1,5 +1,6 @@
 """Object numbers: the video's own ids, internal ids, groups of ten (upstream AOTInferEngine)."""
 
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -37,6 +38,16 @@ def own_ids(ids: tuple[int, ...], labels: Labels) -> Labels:
     table = np.zeros(256, np.uint8)
     table[1 : len(ids) + 1] = ids
     return table[labels]
+
+
+def only_objects(labels: Labels, ids: Collection[int]) -> Labels:
+    """Labels in which these objects alone are left and all other pixels are 0.
+
+    Args:
+        labels: Ids, uint8 of any shape.
+        ids: The objects to keep.
+    """
+    return np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint8)
 
 
 def groups_for(objects: int) -> int:

@@ -23,11 +23,11 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     BLOCKS,
     FEWEST_USED,
-    GROUPS,
     IDENTITIES,
     SLOTS,
-    TensorSpec,
+    GraphName,
     memory_names,
+    memory_specs,
 )
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 from mavos_deploy.runtime.objects import (
@@ -296,12 +296,12 @@ class Segmenter:
                 f"frame of {given} in a video of {wanted}; all frames of a video have one size"
             )
         features = self._encode(prepared)
-        step = self._run("elstt_step", features, state.memory)
+        step = self._run(GraphName.STEP, features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
         if self.backend.any_shape and state.groups == 1:
             mask = mask[:, : max(FEWEST_USED, np.flatnonzero(mask[0] == 0)[-1] + 1)]
         decoded = self._run(
-            "decoder",
+            GraphName.DECODER,
             features,
             step,
             {"object_mask": self.backend.upload(mask)},
@@ -368,7 +368,7 @@ class Segmenter:
         self.close()
 
     def _encode(self, frame: PreparedFrame) -> Tensors:
-        return self._run("encoder", {"frame": self.backend.upload(frame.resized[None])})
+        return self._run(GraphName.ENCODER, {"frame": self.backend.upload(frame.resized[None])})
 
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones."""
@@ -378,7 +378,7 @@ class Segmenter:
         fresh: Mapping[str, Tensor] = self._blank(groups, state.input_size)
         for _ in range(BLOCKS):
             slots = {k: v for slot in SLOTS for k, v in _renamed(fresh, slot).items()}
-            fresh = self._write(self._run("elstt_step", features, slots), own)
+            fresh = self._write(self._run(GraphName.STEP, features, slots), own)
         memory = {**state.memory, **_renamed(fresh, "short")}
         if groups > state.groups:
             for slot in ("reference", "dynamic"):
@@ -396,7 +396,7 @@ class Segmenter:
 
     def _write(self, step: Mapping[str, Tensor], own_labels: Mapping[str, Tensor]) -> Tensors:
         """Keys and completed values of a frame, `key_i` and `value_i`."""
-        values = self._run("memory_write", step, own_labels)
+        values = self._run(GraphName.MEMORY_WRITE, step, own_labels)
         return {name: values.get(name, step.get(name)) for name in memory_names()}
 
     def _updated_dynamic(
@@ -407,7 +407,7 @@ class Segmenter:
             return _renamed(new, "dynamic")
         first = np.array([not u for u in updated], np.int32)
         dynamic = {"first_update": self.backend.upload(first)}
-        merged = self._run("memory_update", new, memory, dynamic)
+        merged = self._run(GraphName.MEMORY_UPDATE, new, memory, dynamic)
         pairs = zip(memory_names("dynamic"), memory_names("updated"), strict=True)
         return {dynamic: merged[updated] for dynamic, updated in pairs}
 
@@ -450,7 +450,7 @@ class Segmenter:
             memory={name: without(tensor) for name, tensor in state.memory.items()},
         )
 
-    def _run(self, graph: str, *sources: Mapping[str, Tensor]) -> Tensors:
+    def _run(self, graph: GraphName, *sources: Mapping[str, Tensor]) -> Tensors:
         """Run a graph with the inputs it wants out of several dictionaries."""
         available = {name: tensor for source in sources for name, tensor in source.items()}
         inputs = {spec.name: available[spec.name] for spec in self._specs[graph].inputs}
@@ -461,14 +461,12 @@ class Segmenter:
 
     def _blank(self, groups: int, input_size: Size) -> Tensors:
         """Memory to start the passes of a reference frame from; any finite values would do."""
-        specs = self.bundle.manifest.specs_at(input_size)
-        shapes = {spec.name: spec for spec in specs["memory_update"].inputs}
-
-        def zeros(spec: TensorSpec) -> Tensor:
-            shape = [groups if extent == GROUPS else int(extent) for extent in spec.shape]
-            return self.backend.upload(np.zeros(shape, spec.dtype))
-
-        return {name: zeros(shapes[name]) for name in memory_names()}
+        specs = memory_specs(self.bundle.manifest.specs_at(input_size))
+        blank = {}
+        for name, slot in zip(memory_names(), memory_names(SLOTS[0]), strict=True):
+            shape = specs[slot].shape_at(groups=groups)
+            blank[name] = self.backend.upload(np.zeros(shape, specs[slot].dtype))
+        return blank
 
 
 def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:

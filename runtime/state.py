@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import IDENTITIES, SLOTS, memory_names
+from mavos_deploy.runtime.contract import IDENTITIES, memory_specs
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import VOID, object_mask
 from mavos_deploy.runtime.system.files import replacing
@@ -178,13 +178,12 @@ def _is_memory(
     except InputError:  # no video is so small
         return False
     groups = len(counters["updated"])
-    specs = {spec.name: spec for spec in manifest.specs_at(size)["elstt_step"].inputs}
-    expected = {name for slot in SLOTS for name in memory_names(slot)}
-    if counters["input_size"] != size or arrays.keys() != expected:
+    specs = memory_specs(manifest.specs_at(size))
+    if counters["input_size"] != size or arrays.keys() != specs.keys():
         return False
     return all(
         array.dtype == specs[name].dtype
-        and array.shape == (groups, *specs[name].shape[1:])
+        and array.shape == specs[name].shape_at(groups=groups)
         and bool(np.isfinite(array).all())
         for name, array in arrays.items()
     )

@@ -10,7 +10,7 @@ from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import tensor_bytes
+from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import resize_frame
@@ -98,10 +98,9 @@ class BackendRunner:
     def memory_bytes(self) -> int:
         """See `Runner.memory_bytes`."""
         assert self._state is not None
-        graphs = self.segmenter.bundle.manifest.specs_at(self._state.input_size)
-        specs = {spec.name: spec for spec in graphs["elstt_step"].inputs}
+        specs = memory_specs(self.segmenter.bundle.manifest.specs_at(self._state.input_size))
         held = {id(tensor): specs[name] for name, tensor in self._state.memory.items()}
-        return sum(tensor_bytes(spec, groups=self._state.groups) for spec in held.values())
+        return sum(spec.bytes_at(groups=self._state.groups) for spec in held.values())
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -14,6 +14,7 @@ from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import PARITY, Bundle
+from mavos_deploy.runtime.contract import MEMORY_GAP
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.manifest import MANIFEST, Manifest, is_bundle
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -101,7 +102,7 @@ def export(
     memory_gap: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Frames between two long-term memory writes."),
-    ] = 10,
+    ] = MEMORY_GAP,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -16,7 +16,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
 )
 from mavos_deploy.runtime.backends.protocol import Array, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import STEP, GraphSpec
+from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import grid
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
@@ -80,7 +80,7 @@ class OnnxRuntimeCpu:
         other._options = session_options(self._library, self._options.intra_op_num_threads, for_gpu)
         other._specs = {**self._specs, graph: spec or self._specs[graph]}
         other._sessions = {**self._sessions, graph: other._open(path, other._specs[graph])}
-        other._tiled = {} if graph == STEP else dict(self._tiled)
+        other._tiled = {} if graph == GraphName.STEP else dict(self._tiled)
         other._shapes = {}
         return other
 
@@ -104,7 +104,7 @@ class OnnxRuntimeCpu:
         if graph not in self._sessions:
             raise BackendError("the segmenter is closed; open it again")
         session = self._sessions[graph]
-        if graph == STEP:
+        if graph == GraphName.STEP:
             session = self._tiled.get(inputs["embedding"].shape[2:], session)
         shapes = tuple(array.shape for array in inputs.values())
         options = None

@@ -9,7 +9,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError, one_line
 from mavos_deploy.runtime.backends.protocol import Array, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED
+from mavos_deploy.runtime.contract import extents
 from mavos_deploy.runtime.system.processors import usable_processors
 
 DEVICE = "CPU"
@@ -73,14 +73,10 @@ class OpenVinoCpu:
         }
         self._models: dict[str, Any] = {}
         self._requests: dict[str, dict[Shapes, Any]] = {}
-        height, width = bundle.manifest.size
-        usual = {GROUPS: 1, USED: CHANNELS, "output_height": height, "output_width": width}
-        for name, spec in bundle.manifest.specs_at((height, width)).items():
+        usual = extents(1, manifest.size)
+        for name, spec in manifest.specs_at(manifest.size).items():
             self._models[name] = self._read(bundle, name)
-            shapes = tuple(
-                (tensor.name, tuple(usual.get(str(d)) or int(d) for d in tensor.shape))
-                for tensor in spec.inputs
-            )
+            shapes = tuple((tensor.name, tensor.shape_at(**usual)) for tensor in spec.inputs)
             self._requests[name] = {shapes: self._compile(name, shapes)}
 
     def _read(self, bundle: Bundle, graph: str) -> Any:  # noqa: ANN401  # the library is untyped

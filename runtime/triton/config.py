@@ -1,11 +1,10 @@
 """Model configurations, as Triton's own protobuf messages."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime.contract import CHANNELS, GROUPS, USED, Dim, GraphSpec, TensorSpec
+from mavos_deploy.runtime.contract import GraphSpec, TensorSpec, extents
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.triton.served_graphs import graph_model
 from mavos_deploy.runtime.triton.wire import (
@@ -181,11 +180,13 @@ def graph_config(spec: GraphSpec, manifest: Manifest, options: Options) -> Untyp
     queue.default_queue_policy.default_timeout_microseconds = round(options.queue_timeout * 1e6)
     queue.default_queue_policy.timeout_action = pb.ModelQueuePolicy.REJECT
     queue.default_queue_policy.allow_timeout_override = True
+    # One group, in a video of the network's size.
+    shapes = extents(WARM_GROUPS, (manifest.height, manifest.width))
     warmup = config.model_warmup.add(name="one group", batch_size=0, count=1)
     for tensor in spec.inputs:
         entry = warmup.inputs[tensor.name]
         entry.data_type, entry.zero_data = graph_type(tensor), True
-        entry.dims.extend(_warm_shape(tensor.shape, manifest))
+        entry.dims.extend(tensor.shape_at(**shapes))
     if options.backend == "onnxruntime":
         # The package's sessions share one arena; a server's models can't, and each would keep its
         # own peak.
@@ -222,14 +223,3 @@ def _instances(config: Untyped, options: Options) -> Untyped:
     group.kind = pb.ModelInstanceGroup.KIND_GPU if options.gpus else pb.ModelInstanceGroup.KIND_CPU
     group.gpus.extend(options.gpus)
     return group
-
-
-def _warm_shape(shape: Iterable[Dim], manifest: Manifest) -> list[int]:
-    """Extents of a warm-up request: one group, and the video's size that of the network."""
-    open_extents: Mapping[str, int] = {
-        GROUPS: WARM_GROUPS,
-        USED: CHANNELS,
-        "output_height": manifest.height,
-        "output_width": manifest.width,
-    }
-    return [extent if isinstance(extent, int) else open_extents[extent] for extent in shape]

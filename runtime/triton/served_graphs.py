@@ -7,6 +7,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.protocol import Array, Tensor
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.triton.wire import Untyped
 
 
@@ -80,7 +81,7 @@ class ServedGraphs:
     def _place(self, graph: str) -> Untyped:
         """Where the outputs of a graph are wanted; of the decoder's, the host needs the labels."""
         utils = self._utils
-        on_gpu = self._on_gpu and graph != "decoder"
+        on_gpu = self._on_gpu and graph != GraphName.DECODER
         return utils.PreferredMemory(
             utils.TRITONSERVER_MEMORY_GPU if on_gpu else utils.TRITONSERVER_MEMORY_CPU
         )

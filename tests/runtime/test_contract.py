@@ -1,12 +1,20 @@
 """The network's numbers and the contract's are the same, though neither may import the other."""
 
+import ast
+import json
+from pathlib import Path
+
 import pytest
 
 from mavos_deploy.export.exporter import Plan, dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
-from mavos_deploy.models import variants
+from mavos_deploy.models import tracker, variants
 from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.records import encode
 from mavos_deploy.runtime import contract
+from mavos_deploy.runtime.contract import GraphName
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["BLOCKS", "IDENTITIES", "CHANNELS", "STRIDE"])
@@ -23,3 +31,46 @@ def test_every_graph_of_the_contract_has_a_module() -> None:
 def test_tiles_cover_the_grid_evenly(target: str) -> None:
     tile = Plan(VARIANTS["mobilenet"], (481, 849), 10, target).tile
     assert tile == ((8, 18) if target == "cpu" else None)
+
+
+def test_the_default_memory_gap_is_that_of_the_network() -> None:
+    assert contract.MEMORY_GAP == tracker.MEMORY_GAP
+
+
+def test_a_graphs_name_is_plain_text_wherever_it_goes() -> None:
+    name = GraphName.STEP
+    assert f"{name}" == str(name) == f"{name:s}" == ", ".join([name]) == "elstt_step"
+    assert json.loads(json.dumps({name: name}, indent=1)) == {"elstt_step": "elstt_step"}
+    assert encode({name: [name]}) == {"elstt_step": ["elstt_step"]}
+    assert {name: 1}["elstt_step"] == 1
+
+
+def test_names_of_graphs_stand_in_the_contract_alone() -> None:
+    """Other code takes them from there; `models` imports no sibling and has modules so called."""
+    rooms = ("runtime", "evaluation", "calibration", "export", "mavos_deploy", "benchmarks", "docs")
+    names, found = set(GraphName), []
+    for file in sorted(file for room in rooms for file in (ROOT / room).rglob("*.py")):
+        if file == ROOT / "runtime" / "contract.py":
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        found += [
+            f"{file.relative_to(ROOT)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and node.value in names
+        ]
+    assert not found
+
+
+def test_a_shape_takes_numbers_for_its_names() -> None:
+    specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), (33, 49))
+    decoder = {spec.name: spec for spec in specs[GraphName.DECODER].inputs}
+    at = contract.extents(2, (480, 854), channels=5)
+    assert decoder["object_mask"].shape_at(**at) == (2, 5)
+    assert decoder["row_weights"].shape_at(**at) == (480, 9)
+    assert decoder["decoder_embedding"].bytes_at(**at) == 2 * 512 * 3 * 4 * 4
+
+
+def test_a_shape_without_a_number_for_a_name_is_a_bug() -> None:
+    specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), None)
+    with pytest.raises(KeyError, match="height"):
+        specs[GraphName.ENCODER].inputs[0].shape_at(width=49)

@@ -21,7 +21,7 @@ from mavos_deploy.runtime.backends.onnxruntime_gpu import CPU, OnnxRuntimeBound,
 from mavos_deploy.runtime.backends.protocol import Transfers
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import tensor_bytes
+from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests import golden
 from tests.bundles import hollow_bundle
@@ -114,9 +114,9 @@ def test_a_state_moves_to_another_backend(
 
 def test_the_contract_knows_the_size_of_a_memory(bound: Segmenter) -> None:
     state = bound.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
-    specs = {spec.name: spec for spec in bound.bundle.specs["elstt_step"].inputs}
+    specs = memory_specs(bound.bundle.specs)
     for name, tensor in state.memory.items():
-        assert tensor_bytes(specs[name], groups=1) == tensor.tensor_size_in_bytes()
+        assert specs[name].bytes_at(groups=1) == tensor.tensor_size_in_bytes()
 
 
 class _Session:
