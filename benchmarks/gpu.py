@@ -38,7 +38,8 @@ from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.segmenter import PreparedFrame, Segmenter
+from mavos_deploy.runtime.resize import PreparedFrame
+from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, resident_bytes
 

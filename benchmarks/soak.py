@@ -34,7 +34,7 @@ from rich.progress import track
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime import Segmenter, State
-from mavos_deploy.runtime.segmenter import Frame
+from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.files import replacing, writing
 from mavos_deploy.runtime.system.machine import machine, peak_bytes, resident_bytes
 
@@ -218,14 +218,14 @@ class YoungProcess:
         self._steps = 0
         self.started = 0
 
-    def time_step(self, frame: Frame) -> float:
+    def time_step(self, frame: RgbFrame) -> float:
         """Seconds that the step takes there."""
         if self._pipe is None or self._steps == YOUNG_STEPS:
             self._replace(frame)
         self._steps += 1
         return self._ask(frame)
 
-    def _ask(self, frame: Frame) -> float:
+    def _ask(self, frame: RgbFrame) -> float:
         assert self._pipe is not None
         try:
             self._pipe.send(frame)
@@ -233,7 +233,7 @@ class YoungProcess:
         except (EOFError, OSError):
             raise MavosError("the process that was just started ended without an answer") from None
 
-    def _replace(self, frame: Frame) -> None:
+    def _replace(self, frame: RgbFrame) -> None:
         self._stop()
         context = multiprocessing.get_context("spawn")  # a fork would inherit this one's age
         self._pipe, theirs = context.Pipe()
@@ -269,7 +269,7 @@ def answer_steps(pipe: Connection, bundle: Path, threads: int | None, saved: Pat
             pipe.send(time_step(segmenter, frame, state)[0])
 
 
-def time_step(segmenter: Segmenter, frame: Frame, state: State) -> tuple[float, State]:
+def time_step(segmenter: Segmenter, frame: RgbFrame, state: State) -> tuple[float, State]:
     """Step once; returns the seconds it took and the new state."""
     started = time.perf_counter()
     _, state = segmenter.step(frame, state)

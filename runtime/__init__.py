@@ -1,8 +1,9 @@
 """Frames in, masks out, without PyTorch: bundles, backends and the segmenter."""
 
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.protocol import VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 from mavos_deploy.runtime.triton.client import RemoteSegmenter, RemoteState
 
-__all__ = ["Bundle", "RemoteSegmenter", "RemoteState", "Segmenter", "State"]
+__all__ = ["Bundle", "RemoteSegmenter", "RemoteState", "Segmenter", "State", "VideoSegmenter"]

@@ -1,5 +1,6 @@
 """Resizing of frames, labels and logits, as the authors do it."""
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -8,11 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.geometry import FloatImage
+from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 
 # Cubic resize is OpenCV's, with this coefficient. Pillow's -0.5 and its antialiasing differ from
 # what the published weights were run with by up to 172 grey levels.
 CUBIC_COEFFICIENT = -0.75
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A checked frame at the network's size; `Segmenter.prepare` makes it.
+
+    Attributes:
+        size: Height and width of the frame that it was made from, in pixels.
+        resized: float32, shape (H, W, 3) at the network's size, values 0..255 and a little beyond.
+    """
+
+    size: Size
+    resized: FloatImage
 
 
 def nearest_index(source: int, target: int) -> npt.NDArray[np.int32]:
@@ -81,6 +95,27 @@ def bilinear_matrix(source: int, target: int, align_corners: bool) -> FloatImage
     matrix[rows, low] = 1 - weight
     matrix[rows, high] += weight
     return matrix
+
+
+def interpolation(
+    size: Size, input_size: Size, align_corners: bool
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The decoder's inputs that take logits to label maps of a size, and those back.
+
+    Args:
+        size: Height and width of the video's frames, in pixels.
+        input_size: Height and width of frames in the network, in pixels.
+        align_corners: True: the outer samples keep their places. False: half-pixel centres.
+
+    Returns:
+        `row_weights` and `column_weights` as `bilinear_matrix` gives them, from a fourth of the
+        input size; `row_index` and `column_index` as `nearest_index` gives them.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for axis, inside, outside in zip(("row", "column"), input_size, size, strict=True):
+        arrays[f"{axis}_weights"] = bilinear_matrix(downsampled(inside, 4), outside, align_corners)
+        arrays[f"{axis}_index"] = nearest_index(outside, inside)
+    return arrays
 
 
 def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: int) -> FloatImage:

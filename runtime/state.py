@@ -1,26 +1,30 @@
 """The state of one video: a value that goes into a step and comes out of it."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from mavos_deploy import records
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import IDENTITIES, memory_specs
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import VOID, object_mask
+from mavos_deploy.runtime.protocol import check_followed
 from mavos_deploy.runtime.system.files import replacing
 
 FORMAT_VERSION = 1
-LONGEST_FRAME = 1 << 16  # pixels on a side
+METADATA = "mavos_state"  # key of the counters in a file's metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +48,15 @@ class State:
     """
 
     bundle: str
-    size: tuple[int, int]
-    input_size: tuple[int, int]
+    size: Size
+    input_size: Size
     ids: tuple[int, ...]
-    visible: int
-    removed: frozenset[int]
-    frame: int
-    since_update: int
-    updated: tuple[bool, ...]
-    memory: Mapping[str, Tensor]
+    visible: int = 0
+    removed: frozenset[int] = frozenset()
+    frame: int = 0
+    since_update: int = 0
+    updated: tuple[bool, ...] = ()
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def objects(self) -> tuple[int, ...]:
@@ -71,28 +75,130 @@ class State:
         return len(self.updated)
 
 
+def without_objects(state: State, ids: Collection[int], backend: Backend) -> State:
+    """The state in which objects are no longer followed.
+
+    Args:
+        state: The state to remove from.
+        ids: The video's own ids.
+        backend: The backend that holds the state's tensors.
+
+    Raises:
+        InputError: An id isn't being followed.
+    """
+    check_followed(ids, state.objects)
+    internal = {number for number, own in enumerate(state.ids, 1) if own in ids}
+    return without_idle_groups(replace(state, removed=state.removed | internal), backend)
+
+
+def without_idle_groups(state: State, backend: Backend) -> State:
+    """The state without the groups whose objects are all removed; one group always stays."""
+    for group in reversed(range(state.groups)):
+        known = {number for number in _members(group) if number <= len(state.ids)}
+        if state.groups > 1 and known <= state.removed:
+            state = _without_group(state, group, backend)
+    return state
+
+
+def _without_group(state: State, group: int, backend: Backend) -> State:
+    """The state without one group; later groups move up."""
+    members = _members(group)
+
+    def moved(internal: int) -> int:
+        return internal - IDENTITIES if internal > members[-1] else internal
+
+    def without(tensor: Tensor) -> Tensor:
+        return backend.upload(np.delete(backend.download(tensor), group, axis=0))
+
+    last = group == state.groups - 1
+    return replace(
+        state,
+        ids=tuple(own for number, own in enumerate(state.ids, 1) if number not in members),
+        removed=frozenset(moved(number) for number in state.removed if number not in members),
+        visible=group * IDENTITIES if last else moved(state.visible),
+        updated=state.updated[:group] + state.updated[group + 1 :],
+        memory={name: without(tensor) for name, tensor in state.memory.items()},
+    )
+
+
+def _members(group: int) -> range:
+    """Internal ids of a group of ten."""
+    return range(group * IDENTITIES + 1, (group + 1) * IDENTITIES + 1)
+
+
+def with_new_groups(
+    state: State, fresh: Mapping[str, Tensor], backend: Backend
+) -> dict[str, Tensor]:
+    """A part of the memory in which new groups follow those that the state has.
+
+    Args:
+        state: The state before the groups joined.
+        fresh: Tensors of the memory with the rows of all groups, those of the state first.
+        backend: The backend that holds the tensors.
+
+    Returns:
+        Tensors with the state's own rows, and rows of `fresh` for the groups that are new.
+    """
+    if not state.groups:
+        return dict(fresh)
+    grown = {}
+    for name, tensor in fresh.items():
+        old, new = backend.download(state.memory[name]), backend.download(tensor)
+        grown[name] = backend.upload(np.concatenate([old, new[state.groups :]]))
+    return grown
+
+
+Side = Annotated[int, Meta(ge=1, le=1 << 16)]  # pixels
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
+OwnId = Annotated[int, Meta(ge=1, lt=VOID)]
+
+
+@dataclass(frozen=True)
+class _Counters:
+    """A saved state's fields but the memory; see `State` for their meaning."""
+
+    bundle: str
+    size: tuple[Side, Side]
+    input_size: tuple[Side, Side]
+    ids: Annotated[tuple[OwnId, ...], Meta(min_length=1)]
+    visible: Count
+    removed: tuple[Count, ...]
+    frame: Count
+    since_update: Count
+    updated: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.ids)) < len(self.ids):
+            raise ValueError("`ids` holds an id twice")
+        if len(self.ids) > len(self.updated) * IDENTITIES:
+            raise ValueError(f"{len(self.ids)} `ids` in {len(self.updated)} groups of {IDENTITIES}")
+        if self.visible > len(self.ids):
+            raise ValueError(f"`visible` is {self.visible}, and there are {len(self.ids)} ids")
+        if unknown := set(self.removed) - set(range(1, len(self.ids) + 1)):
+            raise ValueError(f"`removed` holds {min(unknown)}, which is no internal id")
+
+
 def save_state(state: State, path: Path, backend: Backend) -> None:
     """Write a state as a safetensors file.
 
     Args:
-        state: To write.
+        state: The state to write.
         path: The file; an existing one is replaced.
-        backend: That the state's tensors belong to.
+        backend: The backend that holds the state's tensors.
 
     Raises:
         InputError: The file can't be written.
     """
-    counters = asdict(replace(state, memory={}, removed=frozenset()))
-    del counters["memory"]
-    counters["removed"] = sorted(state.removed)
-    metadata = {"format_version": FORMAT_VERSION, **counters}
+    held = {counter.name: getattr(state, counter.name) for counter in fields(_Counters)}
+    counters = _Counters(**{**held, "removed": tuple(sorted(state.removed))})
     tensors = {
         name: np.ascontiguousarray(backend.download(tensor))
         for name, tensor in state.memory.items()
     }
+    text = json.dumps(records.encode(counters, FORMAT_VERSION))
     with replacing(path) as temporary:
         # Not save_file, which makes the file unreadable to other users.
-        temporary.write_bytes(save(tensors, {"mavos_state": json.dumps(metadata)}))
+        temporary.write_bytes(save(tensors, {METADATA: text}))
 
 
 def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
@@ -100,90 +206,72 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
 
     Args:
         path: A file that `save_state` wrote.
-        backend: To bring the tensors to.
-        bundle: That the state must belong to.
+        backend: The backend that is to hold the tensors.
+        bundle: The bundle that the state must belong to.
 
     Raises:
         InputError: No such file, not a state, damaged, or of another bundle.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get("mavos_state", "{}"))
+            text = (file.metadata() or {}).get(METADATA, "{}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a saved state, or is damaged ({error})") from None
-    version = metadata.pop("format_version", None) if isinstance(metadata, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} is not a state of this release (format version {version}, not "
-            f"{FORMAT_VERSION})"
-        )
-    if metadata.get("bundle") != bundle.manifest.identity:
-        held = arrays.get("short_value_0")
-        held_levels = held is not None and held.dtype == np.uint8
-        if held_levels != (bundle.manifest.values == "int8"):
-            kinds = ("float values", "int8 values")
-            raise InputError(
-                f"{path} holds {kinds[held_levels]}, and the memory of {bundle.path} has "
-                f"{kinds[not held_levels]}; go on with the bundle that wrote it, or start again"
-            )
-        raise InputError(
-            f"{path} is the state of another bundle; weights, frame size, memory gap, "
-            "precision and the scales of int8 values must agree"
-        )
-    counters = _counters(metadata)
-    if counters is None or not _is_memory(arrays, bundle.manifest, counters):
-        raise InputError(f"{path} is not a whole state; save it again")
-    return State(**counters, memory={name: backend.upload(a) for name, a in arrays.items()})
 
+    def of_another_release(reason: str) -> InputError:
+        return InputError(f"{path} is not a state of this release ({reason})")
 
-def _counters(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """A state's fields but the memory; None where one is missing or can't be."""
+    def not_whole(reason: str) -> InputError:
+        return InputError(f"{path} is not a whole state ({reason}); save it again")
 
-    def numbers(value: object, low: int, high: int) -> bool:
-        return isinstance(value, list) and all(
-            type(number) is int and low <= number <= high for number in value
-        )
-
-    expected = {f.name for f in fields(State)} - {"memory"}
-    updated = metadata.get("updated")
-    if metadata.keys() != expected or not isinstance(updated, list):
-        return None
-    ids, slots = metadata["ids"], len(updated) * IDENTITIES
-    whole = (
-        numbers(metadata["size"], 1, LONGEST_FRAME)
-        and numbers(metadata["input_size"], 1, LONGEST_FRAME)
-        and len(metadata["size"]) == len(metadata["input_size"]) == 2
-        and numbers(ids, 1, VOID - 1)
-        and 0 < len(set(ids)) == len(ids) <= slots
-        and numbers(metadata["removed"], 1, len(ids))
-        and numbers([metadata["visible"]], 0, len(ids))
-        and numbers([metadata["frame"], metadata["since_update"]], 0, 2**62)
-        and all(type(flag) is bool for flag in updated)
+    records.decode(dict, text, of_another_release, FORMAT_VERSION)
+    counters = records.decode(_Counters, text, not_whole)
+    if counters.bundle != bundle.manifest.identity:
+        raise InputError(_of_another_bundle(path, arrays, bundle))
+    if reason := _unlike(arrays, counters, bundle.manifest):
+        raise not_whole(reason)
+    return State(
+        **{**vars(counters), "removed": frozenset(counters.removed)},
+        memory={name: backend.upload(array) for name, array in arrays.items()},
     )
-    if not whole:
-        return None
-    tuples = {name: tuple(metadata[name]) for name in ("size", "input_size", "ids", "updated")}
-    return {**metadata, **tuples, "removed": frozenset(metadata["removed"])}
 
 
-def _is_memory(
-    arrays: Mapping[str, NDArray[Any]], manifest: Manifest, counters: Mapping[str, Any]
-) -> bool:
-    """Whether tensors are the memory of a state's groups at its size, and finite."""
+def _of_another_bundle(path: Path, arrays: Mapping[str, NDArray[Any]], bundle: Bundle) -> str:
+    """Why a state doesn't go with a bundle."""
+    held = any(array.dtype == np.uint8 for array in arrays.values())
+    if held != (bundle.manifest.values == "int8"):
+        kinds = ("float values", "int8 values")
+        return (
+            f"{path} holds {kinds[held]}, and the memory of {bundle.path} has {kinds[not held]}; "
+            "go on with the bundle that wrote it, or start again"
+        )
+    return (
+        f"{path} is the state of another bundle; weights, frame size, memory gap, precision and "
+        "the scales of int8 values must agree"
+    )
+
+
+def _unlike(
+    arrays: Mapping[str, NDArray[Any]], counters: _Counters, manifest: Manifest
+) -> str | None:
+    """How tensors differ from the memory of a state's groups at its size; None if they don't."""
     try:
-        size = manifest.input_size(counters["size"])
-    except InputError:  # no video is so small
-        return False
-    groups = len(counters["updated"])
+        size = manifest.input_size(counters.size)
+    except InputError as error:  # no video is so small
+        return str(error)
+    if counters.input_size != size:
+        return f"`input_size` is {list(counters.input_size)}, and the bundle's is {list(size)}"
     specs = memory_specs(manifest.specs_at(size))
-    if counters["input_size"] != size or arrays.keys() != specs.keys():
-        return False
-    return all(
-        array.dtype == specs[name].dtype
-        and array.shape == specs[name].shape_at(groups=groups)
-        and bool(np.isfinite(array).all())
-        for name, array in arrays.items()
-    )
+    if differing := sorted(arrays.keys() ^ specs.keys()):
+        return f"tensor {differing[0]} is {'unknown' if differing[0] in arrays else 'missing'}"
+    for name, array in arrays.items():
+        shape = specs[name].shape_at(groups=len(counters.updated))
+        if array.dtype != specs[name].dtype or array.shape != shape:
+            found = f"{array.dtype} {list(array.shape)}"
+            return f"{name} is {found}, not {specs[name].dtype} {list(shape)}"
+        if not np.isfinite(array).all():
+            return f"{name} holds values that aren't finite"
+    return None

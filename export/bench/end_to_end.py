@@ -20,7 +20,7 @@ from mavos_deploy.runtime.media.masks import MaskSource, write_mask
 from mavos_deploy.runtime.media.overlay import OverlayWriter
 from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.segmenter import Frame, PreparedFrame, Segmenter
+from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
 
 ROUNDS = 2  # of the end-to-end runs, in turns
@@ -82,7 +82,7 @@ class _SteppedSegmenter(Segmenter):
         self.steps: list[tuple[float, float]] = []
 
     def step(
-        self, frame: Frame | PreparedFrame, state: State, annotation: Labels | None = None
+        self, frame: AnyFrame, state: State, annotation: Labels | None = None
     ) -> tuple[Labels, State]:
         started = time.perf_counter()
         stepped = super().step(frame, state, annotation)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.resize import resize_frame
-from mavos_deploy.runtime.segmenter import Frame, PreparedFrame, Segmenter
+from mavos_deploy.runtime.protocol import RgbFrame
+from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
+from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
 
@@ -87,13 +88,7 @@ class BackendRunner:
 
     def warm_up(self, frame: PreparedFrame, labels: Labels) -> None:
         """See `Runner.warm_up`."""
-        self.start(frame, labels)
-        self.step(frame)
-        assert self._state is not None
-        # As if the memory had been written before, and were to be updated after this frame.
-        gap, groups = self.segmenter.bundle.manifest.memory_gap, self._state.groups
-        self._state = replace(self._state, since_update=gap - 1, updated=(True,) * groups)
-        self.step(frame)
+        self.segmenter.warm_up(frame, labels)
 
     def memory_bytes(self) -> int:
         """See `Runner.memory_bytes`."""
@@ -155,7 +150,7 @@ def warm_up(runners: Mapping[str, Runner], bundle: Bundle, objects: int) -> None
         runner.warm_up(prepare_for(bundle, frame), labels)
 
 
-def prepare_for(bundle: Bundle, frame: Frame) -> PreparedFrame:
+def prepare_for(bundle: Bundle, frame: RgbFrame) -> PreparedFrame:
     """A frame at a bundle's size, the same for every runner."""
     own = frame.shape[0], frame.shape[1]
     return PreparedFrame(own, resize_frame(frame, *bundle.manifest.input_size(own)))

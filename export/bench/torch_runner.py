@@ -15,7 +15,7 @@ from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tracker import GroupEngine, Memory, Tracker
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.segmenter import PreparedFrame
+from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.system.processors import usable_processors
 
 APPEND_EVERY = 5  # frames from one entry of the growing memory to the next, as DeAOT-L does

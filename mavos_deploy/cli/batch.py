@@ -143,7 +143,9 @@ def segment_dataset(
         except KeyboardInterrupt:
             warn("stopped; the same command goes on with what is not finished")
             raise
-    warn_if_inexact(outcome.settings.backend, outcome.settings.arithmetic, bundle.manifest)
+    warn_if_inexact(
+        outcome.settings.backend, outcome.settings.arithmetic, bundle.manifest.arithmetic
+    )
     return outcome
 
 

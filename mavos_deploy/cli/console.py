@@ -23,7 +23,7 @@ from mavos_deploy.runtime.backends.table import (
 from mavos_deploy.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
-    from mavos_deploy.runtime.triton.client import Served
+    from mavos_deploy.runtime.protocol import About
 
 # Plain output: no wrapping that breaks paths, no colours of our own choosing in log files, and
 # nothing in a path is taken for markup or the name of an emoji.
@@ -36,21 +36,21 @@ def warn(message: str) -> None:
     err.print(f"warning: {message}")
 
 
-def warn_if_untrained(manifest: "Manifest | Served") -> None:
+def warn_if_untrained(bundle: "Manifest | About") -> None:
     """Say once that masks of untrained weights mean nothing."""
-    if not manifest.trained:
+    if not bundle.trained:
         warn(
-            f"UNTRAINED WEIGHTS: this {manifest.variant} bundle was exported without a checkpoint; "
+            f"UNTRAINED WEIGHTS: this {bundle.variant} bundle was exported without a checkpoint; "
             "its masks mean nothing (docs/checkpoints.md says where to get one)"
         )
 
 
-def warn_if_inexact(backend: str, arithmetic: str, manifest: Manifest) -> None:
+def warn_if_inexact(backend: str, arithmetic: str | None, promised: str | None) -> None:
     """Say once that a backend computes in less than the bundle's precision."""
-    if arithmetic != manifest.arithmetic:
+    if arithmetic != promised:
         warn(
-            f"{backend} computes in {arithmetic}, and this bundle is "
-            f"{manifest.arithmetic}: masks differ a little from those of {DEFAULT_BACKEND}"
+            f"{backend} computes in {arithmetic}, and this bundle is {promised}: masks "
+            f"differ a little from those of {DEFAULT_BACKEND}"
         )
 
 

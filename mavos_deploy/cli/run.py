@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,11 +25,9 @@ from mavos_deploy.runtime.backends.table import (
     DEFAULT_BACKEND,
 )
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
-    from mavos_deploy.runtime.segmenter import Segmenter
-    from mavos_deploy.runtime.triton.client import RemoteSegmenter, Served
+    from mavos_deploy.runtime.protocol import VideoSegmenter
 
 
 def run(
@@ -122,7 +120,6 @@ def run(
     from mavos_deploy.runtime.media.frames import open_frames
     from mavos_deploy.runtime.media.masks import MaskSource
     from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
-    from mavos_deploy.runtime.segmenter import Segmenter
 
     of_a_video = {
         "--masks": masks is not None,
@@ -184,13 +181,10 @@ def run(
         _segmenter(opened, server, threads, backend) as segmenter,
         progress("segmenting", frames.length, shown=not (quiet or as_json)) as advance,
     ):
-        about = _about(segmenter)
-        check_fit(about.input_size(frames.size), frames, fit is Fit.STRETCH)
+        about = segmenter.about
+        check_fit(segmenter.input_size(frames.size), frames, fit is Fit.STRETCH)
         warn_if_untrained(about)
-        if isinstance(segmenter, Segmenter):
-            warn_if_inexact(
-                segmenter.backend.name, segmenter.backend.arithmetic, segmenter.bundle.manifest
-            )
+        warn_if_inexact(about.backend, about.arithmetic, about.bundle_arithmetic)
         summary = segment_video(
             segmenter,
             frames,
@@ -223,7 +217,7 @@ def run(
                     "seconds": round(summary.seconds, 3),
                     "fps": round(summary.fps, 3),
                     "interrupted": summary.interrupted,
-                    "backend": _backend_name(segmenter),
+                    "backend": about.backend,
                     "trained": about.trained,
                 }
             )
@@ -253,7 +247,7 @@ def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str
 
 def _segmenter(
     bundle: Bundle | None, server: str | None, threads: int | None, backend: str
-) -> "Segmenter | RemoteSegmenter":
+) -> "VideoSegmenter[Any, Any]":
     from mavos_deploy.runtime.segmenter import Segmenter
     from mavos_deploy.runtime.triton.client import RemoteSegmenter
 
@@ -263,19 +257,6 @@ def _segmenter(
     if threads is not None or backend != DEFAULT_BACKEND:
         raise InputError("--threads and --backend are the server's own; leave them out with it")
     return RemoteSegmenter(server)
-
-
-def _backend_name(segmenter: "Segmenter | RemoteSegmenter") -> str:
-    from mavos_deploy.runtime.segmenter import Segmenter
-
-    return segmenter.backend.name if isinstance(segmenter, Segmenter) else "triton"
-
-
-def _about(segmenter: "Segmenter | RemoteSegmenter") -> "Manifest | Served":
-    """What is known of the bundle, here or on the server."""
-    from mavos_deploy.runtime.segmenter import Segmenter
-
-    return segmenter.bundle.manifest if isinstance(segmenter, Segmenter) else segmenter.served
 
 
 def _stem(source: str) -> str:

@@ -11,14 +11,15 @@ from typing import Literal
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import ImageOps
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.protocol import RgbFrame
 
 Kind = Literal["video", "images", "camera", "stream"]
 
@@ -31,25 +32,25 @@ MISSING_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """One picture of the source.
+class SourceFrame:
+    """One frame of a source.
 
     Attributes:
         index: Number in the source, from 0; skipped frames are counted.
         stem: File stem of an image; the five-digit index otherwise.
-        rgb: uint8, shape (H, W, 3).
+        rgb: The picture, uint8, shape (H, W, 3).
     """
 
     index: int
     stem: str
-    rgb: npt.NDArray[np.uint8]
+    rgb: RgbFrame
 
 
 class FrameSource:
     """Frames of one size, read as they are asked for. Use it in a `with` block and iterate once.
 
     Attributes:
-        name: The source as messages name it.
+        name: Name of the source in messages.
         kind: "video", "images", "camera" or "stream".
         size: Height and width of every frame in pixels, upright.
         length: Number of frames that will come, where the container states it; else None.
@@ -60,7 +61,7 @@ class FrameSource:
         self,
         name: str,
         kind: Kind,
-        frames: Iterator[Frame],
+        frames: Iterator[SourceFrame],
         length: int | None = None,
         fps: float | None = None,
         container: InputContainer | None = None,
@@ -71,13 +72,13 @@ class FrameSource:
             raise InputError(f"{name}: no frame can be decoded")
         self.name = name
         self.kind = kind
-        self.size: tuple[int, int] = first.rgb.shape[:2]
+        self.size: Size = first.rgb.shape[:2]
         self.length = length
         self.fps = fps
         self._container = container
         self._frames = chain([first], _same_size(frames, name, self.size))
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         return self._frames
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ def open_frames(source: str, every: int = 1, max_frames: int | None = None) -> F
     )
 
 
-def _same_size(frames: Iterator[Frame], name: str, size: tuple[int, int]) -> Iterator[Frame]:
+def _same_size(frames: Iterator[SourceFrame], name: str, size: Size) -> Iterator[SourceFrame]:
     for frame in frames:
         height, width = frame.rgb.shape[:2]
         if (height, width) != size:
@@ -165,19 +166,19 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
                 "its mask; remove one of them"
             )
     chosen = islice(enumerate(files), 0, None, every)
-    frames = (Frame(index, file.stem, read_image(file)) for index, file in chosen)
+    frames = (SourceFrame(index, file.stem, read_image(file)) for index, file in chosen)
     return FrameSource(
         str(folder), "images", islice(frames, max_frames), _taken(len(files), every, max_frames)
     )
 
 
 def natural_order(file: Path) -> tuple[list[str | int], str]:
-    """What to sort files by so that the numbers in their names count up: a2 before a10."""
+    """A key to sort files by, with which the numbers in their names count up: a2 before a10."""
     parts = re.split(r"([0-9]+)", file.stem)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], file.name
 
 
-def read_image(file: Path) -> npt.NDArray[np.uint8]:
+def read_image(file: Path) -> RgbFrame:
     """Read a picture as uint8 RGB of shape (H, W, 3), with EXIF rotation applied.
 
     Raises:
@@ -266,7 +267,7 @@ def _opened(
         else:
             pictures = _decode_live(name, container, stream)
         chosen = islice(enumerate(pictures), 0, None, every)
-        frames = (Frame(index, f"{index:05d}", _upright(picture)) for index, picture in chosen)
+        frames = (SourceFrame(i, f"{i:05d}", _upright(picture)) for i, picture in chosen)
         known = kind == "video" and stream.frames > 0
         length = _taken(stream.frames, every, max_frames) if known else None
         rate = stream.average_rate or stream.guessed_rate
@@ -286,7 +287,7 @@ def _video_stream(name: str, container: InputContainer) -> VideoStream:
     raise InputError(f"{name} holds no video")
 
 
-def _upright(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+def _upright(picture: av.VideoFrame) -> RgbFrame:
     rgb = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
     turns = round(picture.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
@@ -337,8 +338,8 @@ def _decode_file(
         if not problem and _ends_early(container, stream, own_end, any_end):
             problem = "the file is cut off"
         for picture in stream.decode(None):
-            # Frames are stored out of order: of the last ones before a cut, some are lost that
-            # belong before others that are not, and those would get wrong numbers.
+            # Frames are stored out of order: a cut also loses frames that belong before the last
+            # ones kept, which would then get wrong numbers.
             if problem and last is not None and _is_gap(last, picture):
                 break
             yield picture

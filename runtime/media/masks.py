@@ -5,12 +5,13 @@ from pathlib import Path
 
 import imgviz
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 from PIL import Image
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.pictures import open_image
-from mavos_deploy.runtime.objects import VOID
+from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.system.files import replacing
 
 
@@ -23,13 +24,13 @@ class Mask:
         palette: RGB bytes of the file, 3 per index, at most 768; None for a grey mask.
     """
 
-    labels: npt.NDArray[np.uint8]
+    labels: Labels
     palette: bytes | None
 
 
 def read_mask(
     path: Path,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     require_objects: bool = False,
     allow_void: bool = False,
 ) -> Mask:
@@ -38,8 +39,8 @@ def read_mask(
     Args:
         path: A picture of mode P, L or 1.
         size: Height and width that the mask must have, in pixels; None accepts any.
-        require_objects: Refuse a mask without an object.
-        allow_void: Keep pixels of 255 as they are, for scoring; they are no object.
+        require_objects: Whether to refuse a mask without an object.
+        allow_void: Whether to keep pixels of 255 as they are, for scoring; they are no object.
 
     Returns:
         The labels as they are in the file, and its palette.
@@ -84,7 +85,7 @@ def read_mask(
     return Mask(labels, bytes(palette) if palette else None)
 
 
-def palette_colors(palette: bytes | None) -> npt.NDArray[np.uint8]:
+def palette_colors(palette: bytes | None) -> NDArray[np.uint8]:
     """Colours of all labels.
 
     Args:
@@ -99,7 +100,7 @@ def palette_colors(palette: bytes | None) -> npt.NDArray[np.uint8]:
     return colors
 
 
-def write_mask(path: Path, labels: npt.NDArray[np.uint8], palette: bytes | None = None) -> None:
+def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None:
     """Write a palette PNG of mode P, whole or not at all.
 
     Args:
@@ -130,7 +131,7 @@ def is_palette_png(path: Path) -> bool:
 class MaskSource:
     """The annotations of one video: a file for the first frame, or a folder of <stem>.png."""
 
-    def __init__(self, path: Path, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         """Find the annotations; they are read when asked for.
 
         Args:
@@ -156,7 +157,7 @@ class MaskSource:
 
         Args:
             stem: File stem of the frame, or its five-digit number in a video.
-            first: This is the first frame, which must have objects.
+            first: Whether this is the first frame, which must have objects.
 
         Returns:
             The mask, or None for a later frame without one.
@@ -176,5 +177,9 @@ class MaskSource:
         return None if file is None else read_mask(file, self._size, require_objects=first)
 
     def unmatched(self, stems: set[str]) -> list[str]:
-        """Names of the masks in the folder that belong to none of these frames, sorted."""
+        """File names of the masks in the folder that belong to none of these frames, sorted.
+
+        Args:
+            stems: Stems of the frames.
+        """
         return sorted(f.name for stem, f in (self._files or {}).items() if stem not in stems)

@@ -7,17 +7,20 @@ from typing import Final
 
 import av
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.masks import palette_colors
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.files import replacing, writing
 
 FALLBACK_FPS = 25.0  # frames per second where the source has no rate
 ENCODER: Final = "libx264"
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
-BT709 = 1  # of the colour fields in H.264; players assume it for HD, and swscale does not
-LIMITED_RANGE = 1
+# Values of the colour fields in H.264. Players assume BT.709 for HD, and swscale does not.
+BT709 = LIMITED_RANGE = 1
 
 
 class OverlayWriter:
@@ -28,7 +31,7 @@ class OverlayWriter:
     """
 
     def __init__(
-        self, path: Path, size: tuple[int, int], fps: float | None, palette: bytes | None = None
+        self, path: Path, size: Size, fps: float | None, palette: bytes | None = None
     ) -> None:
         """Open the encoder.
 
@@ -65,12 +68,12 @@ class OverlayWriter:
             context.color_range = LIMITED_RANGE
             self._stack = self._stack.pop_all()  # no error: the file stays open for write()
 
-    def write(self, rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> None:
+    def write(self, rgb: RgbFrame, labels: Labels) -> None:
         """Draw the objects over one frame and encode it.
 
         Args:
-            rgb: uint8, shape (H, W, 3).
-            labels: uint8, shape (H, W).
+            rgb: The frame, uint8, shape (H, W, 3).
+            labels: Its labels, uint8, shape (H, W).
 
         Raises:
             InputError: The frame or its labels have another size, or the disk is full.
@@ -124,15 +127,13 @@ class OverlayWriter:
             self._discard(error)
 
 
-def draw_objects(
-    rgb: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint16]
-) -> npt.NDArray[np.uint8]:
+def draw_objects(rgb: RgbFrame, labels: Labels, colors: NDArray[np.uint16]) -> RgbFrame:
     """Blend object colours half and half and draw a white contour inside each object.
 
     Args:
-        rgb: uint8, shape (H, W, 3).
-        labels: uint8, shape (H, W).
-        colors: uint16, shape (256, 3), RGB 0..255.
+        rgb: The frame, uint8, shape (H, W, 3).
+        labels: Its labels, uint8, shape (H, W).
+        colors: Colour of each label, uint16, shape (256, 3), RGB 0..255.
 
     Returns:
         uint8, shape (H, W, 3). The arguments are not modified.
@@ -144,7 +145,7 @@ def draw_objects(
     return picture
 
 
-def _borders(labels: npt.NDArray[np.uint8], thickness: int) -> npt.NDArray[np.bool_]:
+def _borders(labels: Labels, thickness: int) -> NDArray[np.bool_]:
     """Pixels within `thickness` pixels, along a row or column, of another label."""
     border = np.zeros(labels.shape, np.bool_)
     for step in range(1, thickness + 1):

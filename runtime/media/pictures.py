@@ -1,4 +1,4 @@
-"""The one reader of picture files."""
+"""Reads picture files, for frames and masks alike."""
 
 import struct
 import warnings
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import MAX_PIXELS
 
-# What a picture may be, whatever its name says: Pillow would also open EPS, by running Ghostscript.
+# Formats that are read, whatever a file's name says: Pillow would also open EPS, with Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 
 
@@ -24,7 +24,7 @@ def open_image(
 
     Args:
         path: PNG, JPEG, BMP, WebP or TIFF.
-        content: Of the file, where there is none; the path then only names it in messages.
+        content: Bytes to read in place of the file; the path then only names them in messages.
         check_size: Called with height and width before anything is decoded; may refuse them.
 
     Returns:

@@ -1,7 +1,7 @@
 """Stages of a run that overlap: a thread reads ahead of the work, another writes behind it.
 
 Queues are bounded, so memory is constant and the faster stage waits for the slower one; order is
-kept. What a stage raises is raised again, as it is, in the thread that does the work.
+kept. An error in a stage is raised again, unchanged, in the thread that does the work.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _End:
-    """The last thing in a queue: nothing more comes, or what went wrong."""
+    """The last thing in a queue: the end of the items, or the error that ended them."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -35,7 +35,11 @@ class _Bounded(Generic[T]):
             self._places.put(None)
 
     def wait_for_place(self) -> bool:
-        """Wait until there is room; False once nobody takes items any more."""
+        """Wait until there is room.
+
+        Returns:
+            False once nobody takes items any more.
+        """
         self._places.get()
         if self._closed:
             self._places.put(None)  # for the next one who asks
@@ -61,14 +65,14 @@ class _Bounded(Generic[T]):
 
 
 class ReadAhead(Generic[T]):
-    """Runs an iterator in a thread of its own, ahead of whoever takes its items.
+    """Runs an iterator in a thread of its own, ahead of the thread that takes its items.
 
     Use it in a `with` block, at whose end the thread has ended: it finishes the item that it is
     reading, which for a live source that went silent takes until the source's own timeout.
 
     Args:
-        items: Read in the thread only.
-        depth: Items that may lie ready or be in the making.
+        items: The iterator; it runs in the thread only.
+        depth: Most items that may lie ready or be in the making.
     """
 
     def __init__(self, items: Iterator[T], depth: int) -> None:
@@ -78,7 +82,7 @@ class ReadAhead(Generic[T]):
         self._thread = Thread(target=self._read, name="mavos-reader")
 
     def __iter__(self) -> Iterator[T]:
-        """The items in order; raises what reading them raised once those before are taken."""
+        """The items in order; an error of the iterator is raised after the items before it."""
         while not self._stopped:
             item = self._queue.get()
             if self._stopped:
@@ -113,15 +117,15 @@ class ReadAhead(Generic[T]):
 
 
 class WriteBehind(Generic[T]):
-    """Calls a function with items in a thread of its own, behind whoever puts them.
+    """Calls a function with items in a thread of its own, behind the thread that puts them.
 
     Use it in a `with` block, at whose end all items that were put are written, however it ends.
     The first error ends the writing; it is raised by the next `put`, or else at the end, also in
     place of a later error of the block, since it concerns an earlier item.
 
     Args:
-        write: Called in the thread only.
-        depth: Items that may wait; one more is being written.
+        write: Writes one item; called in the thread only.
+        depth: Most items that may wait; one more is being written.
     """
 
     def __init__(self, write: Callable[[T], None], depth: int) -> None:
@@ -134,7 +138,7 @@ class WriteBehind(Generic[T]):
         """Hand over an item; waits while too many are waiting already.
 
         Raises:
-            BaseException: What writing an earlier item raised.
+            BaseException: The error of writing an earlier item.
         """
         if not self._queue.wait_for_place():
             assert self._error is not None

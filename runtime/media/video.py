@@ -9,64 +9,39 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.geometry import Size, check_aspect
-from mavos_deploy.runtime.media.frames import Frame, FrameSource
+from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
 from mavos_deploy.runtime.media.masks import Mask, MaskSource, is_palette_png, write_mask
 from mavos_deploy.runtime.media.overlay import OverlayWriter
 from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
 from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 
-RgbFrame = NDArray[np.uint8]  # [H, W, 3]
-Prepared = Any  # a frame, as it goes into a step
-State = Any  # of the segmenter or of the client; both have `objects` and `ids`
-
-_Read = tuple[Frame, Prepared, Mask | None]  # a frame, as it is and resized, with its mask
-
 AHEAD = 2  # frames that may wait before and after segmenting
-# A camera's next frame is read while one is segmented, and no further: what is shown is never more
-# than one frame older than it need be.
+# A camera's next frame is read while one is segmented, and no further, so that masks lag behind the
+# camera by one frame at most.
 AHEAD_LIVE = 1
-
-
-class Follower(Protocol):
-    """What follows objects through a video: a segmenter here, or the client of a server."""
-
-    def prepare(self, frame: RgbFrame) -> Prepared:
-        """What of a frame's way can be done in another thread."""
-
-    def start(self, frame: RgbFrame, labels: Labels) -> State:
-        """Begin a video with its reference frame, and return its state."""
-
-    def step(
-        self, frame: Prepared, state: State, annotation: Labels | None = None
-    ) -> tuple[Labels, State]:
-        """Segment the next frame."""
-
-    def end(self, state: State) -> None:
-        """The video is over."""
 
 
 @dataclass
 class Summary:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         frames: Frames segmented and written.
         objects: Ids followed at the end.
-        added: Id and frame stem of objects that came after the first frame.
-        ignored_masks: Later masks without a new object, which were left alone.
+        added: Ids of objects that came after the first frame, with the stem of their first frame.
+        ignored_masks: Number of later masks that brought no new object, and were left alone.
         unused_masks: Mask files that belong to no frame of the video.
-        seconds: From the first frame to the last mask.
-        interrupted: Ctrl-C ended the run; everything written is whole, and every frame that was
-            segmented is written.
+        seconds: Time from the first frame to the last mask.
+        interrupted: Whether Ctrl-C ended the run. Everything written is whole then, and every
+            frame that was segmented is written.
     """
 
     frames: int = 0
@@ -87,9 +62,9 @@ def check_fit(size: Size, source: FrameSource, stretch: bool) -> None:
     """Refuse a video whose shape the bundle would distort, unless that is wanted.
 
     Args:
-        size: Of frames in the network, in pixels.
+        size: Height and width of frames in the network, in pixels.
         source: The video.
-        stretch: Accept any shape.
+        stretch: Whether to accept any shape.
 
     Raises:
         InputError: The aspect ratios differ by more than 5%.
@@ -104,13 +79,14 @@ def prepare_output(
     """Check that masks may go to a folder, and the coloured video to its file.
 
     Args:
-        folder: Existing or not.
-        overlay: Existing or not.
-        overwrite: Replace the masks and the video that are there.
-        inputs: What the run reads, which it must never replace. They need not exist.
+        folder: Folder for the masks, existing or not.
+        overlay: File for the coloured video, existing or not; None for no such video.
+        overwrite: Whether to replace masks and a video that exist.
+        inputs: Files and folders that the run reads and must never replace. They need not exist.
 
     Returns:
-        To be called before the first mask is written: makes the folder, or empties it of masks.
+        A function to call before the first mask is written: it makes the folder, or empties it of
+        masks.
 
     Raises:
         InputError: The folder holds something, or, with `overwrite`, something that is no palette
@@ -149,7 +125,7 @@ def prepare_output(
 
 
 def segment_video(
-    segmenter: Follower,
+    segmenter: VideoSegmenter[PreparedT, StateT],
     source: FrameSource,
     masks: MaskSource,
     output: Path,
@@ -161,20 +137,20 @@ def segment_video(
     """Segment a video and write a mask for each of its frames.
 
     Args:
-        segmenter: Ready.
-        source: Just opened; its first frame has a mask.
-        masks: Of the first frame, and of frames where objects are added.
-        output: Folder of `<frame stem>.png`.
-        overlay: MP4 to write the coloured video to.
-        make_output: From `prepare_output`.
-        on_frame: Called with how many frames are done.
+        segmenter: A segmenter here, or the client of a server.
+        source: The video, just opened; its first frame has a mask.
+        masks: Masks of the first frame, and of frames where objects are added.
+        output: Folder for the masks, `<frame stem>.png`.
+        overlay: MP4 file for the coloured video; None for no such video.
+        make_output: The function that `prepare_output` returned.
+        on_frame: Called with the number of frames that are done.
 
     Returns:
-        What was done, also when Ctrl-C ended it.
+        A summary, also when Ctrl-C ended the run.
 
     Raises:
-        MavosError: A frame or mask can't be used, or a file not be written. What was written
-            until then is kept, each file whole; the message ends with how much it is.
+        MavosError: A frame or mask can't be used, or a file can't be written. The masks written
+            until then are kept, each whole; the message ends with their number.
     """
     frames = iter(source)
     first = next(frames)
@@ -186,12 +162,12 @@ def segment_video(
     failure: MavosError | None = None
     video: OverlayWriter | None = None
 
-    def read() -> Iterator[_Read]:
+    def read() -> Iterator[tuple[SourceFrame, PreparedT, Mask | None]]:
         for frame in frames:
             later = masks.for_stem(frame.stem, first=False)
             yield frame, segmenter.prepare(frame.rgb), later
 
-    def write(result: tuple[Frame, Labels]) -> None:
+    def write(result: tuple[SourceFrame, Labels]) -> None:
         frame, labels = result
         write_mask(output / f"{frame.stem}.png", labels, mask.palette)
         summary.frames += 1
@@ -244,7 +220,7 @@ def segment_video(
 def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:
     """A later mask's labels if it brings a new object.
 
-    A data set's folder has the true mask of every frame, which is no reason to copy them out.
+    A data set's folder has the true mask of every frame, and those must not replace predictions.
     """
     if mask is None:
         return None

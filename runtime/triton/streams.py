@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
@@ -20,6 +19,7 @@ from mavos_deploy.runtime.geometry import LARGEST_SIDE
 from mavos_deploy.runtime.media.masks import palette_colors
 from mavos_deploy.runtime.media.pictures import open_image
 from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 from mavos_deploy.runtime.triton.wire import Limits
@@ -27,15 +27,13 @@ from mavos_deploy.runtime.triton.wire import Limits
 REMEMBERED = 4096  # streams that are gone, whose reason can still be told
 LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
 
-Frame = NDArray[np.uint8]
-
 
 class FullError(ServerError):
     """All places for streams are taken; another server or a later time may help."""
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class StreamRequest:
     """One request, as it came.
 
     Attributes:
@@ -53,7 +51,7 @@ class Request:
     stream: int
     start: bool = False
     end: bool = False
-    frame: Frame | None = None
+    frame: RgbFrame | None = None
     frame_file: bytes | None = None
     labels: Labels | None = None
     labels_file: bytes | None = None
@@ -128,7 +126,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    def handle(self, request: Request) -> Answer:
+    def handle(self, request: StreamRequest) -> Answer:
         """Do what a request asks for. One that is refused changes nothing.
 
         Raises:
@@ -156,7 +154,7 @@ class Streams:
             self._evict()
             return len(self._open)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: StreamRequest) -> Answer:
         if request.start:
             # A START of a stream that is open begins it anew, as Triton has it.
             self._open.pop(request.stream, None)
@@ -178,7 +176,7 @@ class Streams:
             )
         return self._step(request, stream)
 
-    def _start(self, request: Request) -> Answer:
+    def _start(self, request: StreamRequest) -> Answer:
         if len(self._open) >= self.limits.max_streams:
             raise FullError(
                 f"this server follows {self.limits.max_streams} streams at once and all are taken; "
@@ -197,7 +195,7 @@ class Streams:
         self._gone.pop(request.stream, None)
         return last
 
-    def _step(self, request: Request, stream: Stream) -> Answer:
+    def _step(self, request: StreamRequest, stream: Stream) -> Answer:
         frame = self._frame(request)
         annotation, _ = _labels(request, frame)
         state = stream.state
@@ -212,7 +210,7 @@ class Streams:
         )
         return stream.last
 
-    def _frame(self, request: Request) -> Frame:
+    def _frame(self, request: StreamRequest) -> RgbFrame:
         if (request.frame is None) == (request.frame_file is None):
             what = "neither" if request.frame is None else "both"
             raise InputError(f"the request has {what} of frame and frame_file; send one of them")
@@ -252,7 +250,7 @@ class Streams:
             self._gone.popitem(last=False)
 
 
-def _labels(request: Request, frame: Frame) -> tuple[Labels | None, bytes | None]:
+def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, bytes | None]:
     """The labels of a request and their palette."""
     if request.labels is not None and request.labels_file is not None:
         raise InputError("the request has both labels and labels_file; send one of them")

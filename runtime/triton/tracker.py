@@ -18,7 +18,7 @@ from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
-from mavos_deploy.runtime.triton.streams import Answer, FullError, Request, Streams
+from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
 from mavos_deploy.runtime.triton.wire import BUNDLE, Limits, Untyped
 
 START_FLAG, END_FLAG = 1, 2  # of a request in a sequence, as Triton numbers them
@@ -48,7 +48,7 @@ class TritonPythonModel:
         bundle = Bundle.open(Path(args["model_repository"]) / args["model_version"] / BUNDLE)
         segmenter = Segmenter(bundle, self._backend(bundle, parameters))
         if "graph_models" not in parameters:  # those warm themselves up; here they can't be called
-            _warm_up(segmenter)
+            segmenter.warm_up()
         self._streams = Streams(segmenter, limits)
         self._stopped = threading.Event()
         # Triton forgets idle streams without a word to the model, so the model looks for itself.
@@ -116,11 +116,11 @@ class TritonPythonModel:
                 return code
         return codes.INTERNAL
 
-    def _read(self, request: Untyped) -> Request:
+    def _read(self, request: Untyped) -> StreamRequest:
         given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         flags = request.flags()
         index = given.get("frame_index")
-        return Request(
+        return StreamRequest(
             stream=int(request.correlation_id()),
             start=bool(flags & START_FLAG),
             end=bool(flags & END_FLAG),
@@ -149,13 +149,3 @@ class _CancelledError(MavosError):
 
 def _file(tensor: Untyped) -> bytes | None:
     return None if tensor is None else bytes(tensor[0])
-
-
-def _warm_up(segmenter: Segmenter) -> None:
-    """Run every graph once, at the bundle's own size, so that memory is there before the first."""
-    size = segmenter.bundle.manifest.size
-    frame, labels = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
-    labels[: size[0] // 2] = 1
-    state = segmenter.start(frame, labels)
-    for _ in range(2):  # an annotation updates the long-term memory: merged, and then merged again
-        _, state = segmenter.step(frame, state, labels)

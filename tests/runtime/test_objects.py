@@ -1,8 +1,9 @@
 """Object numbers and the groups of ten that hold them."""
 
 import numpy as np
+import pytest
 
-from mavos_deploy.runtime.objects import only_objects
+from mavos_deploy.runtime.objects import object_mask, only_objects, split_groups
 
 
 def test_only_these_objects_are_left() -> None:
@@ -11,3 +12,32 @@ def test_only_these_objects_are_left() -> None:
     assert kept.dtype == np.uint8
     assert kept.tolist() == [[0, 0, 2], [0, 2, 9]]
     assert labels[0, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "groups", "removed", "used"),
+    [
+        pytest.param(3, 1, set(), [4], id="one-group"),
+        pytest.param(10, 1, set(), [11], id="full-group"),
+        pytest.param(13, 2, set(), [11, 4], id="two-groups"),
+        pytest.param(20, 2, set(), [11, 11], id="two-full-groups"),
+        pytest.param(3, 2, set(), [11, 4], id="count-dropped-as-upstream"),
+        pytest.param(0, 1, set(), [1], id="nothing-visible"),
+        pytest.param(13, 2, {2, 12}, [10, 3], id="removed"),
+    ],
+)
+def test_the_object_mask_opens_the_channels_in_use(
+    visible: int, groups: int, removed: set[int], used: list[int]
+) -> None:
+    mask = object_mask(visible, groups, removed)
+    assert mask.shape == (groups, 11)
+    assert [(row == 0).sum() for row in mask] == used
+    assert (mask[:, 0] == 0).all()
+
+
+def test_groups_get_their_own_numbers() -> None:
+    labels = np.array([[0, 1, 10], [11, 20, 21]], np.uint8)
+    split = split_groups(labels, 3, (2, 3))
+    np.testing.assert_array_equal(split[0], [[0, 1, 10], [0, 0, 0]])
+    np.testing.assert_array_equal(split[1], [[0, 0, 0], [1, 10, 0]])
+    np.testing.assert_array_equal(split[2], [[0, 0, 0], [0, 0, 1]])

@@ -1,22 +1,19 @@
-"""The segmenter: states are values, objects come and go, and a state outlives its process."""
+"""The segmenter: states are values, videos interleave, and objects come and go."""
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime import Segmenter, State
-from mavos_deploy.runtime.objects import number_objects, object_mask, split_groups
-from mavos_deploy.runtime.segmenter import PreparedFrame
+from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
+from mavos_deploy.runtime.contract import GraphName
+from mavos_deploy.runtime.objects import number_objects
+from mavos_deploy.runtime.resize import PreparedFrame
 from tests import golden
 
 GetSegmenter = Callable[[str], Segmenter]
@@ -58,91 +55,6 @@ def test_interleaved_videos_get_the_masks_they_get_alone(chain: Segmenter) -> No
         np.testing.assert_array_equal(labels_b, alone_b[index - 1])
 
 
-def test_a_saved_state_continues_exactly(chain: Segmenter, tmp_path: Path) -> None:
-    state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
-    _, middle = follow(chain, state, range(1, 8))
-    middle = chain.remove(middle, {6})
-    chain.save(middle, tmp_path / "state.safetensors")
-    loaded = chain.load(tmp_path / "state.safetensors")
-    assert replace(loaded, memory={}).__dict__ == replace(middle, memory={}).__dict__
-    np.testing.assert_array_equal(
-        follow(chain, loaded, range(8, 12))[0], follow(chain, middle, range(8, 12))[0]
-    )
-
-
-def test_a_state_of_another_bundle_is_refused(
-    chain: Segmenter, segmenter: GetSegmenter, tmp_path: Path
-) -> None:
-    state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
-    chain.save(state, tmp_path / "state.safetensors")
-    with pytest.raises(InputError, match="state of another bundle"):
-        segmenter("resnet50").load(tmp_path / "state.safetensors")
-    with pytest.raises(InputError, match="belongs to another bundle"):
-        segmenter("resnet50").step(golden.frame(1), state)
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        pytest.param(b"", "is not a saved state, or is damaged", id="empty"),
-        pytest.param(b"not a state", "is not a saved state, or is damaged", id="text"),
-        pytest.param(b"\x08\0\0\0\0\0\0\0{}      ", "is not a state of this release", id="others"),
-    ],
-)
-def test_a_damaged_state_is_refused(
-    chain: Segmenter, tmp_path: Path, content: bytes, text: str
-) -> None:
-    (tmp_path / "state.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match=text):
-        chain.load(tmp_path / "state.safetensors")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda tensors, meta: tensors.pop("short_key_0"), id="tensor-missing"),
-        pytest.param(lambda tensors, meta: meta.pop("ids"), id="counter-missing"),
-        pytest.param(lambda tensors, meta: meta.update(updated=3), id="counter-of-another-kind"),
-        pytest.param(lambda tensors, meta: meta.update(updated=[True] * 2), id="other-groups"),
-        pytest.param(lambda tensors, meta: meta.update(updated=[]), id="no-groups"),
-        pytest.param(lambda tensors, meta: meta.update(visible=None), id="no-visible-number"),
-        pytest.param(lambda tensors, meta: meta.update(visible=99), id="visible-beyond-the-ids"),
-        pytest.param(lambda tensors, meta: meta.update(removed=[77]), id="unknown-removed"),
-        pytest.param(lambda tensors, meta: meta.update(ids=[3, 6, 300]), id="id-of-nine-bits"),
-        pytest.param(lambda tensors, meta: meta.update(ids=[3, 3, 6]), id="id-twice"),
-        pytest.param(lambda tensors, meta: meta.update(size=None), id="no-size"),
-        pytest.param(lambda tensors, meta: meta.update(since_update="x"), id="counter-of-letters"),
-        pytest.param(
-            lambda tensors, meta: tensors.update(
-                short_key_0=tensors["short_key_0"].astype(np.float16)
-            ),
-            id="tensor-of-another-type",
-        ),
-        pytest.param(
-            lambda tensors, meta: tensors.update(
-                short_key_0=tensors["short_key_0"][..., :-1].copy()
-            ),
-            id="tensor-of-another-shape",
-        ),
-        pytest.param(
-            lambda tensors, meta: tensors["dynamic_value_2"].fill(np.nan), id="memory-of-nan"
-        ),
-    ],
-)
-def test_a_state_that_is_not_whole_is_refused(
-    chain: Segmenter, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], object]
-) -> None:
-    path = tmp_path / "state.safetensors"
-    chain.save(chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0]), path)
-    with safe_open(path, framework="numpy") as file:
-        meta = json.loads(file.metadata()["mavos_state"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    change(tensors, meta)
-    save_file(tensors, path, {"mavos_state": json.dumps(meta)})
-    with pytest.raises(InputError, match="not a whole state"):
-        chain.load(path)
-
-
 def test_ids_of_the_masks_are_kept_with_their_gaps(chain: Segmenter) -> None:
     run = golden.load("newobj", "mobilenet")
     state = chain.start(golden.frame(0), run.annotations[0])
@@ -172,27 +84,6 @@ def test_removing_an_unknown_object_is_refused(chain: Segmenter) -> None:
     state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
     with pytest.raises(InputError, match=r"no object 7 to remove; the video has \[3, 6, 20\]"):
         chain.remove(state, {7})
-
-
-@pytest.mark.parametrize("gone", [range(1, 11), range(11, 14)], ids=["first", "last"])
-def test_a_group_that_is_removed_whole_leaves_the_memory_without_a_trace(
-    chain: Segmenter, gone: range
-) -> None:
-    annotation = golden.load("many", "mobilenet").annotations[0]
-    ids, _ = number_objects((), annotation)
-    state = chain.start(golden.frame(0), annotation)
-    _, state = follow(chain, state, range(1, 8))
-    assert state.groups == 2
-    leaving = {ids[i - 1] for i in gone}
-    masked = replace(state, removed=frozenset(gone))
-    dropped = chain.remove(state, leaving)
-    assert dropped.groups == 1
-    assert dropped.objects == masked.objects
-    for index in range(8, 13):
-        expected, masked = chain.step(golden.frame(index), masked)
-        labels, dropped = chain.step(golden.frame(index), dropped)
-        # Groups share no memory; only float rounding of the merge may flip a near tie.
-        assert np.mean(labels == expected) >= 0.9999
 
 
 def test_an_object_can_come_back_after_it_was_removed(chain: Segmenter) -> None:
@@ -333,30 +224,27 @@ def test_labels_without_an_object_are_refused(chain: Segmenter) -> None:
         chain.start(golden.frame(0), np.zeros(golden.SIZE, np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("visible", "groups", "removed", "used"),
-    [
-        pytest.param(3, 1, set(), [4], id="one-group"),
-        pytest.param(10, 1, set(), [11], id="full-group"),
-        pytest.param(13, 2, set(), [11, 4], id="two-groups"),
-        pytest.param(20, 2, set(), [11, 11], id="two-full-groups"),
-        pytest.param(3, 2, set(), [11, 4], id="count-dropped-as-upstream"),
-        pytest.param(0, 1, set(), [1], id="nothing-visible"),
-        pytest.param(13, 2, {2, 12}, [10, 3], id="removed"),
-    ],
-)
-def test_the_object_mask_opens_the_channels_in_use(
-    visible: int, groups: int, removed: set[int], used: list[int]
-) -> None:
-    mask = object_mask(visible, groups, removed)
-    assert mask.shape == (groups, 11)
-    assert [(row == 0).sum() for row in mask] == used
-    assert (mask[:, 0] == 0).all()
+@pytest.mark.parametrize("objects", [1, 13], ids=["one-group", "two-groups"])
+def test_warming_up_runs_every_graph(chain: Segmenter, objects: int) -> None:
+    ran: set[str] = set()
+
+    class Watched(WatchedBackend):
+        def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            ran.add(graph)
+            return super().run(graph, inputs)
+
+    segmenter = Segmenter(chain.bundle, Watched(chain.backend))
+    if objects == 1:
+        segmenter.warm_up()
+    else:
+        labels = golden.load("many", "mobilenet").annotations[0]
+        segmenter.warm_up(golden.frame(0), labels)
+    assert ran == set(GraphName)
 
 
-def test_groups_get_their_own_numbers() -> None:
-    labels = np.array([[0, 1, 10], [11, 20, 21]], np.uint8)
-    split = split_groups(labels, 3, (2, 3))
-    np.testing.assert_array_equal(split[0], [[0, 1, 10], [0, 0, 0]])
-    np.testing.assert_array_equal(split[1], [[0, 0, 0], [1, 10, 0]])
-    np.testing.assert_array_equal(split[2], [[0, 0, 0], [0, 0, 1]])
+def test_a_segmenter_says_what_it_runs(chain: Segmenter) -> None:
+    about = chain.about
+    assert (about.backend, about.variant) == ("onnxruntime-cpu", "mobilenet")
+    assert about.arithmetic == about.bundle_arithmetic == "fp32"
+    assert about.trained is False
+    assert chain.input_size(golden.SIZE) == chain.bundle.manifest.size

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media import frames
-from mavos_deploy.runtime.media.frames import Frame, open_frames
+from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -76,14 +76,14 @@ def _images(folder: Path, names: list[str], size: tuple[int, int] = (WIDTH, HEIG
     return folder
 
 
-def _read_until_refused(source: Path, match: str) -> list[Frame]:
-    given: list[Frame] = []
+def _read_until_refused(source: Path, match: str) -> list[SourceFrame]:
+    given: list[SourceFrame] = []
     with open_frames(str(source)) as opened, pytest.raises(InputError, match=match):
         given.extend(_collecting(opened, given))
     return given
 
 
-def _collecting(source: Iterator[Frame], into: list[Frame]) -> list[Frame]:
+def _collecting(source: Iterator[SourceFrame], into: list[SourceFrame]) -> list[SourceFrame]:
     for frame in source:
         into.append(frame)
     return []
@@ -410,7 +410,7 @@ def test_a_stream_that_stops_gives_its_frames_first(
     assert len(given) > COUNT
 
 
-def _read_from(server: socket.socket, content: bytes) -> list[Frame]:
+def _read_from(server: socket.socket, content: bytes) -> list[SourceFrame]:
     """Read a stream whose sender falls silent with the connection open."""
     connections: list[socket.socket] = []
 
@@ -421,7 +421,7 @@ def _read_from(server: socket.socket, content: bytes) -> list[Frame]:
 
     sender = threading.Thread(target=send)
     sender.start()
-    given: list[Frame] = []
+    given: list[SourceFrame] = []
     address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     try:
         with open_frames(address) as source, pytest.raises(InputError, match="stopped after"):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, StreamLostError
-from mavos_deploy.runtime.triton.streams import Answer, FullError, Request, Streams
+from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
 from mavos_deploy.runtime.triton.wire import Limits
 
 FRAME = np.zeros((20, 30, 3), np.uint8)
@@ -65,10 +65,10 @@ def streams(clock: Clock) -> Streams:
 
 def start(streams: Streams, stream: int = 1, **others: np.ndarray | bytes | int | None) -> Answer:
     request: dict[str, Any] = {"frame": FRAME, "labels": LABELS, **others}
-    return streams.handle(Request(stream, start=True, **request))
+    return streams.handle(StreamRequest(stream, start=True, **request))
 
 
-def refusal(streams: Streams, request: Request) -> str:
+def refusal(streams: Streams, request: StreamRequest) -> str:
     with pytest.raises(MavosError) as refused:
         streams.handle(request)
     return str(refused.value)
@@ -76,28 +76,28 @@ def refusal(streams: Streams, request: Request) -> str:
 
 def test_a_stream_starts_steps_and_ends(streams: Streams) -> None:
     assert start(streams).objects == (3,)
-    assert streams.handle(Request(1, frame=FRAME)).frame_index == 1
+    assert streams.handle(StreamRequest(1, frame=FRAME)).frame_index == 1
     added = np.where(LABELS == 0, 9, 0).astype(np.uint8)
-    assert streams.handle(Request(1, frame=FRAME, labels=added)).objects == (3, 9)
-    assert streams.handle(Request(1, frame=FRAME, remove=(3,))).objects == (9,)
-    assert streams.handle(Request(1, end=True)).labels.size == 0
+    assert streams.handle(StreamRequest(1, frame=FRAME, labels=added)).objects == (3, 9)
+    assert streams.handle(StreamRequest(1, frame=FRAME, remove=(3,))).objects == (9,)
+    assert streams.handle(StreamRequest(1, end=True)).labels.size == 0
     assert len(streams) == 0
-    assert "it was ended" in refusal(streams, Request(1, frame=FRAME))
+    assert "it was ended" in refusal(streams, StreamRequest(1, frame=FRAME))
 
 
 def test_a_repeated_frame_is_answered_again_and_not_taken_again(streams: Streams) -> None:
     start(streams, frame_index=0)
-    first = streams.handle(Request(1, frame=FRAME, frame_index=1))
-    again = streams.handle(Request(1, frame=FRAME, frame_index=1))
+    first = streams.handle(StreamRequest(1, frame=FRAME, frame_index=1))
+    again = streams.handle(StreamRequest(1, frame=FRAME, frame_index=1))
     assert again is first
     assert streams.segmenter.steps == 1  # type: ignore[attr-defined]
-    assert streams.handle(Request(1, frame=FRAME, frame_index=2)).frame_index == 2
+    assert streams.handle(StreamRequest(1, frame=FRAME, frame_index=2)).frame_index == 2
 
 
 def test_a_frame_out_of_order_is_refused_and_the_stream_goes_on(streams: Streams) -> None:
     start(streams)
-    assert "frame 1 is next" in refusal(streams, Request(1, frame=FRAME, frame_index=2))
-    assert streams.handle(Request(1, frame=FRAME, frame_index=1)).frame_index == 1
+    assert "frame 1 is next" in refusal(streams, StreamRequest(1, frame=FRAME, frame_index=2))
+    assert streams.handle(StreamRequest(1, frame=FRAME, frame_index=1)).frame_index == 1
 
 
 def test_an_idle_stream_loses_its_state_and_is_told_so(streams: Streams, clock: Clock) -> None:
@@ -109,8 +109,8 @@ def test_an_idle_stream_loses_its_state_and_is_told_so(streams: Streams, clock: 
     with pytest.raises(
         StreamLostError, match=r"stream 1 .* idle for more than 10 seconds; start it"
     ):
-        streams.handle(Request(1, frame=FRAME))
-    assert streams.handle(Request(2, frame=FRAME)).frame_index == 1
+        streams.handle(StreamRequest(1, frame=FRAME))
+    assert streams.handle(StreamRequest(2, frame=FRAME)).frame_index == 1
 
 
 def test_a_start_beyond_the_places_is_refused_until_one_is_free(streams: Streams) -> None:
@@ -118,24 +118,24 @@ def test_a_start_beyond_the_places_is_refused_until_one_is_free(streams: Streams
     start(streams, 2)
     with pytest.raises(FullError, match="2 streams at once"):
         start(streams, 3)
-    told = refusal(streams, Request(3, frame=FRAME))
+    told = refusal(streams, StreamRequest(3, frame=FRAME))
     assert "its START was refused" in told
-    streams.handle(Request(1, end=True))
+    streams.handle(StreamRequest(1, end=True))
     assert start(streams, 3).frame_index == 0
 
 
 def test_a_start_of_an_open_stream_begins_it_anew(streams: Streams) -> None:
     start(streams, 1)
-    streams.handle(Request(1, frame=FRAME))
+    streams.handle(StreamRequest(1, frame=FRAME))
     assert start(streams, 1).frame_index == 0
     assert len(streams) == 1
 
 
 def test_reasons_of_streams_that_are_gone_do_not_pile_up(streams: Streams) -> None:
     for number in range(1, 5000):
-        streams.handle(Request(number, start=True, end=True, frame=FRAME, labels=LABELS))
+        streams.handle(StreamRequest(number, start=True, end=True, frame=FRAME, labels=LABELS))
     assert len(streams._gone) == 4096
-    assert "never started here" in refusal(streams, Request(1, frame=FRAME))
+    assert "never started here" in refusal(streams, StreamRequest(1, frame=FRAME))
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -233,9 +233,9 @@ def test_a_request_that_cannot_be_used_is_refused_with_its_reason(
 
 def test_a_refused_frame_leaves_the_stream_as_it_was(streams: Streams) -> None:
     start(streams)
-    streams.handle(Request(1, frame=FRAME))
-    refusal(streams, Request(1, frame_file=b"no picture"))
-    assert streams.handle(Request(1, frame=FRAME)).frame_index == 2
+    streams.handle(StreamRequest(1, frame=FRAME))
+    refusal(streams, StreamRequest(1, frame_file=b"no picture"))
+    assert streams.handle(StreamRequest(1, frame=FRAME)).frame_index == 2
 
 
 def test_encoded_frames_and_labels_are_read_and_labels_written(streams: Streams) -> None:
