@@ -1,16 +1,15 @@
 """Runs a bundle over the clips of a data set, with each frame's truth and the memory's stage."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.datasets.annotations import Truth, size_text
+from mavos_deploy.runtime.datasets.prediction import ClipFrame, SequenceReader
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.geometry import check_aspect
-from mavos_deploy.runtime.media.frames import read_image
+from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
@@ -22,28 +21,7 @@ LEAST_CORRELATION = 0.2
 Picture = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class ClipFrame:
-    """One frame of a clip.
-
-    Attributes:
-        stem: Name of the frame's files, without extension.
-        rgb: Picture, uint8 [H, W, 3].
-        given: Labels of the objects that start here, uint8 [H, W]; None where none does.
-        truth: Whole annotation, uint8 [H, W], 255 for void; None where there is none.
-        follows: Objects that started in earlier frames, ascending.
-        starts: Objects that start here, ascending.
-    """
-
-    stem: str
-    rgb: Picture
-    given: Labels | None
-    truth: Labels | None
-    follows: tuple[int, ...]
-    starts: tuple[int, ...]
-
-
-def frames_of(sequence: VideoSequence, size: tuple[int, int], most: int) -> Iterator[ClipFrame]:
+def frames_of(sequence: VideoSequence, size: Size, most: int) -> Iterator[ClipFrame]:
     """The frames of a clip, from the first frame with an object on.
 
     Args:
@@ -55,30 +33,9 @@ def frames_of(sequence: VideoSequence, size: tuple[int, int], most: int) -> Iter
         InputError: A picture or an annotation can't be used; another aspect ratio than the
             bundle's; no object.
     """
-    truth = Truth(sequence)
-    read = 0
-    for stem, path in sequence.images.items():
-        if read == most:
-            break
-        known = tuple(sorted(truth.starts))
-        labels, new = truth.read(stem)
-        if truth.problems:
-            raise InputError(f"{truth.problems[0]}")
-        if not known and not new:
-            continue
-        rgb = read_image(path)
-        check_aspect(rgb.shape[:2], size)
-        if labels is not None and labels.shape != rgb.shape[:2]:
-            raise InputError(
-                f"{path}: {size_text(rgb.shape)} pixels, but its annotation has "
-                f"{size_text(labels.shape)}"
-            )
-        given = None
-        if labels is not None and new:
-            given = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
-        read += 1
-        yield ClipFrame(stem, rgb, given, labels, known, tuple(new))
-    if not read:
+    reader = SequenceReader(sequence, lambda own: check_aspect(own, size), strict=True)
+    yield from islice(reader, most)
+    if reader.size is None:
         raise InputError(
             f"{sequence.name}: no picture with an annotated object; give clips with at least the "
             "first frame's mask"
@@ -105,11 +62,6 @@ class Rollout:
             assert frame.given is not None
             self.state = self._segmenter.start(frame.rgb, frame.given)
             return frame.given
-        if frame.rgb.shape[:2] != self.state.size:
-            raise InputError(
-                f"frame {frame.stem} of {size_text(frame.rgb.shape)} in a clip of "
-                f"{size_text(self.state.size)}; all frames of a clip have one size"
-            )
         labels, self.state = self._segmenter.step(frame.rgb, self.state, frame.given)
         return labels
 

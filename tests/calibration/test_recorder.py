@@ -133,6 +133,11 @@ def test_pictures_that_cannot_be_right_are_refused(
         shape = {"wide": (96, 192, 3), "small": (90, 90, 3)}.get(kind, (96, 96, 3))
         picture = draws.integers(0, 256, shape, np.uint8)
         Image.fromarray(np.zeros_like(picture) if kind == "blank" else picture).save(file)
+    if kind == "wide":
+        for file in sorted((own / "Annotations/480p/clip-0").iterdir()):
+            with Image.open(file) as mask:
+                wide = mask.resize((192, 96), Image.Resampling.NEAREST)
+            wide.save(file)
     with pytest.raises(InputError, match=said):
         _record(tiny_bundle, list(open_dataset(own).sequences), tmp_path / "rec")
     assert not (tmp_path / "rec").exists()
