@@ -32,7 +32,13 @@ from mavos_deploy.export.bench.timing import Timings, shortest_run, summarise, t
 from mavos_deploy.export.bench.torch_runner import TorchRunner
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
-from mavos_deploy.runtime.backends.protocol import Backend, Tensor, Transfers, WatchedBackend
+from mavos_deploy.runtime.backends.protocol import (
+    Backend,
+    DeviceBackend,
+    Tensor,
+    Transfers,
+    WatchedBackend,
+)
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, GPU_BACKENDS, open_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundle import Bundle
@@ -66,7 +72,9 @@ class GpuRunner(BackendRunner):
     def __init__(self, bundle: Bundle, backend: Backend, watched_from: int | None = None) -> None:
         self._stream = OnStream(backend) if isinstance(backend, TensorRtGpu) else None
         super().__init__(bundle, self._stream or backend)
-        self._transfers: Transfers | None = getattr(backend, "transfers", None)
+        self._transfers: Transfers | None = (
+            backend.transfers if isinstance(backend, DeviceBackend) else None
+        )
         self._watched_from = watched_from
         self.moved: list[Transfers] = []
         self.graph_ms: dict[str, list[float]] = {}

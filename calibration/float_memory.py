@@ -17,7 +17,6 @@ class FloatMemory(WatchedBackend):
     For a bundle whose memory is float, it hands everything on.
 
     Attributes:
-        inner: The backend itself.
         specs: The graphs as they look from outside, by name.
 
     Args:
@@ -27,7 +26,6 @@ class FloatMemory(WatchedBackend):
 
     def __init__(self, backend: Backend, bundle: Bundle) -> None:
         super().__init__(backend)
-        self.inner = backend
         manifest, own = bundle.manifest, bundle.specs
         self.specs: dict[str, GraphSpec] = own
         self._levels: tuple[Levels, ...] = ()

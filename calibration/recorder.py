@@ -160,7 +160,7 @@ class Recorder(WatchedBackend):
         place = count - 1 if count <= SAMPLES else int(self._draws[key].integers(count))
         if place < SAMPLES:
             arrays = {
-                name: np.ascontiguousarray(self._backend.download(tensor))
+                name: np.ascontiguousarray(self.inner.download(tensor))
                 for name, tensor in inputs.items()
             }
             save_file(arrays, self._folder / f"{key.replace('/', '.')}.{place}.safetensors")

@@ -99,8 +99,8 @@ def verify(
         compare_clip(segmenter, network, size, frames, objects, lambda: on_frame(next(done)))
         for size in clip_sizes(segmenter.bundle)
     ]
-    backend = segmenter.backend
-    return Parity(LIMITS[backend.arithmetic], backend.name, frames, objects + 1, tuple(clips))
+    traits = segmenter.backend.traits
+    return Parity(LIMITS[traits.arithmetic], traits.name, frames, objects + 1, tuple(clips))
 
 
 def compare_clip(
@@ -293,7 +293,7 @@ class _GraphCheck:
 
     @property
     def _limits(self) -> Limits:
-        return LIMITS[self.segmenter.backend.arithmetic]
+        return LIMITS[self.segmenter.backend.traits.arithmetic]
 
     def _compare(self, graph: str, tensor: str, got: Array, want: Array, limit: float) -> None:
         self.differences.append(difference((graph, tensor, self.frame), got, want, limit))

@@ -124,8 +124,8 @@ class Segmenter:
     @property
     def about(self) -> About:
         """The bundle and the backend, for messages and reports."""
-        backend, it = self.backend, self.bundle.manifest
-        return About(backend.name, it.variant, it.trained, backend.arithmetic, it.arithmetic)
+        traits, it = self.backend.traits, self.bundle.manifest
+        return About(traits.name, it.variant, it.trained, traits.arithmetic, it.arithmetic)
 
     def input_size(self, video: Size) -> Size:
         """Height and width in the network of a video's frames; see `Manifest.input_size`."""
@@ -202,7 +202,7 @@ class Segmenter:
         features = self._encode(prepared)
         step = self._run(GraphName.STEP, features, state.memory)
         mask = object_mask(state.visible, state.groups, state.removed)
-        if self.backend.any_shape and state.groups == 1:
+        if self.backend.traits.any_shape and state.groups == 1:
             mask = mask[:, : max(FEWEST_USED, np.flatnonzero(mask[0] == 0)[-1] + 1)]
         decoded = self._run(
             GraphName.DECODER,

@@ -59,7 +59,7 @@ class TimedBackend(WatchedBackend):
         """See `Backend.run`."""
         started = time.perf_counter()
         outputs = super().run(graph, inputs)
-        if self.enqueues:
+        if self.traits.enqueues:
             return outputs
         took = time.perf_counter() - started
         self.seconds[graph] = self.seconds.get(graph, 0.0) + took
@@ -72,7 +72,7 @@ class BackendRunner:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.backend = TimedBackend(backend)
         self.segmenter = Segmenter(bundle, self.backend)
-        self.name = self.backend.name
+        self.name = self.backend.traits.name
         self.graph_seconds: dict[str, float] = {}
         self._state: State | None = None
 

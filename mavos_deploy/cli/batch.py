@@ -115,7 +115,7 @@ def segment_dataset(
                 "--backend auto looks at this machine, and --ray runs on others; name the backend"
             )
         chosen = open_named(bundle, setup.threads, AUTO)  # once, so that all workers take the same
-        setup = replace(setup, backend=chosen.name)
+        setup = replace(setup, backend=chosen.traits.name)
         chosen.close()
     results = Results(folder, overwrite)
     warn_if_untrained(bundle.manifest)

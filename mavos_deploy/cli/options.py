@@ -84,7 +84,7 @@ def open_named(bundle: Bundle, threads: int | None, name: str) -> Backend:
     backend, refused = choose_backend(bundle, threads)
     reasons = "; ".join(one_line_of(name, reason) for name, reason in refused.items())
     err.print(
-        f"backend {backend.name}, the first in order of preference that works here"
+        f"backend {backend.traits.name}, the first in order of preference that works here"
         + (f"; not {reasons}" if reasons else "")
     )
     return backend

@@ -14,7 +14,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
     open_library,
     session_options,
 )
-from mavos_deploy.runtime.backends.protocol import Array, check_tensors
+from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import grid
@@ -36,15 +36,11 @@ class OnnxRuntimeCpu:
         threads: Of each graph; None takes all that this process may use.
     """
 
-    name = "onnxruntime-cpu"
-    any_shape = True
-    enqueues = False
-
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         ort = open_library()
         self._library = ort
         self._specs = bundle.specs
-        self.arithmetic = bundle.manifest.arithmetic
+        self.traits = Traits("onnxruntime-cpu", bundle.manifest.arithmetic, any_shape=True)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }

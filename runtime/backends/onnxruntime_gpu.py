@@ -20,7 +20,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
     open_library,
     session_options,
 )
-from mavos_deploy.runtime.backends.protocol import Array, Transfers, check_tensors
+from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers, check_tensors
 from mavos_deploy.runtime.backends.tensorrt_library import open_library as open_tensorrt_library
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.system.files import cache_folder
@@ -75,10 +75,8 @@ class OnnxRuntimeBound:
         threads: int | None = None,
     ) -> None:
         self._library = open_library()
-        self.name = name
-        self.arithmetic = arithmetic
-        self.any_shape = False  # kernels, engines and CUDA graphs are chosen for each
-        self.enqueues = False
+        # Not of any shape: kernels, engines and CUDA graphs are chosen for each.
+        self.traits = Traits(name, arithmetic)
         self.transfers = Transfers()
         self._device = device
         self._outputs = {
@@ -111,7 +109,7 @@ class OnnxRuntimeBound:
         """Refuse a session that runs elsewhere than it was told to."""
         if session.get_providers()[0] != provider:
             raise BackendError(
-                f"{self.name}: onnxruntime couldn't start {provider}"
+                f"{self.traits.name}: onnxruntime couldn't start {provider}"
                 f"{_missing_library(self._library, provider)}; it needs a driver that is new "
                 "enough, and its own libraries in the versions that it was built with; "
                 "mavos-doctor shows what is here"
@@ -126,8 +124,8 @@ class OnnxRuntimeBound:
         if left or provider not in placed:
             what = f"{', '.join(sorted(left))} of" if left else "all of"
             raise BackendError(
-                f"{self.name}: {provider} leaves {what} {graph} to the CPU; update onnxruntime, or "
-                "take another backend"
+                f"{self.traits.name}: {provider} leaves {what} {graph} to the CPU; update "
+                "onnxruntime, or take another backend"
             )
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -147,7 +145,7 @@ class OnnxRuntimeBound:
             outputs = binding.get_outputs()
         except Exception as error:  # the library's errors share no other base
             raise BackendError(
-                f"{self.name}: onnxruntime failed in {graph}: {one_line(error)}"
+                f"{self.traits.name}: onnxruntime failed in {graph}: {one_line(error)}"
             ) from error
         return dict(zip(self._outputs[graph], outputs, strict=True))
 
@@ -160,7 +158,7 @@ class OnnxRuntimeBound:
             return self._library.OrtValue.ortvalue_from_numpy(contiguous, self._device, DEVICE)
         except Exception as error:  # the library's errors share no other base
             raise BackendError(
-                f"{self.name}: {contiguous.nbytes} bytes can't be brought to the device: "
+                f"{self.traits.name}: {contiguous.nbytes} bytes can't be brought to the device: "
                 f"{one_line(error)}"
             ) from error
 
@@ -170,7 +168,7 @@ class OnnxRuntimeBound:
             array: Array = tensor.numpy()
         except Exception as error:  # the library's errors share no other base
             raise BackendError(
-                f"{self.name}: a tensor can't be brought to the host: {one_line(error)}"
+                f"{self.traits.name}: a tensor can't be brought to the host: {one_line(error)}"
             ) from error
         self.transfers.down += 1
         self.transfers.bytes_down += array.nbytes

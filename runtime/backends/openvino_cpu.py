@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy.errors import BackendError, one_line
-from mavos_deploy.runtime.backends.protocol import Array, check_tensors
+from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import extents
 from mavos_deploy.runtime.system.processors import usable_processors
@@ -40,8 +40,6 @@ class OpenVinoCpu:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
     ) -> None:
-        self.any_shape = False  # each costs a compilation
-        self.enqueues = False
         if bundle.manifest.quantisation is not None:
             raise BackendError(
                 f"{bundle.path} is quantised, and openvino-cpu can't run it; take --backend "
@@ -57,9 +55,10 @@ class OpenVinoCpu:
                 "amx_bf16); take --backend openvino-cpu-fp32"
             )
         computed = arithmetic or ("bf16" if able else "fp32")
-        self.name = f"openvino-cpu-{computed}"
         manifest = bundle.manifest
-        self.arithmetic = computed if computed == "bf16" else manifest.arithmetic
+        own = manifest.arithmetic
+        # Not of any shape: each costs a compilation.
+        self.traits = Traits(f"openvino-cpu-{computed}", "bf16" if computed == "bf16" else own)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }

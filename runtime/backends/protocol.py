@@ -1,8 +1,8 @@
-"""What the segmenter asks of an inference library."""
+"""Methods and traits that the segmenter needs from an inference library."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,33 @@ Tensor = Any
 Array = NDArray[np.generic]
 
 
-@dataclass
-class Transfers:
-    """What went between the host and a device.
+@dataclass(frozen=True)
+class Traits:
+    """What tells an opened backend from others.
 
     Attributes:
-        up: Tensors brought to the device.
-        bytes_up: Their bytes.
-        down: Tensors brought to the host.
-        bytes_down: Their bytes.
+        name: Name for reports, such as `onnxruntime-cpu`.
+        arithmetic: Number format in which products are computed, such as `fp32`; the limits of a
+            comparison depend on it.
+        any_shape: Whether inputs may change their open extents from call to call at no cost.
+        enqueues: Whether `run` returns before its work is done, so that its duration says nothing.
+    """
+
+    name: str
+    arithmetic: str
+    any_shape: bool = False
+    enqueues: bool = False
+
+
+@dataclass
+class Transfers:
+    """Counts of tensors that went between the host and a device.
+
+    Attributes:
+        up: Number of tensors brought to the device.
+        bytes_up: Size of those tensors in bytes.
+        down: Number of tensors brought to the host.
+        bytes_down: Size of those tensors in bytes.
     """
 
     up: int = 0
@@ -42,30 +60,18 @@ class Backend(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """For reports, such as `onnxruntime-cpu`."""
-
-    @property
-    def arithmetic(self) -> str:
-        """What products are computed in, such as `fp32`; limits of a comparison depend on it."""
-
-    @property
-    def any_shape(self) -> bool:
-        """Whether inputs may change their open extents from call to call at no cost."""
-
-    @property
-    def enqueues(self) -> bool:
-        """Whether `run` returns before its work is done, so that its time means nothing."""
+    def traits(self) -> Traits:
+        """What tells this backend from others."""
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph.
 
         Args:
-            graph: A name of the contract.
-            inputs: All of its inputs by name.
+            graph: Name of a graph of the contract.
+            inputs: All inputs of the graph by name.
 
         Returns:
-            All of its outputs by name.
+            All outputs of the graph by name.
 
         Raises:
             BackendError: The library failed.
@@ -81,35 +87,47 @@ class Backend(Protocol):
         """Free what the backend holds; its tensors are invalid from then on."""
 
 
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """A backend whose tensors live on a device, and which counts what travels.
+
+    Attributes:
+        transfers: Counts since the backend was opened, or since a caller put fresh ones there.
+    """
+
+    transfers: Transfers
+
+
 class WatchedBackend:
     """Hands everything on to another backend; a subclass looks at the runs.
 
+    Attributes:
+        traits: Traits of the other backend.
+        inner: The other backend, which does the work.
+
     Args:
-        backend: That does the work.
+        backend: The backend to hand everything on to.
     """
 
     def __init__(self, backend: Backend) -> None:
-        self.name = backend.name
-        self.arithmetic = backend.arithmetic
-        self.any_shape = backend.any_shape
-        self.enqueues = backend.enqueues
-        self._backend = backend
+        self.traits = backend.traits
+        self.inner = backend
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Backend.run`."""
-        return self._backend.run(graph, inputs)
+        return self.inner.run(graph, inputs)
 
     def upload(self, array: Array) -> Tensor:
         """See `Backend.upload`."""
-        return self._backend.upload(array)
+        return self.inner.upload(array)
 
     def download(self, tensor: Tensor) -> Array:
         """See `Backend.download`."""
-        return self._backend.download(tensor)
+        return self.inner.download(tensor)
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._backend.close()
+        self.inner.close()
 
 
 def check_tensors(
@@ -120,12 +138,13 @@ def check_tensors(
     """Refuse a graph that isn't the one its manifest describes.
 
     Args:
-        found: Type and shape of the loaded graph's tensors by name; what is no number may vary.
-        expected: By the contract.
-        path: The graph's file, for the message.
+        found: Type and shape of the loaded graph's tensors by name; an extent that is no number
+            may vary.
+        expected: Tensors that the contract demands.
+        path: File of the graph, for the message.
 
     Raises:
-        BundleError: A tensor is missing, or of another type or shape.
+        BundleError: A tensor is missing, or has another type or shape.
     """
     given = {name: (dtype, _fixed(shape)) for name, (dtype, shape) in found.items()}
     for tensor in expected:

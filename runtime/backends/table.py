@@ -92,7 +92,7 @@ def open_backend(
         chosen, refused = choose_backend(bundle, threads)
         if refused:
             reasons = "; ".join(f"not {name}: {reason}" for name, reason in refused.items())
-            warnings.warn(f"backend {chosen.name}; {reasons}", UserWarning, stacklevel=2)
+            warnings.warn(f"backend {chosen.traits.name}; {reasons}", UserWarning, stacklevel=2)
         return chosen
     if backend not in BACKENDS:
         raise BackendError(
@@ -117,9 +117,9 @@ def choose_backend(bundle: Bundle, threads: int | None = None) -> tuple[Backend,
         except MavosError as error:  # also a plan that is missing or altered
             refused[name] = str(error)
             continue
-        if backend.arithmetic == bundle.manifest.arithmetic:
+        if backend.traits.arithmetic == bundle.manifest.arithmetic:
             return backend, refused
-        refused[name] = f"it computes in {backend.arithmetic}"
+        refused[name] = f"it computes in {backend.traits.arithmetic}"
         backend.close()
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
     raise BackendError(f"no backend works here: {reasons}")

@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backends.protocol import Array, Transfers
+from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphSpec, output_shapes
 from mavos_deploy.runtime.engines import Shape
@@ -255,11 +255,10 @@ class TensorRtGpu:
     """
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
-        self.name = device.name
-        arithmetic = bundle.manifest.arithmetic
-        self.arithmetic = "tf32" if arithmetic == "fp32" and device.tf32 else arithmetic
-        self.any_shape = False  # a CUDA graph is captured for each
-        self.enqueues = True
+        own = bundle.manifest.arithmetic
+        arithmetic = "tf32" if own == "fp32" and device.tf32 else own
+        # Not of any shape: a CUDA graph is captured for each.
+        self.traits = Traits(device.name, arithmetic, enqueues=True)
         self.transfers = Transfers()
         self._device = device
         self._pool = Pool(device)
@@ -334,7 +333,8 @@ class TensorRtGpu:
         """Refuse memory of another segmenter, whose stream may not have written it yet."""
         if tensor.pool is not self._pool:
             raise BackendError(
-                f"{self.name}: the state is another segmenter's; save it there and load it here"
+                f"{self._device.name}: the state is another segmenter's; save it there and load "
+                "it here"
             )
 
     def _launch(
@@ -369,8 +369,8 @@ class TensorRtGpu:
             except BackendError as error:
                 graph.capturable = False
                 warnings.warn(
-                    f"{self.name}: {graph.spec.name} can't be captured as a CUDA graph ({error}); "
-                    "it is launched kernel by kernel, which is slower",
+                    f"{self._device.name}: {graph.spec.name} can't be captured as a CUDA graph "
+                    f"({error}); it is launched kernel by kernel, which is slower",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -439,8 +439,8 @@ class TensorRtGpu:
             address = self._device.allocate(size)
         if address is None:
             raise BackendError(
-                f"{self.name}: the GPU has no {size / 1e6:.0f} MB left for the engines to work in; "
-                "close other programs that use it, or build for fewer objects or smaller videos "
-                "with mavos-build --max-groups, --max-output and --memory-limit"
+                f"{self._device.name}: the GPU has no {size / 1e6:.0f} MB left for the engines to "
+                "work in; close other programs that use it, or build for fewer objects or smaller "
+                "videos with mavos-build --max-groups, --max-output and --memory-limit"
             )
         self._scratch = address, size

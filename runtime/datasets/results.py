@@ -47,13 +47,13 @@ class Settings:
     @classmethod
     def of(cls, segmenter: Segmenter, stretch: bool) -> "Settings":
         """Those of a segmenter that is ready."""
-        manifest, backend = segmenter.bundle.manifest, segmenter.backend
+        manifest, traits = segmenter.bundle.manifest, segmenter.backend.traits
         return cls(
             content_of(manifest),
             manifest.variant,
             manifest.trained,
-            backend.name,
-            backend.arithmetic,
+            traits.name,
+            traits.arithmetic,
             stretch,
         )
 

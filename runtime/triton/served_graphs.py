@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backends.protocol import Array, Tensor
+from mavos_deploy.runtime.backends.protocol import Array, Tensor, Traits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.triton.wire import Untyped
@@ -24,12 +24,8 @@ class ServedGraphs:
         on_gpu: Whether the models run on GPUs.
     """
 
-    name = "triton"
-
     def __init__(self, bundle: Bundle, utils: Untyped, prefix: str, on_gpu: bool = False) -> None:
-        self.arithmetic = bundle.manifest.arithmetic
-        self.any_shape = not on_gpu
-        self.enqueues = False
+        self.traits = Traits("triton", bundle.manifest.arithmetic, any_shape=not on_gpu)
         self._utils = utils
         self._on_gpu = on_gpu
         self._prefix = prefix

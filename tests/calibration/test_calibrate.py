@@ -83,7 +83,7 @@ def test_it_segments_and_its_states_fit_the_bundle_it_came_from(
 ) -> None:
     clip = open_dataset(clips).sequences[0]
     with Segmenter.open(made[1], 1) as quantised, Segmenter.open(tiny_bundle, 1) as plain:
-        assert quantised.backend.arithmetic == "int8"
+        assert quantised.backend.traits.arithmetic == "int8"
         rollout = Rollout(quantised)
         frames = list(frames_of(clip, (97, 97), 4))
         for frame in frames:

@@ -20,6 +20,7 @@ from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.backends.protocol import Traits
 from mavos_deploy.runtime.contract import graph_specs
 from tests.placement import check_placement
 
@@ -79,10 +80,7 @@ def test_float32_graphs_hold_no_cast_of_floats(graph: str, segmenter: GetSegment
 class EveryResultRounded:
     """The float16 network in PyTorch, which rounds where ONNX Runtime on a CPU may not."""
 
-    name = "pytorch-float16"
-    arithmetic = "fp16"
-    any_shape = True
-    enqueues = False
+    traits = Traits("pytorch-float16", "fp16", any_shape=True)
 
     def __init__(self, bundle: Bundle, network: Mavos) -> None:
         self.specs, self.network = bundle.specs, half_precision(network)

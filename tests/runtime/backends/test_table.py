@@ -14,6 +14,7 @@ from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.backends import table as backends
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.protocol import Traits
 from mavos_deploy.runtime.backends.table import BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from tests import golden
@@ -60,8 +61,8 @@ def test_openvino_in_float32_gives_the_masks_of_onnx_runtime(
     case: str, openvino: Segmenter, segmenter: GetSegmenter
 ) -> None:
     run, other = golden.load(case, "mobilenet"), segmenter("mobilenet")
-    assert openvino.backend.name == "openvino-cpu-fp32"
-    assert openvino.backend.arithmetic == other.backend.arithmetic == "fp32"
+    assert openvino.backend.traits.name == "openvino-cpu-fp32"
+    assert openvino.backend.traits.arithmetic == other.backend.traits.arithmetic == "fp32"
     states = [s.start(golden.frame(0), run.annotations[0]) for s in (openvino, other)]
     for index in range(1, 9):
         labels = []
@@ -156,8 +157,7 @@ def _refuses(name: str) -> Callable[[Any, int | None], Any]:
 class _Opened:
     """A backend that does nothing."""
 
-    name: str
-    arithmetic: str
+    traits: Traits
     closed: bool = False
 
     def close(self) -> None:
@@ -167,9 +167,12 @@ class _Opened:
 def test_auto_takes_the_first_that_works_and_is_as_exact_and_keeps_the_reasons(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    coarse, exact = _Opened("tensorrt-rtx", "tf32"), _Opened("onnxruntime-cpu", "fp32")
+    coarse, exact = (
+        _Opened(Traits("tensorrt-rtx", "tf32")),
+        _Opened(Traits("onnxruntime-cpu", "fp32")),
+    )
     table = {
-        "openvino-cpu": lambda bundle, threads: _Opened("openvino-cpu", "bf16"),
+        "openvino-cpu": lambda bundle, threads: _Opened(Traits("openvino-cpu", "bf16")),
         "tensorrt": _refuses("tensorrt"),
         "tensorrt-rtx": lambda bundle, threads: coarse,
         "onnxruntime-cuda": _refuses("onnxruntime-cuda"),

@@ -352,13 +352,13 @@ def test_engines_that_round_more_are_named_and_not_taken_by_auto(
     rounded = tuple(replace(e, flags=Flags(tf32=True)) for e in manifest.engines)
     write_manifest(folder, replace(manifest, engines=rounded))
     with Segmenter.open(folder, backend="tensorrt") as segmenter:
-        assert segmenter.backend.arithmetic == "tf32"
+        assert segmenter.backend.traits.arithmetic == "tf32"
     backend, refused = choose_backend(Bundle.open(folder))
-    assert backend.name == "onnxruntime-cpu"
+    assert backend.traits.name == "onnxruntime-cpu"
     assert refused["tensorrt"] == "it computes in tf32"
     (folder / "engines/tensorrt-decoder.plan").unlink()
     backend, refused = choose_backend(Bundle.open(folder))
-    assert backend.name == "onnxruntime-cpu"
+    assert backend.traits.name == "onnxruntime-cpu"
     assert "tensorrt-decoder.plan" in refused["tensorrt"]
 
 
@@ -531,7 +531,7 @@ def test_tensorrt_rtx_captures_by_itself_and_compiles_once(
     gpu = Gpu0()
     install(monkeypatch, gpu, "tensorrt_rtx")
     with Segmenter.open(plain_bundle, backend="tensorrt-rtx") as segmenter:
-        assert segmenter.backend.name == "tensorrt-rtx"
+        assert segmenter.backend.traits.name == "tensorrt-rtx"
         state, other = segmenter.start(picture(0), squares()), expected.start(picture(0), squares())
         for index in range(1, 9):
             labels, state = segmenter.step(picture(index), state)
