@@ -39,7 +39,7 @@ from mavos_deploy.runtime.backends.protocol import (
     Transfers,
     WatchedBackend,
 )
-from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, GPU_BACKENDS, open_backend
+from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
@@ -301,7 +301,8 @@ def usable(
     bundle: Bundle, wanted: list[str] | None, device: str
 ) -> tuple[list[str], dict[str, str]]:
     """Backends that open the bundle, and why others don't. One that was named has to."""
-    candidates = wanted or (GPU_BACKENDS if device == "cuda" else (DEFAULT_BACKEND,))
+    on_gpu = [kind.name for kind in BACKENDS.values() if kind.gpu]
+    candidates = wanted or (on_gpu if device == "cuda" else [DEFAULT_BACKEND])
     names, refused = [], {}
     for name in candidates:
         try:

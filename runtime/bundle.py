@@ -65,6 +65,11 @@ class Bundle:
         """The file of a graph."""
         return self.path / self.manifest.graphs[graph].file
 
+    def files(self, graph: str) -> list[tuple[Path, GraphSpec]]:
+        """Files that run a graph, each with its contract; the last one takes all shapes."""
+        special = list(self.tiled.values()) if graph == GraphName.STEP else []
+        return [*special, (self.graph_path(graph), self.specs[graph])]
+
     @property
     def tiled(self) -> dict[tuple[int, int], tuple[Path, GraphSpec]]:
         """Files and contract of `Manifest.tiled` by height and width in the network."""

@@ -96,6 +96,14 @@ class GraphSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    def takes(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether inputs of these shapes, by name, fit all extents that are fixed."""
+        return all(
+            isinstance(wanted, str) or wanted == extent
+            for tensor in self.inputs
+            for wanted, extent in zip(tensor.shape, shapes[tensor.name], strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Dimensions:

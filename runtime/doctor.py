@@ -1,8 +1,6 @@
-"""What is installed here, and which backends work: tried, not guessed."""
+"""The state of this machine: installed packages, and which backends work, tried and not guessed."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +9,8 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy import __version__
-from mavos_deploy.errors import BackendError, MavosError, one_line
-from mavos_deploy.runtime.backends import onnxruntime_gpu, tensorrt_device
-from mavos_deploy.runtime.backends.onnxruntime_library import open_library as open_onnxruntime
-from mavos_deploy.runtime.backends.openvino_cpu import open_library as open_openvino
-from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND
+from mavos_deploy.errors import MavosError, one_line
+from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, BackendKind
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.system.gpu import first_gpu
 from mavos_deploy.runtime.system.machine import describe_machine
@@ -51,9 +46,10 @@ class Finding:
     """Whether a backend can be used.
 
     Attributes:
-        works: It segmented a frame; without a bundle, that its library and device are there.
+        works: Whether it segmented a frame; without a bundle, whether its library and device are
+            there.
         tried: Whether it was given a frame.
-        reason: Why it can't be used, and what to do; None where it can.
+        reason: The reason why it can't be used, and advice; None where it can be used.
     """
 
     works: bool
@@ -66,13 +62,13 @@ class Diagnosis:
     """Everything that `mavos-doctor` finds.
 
     Attributes:
-        machine: As in reports of measurements.
-        container_processors: That control groups grant; None without a limit.
-        gpu: Name, compute capability, driver and its CUDA; None where no driver shows one.
-        packages: Versions of what is installed, by name.
-        backends: By name.
-        engines: That the bundle has, a line for each library, release and GPU; whole ones.
-        problems: One line each, with what to do.
+        machine: Description of the machine, as in reports of measurements.
+        container_processors: Processors that control groups grant; None without a limit.
+        gpu: Name, compute capability, driver and its CUDA; None where no driver shows a GPU.
+        packages: Versions of the installed packages, by name.
+        backends: Findings by the backends' names.
+        engines: One line for each library, release and GPU for which the bundle has intact engines.
+        problems: One line for each problem, with advice.
     """
 
     machine: dict[str, object]
@@ -94,10 +90,11 @@ class Diagnosis:
 
 
 def diagnose(bundle: Bundle | None) -> Diagnosis:
-    """Look at this machine and try every backend. Whatever is broken becomes a line.
+    """Look at this machine and try every backend. A broken part becomes a line, not an error.
 
     Args:
-        bundle: To load and to segment a frame with; None only looks for libraries and devices.
+        bundle: Bundle that every backend loads and segments a frame with; None only looks for
+            libraries and devices.
     """
     problems: list[str] = []
     packages = _packages(problems)
@@ -107,7 +104,7 @@ def diagnose(bundle: Bundle | None) -> Diagnosis:
         container_processors=granted_processors(),
         gpu=_gpu(problems),
         packages={"mavos-deploy": __version__, **packages},
-        backends={name: _try(name, bundle) for name in BACKENDS},
+        backends={name: _try(kind, bundle) for name, kind in BACKENDS.items()},
         engines=engines,
         problems=problems,
     )
@@ -124,7 +121,7 @@ def _packages(problems: list[str]) -> dict[str, str]:
                 import_module(module)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # what an import of somebody's code may raise
+        except BaseException as error:  # an import of somebody's code may raise anything
             problems.append(
                 f"{package} {release} is installed, but can't be imported ({one_line(error)}); "
                 "install it again, or what it needs"
@@ -188,24 +185,22 @@ def _has_nvidia_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
         return False
 
 
-def _try(name: str, bundle: Bundle | None) -> Finding:
+def _try(kind: BackendKind, bundle: Bundle | None) -> Finding:
     tried = bundle is not None
     try:
-        if bundle is not None:
-            _segment(name, bundle)
-        elif name in LOOKS:
-            LOOKS[name]()
+        if bundle is None:
+            kind.look_for()
         else:
-            return Finding(False, False, "only tried with a bundle: mavos-doctor BUNDLE")
+            _segment(kind, bundle)
     except MavosError as error:
-        return Finding(False, tried, one_line(error, None).removeprefix(f"{name}: "))
+        return Finding(False, tried, one_line(error, None).removeprefix(f"{kind.name}: "))
     except Exception as error:  # a library that fails in a way that nothing foresaw
         reason = f"{type(error).__name__}: {one_line(error)}; install its package again"
         return Finding(False, tried, reason)
     return Finding(True, tried)
 
 
-def _segment(name: str, bundle: Bundle) -> None:
+def _segment(kind: BackendKind, bundle: Bundle) -> None:
     """Load the graphs, and follow a square into a second frame."""
     from mavos_deploy.runtime.segmenter import Segmenter
 
@@ -214,25 +209,5 @@ def _segment(name: str, bundle: Bundle) -> None:
     labels = np.zeros((height, width), np.uint8)
     labels[height // 4 : height // 2, width // 4 : width // 2] = 1
     frame[labels == 1] = 200
-    with Segmenter(bundle, BACKENDS[name](bundle, None)) as segmenter:
+    with Segmenter(bundle, kind.open(bundle, None)) as segmenter:
         segmenter.step(frame, segmenter.start(frame, labels))
-
-
-def _look_for_openvino(arithmetic: str) -> None:
-    core = open_openvino().Core()
-    if arithmetic == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise BackendError("this processor has no bfloat16 instructions; take openvino-cpu-fp32")
-
-
-# What can be known of a backend without a bundle; each raises BackendError.
-LOOKS: dict[str, Callable[[], object]] = {
-    "onnxruntime-cpu": open_onnxruntime,
-    "openvino-cpu": partial(_look_for_openvino, "fp32"),
-    "openvino-cpu-fp32": partial(_look_for_openvino, "fp32"),
-    "openvino-cpu-bf16": partial(_look_for_openvino, "bf16"),
-    "onnxruntime-cuda": onnxruntime_gpu.look_for_cuda,
-    "onnxruntime-tensorrt": onnxruntime_gpu.look_for_tensorrt,
-    "onnxruntime-tensorrt-rtx": onnxruntime_gpu.look_for_tensorrt_rtx,
-    "tensorrt": partial(tensorrt_device.look_for, "tensorrt"),
-    "tensorrt-rtx": partial(tensorrt_device.look_for, "tensorrt_rtx"),
-}

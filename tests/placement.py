@@ -15,7 +15,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.backends.onnxruntime_gpu import SHAPE_OPERATORS
+from mavos_deploy.runtime.backends.onnxruntime_bound import SHAPE_OPERATORS
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU
 
 SMALL = 100  # elements of a constant

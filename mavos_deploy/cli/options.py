@@ -27,8 +27,8 @@ BackendOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu computes in bfloat16 "
-        "where the processor can, which is faster and less exact. One that can't be used is an "
+        help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu-bf16 computes in "
+        "bfloat16, which is faster and less exact. One that can't be used is an "
         f"error, never replaced by another. {AUTO} takes the first that works here and is as "
         "exact, and says which and why.",
     ),

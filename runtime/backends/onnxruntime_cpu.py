@@ -16,30 +16,28 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
 )
 from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import GraphName, GraphSpec
-from mavos_deploy.runtime.geometry import grid
+from mavos_deploy.runtime.contract import GraphSpec
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
-Shapes = tuple[tuple[int, ...], ...]
+Shapes = dict[str, tuple[int, ...]]
 
 
 class OnnxRuntimeCpu:
     """One session for each graph; tensors are NumPy arrays.
 
-    Intermediate results of all backends of a process share one arena. What other sizes of frames or
-    numbers of objects needed is given back when the shapes change; the arena itself stays when a
+    Intermediate results of all backends of a process share one arena. Memory for other sizes of
+    frames or numbers of objects is given back when the shapes change; the arena itself stays when a
     backend is closed.
 
     Args:
-        bundle: Opened, and so checked.
-        threads: Of each graph; None takes all that this process may use.
+        bundle: An opened bundle.
+        threads: CPU threads of each graph; None takes all that this process may use.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         ort = open_library()
         self._library = ort
-        self._specs = bundle.specs
         self.traits = Traits("onnxruntime-cpu", bundle.manifest.arithmetic, any_shape=True)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
@@ -47,15 +45,13 @@ class OnnxRuntimeCpu:
         quantisation = bundle.manifest.quantisation
         for_gpu = quantisation is not None and quantisation.target != "cpu"
         self._options = session_options(ort, threads or usable_processors(), for_gpu)
-        self._sessions: dict[str, Any] = {
-            name: self._open(bundle.graph_path(name), spec) for name, spec in bundle.specs.items()
+        # A session for each file that serves a graph, and its contract.
+        self._sessions = {
+            name: [(spec, self._open(path, spec)) for path, spec in bundle.files(name)]
+            for name in bundle.specs
         }
-        # By the tokens of the size that each is for.
-        self._tiled: dict[tuple[int, int], Any] = {
-            grid(size): self._open(path, spec) for size, (path, spec) in bundle.tiled.items()
-        }
-        self._shapes: dict[str, Shapes] = {}  # of the inputs of each graph's latest run
-        return_freed_memory()  # what reading the files took, twice the weights
+        self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
+        return_freed_memory()  # reading the files took twice the weights
 
     def with_graph(
         self, graph: str, path: Path, for_gpu: bool = False, spec: GraphSpec | None = None
@@ -63,20 +59,19 @@ class OnnxRuntimeCpu:
         """A backend with another file for one graph; it shares the other sessions with this one.
 
         Args:
-            graph: Of the contract.
+            graph: Name of the graph.
             path: An ONNX file with inputs and outputs of the same names.
-            for_gpu: As in `session_options`.
-            spec: Of the file, where its types are others.
+            for_gpu: See `session_options`.
+            spec: Contract of the file; None where it is the same as the graph's own.
 
         Raises:
             BackendError: The library refuses the file.
-            BundleError: It has other inputs or outputs.
+            BundleError: Its inputs or outputs are not those of its contract.
         """
         other = copy(self)
         other._options = session_options(self._library, self._options.intra_op_num_threads, for_gpu)
-        other._specs = {**self._specs, graph: spec or self._specs[graph]}
-        other._sessions = {**self._sessions, graph: other._open(path, other._specs[graph])}
-        other._tiled = {} if graph == GraphName.STEP else dict(self._tiled)
+        spec = spec or self._sessions[graph][-1][0]
+        other._sessions = {**self._sessions, graph: [(spec, other._open(path, spec))]}
         other._shapes = {}
         return other
 
@@ -99,10 +94,9 @@ class OnnxRuntimeCpu:
         """See `Backend.run`."""
         if graph not in self._sessions:
             raise BackendError("the segmenter is closed; open it again")
-        session = self._sessions[graph]
-        if graph == GraphName.STEP:
-            session = self._tiled.get(inputs["embedding"].shape[2:], session)
-        shapes = tuple(array.shape for array in inputs.values())
+        shapes = {name: array.shape for name, array in inputs.items()}
+        *special, (_, session) = self._sessions[graph]
+        session = next((own for spec, own in special if spec.takes(shapes)), session)
         options = None
         if self._shapes.setdefault(graph, shapes) != shapes:
             # The arena's blocks fit the old shapes, and those of new ones would come on top.
@@ -126,4 +120,3 @@ class OnnxRuntimeCpu:
     def close(self) -> None:
         """Drop the sessions."""
         self._sessions.clear()
-        self._tiled.clear()

@@ -7,6 +7,8 @@ from typing import Any
 from mavos_deploy.errors import BackendError, one_line
 
 CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 TYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -42,9 +44,10 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
 
     Args:
         ort: The library.
-        threads: Of each graph.
-        for_gpu: The graphs are quantised for TensorRT, whose symmetric activations the CPU's
-            integer kernels are 17 times slower with; they are rounded and computed in float.
+        threads: CPU threads of each graph.
+        for_gpu: Whether the graphs are quantised for TensorRT. The CPU's integer kernels are 17
+            times slower with its symmetric activations, so values are rounded and computed in
+            float.
     """
     _share_arena(ort)
     options = ort.SessionOptions()
@@ -57,7 +60,7 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
     options.enable_cpu_mem_arena = True
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
-    options.log_severity_level = 4  # what fails is raised, and must not be printed as well
+    options.log_severity_level = 4  # failures are raised, and must not be printed as well
     if for_gpu:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options

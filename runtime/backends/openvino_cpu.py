@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: in bfloat16 where the processor has it, which is faster and less exact."""
+"""OpenVINO on the CPU: in float32, or in bfloat16, which is faster and less exact."""
 
 from collections.abc import Mapping
 from types import ModuleType
@@ -15,55 +15,45 @@ from mavos_deploy.runtime.system.processors import usable_processors
 DEVICE = "CPU"
 TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i32": "int32"}
 HINTS = {"fp32": "f32", "bf16": "bf16"}  # OpenVINO's names
-KEPT_SHAPES = 4  # of each graph's inputs, whose compiled models are kept
+KEPT_SHAPES = 4  # sets of input shapes of each graph whose compiled models are kept
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of the inputs, in the order of the contract
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes of a graph's inputs
 
 
 class OpenVinoCpu:
     """A compiled model for each graph and shape of its inputs; tensors are NumPy arrays.
 
-    Memories and logits stay what the bundle says, float32 as a rule; `arithmetic` is what the
-    products within a graph are computed in. Another number of groups, or another size of video,
-    compiles anew, which takes seconds once.
+    Memories and logits keep the bundle's types, float32 as a rule; only the products within a graph
+    are computed in another. Another number of groups, or another size of video, compiles anew,
+    which takes seconds once.
 
     Args:
-        bundle: Opened, and so checked.
-        threads: Of each graph; None takes all that this process may use.
-        arithmetic: `fp32` or `bf16`; None takes bf16 where the processor computes in it.
+        bundle: An opened bundle.
+        threads: CPU threads of each graph; None takes all that this process may use.
+        arithmetic: Number format of the products, `fp32` or `bf16`.
 
     Raises:
         BackendError: OpenVINO is missing or refuses a graph, the processor has no bf16, or the
             bundle is quantised.
     """
 
-    def __init__(
-        self, bundle: Bundle, threads: int | None = None, arithmetic: str | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, arithmetic: str) -> None:
+        name = f"openvino-cpu-{arithmetic}"
         if bundle.manifest.quantisation is not None:
             raise BackendError(
-                f"{bundle.path} is quantised, and openvino-cpu can't run it; take --backend "
+                f"{bundle.path} is quantised, and {name} can't run it; take --backend "
                 "onnxruntime-cpu, or the bundle that it was made from"
             )
-        self._library = open_library()
-        self._core = self._library.Core()
-        # Asked for, never left to OpenVINO, whose own default depends on the processor.
-        able = "BF16" in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-        if arithmetic == "bf16" and not able:
-            raise BackendError(
-                "openvino-cpu-bf16: this processor has no bfloat16 instructions (avx512_bf16 or "
-                "amx_bf16); take --backend openvino-cpu-fp32"
-            )
-        computed = arithmetic or ("bf16" if able else "fp32")
+        self._library, self._core = look_for(arithmetic)
         manifest = bundle.manifest
-        own = manifest.arithmetic
         # Not of any shape: each costs a compilation.
-        self.traits = Traits(f"openvino-cpu-{computed}", "bf16" if computed == "bf16" else own)
+        self.traits = Traits(name, "bf16" if arithmetic == "bf16" else manifest.arithmetic)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
         self._options = {
-            "INFERENCE_PRECISION_HINT": HINTS[computed],
+            # Named, never left to OpenVINO, whose own default depends on the processor.
+            "INFERENCE_PRECISION_HINT": HINTS[arithmetic],
             "INFERENCE_NUM_THREADS": threads or usable_processors(),
             "PERFORMANCE_HINT": "LATENCY",
             # Pinned, the threads of every process and container on a machine meet on its first
@@ -152,11 +142,14 @@ class OpenVinoCpu:
         self._models.clear()
 
 
-def open_library() -> ModuleType:
-    """Import OpenVINO.
+def look_for(arithmetic: str) -> tuple[ModuleType, Any]:
+    """OpenVINO, and its entry on a processor that computes in an arithmetic.
+
+    Args:
+        arithmetic: `fp32` or `bf16`.
 
     Raises:
-        BackendError: It is missing or broken.
+        BackendError: OpenVINO is missing or broken, or the processor has no bf16.
     """
     try:
         import openvino
@@ -165,5 +158,11 @@ def open_library() -> ModuleType:
             f"OpenVINO can't be imported ({one_line(error)}); install it with "
             "pip install 'mavos-deploy[openvino]', or take --backend onnxruntime-cpu"
         ) from error
-    module: ModuleType = openvino
-    return module
+    core = openvino.Core()
+    able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    if arithmetic == "bf16" and "BF16" not in able:
+        raise BackendError(
+            "openvino-cpu-bf16: this processor has no bfloat16 instructions (avx512_bf16 or "
+            "amx_bf16); take --backend openvino-cpu-fp32"
+        )
+    return openvino, core

@@ -1,77 +1,152 @@
-"""Which backends there are, and which one opens."""
+"""The table of backends, a row for each, and how one is opened.
+
+A new backend is a file in this folder and a row here. `auto`, `mavos-doctor`, workers on a Ray
+cluster, help texts and the table in docs/run.md read the rows. A backend's file imports its library
+when it is opened or looked for, not before.
+"""
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from mavos_deploy.errors import BackendError, MavosError
+from mavos_deploy.runtime.backends import (
+    onnxruntime_gpu,
+    onnxruntime_library,
+    openvino_cpu,
+    tensorrt_device,
+)
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
 from mavos_deploy.runtime.backends.protocol import Backend
+from mavos_deploy.runtime.backends.tensorrt_gpu import open_engines
 from mavos_deploy.runtime.bundle import Bundle
 
 
-def _onnxruntime_cpu(bundle: Bundle, threads: int | None) -> Backend:
-    from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+@dataclass(frozen=True)
+class BackendKind:
+    """One way to run the graphs.
 
-    return OnnxRuntimeCpu(bundle, threads)
+    Attributes:
+        name: Name on the command line.
+        open: Loads a bundle's graphs, with a number of CPU threads or None for all that this
+            process may use. It raises MavosError.
+        look_for: Looks for everything but a bundle that `open` needs. It raises BackendError, with
+            advice, where something is missing.
+        arithmetic: Number format of the products, in words.
+        extra: Extras of mavos-deploy that install its libraries.
+        needs: Anything else that it needs, in words.
+        gpu: Whether it runs on a GPU; all others run on the CPU.
+        engine_library: The one of `engines.LIBRARIES` whose engines it loads; None where it loads
+            the ONNX files.
+        auto: Place in the order in which `auto` tries backends; None where it never does.
+    """
 
-
-def _openvino_cpu(bundle: Bundle, threads: int | None, arithmetic: str | None = None) -> Backend:
-    from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
-
-    return OpenVinoCpu(bundle, threads, arithmetic)
-
-
-def _tensorrt(bundle: Bundle, threads: int | None, library: str) -> Backend:
-    from mavos_deploy.runtime.backends.tensorrt_device import TensorRtDevice
-    from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
-
-    del threads  # all work is the GPU's
-    return TensorRtGpu(bundle, TensorRtDevice(bundle, library))
-
-
-def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
-    from mavos_deploy.runtime.backends.onnxruntime_gpu import open_cuda
-
-    return open_cuda(bundle, threads)
-
-
-def _onnxruntime_tensorrt(bundle: Bundle, threads: int | None) -> Backend:
-    from mavos_deploy.runtime.backends.onnxruntime_gpu import open_tensorrt
-
-    return open_tensorrt(bundle, threads)
+    name: str
+    open: Callable[[Bundle, int | None], Backend]
+    look_for: Callable[[], object]
+    arithmetic: str
+    extra: str
+    needs: str = ""
+    gpu: bool = False
+    engine_library: str | None = None
+    auto: int | None = None
 
 
-def _onnxruntime_tensorrt_rtx(bundle: Bundle, threads: int | None) -> Backend:
-    from mavos_deploy.runtime.backends.onnxruntime_gpu import open_tensorrt_rtx
+def _openvino(arithmetic: str, words: str) -> BackendKind:
+    return BackendKind(
+        f"openvino-cpu-{arithmetic}",
+        open=partial(OpenVinoCpu, arithmetic=arithmetic),
+        look_for=partial(openvino_cpu.look_for, arithmetic),
+        arithmetic=words,
+        extra="openvino",
+    )
 
-    return open_tensorrt_rtx(bundle, threads)
+
+def _engines(name: str, library: str, gpu: str, auto: int) -> BackendKind:
+    return BackendKind(
+        name,
+        open=partial(open_engines, name=name, library=library),
+        look_for=partial(tensorrt_device.look_for, name, library),
+        arithmetic="the bundle's own",
+        extra=f"{name},cuda",
+        needs=gpu,
+        gpu=True,
+        engine_library=library,
+        auto=auto,
+    )
 
 
 DEFAULT_BACKEND = "onnxruntime-cpu"
-# Loaders by name; each imports its library itself.
-BACKENDS: dict[str, Callable[[Bundle, int | None], Backend]] = {
-    "onnxruntime-cpu": _onnxruntime_cpu,
-    "openvino-cpu": _openvino_cpu,
-    "openvino-cpu-fp32": partial(_openvino_cpu, arithmetic="fp32"),
-    "openvino-cpu-bf16": partial(_openvino_cpu, arithmetic="bf16"),
-    "tensorrt": partial(_tensorrt, library="tensorrt"),
-    "tensorrt-rtx": partial(_tensorrt, library="tensorrt_rtx"),
-    "onnxruntime-cuda": _onnxruntime_cuda,
-    "onnxruntime-tensorrt": _onnxruntime_tensorrt,
-    "onnxruntime-tensorrt-rtx": _onnxruntime_tensorrt_rtx,
-}
-# Those that take a GPU; all others run on the CPU.
-GPU_BACKENDS = (
-    "tensorrt",
-    "tensorrt-rtx",
-    "onnxruntime-cuda",
-    "onnxruntime-tensorrt",
-    "onnxruntime-tensorrt-rtx",
+AUTO = "auto"  # on a command line, the first backend in the order of `BackendKind.auto` that works
+_ROWS = (
+    BackendKind(
+        DEFAULT_BACKEND,
+        open=OnnxRuntimeCpu,
+        look_for=onnxruntime_library.open_library,
+        arithmetic="the bundle's own, float32 as a rule",
+        extra="cpu",
+        auto=4,
+    ),
+    _openvino("fp32", "float32"),
+    _openvino("bf16", "bfloat16; refused where the processor lacks it"),
+    _engines("tensorrt", "tensorrt", "an NVIDIA GPU", auto=1),
+    _engines("tensorrt-rtx", "tensorrt_rtx", "a GeForce or RTX GPU", auto=2),
+    BackendKind(
+        "onnxruntime-cuda",
+        open=onnxruntime_gpu.open_cuda,
+        look_for=partial(onnxruntime_gpu.look_for, "onnxruntime-cuda", onnxruntime_library.CUDA),
+        arithmetic="the bundle's own",
+        extra="gpu",
+        needs="an NVIDIA GPU",
+        gpu=True,
+        auto=3,
+    ),
+    BackendKind(
+        "onnxruntime-tensorrt",
+        open=onnxruntime_gpu.open_tensorrt,
+        look_for=partial(
+            onnxruntime_gpu.look_for, "onnxruntime-tensorrt", onnxruntime_library.TENSORRT
+        ),
+        arithmetic="float16, or TF32 with a float32 bundle",
+        extra="gpu",
+        needs="TensorRT, an NVIDIA GPU",
+        gpu=True,
+    ),
+    BackendKind(
+        "onnxruntime-tensorrt-rtx",
+        open=onnxruntime_gpu.open_tensorrt_rtx,
+        look_for=partial(onnxruntime_gpu.look_for_rtx, "onnxruntime-tensorrt-rtx"),
+        arithmetic="float16, or TF32 with a float32 bundle",
+        extra="onnxruntime-tensorrt-rtx",
+        needs="an RTX GPU",
+        gpu=True,
+    ),
 )
-AUTO = "auto"  # the first of these that works
-# A preference, not measured on GPUs yet. One that computes in less than the bundle's arithmetic is
-# passed over: masks must not change because a machine has another library.
-AUTO_ORDER = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", DEFAULT_BACKEND)
+BACKENDS = {kind.name: kind for kind in _ROWS}
+
+
+def backend_kind(name: str) -> BackendKind:
+    """The row of a backend.
+
+    Raises:
+        BackendError: The name is unknown.
+    """
+    if name not in BACKENDS:
+        raise BackendError(
+            f"backend {name!r} is unknown; accepted are {', '.join(BACKENDS)}, {AUTO}"
+        )
+    return BACKENDS[name]
+
+
+def auto_order() -> list[BackendKind]:
+    """The rows that `auto` tries, the first one first.
+
+    A preference, not measured on GPUs yet.
+    """
+    places = {kind.auto: kind for kind in BACKENDS.values() if kind.auto is not None}
+    return [places[place] for place in sorted(places)]
 
 
 def open_backend(
@@ -80,13 +155,13 @@ def open_backend(
     """Load a bundle's graphs. Another backend is never taken in place of a named one that fails.
 
     Args:
-        bundle: Opened, and so checked.
-        threads: Of the CPU; None takes all that this process may use.
-        backend: A name of `BACKENDS`, or `auto` for what `choose_backend` takes.
+        bundle: An opened bundle.
+        threads: CPU threads to use; None takes all that this process may use.
+        backend: A name of `BACKENDS`, or `auto` for the one that `choose_backend` takes.
 
     Raises:
         BackendError: The name is unknown, the library is missing or refuses a graph, or this
-            machine lacks what the backend needs.
+            machine lacks something that the backend needs.
     """
     if backend == AUTO:
         chosen, refused = choose_backend(bundle, threads)
@@ -94,32 +169,35 @@ def open_backend(
             reasons = "; ".join(f"not {name}: {reason}" for name, reason in refused.items())
             warnings.warn(f"backend {chosen.traits.name}; {reasons}", UserWarning, stacklevel=2)
         return chosen
-    if backend not in BACKENDS:
-        raise BackendError(
-            f"backend {backend!r} is unknown; accepted are {', '.join(BACKENDS)}, {AUTO}"
-        )
-    return BACKENDS[backend](bundle, threads)
+    return backend_kind(backend).open(bundle, threads)
 
 
 def choose_backend(bundle: Bundle, threads: int | None = None) -> tuple[Backend, dict[str, str]]:
-    """Load a bundle's graphs with the first backend of `AUTO_ORDER` that works here.
+    """Load a bundle's graphs with the first backend in the order of `auto` that works here.
+
+    A backend that computes in less than the bundle's arithmetic is passed over: masks must not
+    change because a machine has another library.
+
+    Args:
+        bundle: An opened bundle.
+        threads: CPU threads to use; None takes all that this process may use.
 
     Returns:
-        The backend, and why each one before it can't be used, by name.
+        The backend, and the reasons why those before it can't be used, by name.
 
     Raises:
         BackendError: None can be used.
     """
     refused: dict[str, str] = {}
-    for name in AUTO_ORDER:
+    for kind in auto_order():
         try:
-            backend = BACKENDS[name](bundle, threads)
+            backend = kind.open(bundle, threads)
         except MavosError as error:  # also a plan that is missing or altered
-            refused[name] = str(error)
+            refused[kind.name] = str(error)
             continue
         if backend.traits.arithmetic == bundle.manifest.arithmetic:
             return backend, refused
-        refused[name] = f"it computes in {backend.traits.arithmetic}"
+        refused[kind.name] = f"it computes in {backend.traits.arithmetic}"
         backend.close()
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
     raise BackendError(f"no backend works here: {reasons}")

@@ -9,8 +9,9 @@ from typing import Any
 
 from mavos_deploy.errors import BackendError
 
+EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}  # of mavos-deploy, by module
 LONGEST_REASON = 600  # characters of the library's own words in an error
-# What a machine without a GPU makes the library say beside the real reason.
+# A part of the message that the library adds to the real reason on a machine without a GPU.
 NO_DRIVER = "cudaError 35"
 
 
@@ -18,7 +19,7 @@ def open_library(name: str) -> ModuleType:
     """Import TensorRT.
 
     Args:
-        name: One of `runtime.engines.LIBRARIES`.
+        name: Name of the module, `tensorrt` or `tensorrt_rtx`.
 
     Raises:
         BackendError: It is missing or doesn't load.
@@ -28,12 +29,12 @@ def open_library(name: str) -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:  # its own libraries fail with the latter
         raise BackendError(
             f"{name} can't be imported ({' '.join(str(error).split())[:200]}); install it with "
-            f"pip install 'mavos-deploy[{name.replace('_', '-')}]'"
+            f"pip install 'mavos-deploy[{EXTRAS[name]}]'"
         ) from error
 
 
 def collecting_logger(trt: ModuleType) -> Any:  # noqa: ANN401  # the library is untyped
-    """A logger that keeps what explains a failure, in its `errors`, and prints nothing."""
+    """A logger that keeps the explanations of failures in its `errors`, and prints nothing."""
     severe = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
     class Collector(trt.ILogger):  # type: ignore[name-defined,misc]  # a base known at run time

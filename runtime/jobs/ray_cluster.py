@@ -17,7 +17,7 @@ from typing import Any
 
 from mavos_deploy import __version__
 from mavos_deploy.errors import BackendError, InputError, MavosError, one_line
-from mavos_deploy.runtime.backends.table import GPU_BACKENDS
+from mavos_deploy.runtime.backends.table import backend_kind
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted
 from mavos_deploy.runtime.datasets.results import Settings, content_of
@@ -75,7 +75,7 @@ class RayCluster:
         try:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             cores = [int(node.get("CPU", 0)) for node in nodes]
-            gpus = 1 if setup.backend in GPU_BACKENDS else 0
+            gpus = 1 if backend_kind(setup.backend).gpu else 0
             threads = setup.threads or min(CORES, min((n for n in cores if n), default=1))
             self.places = places_of(nodes, threads, gpus)
             if not self.places:
@@ -133,11 +133,12 @@ def files_of(bundle: Bundle, backend: str) -> dict[str, bytes]:
             GPUs of the nodes are not known here.
 
     Raises:
+        BackendError: The backend's name is unknown.
         BundleError: An engine is missing, altered, or outside of the bundle.
     """
     names = [MANIFEST, *(graph.file for graph in bundle.manifest.files)]
     files = {name: (bundle.path / name).read_bytes() for name in names}
-    library = backend.replace("-", "_")  # of other backends it names none
+    library = backend_kind(backend).engine_library
     engines = (engine for engine in bundle.manifest.engines if engine.library == library)
     return files | {engine.file: bundle.plan(engine) for engine in engines}
 

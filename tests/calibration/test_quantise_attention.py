@@ -223,7 +223,7 @@ def test_another_release_reads_no_levels_as_float(attention_bundle: Path, tmp_pa
 
 def test_openvino_refuses_it_with_the_reason(attention_bundle: Path) -> None:
     with pytest.raises(BackendError, match=r"is quantised, .* take --backend onnxruntime-cpu"):
-        open_backend(Bundle.open(attention_bundle), 1, "openvino-cpu")
+        open_backend(Bundle.open(attention_bundle), 1, "openvino-cpu-fp32")
 
 
 def test_an_attention_in_another_form_is_refused(tiny_bundle: Path) -> None:

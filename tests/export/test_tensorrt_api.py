@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BACKENDS = "runtime/backends"
 TABLE = ROOT / "tests" / "data" / "tensorrt_api.csv"
 CUDA_TABLE = ROOT / "tests" / "data" / "cuda_api.csv"
 
@@ -56,10 +57,13 @@ SOURCES = (
         ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
     Source(
-        "runtime/tensorrt_library.py", {"trt": ""}, "self name message error errors str dict", ()
+        f"{BACKENDS}/tensorrt_library.py",
+        {"trt": ""},
+        "self name message error errors str dict",
+        (),
     ),
     Source(
-        "runtime/tensorrt_device.py",
+        f"{BACKENDS}/tensorrt_device.py",
         {
             "trt": "",
             "self._trt": "",
@@ -68,13 +72,19 @@ SOURCES = (
             "context": "IExecutionContext",
             "self._execution": "IExecutionContext",
             "config": "IRuntimeConfig",
+        },
+        "self library bundle entry path spec gpu shapes addresses device weakref kernels TYPES re",
+        ("DataType",),
+    ),
+    Source(
+        f"{BACKENDS}/tensorrt_cache.py",
+        {
+            "config": "IRuntimeConfig",
             "kernels": "IRuntimeCache",
             "self._kernels": "IRuntimeCache",
         },
-        "self library bundle entry path spec gpu array stage turn shapes addresses device weakref "
-        "np pycuda status TYPES KEPT_STAGES hashlib re plans temporary "
-        "atexit held compiled _contexts",
-        ("DataType",),
+        "self engine plans hashlib temporary",
+        (),
     ),
 )
 CUDA = {
@@ -82,7 +92,8 @@ CUDA = {
     "cuda": ("pycuda.driver", ""),
     "self._stream": ("pycuda.driver", "Stream"),
     "self._context": ("pycuda.driver", "Context"),
-    "stage.event": ("pycuda.driver", "Event"),
+    "stream": ("pycuda.driver", "Stream"),
+    "block.event": ("pycuda.driver", "Event"),
     "driver": ("cuda.bindings.driver", ""),
     "self._driver": ("cuda.bindings.driver", ""),
 }
@@ -142,13 +153,13 @@ def touched() -> set[str]:
 
 
 def cuda_touched() -> set[tuple[str, str]]:
-    """Attributes of PyCUDA and CUDA's bindings that the device layer touches."""
-    tree = ast.parse((ROOT / "runtime/tensorrt_device.py").read_text(encoding="utf-8"))
+    """Attributes of PyCUDA and CUDA's bindings that the backends touch."""
     found = set()
-    for chain, _ in chains(tree):
-        if (parts := split(chain, CUDA)) and not parts[1].startswith("_"):
-            library, owner = CUDA[parts[0]]
-            found.add((library, f"{owner}.{parts[1]}" if owner else parts[1]))
+    for file in (ROOT / BACKENDS).glob("*.py"):
+        for chain, _ in chains(ast.parse(file.read_text(encoding="utf-8"))):
+            if (parts := split(chain, CUDA)) and not parts[1].startswith("_"):
+                library, owner = CUDA[parts[0]]
+                found.add((library, f"{owner}.{parts[1]}" if owner else parts[1]))
     return found
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.backends.table import GPU_BACKENDS
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.prediction import OutputError
 from mavos_deploy.runtime.datasets.results import Results, Settings
@@ -209,5 +208,3 @@ def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:
     nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 4.0}, {"CPU": 16.0, "GPU": 8.0}, {}]
     assert places_of(nodes, threads=4, gpus=0) == 2 + 1 + 4
     assert places_of(nodes, threads=4, gpus=1) == 1 + 0 + 4
-    assert {"tensorrt", "onnxruntime-cuda"} <= set(GPU_BACKENDS)
-    assert all("cpu" not in name for name in GPU_BACKENDS)
