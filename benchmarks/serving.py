@@ -68,14 +68,12 @@ def server_part(client: grpc.InferenceServerClient) -> dict[str, float]:
     }
 
 
-def measure(
-    address: str, count: int, frames: np.ndarray, labels: np.ndarray, shared_memory: bool
-) -> dict[str, Any]:
+def measure(address: str, count: int, frames: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Run streams side by side, one client each."""
     taken: list[float] = []
 
     def run() -> None:
-        with RemoteSegmenter(address, shared_memory=shared_memory) as segmenter:
+        with RemoteSegmenter(address) as segmenter:
             taken.extend(times(segmenter, frames, labels))
 
     with grpc.InferenceServerClient(address) as client:
@@ -90,7 +88,6 @@ def measure(
     per = 1e6 * spent["requests"]
     return {
         "streams": count,
-        "shared_memory": shared_memory,
         **summary(taken),
         "server_queue_ms": round(spent["queue"] / per, 2),
         "server_tracker_ms": round(spent["compute"] / per, 2),
@@ -124,10 +121,7 @@ def main() -> None:
         write_repository(bundle, repository, Options(threads=given.threads))
         with TritonServer(repository, Path(scratch)) as server:
             for count in STREAMS:
-                for shared_memory in (False, True):
-                    report["served"].append(
-                        measure(server.address, count, frames, labels, shared_memory)
-                    )
+                report["served"].append(measure(server.address, count, frames, labels))
     text = json.dumps(report, indent=2) + "\n"
     print(text, end="")
     if given.output:

@@ -44,14 +44,6 @@ def triton(
             "Exits with 1 if something is wrong.",
         ),
     ] = None,
-    container: Annotated[
-        str | None,
-        typer.Option(
-            metavar="YY.MM",
-            help="Also check that the libraries of this release of NVIDIA's container read the "
-            "graphs. Default: not checked.",
-        ),
-    ] = None,
     graphs: Annotated[
         Graphs,
         typer.Option(
@@ -154,7 +146,7 @@ def triton(
     if check is not None:
         if bundle is not None or output is not None:
             raise InputError("--check takes a repository alone; leave the bundle and --output out")
-        _report(check, container, as_json)
+        _report(check, as_json)
         return
     if bundle is None:
         raise InputError("give a bundle's folder, or --check REPO")
@@ -182,7 +174,7 @@ def triton(
     folder = output or Path(f"{bundle.resolve().name}-triton")
     with replacing_directory(folder, overwrite, marker=name) as temporary:
         write_repository(opened, temporary, options, plans)
-        if faults := _check(temporary, container):
+        if faults := _check(temporary):
             raise InputError(f"{faults[0]}; the repository was not written")
     warn_if_untrained(opened.manifest)
     models = sorted(path.name for path in folder.iterdir())
@@ -210,14 +202,14 @@ def triton(
     out.print(f"start it with: tritonserver --model-repository={folder.resolve()}")
 
 
-def _check(folder: Path, container: str | None) -> list[str]:
+def _check(folder: Path) -> list[str]:
     from mavos_deploy.runtime.triton.lint import check_repository
 
-    return [str(fault) for fault in check_repository(folder, container)]
+    return [str(fault) for fault in check_repository(folder)]
 
 
-def _report(folder: Path, container: str | None, as_json: bool) -> None:
-    faults = _check(folder, container)
+def _report(folder: Path, as_json: bool) -> None:
+    faults = _check(folder)
     if as_json:
         out.print(json.dumps({"repository": str(folder), "faults": faults}))
     else:

@@ -1,7 +1,7 @@
-"""Compares a model repository with its graphs, its bundle and a container, before a server does.
+"""Compares a model repository with its graphs and its bundle, before a server loads it.
 
 Triton itself finds some of these faults, at start-up and one at a time; others, such as swapped
-states or a plan of another release, only show in masks or in the middle of a stream.
+states, only show in masks or in the middle of a stream.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,6 @@ from mavos_deploy.runtime.triton.config import (
     messages,
     parameters_of,
 )
-from mavos_deploy.runtime.triton.containers import CONTAINERS, reads
-from mavos_deploy.runtime.triton.onnx_header import OnnxHeader, read_header
 from mavos_deploy.runtime.triton.served_graphs import graph_model
 from mavos_deploy.runtime.triton.wire import (
     BUNDLE,
@@ -46,8 +44,8 @@ class Fault:
 
     Attributes:
         model: Folder of the model; empty for the repository.
-        found: What is there.
-        expected: What should be.
+        found: The fault, as it stands in the repository.
+        expected: The right thing in its place.
     """
 
     model: str
@@ -59,28 +57,22 @@ class Fault:
         return f"{where}{self.found}; expected {self.expected}"
 
 
-def check_repository(folder: Path, container: str | None = None) -> list[Fault]:
+def check_repository(folder: Path) -> list[Fault]:
     """Look for faults in a repository.
 
     Args:
-        folder: As `mavos-triton` writes it, perhaps edited since.
-        container: Release of the server, such as `24.10`; None leaves its libraries unchecked.
+        folder: A repository that `mavos-triton` wrote, perhaps edited since.
 
     Returns:
-        All that was found; an empty list is good.
+        All faults that were found.
 
     Raises:
-        InputError: No such folder, or an unknown container.
+        InputError: There is no such folder.
         MavosError: Triton's client library is missing.
     """
     messages()
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give a model repository")
-    if container is not None and container not in CONTAINERS:
-        raise InputError(
-            f"container {container!r} is unknown to this release, which knows "
-            f"{min(CONTAINERS)} to {max(CONTAINERS)}; leave --container out"
-        )
     faults: list[Fault] = []
     configs: dict[str, Untyped] = {}
     for model in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -96,12 +88,12 @@ def check_repository(folder: Path, container: str | None = None) -> list[Fault]:
     for name, config in configs.items():
         faults += _general(folder, name, config)
     for name, config in trackers.items():
-        faults += _tracker(folder, name, config, configs, container)
+        faults += _tracker(folder, name, config, configs)
     return faults
 
 
 def _general(folder: Path, name: str, config: Untyped) -> Iterator[Fault]:
-    """What holds for every model."""
+    """Faults that any model may have."""
     if config.name not in ("", name):
         yield Fault(name, f"name: {config.name!r}", "the folder's name, or none")
     if config.backend not in BACKENDS:
@@ -142,7 +134,7 @@ def _state_order(name: str, config: Untyped) -> Iterator[Fault]:
 
 
 def _tracker(
-    folder: Path, name: str, config: Untyped, configs: Mapping[str, Untyped], container: str | None
+    folder: Path, name: str, config: Untyped, configs: Mapping[str, Untyped]
 ) -> Iterator[Fault]:
     version = folder / name / VERSION
     if not (version / "model.py").is_file():
@@ -187,7 +179,7 @@ def _tracker(
         if model not in configs:
             yield Fault(name, f"no model {model}, which it calls", "all five graph models")
         else:
-            yield from _graph(folder, model, configs[model], bundle, spec, container)
+            yield from _graph(folder, model, configs[model], bundle, spec)
 
 
 def _controls(name: str, config: Untyped) -> Iterator[Fault]:
@@ -243,12 +235,7 @@ def _limits(name: str, config: Untyped) -> Iterator[Fault]:
 
 
 def _graph(
-    folder: Path,
-    model: str,
-    config: Untyped,
-    bundle: Bundle,
-    spec: GraphSpec,
-    container: str | None,
+    folder: Path, model: str, config: Untyped, bundle: Bundle, spec: GraphSpec
 ) -> Iterator[Fault]:
     """A graph model against its file and the bundle's contract."""
     if config.backend not in GRAPH_FILES:
@@ -257,60 +244,26 @@ def _graph(
     if not file.is_file():
         yield Fault(model, f"no {VERSION}/{file.name}", f"the graph for {config.backend}")
         return
-    contract = {
-        side: {t.name: (TYPES[t.dtype], tuple(graph_shape(t))) for t in tensors}
-        for side, tensors in (("input", spec.inputs), ("output", spec.outputs))
-    }
-    given = {"input": _config_tensors(config.input), "output": _config_tensors(config.output)}
-    if config.backend == "onnxruntime":
-        try:
-            header = read_header(file)
-        except InputError as error:
-            yield Fault(model, str(error), "an ONNX file")
-            return
-        for side, tensors in (("input", header.inputs), ("output", header.outputs)):
-            in_file = {n: (TYPES.get(t, t), shape) for n, (t, shape) in tensors.items()}
-            yield from _compare(model, side, given[side], in_file)
-        if file_sha256(file) != bundle.manifest.graphs[spec.name].sha256:
-            yield Fault(model, f"{file.name} is not the bundle's {spec.name}", "that graph")
-        yield from _container(model, header, container)
-    else:
-        for side in ("input", "output"):
-            yield from _compare(model, side, given[side], contract[side])
-        yield from _plan(model, file, container)
+    for side, tensors, given in (
+        ("input", spec.inputs, config.input),
+        ("output", spec.outputs, config.output),
+    ):
+        contract = {t.name: (TYPES[t.dtype], tuple(graph_shape(t))) for t in tensors}
+        yield from _compare(model, side, _config_tensors(given), contract)
+    if config.backend == "tensorrt":
+        yield from _plan(model, file)
+    elif file_sha256(file) != bundle.manifest.graphs[spec.name].sha256:
+        yield Fault(model, f"{file.name} is not the bundle's {spec.name}", "that graph")
 
 
-def _container(model: str, header: OnnxHeader, container: str | None) -> Iterator[Fault]:
-    if container is None:
-        return
-    library = CONTAINERS[container].onnxruntime
-    ir_version, opset = reads(library)
-    if header.ir_version > ir_version or header.opset > opset:
-        yield Fault(
-            model,
-            f"ONNX format {header.ir_version} with operators {header.opset}",
-            f"at most {ir_version} and {opset}, which container {container} reads with ONNX "
-            f"Runtime {library}",
-        )
-
-
-def _plan(model: str, file: Path, container: str | None) -> Iterator[Fault]:
+def _plan(model: str, file: Path) -> Iterator[Fault]:
     with file.open("rb") as plan:
         header = plan.read(28)
-    # The second to fourth bytes say TensorRT, the first which kind; the version is in the last
-    # four. Read off plans of TensorRT-RTX 1.7.1.
+    # The second to fourth bytes say TensorRT, the first which kind. Read off plans of
+    # TensorRT-RTX 1.7.1, whose header has 28 bytes.
     if len(header) < 28 or header[1:4] != b"trt" or header[:1] == b"v":
         what = "a plan of TensorRT-RTX" if header[:4] == b"vtrt" else "no TensorRT plan"
         yield Fault(model, f"{file.name} is {what}", "a plan of TensorRT; Triton loads no other")
-        return
-    version = f"{header[24]}.{header[25]}"
-    known = CONTAINERS[container].tensorrt if container else None
-    if known is not None and version != known:
-        yield Fault(
-            model,
-            f"a plan of TensorRT {version}",
-            f"one of {known}, which container {container} has; build it there",
-        )
 
 
 def _config_tensors(tensors: Untyped) -> Tensors:

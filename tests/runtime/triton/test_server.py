@@ -16,7 +16,7 @@ from PIL import Image
 
 from mavos_deploy.cli import run as cli
 from mavos_deploy.errors import InputError, ServerError, StreamLostError
-from mavos_deploy.runtime import Bundle, RemoteSegmenter, RemoteState, Segmenter
+from mavos_deploy.runtime import Bundle, RemoteSegmenter, RemoteState, Segmenter, VideoSegmenter
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.media.masks import write_mask
 from mavos_deploy.runtime.triton.config import Options
@@ -40,12 +40,12 @@ def remote(server: TritonServer) -> Iterator[RemoteSegmenter]:
         yield segmenter
 
 
-def masks(segmenter: Any, frames: np.ndarray, first: Labels) -> list[Labels]:  # noqa: ANN401
-    """Of a whole video, by either kind of segmenter."""
+def masks(segmenter: VideoSegmenter[Any, Any], frames: np.ndarray, first: Labels) -> list[Labels]:
+    """The masks of a whole video, from either kind of segmenter."""
     state = segmenter.start(frames[0], first)
     found = []
     for frame in frames[1:]:
-        labels, state = segmenter.step(frame, state)
+        labels, state = segmenter.step(segmenter.prepare(frame), state)
         found.append(labels)
     segmenter.end(state)
     return found
@@ -126,13 +126,11 @@ def test_objects_join_and_leave_as_they_do_locally(
     states: list[Any] = [s.start(noise[6, 0], blocks(0)) for s in (remote, local)]
     for number, frame in enumerate(noise[6, 1:12], 1):
         results = []
+        annotation = LATE if number == 5 else None
         for i, segmenter in enumerate((remote, local)):
             if number == 8:
                 states[i] = segmenter.remove(states[i], {1})
-            if number == 5:
-                labels, states[i] = segmenter.add(frame, states[i], LATE)
-            else:
-                labels, states[i] = segmenter.step(frame, states[i])
+            labels, states[i] = segmenter.step(frame, states[i], annotation)
             results.append(labels)
         assert np.array_equal(*results), f"frame {number}"
         assert states[0].objects == states[1].objects
@@ -150,17 +148,6 @@ def test_frames_of_another_size_are_resized_as_locally(
     first = np.zeros((60, 90), np.uint8)
     first[10:40, 20:60] = 9
     assert np.array_equal(masks(remote, frames, first), masks(local, frames, first))
-
-
-def test_labels_and_frames_pass_through_shared_memory(
-    server: TritonServer, local: Segmenter, noise: np.ndarray
-) -> None:
-    frames = noise[0, :6]
-    with RemoteSegmenter(server.address, shared_memory=True) as segmenter:
-        found = masks(segmenter, frames, blocks(0))
-    assert np.array_equal(found, masks(local, frames, blocks(0)))
-    with grpc.InferenceServerClient(server.address) as client:
-        assert not client.get_system_shared_memory_status().regions
 
 
 def test_files_go_in_and_come_out(server: TritonServer, local: Segmenter) -> None:
