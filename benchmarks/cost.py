@@ -97,7 +97,7 @@ def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     roof = gflops(threads)
     runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}
     try:
-        warm_up(runners, bundle, objects)
+        warm_up(runners.values(), bundle, objects)
         timings = time_steps(runners, bundle, shortest_run(gap), objects, lambda done: None)
     finally:
         runners["it"].close()

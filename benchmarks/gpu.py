@@ -30,6 +30,7 @@ from mavos_deploy.errors import BackendError, InputError, MavosError
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, warm_up
 from mavos_deploy.export.bench.timing import Timings, shortest_run, summarise, time_steps
 from mavos_deploy.export.bench.torch_runner import TorchRunner
+from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
 from mavos_deploy.runtime.backends.protocol import (
@@ -52,7 +53,11 @@ from mavos_deploy.runtime.system.machine import LoadMeter, resident_bytes
 FORMAT_VERSION = 1
 SETTLE = 8  # memory gaps that run before anything is timed: slots take turns, so each update too
 WATCHED = 4  # memory gaps after that, in which single graphs are timed
-PYTORCH = ("eager-fp32", "eager-fp16", "compiled-fp16")
+PYTORCH = {
+    "eager-fp32": Way("pytorch-eager-fp32"),
+    "eager-fp16": Way("pytorch-eager-fp16", half=True),
+    "compiled-fp16": Way("pytorch-compiled-fp16", compiled=True, half=True),
+}
 
 
 class GpuRunner(BackendRunner):
@@ -126,7 +131,7 @@ class OnStream(WatchedBackend):
 
     Attributes:
         watches: Whether it does.
-        events: Of the runs since the list was cleared: graph, begin and end.
+        events: Graph, begin and end of each run since the list was cleared.
     """
 
     def __init__(self, backend: TensorRtGpu) -> None:
@@ -151,7 +156,7 @@ class DeviceRunner(TorchRunner):
     """PyTorch on a device, whose steps end when the device has finished.
 
     Attributes:
-        device_ms: Of each step between two CUDA events; empty on a CPU.
+        device_ms: Time of each step between two CUDA events; empty on a CPU.
     """
 
     device_ms: list[float]
@@ -257,11 +262,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         runners: dict[str, Runner] = {}
         report["device_memory_mb"] = {}
-        for name in [*names, *(f"pytorch-{way}" for way in given.pytorch)]:
+        ways: list[Way | str] = [*names, *(PYTORCH[word] for word in given.pytorch)]
+        for way in ways:
+            name = way if isinstance(way, str) else way.name
             before = used_bytes(given.device)
-            runners[name] = runner = open_runner(name, bundle, given, SETTLE * gap + compared)
+            runners[name] = runner = open_runner(way, bundle, given, SETTLE * gap + compared)
             stack.callback(runner.close)
-            warm_up({name: runner}, bundle, given.objects)
+            warm_up([runner], bundle, given.objects)
             if given.device == "cuda":
                 held = used_bytes(given.device) - before
                 report["device_memory_mb"][name] = round(held / 1e6, 1)
@@ -272,7 +279,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             time_steps(runners, bundle, frames, given.objects, said("compared", frames)), counted
         )
         load = meter.read()
-        baseline = f"pytorch-{given.pytorch[0]}" if given.pytorch else names[0]
+        baseline = PYTORCH[given.pytorch[0]].name if given.pytorch else names[0]
         report |= {
             "compared_frames": compared,
             "baseline": baseline,
@@ -326,16 +333,15 @@ def parity(bundle: Bundle, name: str, checkpoint: Path | None) -> dict[str, Any]
 
 
 def open_runner(
-    name: str, bundle: Bundle, given: argparse.Namespace, watched_from: int | None = None
+    way: Way | str, bundle: Bundle, given: argparse.Namespace, watched_from: int | None = None
 ) -> Runner:
     """A backend, or PyTorch on the device."""
-    if not name.startswith("pytorch-"):
-        backend = open_backend(bundle, None, name)
-        if given.device == "cpu":
-            return BackendRunner(bundle, backend)
-        return GpuRunner(bundle, backend, watched_from)
-    half = name.endswith("-fp16")
-    return DeviceRunner(bundle.manifest, given.checkpoint, None, name, given.device, half)
+    if isinstance(way, Way):
+        return DeviceRunner(bundle.manifest, given.checkpoint, None, way, given.device)
+    backend = open_backend(bundle, None, way)
+    if given.device == "cpu":
+        return BackendRunner(bundle, backend)
+    return GpuRunner(bundle, backend, watched_from)
 
 
 def cut(timings: dict[str, Timings], counted: slice) -> dict[str, Timings]:
@@ -357,7 +363,7 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
 
     runner = open_runner(name, bundle, given)
     try:
-        warm_up({name: runner}, bundle, given.objects)
+        warm_up([runner], bundle, given.objects)
         settled = SETTLE * bundle.manifest.memory_gap
         frames = settled + given.frames + 1
         timings = time_steps({name: runner}, bundle, frames, given.objects, on_frame)

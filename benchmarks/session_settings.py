@@ -9,11 +9,9 @@ of memory, and the median over the rounds of the ratio to the settings that are 
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +23,7 @@ from mavos_deploy.runtime.backends import onnxruntime_cpu
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.onnxruntime_library import session_options
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine, peak_bytes
 
@@ -81,7 +80,9 @@ def main() -> int:
     try:
         for _ in range(arguments.rounds):
             for name, results in found.items():
-                results.append(_in_own_process(name, arguments))
+                called = f"the process that measures {name!r}"
+                with Child.calling(called, _measure, name, arguments) as child:
+                    results.append(child.result())
     except MavosError as error:
         print(f"session_settings.py: {error}", file=sys.stderr)
         return 2
@@ -115,22 +116,7 @@ def main() -> int:
     return 0
 
 
-def _in_own_process(name: str, arguments: argparse.Namespace) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_measure, args=(theirs, name, arguments))
-    process.start()
-    theirs.close()
-    try:
-        seconds, peak = ours.recv()
-    except EOFError:
-        raise MavosError(f"the process that measures {name!r} ended without an answer") from None
-    finally:
-        process.join()
-    return seconds, peak
-
-
-def _measure(pipe: Connection, name: str, arguments: argparse.Namespace) -> None:
+def _measure(name: str, arguments: argparse.Namespace) -> tuple[float, int | None]:
     def changed(ort: ModuleType, threads: int, for_gpu: bool) -> Any:  # noqa: ANN401
         options = session_options(ort, threads, for_gpu)
         SETTINGS[name](options)
@@ -139,11 +125,11 @@ def _measure(pipe: Connection, name: str, arguments: argparse.Namespace) -> None
     vars(onnxruntime_cpu)["session_options"] = changed  # in this process, which ends with it
     bundle = Bundle.open(arguments.bundle)
     runners = {name: BackendRunner(bundle, OnnxRuntimeCpu(bundle, arguments.threads))}
-    warm_up(runners, bundle, arguments.objects)
+    warm_up(runners.values(), bundle, arguments.objects)
     timings = time_steps(
         runners, bundle, arguments.frames, arguments.objects, on_frame=lambda done: None
     )
-    pipe.send((statistics.median(timings[name].seconds), peak_bytes()))
+    return statistics.median(timings[name].seconds), peak_bytes()
 
 
 if __name__ == "__main__":

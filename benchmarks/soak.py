@@ -15,13 +15,12 @@ The memory includes the state that is kept for comparison, from its frame on. Li
 
 import argparse
 import json
-import multiprocessing
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,6 +34,7 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.protocol import RgbFrame
+from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.files import replacing, writing
 from mavos_deploy.runtime.system.machine import machine, peak_bytes, resident_bytes
 
@@ -158,16 +158,16 @@ def measure(
     steady = seconds[WARM_UP:]
     judged = dict(zip(JUDGED, (resident[WARM_UP:], to_young, to_early), strict=True))
     return {
-        "flat": all(growth(values) < LIMIT for values in judged.values()),
+        "flat": all(rise(values) < LIMIT for values in judged.values()),
         "bundle": f"{manifest.variant} {manifest.height}x{manifest.width}",
         "memory_gap": manifest.memory_gap,
         "frames": frames,
         "objects": objects,
         "threads": threads,
-        **{name: round(growth(values), 5) for name, values in judged.items()},
+        **{name: round(rise(values), 5) for name, values in judged.items()},
         "noise_against_young_process": round(noise(to_young), 5),
         "noise_against_early_state": round(noise(to_early), 5),
-        "time_growth_with_drift_of_machine": round(growth(steady), 5),  # not judged
+        "time_growth_with_drift_of_machine": round(rise(steady), 5),  # not judged
         "timed_pairs": len(to_early),
         "young_processes": young.started,
         "frame_of_point": _medians(range(1, frames)),
@@ -213,42 +213,33 @@ class YoungProcess:
     def __init__(self, bundle: Path, threads: int | None, state: Path) -> None:
         """Take what a process needs; the first one is started when it is asked for a step."""
         self._arguments = (bundle, threads, state)
-        self._stop: Callable[[], None] = lambda: None
-        self._pipe: Connection | None = None
+        self._child: Child | None = None
         self._steps = 0
         self.started = 0
 
     def time_step(self, frame: RgbFrame) -> float:
         """Seconds that the step takes there."""
-        if self._pipe is None or self._steps == YOUNG_STEPS:
+        if self._child is None or self._steps == YOUNG_STEPS:
             self._replace(frame)
         self._steps += 1
         return self._ask(frame)
 
     def _ask(self, frame: RgbFrame) -> float:
-        assert self._pipe is not None
-        try:
-            self._pipe.send(frame)
-            return float(self._pipe.recv())
-        except (EOFError, OSError):
-            raise MavosError("the process that was just started ended without an answer") from None
+        assert self._child is not None
+        self._child.send(frame)
+        return float(self._child.receive())
 
     def _replace(self, frame: RgbFrame) -> None:
         self._stop()
-        context = multiprocessing.get_context("spawn")  # a fork would inherit this one's age
-        self._pipe, theirs = context.Pipe()
-        process = context.Process(target=answer_steps, args=(theirs, *self._arguments), daemon=True)
-        process.start()
-        theirs.close()
-
-        def stop(pipe: Connection = self._pipe) -> None:
-            pipe.close()
-            process.join()
-
-        self._stop, self._steps = stop, 0
+        self._child = Child("the process just started", answer_steps, *self._arguments)
+        self._steps = 0
         self.started += 1
         for _ in range(YOUNG_WARM_UP):
             self._ask(frame)
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
 
     def __enter__(self) -> "YoungProcess":
         return self
@@ -258,15 +249,11 @@ class YoungProcess:
 
 
 def answer_steps(pipe: Connection, bundle: Path, threads: int | None, saved: Path) -> None:
-    """What the young process does: time a step for every frame it gets."""
-    with Segmenter.open(bundle, threads) as segmenter:
+    """Time a step for every frame that the pipe brings; the young process does this."""
+    with suppress(EOFError), Segmenter.open(bundle, threads) as segmenter:
         state = segmenter.load(saved)
         while True:
-            try:
-                frame = pipe.recv()
-            except EOFError:
-                return
-            pipe.send(time_step(segmenter, frame, state)[0])
+            pipe.send(time_step(segmenter, pipe.recv(), state)[0])
 
 
 def time_step(segmenter: Segmenter, frame: RgbFrame, state: State) -> tuple[float, State]:
@@ -276,7 +263,7 @@ def time_step(segmenter: Segmenter, frame: RgbFrame, state: State) -> tuple[floa
     return time.perf_counter() - started, state
 
 
-def growth(values: list[float]) -> float:
+def rise(values: list[float]) -> float:
     """Rise of a line fitted through the medians of the run's parts, as a share of their median.
 
     The slope is the median of the slopes between all pairs of parts (Theil-Sen).
@@ -288,14 +275,14 @@ def growth(values: list[float]) -> float:
 
 
 def noise(values: list[float]) -> float:
-    """Standard deviation of the growth of the same values in random orders.
+    """Standard deviation of the rise of the same values in random orders.
 
     Runs of as many values as one young process gives stay together, for they share its luck.
     """
     runs = [values[i : i + YOUNG_STEPS] for i in range(0, len(values), YOUNG_STEPS)]
     random = np.random.default_rng(0)
     orders = [random.permutation(len(runs)) for _ in range(SHUFFLES)]
-    return statistics.stdev(growth([v for i in order for v in runs[i]]) for order in orders)
+    return statistics.stdev(rise([v for i in order for v in runs[i]]) for order in orders)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,10 @@ def run_end_to_end(
     """Segment a video as `mavos-run --overlay` does, in turns, and see what the graphs wait for.
 
     Args:
-        runners: By name, of one bundle.
-        video: File; None for a made-up clip.
-        frames: To take at most.
-        objects: In the first frame, made up.
+        runners: Runners of one bundle by name.
+        video: File of the video; None for a made-up clip.
+        frames: Largest number of frames to take.
+        objects: Number of made-up objects in the first frame.
         on_run: Called with how many runs are done.
 
     Returns:

@@ -1,13 +1,19 @@
-"""What a bench leaves behind: a table, bench.json, and plots of it."""
+"""The report of a bench: bench.json, tables for people, and plots."""
 
 import importlib.util
 import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from mavos_deploy.export.bench.timing import Timings, megabytes, milliseconds, summarise
+from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import Load, describe_machine
+from mavos_deploy.runtime.system.processors import usable_processors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,18 +25,82 @@ SHARES_PLOT = "shares-of-graphs.png"
 MEMORY_PLOT = "memory-over-length.png"
 PLOT_DPI = 150
 TABLE_WIDTH = 132  # characters; where output is no terminal, rich takes 80 and cuts figures off
+LIBRARIES = ("mavos-deploy", "onnxruntime", "openvino", "torch", "numpy", "av")
 
 Report = dict[str, Any]
+
+
+def make_report(
+    manifest: Manifest,
+    threads: int | None,
+    objects: int,
+    load: Load | None,
+    timings: Mapping[str, Timings],
+    end_to_end: Mapping[str, Any],
+    peaks: Mapping[str, float | None],
+) -> Report:
+    """Describe a bench: what ran where, and its figures.
+
+    Args:
+        manifest: Manifest of the bundle.
+        threads: CPU threads; None for all that the process may use.
+        objects: Number of objects in the first frame.
+        load: Load of the machine by other work; None where the system doesn't tell.
+        timings: Time and memory of each runner; the first runner is the baseline.
+        end_to_end: Figures of the end-to-end runs by runner.
+        peaks: Peak memory in megabytes by runner.
+    """
+    baseline = next(iter(timings))
+    return {
+        "format_version": FORMAT_VERSION,
+        "bundle": {
+            "variant": manifest.variant,
+            "size": f"{manifest.height}x{manifest.width}",
+            "precision": manifest.precision,
+            "target": manifest.target,
+            "memory_gap": manifest.memory_gap,
+            "trained": manifest.trained,
+            "weights_sha256": manifest.weights_sha256,
+        },
+        "machine": describe_machine(),
+        "tools": _versions(),
+        "threads": threads or usable_processors(),
+        "frames": len(timings[baseline].seconds) + 1,
+        "objects": objects,
+        "baseline": baseline,
+        "load": None if load is None else {**vars(load), "busy": load.busy},
+        "tensor_only": summarise(timings, manifest.memory_gap, baseline),
+        "end_to_end": dict(end_to_end),
+        "peak_memory_mb": dict(peaks),
+        "per_frame": {
+            name: {
+                "milliseconds": [milliseconds(seconds) for seconds in timing.seconds],
+                "cpu_milliseconds": [milliseconds(seconds) for seconds in timing.cpu_seconds],
+                "memory_mb": [megabytes(size) for size in timing.memory],
+            }
+            for name, timing in timings.items()
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write bench.json, and the plots where matplotlib is installed.
 
     Returns:
-        The files.
+        The files that were written.
 
     Raises:
-        InputError: They can't be written.
+        InputError: A file can't be written.
     """
     files = [folder / RESULTS]
     with replacing(files[0]) as temporary:

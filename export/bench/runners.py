@@ -1,32 +1,36 @@
 """What a bench times: a bundle on a backend, or PyTorch."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
 
 class Runner(Protocol):
-    """One way to segment, with the memory of one video."""
+    """One way to segment, with the memory of one video.
+
+    Attributes:
+        name: Name in reports, which says how the runner computes.
+    """
 
     name: str
 
     @property
     def graph_seconds(self) -> Mapping[str, float]:
-        """Of the latest step; empty where there are no graphs."""
+        """Time of the latest step in each graph; empty where there are no graphs."""
 
     def start(self, frame: PreparedFrame, labels: Labels) -> None:
         """Begin the video with a frame and its labels."""
@@ -38,7 +42,7 @@ class Runner(Protocol):
         """Run everything once that a video may need; `start` begins anew."""
 
     def memory_bytes(self) -> int:
-        """What the video's memory takes."""
+        """Bytes of the video's memory."""
 
     def close(self) -> None:
         """Free what the runner holds."""
@@ -48,7 +52,8 @@ class TimedBackend(WatchedBackend):
     """A backend that notes how long each graph takes.
 
     Attributes:
-        seconds: By graph, since it was cleared; none of a backend that only enqueues its work.
+        seconds: Time in each graph since the dict was replaced; empty for a backend that only
+            enqueues its work.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -104,19 +109,25 @@ class BackendRunner:
 
 @dataclass(frozen=True)
 class Subject:
-    """What to measure, in a form that another process can take.
+    """A backend or a way of PyTorch to measure, in a form that another process can take.
 
     Attributes:
-        name: `pytorch-` and one of `PYTORCH`, `pytorch-growing`, or a backend's name.
-        bundle: Folder.
-        checkpoint: For PyTorch; None where the bundle's weights ship or are untrained.
-        threads: Of the CPU; None takes all that this process may use.
+        way: A way of running the PyTorch network, or the name of a backend.
+        bundle: Folder of the bundle.
+        checkpoint: File of the weights, for PyTorch; None where the bundle's weights ship or are
+            untrained.
+        threads: CPU threads; None takes all that the process may use.
     """
 
-    name: str
+    way: Way | str
     bundle: Path
     checkpoint: Path | None
     threads: int | None
+
+    @property
+    def name(self) -> str:
+        """Name of the way or of the backend."""
+        return self.way if isinstance(self.way, str) else self.way.name
 
     def open(self) -> Runner:
         """Load the graphs or the network.
@@ -125,11 +136,25 @@ class Subject:
             MavosError: The bundle, the backend or the checkpoint can't be used.
         """
         bundle = Bundle.open(self.bundle)
-        if not self.name.startswith("pytorch-"):
-            return BackendRunner(bundle, open_backend(bundle, self.threads, self.name))
+        if isinstance(self.way, str):
+            return BackendRunner(bundle, open_backend(bundle, self.threads, self.way))
         from mavos_deploy.export.bench.torch_runner import TorchRunner
 
-        return TorchRunner(bundle.manifest, self.checkpoint, self.threads, self.name)
+        return TorchRunner(bundle.manifest, self.checkpoint, self.threads, self.way)
+
+
+def made_clip(bundle: Bundle, frames: int, objects: int) -> Iterator[tuple[PreparedFrame, Labels]]:
+    """A made-up clip at a bundle's size, the same for every runner; frames with their labels.
+
+    Args:
+        bundle: Opened bundle.
+        frames: Length of the clip.
+        objects: Number of objects in the first frame.
+    """
+    size = video_size(bundle.manifest.size)
+    in_network = bundle.manifest.input_size(size)
+    for frame, labels in iter_clip(*size, frames, objects=objects):
+        yield PreparedFrame(size, resize_frame(frame, *in_network)), labels
 
 
 def video_size(size: Size) -> Size:
@@ -137,20 +162,14 @@ def video_size(size: Size) -> Size:
     return size[0] - size[0] % 2, size[1] - size[1] % 2
 
 
-def warm_up(runners: Mapping[str, Runner], bundle: Bundle, objects: int) -> None:
+def warm_up(runners: Iterable[Runner], bundle: Bundle, objects: int) -> None:
     """Let every runner meet all that a video may need: compilers and allocators then rest.
 
     Args:
-        runners: By name.
-        bundle: That they are of.
-        objects: In the first frame.
+        runners: Runners of the bundle.
+        bundle: Opened bundle.
+        objects: Number of objects in the first frame.
     """
-    frame, labels = next(iter_clip(*video_size(bundle.manifest.size), 1, objects=objects))
-    for runner in runners.values():
-        runner.warm_up(prepare_for(bundle, frame), labels)
-
-
-def prepare_for(bundle: Bundle, frame: RgbFrame) -> PreparedFrame:
-    """A frame at a bundle's size, the same for every runner."""
-    own = frame.shape[0], frame.shape[1]
-    return PreparedFrame(own, resize_frame(frame, *bundle.manifest.input_size(own)))
+    frame, labels = next(made_clip(bundle, 1, objects))
+    for runner in runners:
+        runner.warm_up(frame, labels)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.evaluation.scenes.clip import iter_clip
-from mavos_deploy.export.bench.runners import Runner, prepare_for, video_size
+from mavos_deploy.export.bench.runners import Runner, made_clip
 from mavos_deploy.runtime.bundle import Bundle
 
 PARTS = 40  # medians that a line over the video's length is fitted through, at most
@@ -53,26 +52,27 @@ def time_steps(
     """Give every frame to every runner and time each: from resized pixels to labels.
 
     Args:
-        runners: Warmed-up runners by name.
-        bundle: The bundle that all of them run, or its network in PyTorch.
+        runners: Runners of the bundle by name, warmed up.
+        bundle: Opened bundle.
         frames: Length of the made-up clip.
-        objects: Objects in the clip's first frame.
-        on_frame: Called with the number of frames done.
+        objects: Number of objects in its first frame.
+        on_frame: Called with how many frames are done.
+
+    Returns:
+        Time and memory of every runner.
     """
     timings = {name: Timings() for name in runners}
-    clip = iter_clip(*video_size(bundle.manifest.size), frames, objects=objects)
+    clip = made_clip(bundle, frames, objects)
     first, labels = next(clip)
-    prepared = prepare_for(bundle, first)
     for runner in runners.values():
-        runner.start(prepared, labels)
+        runner.start(first, labels)
     order = list(runners)
     for index, (frame, _) in enumerate(clip, start=1):
-        prepared = prepare_for(bundle, frame)
         order = [*order[1:], order[0]]
         for name in order:
             runner, timing = runners[name], timings[name]
             cpu, wall = time.process_time(), time.perf_counter()
-            runner.step(prepared)
+            runner.step(frame)
             timing.seconds.append(time.perf_counter() - wall)
             timing.cpu_seconds.append(time.process_time() - cpu)
             timing.graphs.append(dict(runner.graph_seconds))
@@ -120,14 +120,14 @@ def summarise(timings: Mapping[str, Timings], memory_gap: int, baseline: str) ->
             "cpu_ms": milliseconds(np.median(np.array(timing.cpu_seconds)[plain])),
             # Of pairs of one frame, whose two times lie side by side.
             "speedup": round(float(np.median(reference / seconds)), 3),
-            "growth_per_100_frames": round(growth(frame[plain], seconds[plain]), 5),
+            "growth_per_100_frames": round(growth_per_100_frames(frame[plain], seconds[plain]), 5),
             "shares": {graph: round(took / seconds.sum(), 4) for graph, took in within.items()},
             "video_memory_mb": [megabytes(timing.memory[0]), megabytes(timing.memory[-1])],
         }
     return summary
 
 
-def growth(frames: NDArray[np.int64], seconds: Values) -> float:
+def growth_per_100_frames(frames: NDArray[np.int64], seconds: Values) -> float:
     """How much longer a frame takes 100 frames later, as a share of the median frame.
 
     The slope is the median of the slopes between all pairs of parts of the video (Theil-Sen).

@@ -8,7 +8,7 @@ import torch
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.bench.published import PublishedEngine, compiled_engine
-from mavos_deploy.export.bench.ways import GROWING
+from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Features, Mavos
@@ -37,45 +37,42 @@ class GrowingEngine(GroupEngine):
 
 
 class TorchRunner:
-    """The PyTorch network: as its authors publish it, or `tuned`, which is this project's form.
-
-    Args:
-        manifest: Of the bundle whose network to run.
-        checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
-        threads: Of the CPU, for the whole process; None takes all that it may use.
-        name: `pytorch-` and one of `PYTORCH`, or `pytorch-growing`, which has the tuned form;
-            others that begin so, too.
-        device: Where the network runs, by PyTorch's name.
-        half: Compute in float16 as a bundle of precision fp16 does.
-
-    Raises:
-        InputError: The checkpoint isn't the bundle's.
-    """
+    """The PyTorch network as a runner."""
 
     def __init__(
         self,
         manifest: Manifest,
         checkpoint: Path | None,
         threads: int | None,
-        name: str,
+        way: Way,
         device: str = "cpu",
-        half: bool = False,
     ) -> None:
+        """Load the network of a bundle.
+
+        Args:
+            manifest: Manifest of the bundle.
+            checkpoint: File that the bundle was exported from; None for shipped and for untrained
+                weights.
+            threads: CPU threads, for the whole process; None takes all that it may use.
+            way: Form of the network, and how it is run.
+            device: Device that the network runs on, by PyTorch's name.
+
+        Raises:
+            InputError: The checkpoint isn't the bundle's.
+        """
         torch.set_num_threads(threads or usable_processors())
-        self.name = name
+        self.name = way.name
         self.graph_seconds: Mapping[str, float] = {}
+        self._way = way
         self._device = device
-        tuned = name.startswith(("pytorch-tuned", GROWING))
-        self._compiles = name.startswith(("pytorch-compiled", "pytorch-tuned-compiled"))
         network = network_of(manifest, checkpoint)
-        self._network = (half_precision(network) if half else network).to(device)
-        if self._compiles:
+        self._network = (half_precision(network) if way.half else network).to(device)
+        if way.compiled:
             self._network = compiled(self._network)
-        growing = name == GROWING
-        self._engine: type[GroupEngine] = GrowingEngine if growing else GroupEngine
-        if not tuned:
-            self._engine = compiled_engine() if self._compiles else PublishedEngine
-        self._memory_gap = APPEND_EVERY if growing else manifest.memory_gap
+        self._engine: type[GroupEngine] = GrowingEngine if way.growing else GroupEngine
+        if not way.tuned:
+            self._engine = compiled_engine() if way.compiled else PublishedEngine
+        self._memory_gap = APPEND_EVERY if way.growing else manifest.memory_gap
         self._tracker: Tracker | None = None
 
     def start(self, frame: PreparedFrame, labels: Labels) -> None:
@@ -100,7 +97,7 @@ class TorchRunner:
             for _ in range(5):
                 self.step(frame)
         except Exception as error:  # what a compiler raises has no other base
-            if not self._compiles:
+            if not self._way.compiled:
                 raise
             reason = " ".join(str(error).split())[:200]
             raise BackendError(

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mavos_deploy.cli import bench as bench_cli
-from mavos_deploy.runtime.system.machine import Load
+from mavos_deploy.runtime.system.machine import Load, LoadMeter
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -52,7 +51,7 @@ def test_a_bench_is_one_json_document(
 def test_a_busy_machine_is_reported(
     call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_cli.LoadMeter, "read", lambda meter: Load(0.31, 0.04))
+    monkeypatch.setattr(LoadMeter, "read", lambda meter: Load(0.31, 0.04))
     ended = call("mavos-bench", bundle, "--frames", "5", "--threads", "1", "--video", "none")
     assert ended.returncode == 0, ended.stderr
     assert "took 31% of its processors' time and its host 4%" in ended.stderr

@@ -205,14 +205,6 @@ def test_the_table_of_engines_is_what_was_built() -> None:
         assert rows["time to build them"][place] == f"{seconds:.0f} s"
 
 
-def test_memory_is_what_was_measured() -> None:
-    section = "Against the size of frames and the number of objects"
-    rows = {row[0]: row[1] for row in rows_of("docs/performance.md", section)}
-    for objects in (3, 44):
-        peak = results(f"peak_memory_mobilenet_481x849_{objects}_objects")["resident_mb_peak"]
-        assert rows[f"{objects} objects"] == f"{peak:.0f} MB"
-
-
 def test_flatness_is_what_was_measured() -> None:
     soak = results("soak_mobilenet_481x849")
     assert soak["flat"] is True

@@ -1,31 +1,21 @@
 """The figures of a bench, and the memory that grows; nothing here depends on time."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mavos_deploy.evaluation.scenes.clip import iter_clip
-from mavos_deploy.export.bench.end_to_end import run_end_to_end
-from mavos_deploy.export.bench.memory import peak_memory
-from mavos_deploy.export.bench.published import PublishedEngine
-from mavos_deploy.export.bench.report import can_draw, tables, write_report
-from mavos_deploy.export.bench.runners import (
-    BackendRunner,
-    Runner,
-    Subject,
-    prepare_for,
-    video_size,
-    warm_up,
+from mavos_deploy.export.bench.runners import Subject, warm_up
+from mavos_deploy.export.bench.timing import (
+    Timings,
+    growth_per_100_frames,
+    summarise,
+    time_steps,
 )
-from mavos_deploy.export.bench.timing import Timings, growth, summarise, time_steps
-from mavos_deploy.export.bench.torch_runner import APPEND_EVERY, TorchRunner
-from mavos_deploy.export.bench.ways import PYTORCH
+from mavos_deploy.export.bench.torch_runner import APPEND_EVERY
+from mavos_deploy.export.bench.ways import GROWING, PYTORCH
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.system.processors import usable_processors
 
 GAP = 3  # of the bundle that tests share
@@ -66,29 +56,22 @@ def test_a_memory_gap_of_one_has_update_frames_only() -> None:
 def test_growth_is_the_slope_of_a_line(length: int) -> None:
     frames = np.arange(1, length + 1)
     seconds = 1 + 0.001 * (frames - frames.mean())
-    assert growth(frames, seconds) == pytest.approx(0.1 if length > 1 else 0)
+    assert growth_per_100_frames(frames, seconds) == pytest.approx(0.1 if length > 1 else 0)
 
 
 def test_one_slow_frame_does_not_look_like_growth() -> None:
     seconds = np.ones(200)
     seconds[190] = 50
-    assert growth(np.arange(200), seconds) == 0
-
-
-def test_the_size_of_a_video_is_even_and_maps_to_the_bundle() -> None:
-    assert video_size((481, 849)) == (480, 848)
-    assert video_size((480, 848)) == (480, 848)
-
-
-def _runners(bundle: Bundle, *names: str) -> dict[str, Runner]:
-    return {name: Subject(name, bundle.path, None, 1).open() for name in names}
+    assert growth_per_100_frames(np.arange(200), seconds) == 0
 
 
 def test_all_runners_get_all_frames_and_only_one_memory_grows(segmenter: GetSegmenter) -> None:
     bundle = segmenter("mobilenet").bundle
     frames = 2 * APPEND_EVERY + 2
-    runners = _runners(bundle, "onnxruntime-cpu", "pytorch-eager", "pytorch-growing")
-    warm_up(runners, bundle, 2)
+    ways = ("onnxruntime-cpu", PYTORCH["eager"], GROWING)
+    subjects = [Subject(way, bundle.path, None, 1) for way in ways]
+    runners = {subject.name: subject.open() for subject in subjects}
+    warm_up(runners.values(), bundle, 2)
     timings = time_steps(runners, bundle, frames, 2, lambda done: None)
     graphs = {frozenset(graphs) for graphs in timings["onnxruntime-cpu"].graphs}
     every = {"encoder", "elstt_step", "decoder", "memory_write"}
@@ -102,69 +85,3 @@ def test_all_runners_get_all_frames_and_only_one_memory_grows(segmenter: GetSegm
     appended = (frames - 1) // APPEND_EVERY
     assert timings["pytorch-growing"].memory[-1] == (2 + appended) * one
     assert timings["onnxruntime-cpu"].memory[-1] <= 3 * one
-
-
-def test_every_form_of_the_network_computes_the_same(
-    segmenter: GetSegmenter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = torch.compile
-    # The part of torch.compile that may go wrong here is the tracing, not the compiler behind it.
-    monkeypatch.setattr(
-        torch, "compile", lambda f, dynamic: real(f, dynamic=dynamic, backend="eager")
-    )
-    monkeypatch.setattr(
-        torch.nn.Module,
-        "compile",
-        lambda module, dynamic: setattr(module, "forward", module.forward),
-    )
-    bundle = segmenter("mobilenet").bundle
-    frame, labels = next(iter_clip(*video_size(bundle.manifest.size), 1, objects=2))
-    prepared = prepare_for(bundle, frame)
-    logits = {}
-    for way in PYTORCH:
-        runner = TorchRunner(bundle.manifest, None, 1, f"pytorch-{way}")
-        runner.warm_up(prepared, labels)  # past two updates by MCA
-        assert runner._tracker is not None
-        group = runner._tracker.groups[0]
-        assert isinstance(group, PublishedEngine) == (not way.startswith("tuned"))
-        assert group.logits is not None
-        logits[way] = group.logits.numpy()
-    for way in PYTORCH:
-        np.testing.assert_allclose(logits[way], logits["tuned-eager"], atol=1e-4, err_msg=way)
-
-
-def test_end_to_end_and_report(segmenter: GetSegmenter, tmp_path: Path) -> None:
-    bundle = segmenter("mobilenet").bundle
-    runners = {"onnxruntime-cpu": BackendRunner(bundle, open_backend(bundle, 1))}
-    done: list[int] = []
-    found = run_end_to_end(runners, None, 4, 2, done.append)
-    assert done == [1, 2]
-    figures = found["onnxruntime-cpu"]
-    assert figures["frame_ms"] > 0
-    assert 0 <= figures["outside_share"] < 1
-    timings = {"onnxruntime-cpu": Timings([0.1] * 9, [0.1] * 9, [{"decoder": 0.05}] * 9, [9] * 9)}
-    report = {
-        "bundle": {"variant": "mobilenet", "size": "161x289"},
-        "machine": {"processor": "one"},
-        "threads": 1,
-        "frames": 10,
-        "objects": 2,
-        "baseline": "onnxruntime-cpu",
-        "tensor_only": summarise(timings, GAP, "onnxruntime-cpu"),
-        "end_to_end": found,
-        "peak_memory_mb": {"onnxruntime-cpu": None},
-        "per_frame": {"onnxruntime-cpu": {"milliseconds": [100.0] * 9, "memory_mb": [1.0] * 9}},
-    }
-    assert len(tables(report)) == 3
-    files = write_report(report, tmp_path)
-    assert len(files) == (4 if can_draw() else 1)
-    assert all(file.stat().st_size for file in files)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's procfs")
-def test_peak_memory_is_that_of_a_process_of_its_own(segmenter: GetSegmenter) -> None:
-    ballast = np.ones(1 << 27)  # 1 GB, which no other process has
-    subject = Subject("onnxruntime-cpu", segmenter("mobilenet").bundle.path, None, 1)
-    peak = peak_memory([subject], 2)["onnxruntime-cpu"]
-    assert peak is not None
-    assert 100 < peak < ballast.nbytes / 1e6
