@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -61,3 +62,10 @@ def names_of(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
 def test_file_defines_the_name_beside_it(file: str, name: str) -> None:
     module = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert name in set(names_of(module.body))
+
+
+def test_the_row_of_a_backend_that_the_page_shows_is_in_the_table() -> None:
+    shown = re.search(r"```python\n(BackendKind.*?)```", PAGE, re.DOTALL)
+    assert shown is not None
+    table = (ROOT / "runtime/backends/table.py").read_text(encoding="utf-8")
+    assert textwrap.indent(shown[1], "    ") in table
