@@ -1,8 +1,8 @@
 """Scores of predicted masks over a data set: J and F of every object, frame by frame.
 
 The rules are the DAVIS 2017 toolkit's, and each layout's own where they differ: an object is scored
-from the frame after its reference mask on, and global figures are means over objects. What can't
-be scored is named, left out, and everything else is scored.
+from the frame after its reference mask on, and global figures are means over objects. Frames and
+objects that can't be scored are named and left out, and everything else is scored.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,11 +26,11 @@ class ObjectResult:
     """Scores of one object.
 
     Attributes:
-        object_id: Its id in the annotations.
+        object_id: Id of the object in the annotations.
         start: Stem of the frame with its reference mask.
         frames: Stems of the frames that were scored, in order of time.
-        region: J of these frames.
-        boundary: F of these frames.
+        region: J of each of these frames, float64 [frames].
+        boundary: F of each of these frames, float64 [frames].
     """
 
     object_id: int
@@ -52,7 +52,12 @@ class ObjectResult:
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of the official global table: means over objects."""
+    """The figures of the official global table.
+
+    Attributes:
+        j: Statistics of J, means over objects.
+        f: Statistics of F, means over objects.
+    """
 
     j: Statistics
     f: Statistics
@@ -80,10 +85,10 @@ class SequenceResult:
     """Scores of one sequence.
 
     Attributes:
-        name: Of the sequence.
+        name: Name of the sequence.
         objects: Every object that has a reference mask, also those without a frame to score.
-        baseline: The same for the repeated reference masks; empty where that was not wanted.
-        problems: What was left out.
+        baseline: Scores of the repeated reference masks, by object; empty where not wanted.
+        problems: Frames and objects that were left out, with the reasons.
     """
 
     name: str
@@ -94,7 +99,13 @@ class SequenceResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a data set, and everything that could not be scored."""
+    """Scores of a data set.
+
+    Attributes:
+        dataset: The data set.
+        sequences: Scores of each sequence that was scored.
+        problems: Everything that could not be scored, with the reasons.
+    """
 
     dataset: Dataset
     sequences: tuple[SequenceResult, ...]
@@ -107,7 +118,7 @@ class Evaluation:
 
     @property
     def baseline(self) -> Figures | None:
-        """The same for the repeated reference masks."""
+        """Means over all objects for the repeated reference masks; None without them."""
         return figures_of(o for sequence in self.sequences for o in sequence.baseline)
 
 
@@ -157,9 +168,9 @@ def evaluate(
     """Score the masks of a data set, `<sequence>/<frame stem>.png` in a folder.
 
     Args:
-        dataset: With its annotations.
-        folder: Of the masks.
-        predicted: What `predict` says of each sequence; None for masks made elsewhere.
+        dataset: Data set with its annotations.
+        folder: Folder of the masks.
+        predicted: Result of `segment_sequence` by sequence name; None for masks made elsewhere.
         with_baseline: Also score the reference masks, repeated in every later frame.
         on_frame: Called for every annotated frame.
 
@@ -187,7 +198,7 @@ def evaluate(
         problems += result.problems
     places = {sequence.name: place for place, sequence in enumerate(dataset.sequences)}
     problems.sort(key=lambda p: (places.get(p.sequence or "", -1), p.frame or ""))
-    # What a run and its scoring both stumble over is one problem.
+    # A problem that stops both a run and its scoring is named once.
     return Evaluation(dataset, tuple(results), tuple(dict.fromkeys(problems)))
 
 
@@ -202,15 +213,15 @@ def score_sequence(
     """Score the masks of one sequence.
 
     Args:
-        sequence: With its annotations.
-        folder: Of `<frame stem>.png`, the predicted masks.
+        sequence: Sequence with its annotations.
+        folder: Folder of the predicted masks, `<frame stem>.png`.
         with_baseline: Also score the reference masks, repeated in every later frame.
         skipped: Frames whose missing mask is known and named elsewhere.
         lost: Objects that were not given to the network, for a reason that is named elsewhere.
         on_frame: Called for every annotated frame.
 
     Returns:
-        The scores of all frames that can be scored, and what was left out.
+        The scores of all frames that can be scored, and the problems of the others.
     """
     if not folder.is_dir():
         gone = Problem(sequence.name, None, f"no results in {folder}", "a mask per scored frame")
@@ -248,14 +259,14 @@ def score_sequence(
 
 
 class _Predictions:
-    """The predicted masks of a sequence, and what is wrong with them."""
+    """The predicted masks of a sequence, and their problems."""
 
     def __init__(self, sequence: VideoSequence, folder: Path) -> None:
         self._name = sequence.name
         self._folder = folder
         self._problems: list[Problem] = []
         self._missing: list[str] = []
-        self._ids: dict[int, str] = {}  # with the first frame that each is found in
+        self._ids: dict[int, str] = {}  # found ids, each with the first frame that has it
 
     def read(self, stem: str, size: tuple[int, ...]) -> Labels | None:
         path = self._folder / f"{stem}.png"

@@ -61,8 +61,8 @@ def region_similarity(truth: Mask, prediction: Mask) -> float:
     """Intersection over union of two masks; 1 where both are empty.
 
     Args:
-        truth: Shape (height, width), bool.
-        prediction: Shape and type of truth.
+        truth: True mask, bool (height, width).
+        prediction: Predicted mask, bool (height, width).
 
     Returns:
         J, from 0 to 1.
@@ -88,8 +88,8 @@ def boundary_accuracy(
     ceil(tolerance * image diagonal) pixels. Two empty outlines agree; a single empty one gives 0.
 
     Args:
-        truth: Shape (height, width), bool.
-        prediction: Shape and type of truth.
+        truth: True mask, bool (height, width).
+        prediction: Predicted mask, bool (height, width).
         tolerance: Share of the image diagonal, above 0 and below 1.
 
     Returns:
@@ -127,7 +127,7 @@ def boundary_map(mask: Mask) -> Mask:
     the right, the last column only downwards, and the last pixel is never on the outline.
 
     Args:
-        mask: Shape (height, width), bool.
+        mask: A mask, bool (height, width).
 
     Returns:
         The outline, one pixel wide, of the same shape.
@@ -150,10 +150,10 @@ def score_labels(
     Pixels that are 255 in truth belong to no object on either side.
 
     Args:
-        truth: Shape (frames, height, width), integers: 0 background, else object ids.
-        prediction: Predicted labels in the shape of truth.
+        truth: True labels, integers (frames, height, width): 0 background, else object ids.
+        prediction: Predicted labels, integers (frames, height, width).
         ids: Objects to score, each from 1 to 254. An id found in neither map scores 1.
-        tolerance: As in boundary_accuracy.
+        tolerance: Share of the image diagonal by which outlines may differ.
 
     Returns:
         The score of each id, in the order given.
@@ -188,10 +188,10 @@ def score_frame(
     Pixels that are 255 in truth belong to no object on either side.
 
     Args:
-        truth: Shape (height, width), integers: 0 background, else object ids.
-        prediction: Predicted labels in the shape of truth.
+        truth: True labels, integers (height, width): 0 background, else object ids.
+        prediction: Predicted labels, integers (height, width).
         ids: Objects to score, each from 1 to 254. An id found in neither map scores 1.
-        tolerance: As in boundary_accuracy.
+        tolerance: Share of the image diagonal by which outlines may differ.
 
     Returns:
         J and F of each id, in the order given.
@@ -244,8 +244,8 @@ def statistics(values: NDArray[np.float64]) -> Statistics:
 def _share_within(points: Mask, target: Mask, radius: int) -> float:
     """Share of the pixels of points that have a pixel of target within a disc.
 
-    The same as looking the points up in target dilated by the disc, but only where there are
-    points: a disc is one span per row, and running sums tell whether a span is empty.
+    It equals a look-up of the points in the target dilated by the disc, computed at the points
+    only: a disc is one span per row, and running sums tell whether a span is empty.
     """
     height, width = target.shape
     sums = np.zeros((height + 2 * radius, width + 2 * radius + 1), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: the official tables, results.json and two plots."""
+"""Writes an evaluation: the official tables, results.json and two plots."""
 
 import csv
 import importlib.util
@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 RESULTS = "results.json"
 SEQUENCE_PLOT = "jf-per-sequence.png"
 TIME_PLOT = "jf-over-time.png"
-BASELINE = "first-mask"  # the name of the only baseline that there is
+BASELINE = "first-mask"  # name of the only baseline: each reference mask repeated
 GLOBAL_COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 SEQUENCE_COLUMNS = ("Sequence", "J-Mean", "F-Mean")
 TIME_BINS = 20  # parts of a sequence that the plot over time averages
@@ -39,14 +39,14 @@ def write_tables(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write the two tables under the names and with the columns of the DAVIS 2017 toolkit.
 
     Args:
-        evaluation: With at least one scored frame.
-        folder: For `global_results-<split>.csv` and `per-sequence_results-<split>.csv`.
+        evaluation: Evaluation with at least one scored frame.
+        folder: Folder for `global_results-<split>.csv` and `per-sequence_results-<split>.csv`.
 
     Returns:
         The files.
 
     Raises:
-        InputError: They can't be written.
+        InputError: A file can't be written.
     """
     figures = evaluation.figures
     assert figures is not None
@@ -77,19 +77,19 @@ def write_results(text: str, folder: Path) -> None:
     """Write results.json.
 
     Raises:
-        InputError: It can't be written.
+        InputError: The file can't be written.
     """
     with replacing(folder / RESULTS) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def summary(evaluation: Evaluation, results: Path, bundle: dict[str, Any] | None) -> dict[str, Any]:
-    """Everything that an evaluation found, as results.json has it.
+    """The content of results.json: every finding of an evaluation.
 
     Args:
-        evaluation: Scored or not.
+        evaluation: Evaluation, with scores or without.
         results: Folder of the masks.
-        bundle: What made them; None for masks made elsewhere.
+        bundle: Description of the bundle that made the masks; None for masks made elsewhere.
     """
     dataset = evaluation.dataset
     figures, baseline = evaluation.figures, evaluation.baseline
@@ -153,14 +153,14 @@ def draw_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw J&F of each sequence, and over time, as PNGs. Needs matplotlib.
 
     Args:
-        evaluation: With at least one scored frame.
-        folder: For the two files.
+        evaluation: Evaluation with at least one scored frame.
+        folder: Folder for the two files.
 
     Returns:
         The files.
 
     Raises:
-        InputError: They can't be written.
+        InputError: A file can't be written.
     """
     scored = [s for s in evaluation.sequences if any(item.frames for item in s.objects)]
     drawn = {SEQUENCE_PLOT: _draw_sequences(scored), TIME_PLOT: _draw_time(scored)}

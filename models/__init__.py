@@ -1,1 +1,1 @@
-"""MAVOS for inference in PyTorch: variants, checkpoints, and the tracker that parity is held to."""
+"""MAVOS for inference in PyTorch: variants, checkpoints, and the tracker that graphs must equal."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the authors' files loaded safely and strictly, shipped or synthetic weights else."""
+"""Checkpoints: files loaded safely and strictly; shipped or synthetic weights without one."""
 
 import hashlib
 import pickle
@@ -47,7 +47,7 @@ def load_network(
         variant: Network to build.
         checkpoint: A released or self-trained checkpoint; None for the weights that ship with the
             variant, or for synthetic, untrained ones where none do.
-        tile: See `Mavos`.
+        tile: Tile of the short-term attention in tokens, see `Mavos`.
 
     Returns:
         The network in evaluation mode, and the origin of its weights.
@@ -88,7 +88,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         Tensors by key.
 
     Raises:
-        CheckpointError: No such file, not a torch file, damaged, or it holds more than data.
+        CheckpointError: The file is missing, damaged, not a torch file, or holds more than data.
     """
     try:
         with warnings.catch_warnings():
@@ -138,8 +138,8 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
         name: Name of the file for an error message.
 
     Raises:
-        CheckpointError: It belongs to another variant, lacks keys, has keys too many or shapes
-            that differ; or a value isn't finite.
+        CheckpointError: The state dict belongs to another variant, lacks keys, has keys too many
+            or shapes that differ; or a value isn't finite.
     """
     expected = _shapes(variant)
     given = {key: tuple(value.shape) for key, value in state.items()}

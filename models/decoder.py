@@ -27,13 +27,13 @@ class FpnDecoder(nn.Module):
     def forward(
         self, embedding: Tensor, feature_4x: Tensor, feature_8x: Tensor, feature_16x: Tensor
     ) -> Tensor:
-        """Decode.
+        """Decode the blocks' output with the encoder's maps.
 
         Args:
             embedding: Output of the blocks, [B, 2 C, h, w].
-            feature_4x: [1 or B, C4, H / 4, W / 4].
-            feature_8x: [1 or B, C8, H / 8, W / 8].
-            feature_16x: [1 or B, C16, h, w].
+            feature_4x: Map at stride 4, [1 or B, C4, H / 4, W / 4].
+            feature_8x: Map at stride 8, [1 or B, C8, H / 8, W / 8].
+            feature_16x: Map at stride 16, [1 or B, C16, h, w].
 
         Returns:
             Logits of background and identities 1 to 10, [B, 11, H / 4, W / 4].
@@ -42,7 +42,7 @@ class FpnDecoder(nn.Module):
         x = F.relu(self.conv_16x(self.adapter_16x(feature_16x) + x))
         x = F.relu(self.conv_8x(self.adapter_8x(feature_8x) + self._up(x, feature_8x)))
         x = F.relu(self.conv_4x(self.adapter_4x(feature_4x) + self._up(x, feature_4x)))
-        logits: Tensor = self.conv_out(x.float())  # float32, as is all that makes masks of them
+        logits: Tensor = self.conv_out(x.float())  # float32, like everything that makes masks
         return logits
 
     def _up(self, x: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network in float16, for GPUs: what may be rounded to it is, what may not stays float32."""
+"""Makes a float16 copy of a network, for GPUs; sensitive parts stay float32."""
 
 import copy
 from itertools import pairwise
@@ -19,7 +19,7 @@ def half_precision(network: Mavos) -> Mavos:
     that is not normalised yet has to fit float16.
 
     Args:
-        network: In float32 and evaluation mode; it stays as it is.
+        network: Network in float32 and evaluation mode; it stays as it is.
 
     Returns:
         The copy. `encode` still takes float32 frames, `decode` still gives float32 logits.

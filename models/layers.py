@@ -98,7 +98,7 @@ class ConvGroupNorm(nn.Module):
         self.gn = GroupNorm(groups, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in, h, w] to [B, out, h, w]."""
+        """Convolve and normalise a map: [B, in, h, w] to [B, out, h, w]."""
         out: Tensor = self.gn(self.conv(x))
         return out
 
@@ -107,13 +107,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     """Softmax attention, channels first; the softmax is float32.
 
     Args:
-        query: [..., Ck, N], already scaled.
-        key: [..., Ck, M].
-        value: [..., Cv, M].
-        bias: Added to the logits, broadcastable to [..., N, M].
+        query: Scaled queries, [..., Ck, N].
+        key: Keys, [..., Ck, M].
+        value: Values, [..., Cv, M].
+        bias: Bias of the logits, broadcastable to [..., N, M]; None for none.
 
     Returns:
-        [..., Cv, N].
+        Attended values, [..., Cv, N].
     """
     logits = (query.transpose(-1, -2) @ key).float()
     if bias is not None:

@@ -16,14 +16,15 @@ from mavos_deploy.models.resnet import ResNet50
 from mavos_deploy.models.swin import SwinBase
 from mavos_deploy.models.variants import BLOCKS, CHANNELS, STRIDE, Variant
 
+# Encoders by their names in `variants.VARIANTS`.
 ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
     "resnet50": ResNet50,
     "resnet50_quarter": partial(ResNet50, width=16),
     "swin_base": SwinBase,
 }
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for pixels in 0..1
-STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)  # mean colour of ImageNet, RGB, for pixels in 0..1
+STD = (0.229, 0.224, 0.225)  # its standard deviation
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Features:
     """The encoder's maps of one frame.
 
     Attributes:
-        feature_4x: [1, C4, H / 4, W / 4].
-        feature_8x: [1, C8, H / 8, W / 8].
-        feature_16x: [1, C16, h, w].
+        feature_4x: Map at stride 4, [1, C4, H / 4, W / 4].
+        feature_8x: Map at stride 8, [1, C8, H / 8, W / 8].
+        feature_16x: Map at stride 16, [1, C16, h, w].
         embedding: Input of the first block, [1, C, h, w].
     """
 
@@ -85,7 +86,7 @@ class Mavos(nn.Module):
         return list(self.long_term_memory_attention)  # type: ignore[arg-type]  # of BlockMca
 
     def normalise(self, frame: Tensor) -> Tensor:
-        """Pixels [1, H, W, 3], RGB 0..255, to the encoder's input [1, 3, H, W]."""
+        """Turn pixels [1, H, W, 3], RGB 0..255, into the encoder's input [1, 3, H, W]."""
         return (frame.permute(0, 3, 1, 2) - self.pixel_mean) / self.pixel_std
 
     def encode(self, frame: Tensor) -> Features:
@@ -95,13 +96,14 @@ class Mavos(nn.Module):
         return Features(feature_4x, feature_8x, feature_16x, self.encoder_projector(deep))
 
     def embed_identity(self, labels: Tensor) -> Tensor:
-        """Identity embedding of label maps.
+        """Embed the identities of label maps.
 
         Args:
-            labels: Integer [B, H, W] at the network's input size, 0..10 within each group.
+            labels: Label maps, integers [B, H, W] at the network's input size, 0..10 within each
+                group.
 
         Returns:
-            [B, C, h, w].
+            Identity embedding, [B, C, h, w].
         """
         channels = torch.arange(CHANNELS, dtype=labels.dtype, device=labels.device)[:, None, None]
         one_hot = (labels[:, None] == channels).to(self.patch_wise_id_bank.weight.dtype)
@@ -117,9 +119,9 @@ class Mavos(nn.Module):
         """Read the memory of every block (the ordinary pass).
 
         Args:
-            embedding: [B, C, h, w].
-            long_term: For each block keys [B, Ck, M] and values [B, 2 Cv, M].
-            short_term: For each block keys [B, Ck, h, w] and values [B, 2 Cv, h, w].
+            embedding: Embedding of the frame, [B, C, h, w].
+            long_term: Keys [B, Ck, M] and values [B, 2 Cv, M] of each block.
+            short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w] of each block.
 
         Returns:
             The decoder's input [B, 2 C, h, w], and each block's projection, from which the
@@ -134,13 +136,13 @@ class Mavos(nn.Module):
         return self.join(visual, identity), projections
 
     def join(self, visual: Tensor, identity: Tensor | None) -> Tensor:
-        """Both branches behind the last block, normalised: [B, 2 C, h, w]."""
+        """Join and normalise both branches behind the last block: [B, 2 C, h, w]."""
         assert identity is not None
         out: Tensor = self.LSTT.decoder_norms[0](torch.cat([visual, identity], 1))
         return out
 
     def decode(self, embedding: Tensor, features: Features) -> Tensor:
-        """Logits [B, 11, H / 4, W / 4] of the blocks' output [B, 2 C, h, w]."""
+        """Decode the blocks' output [B, 2 C, h, w] into logits [B, 11, H / 4, W / 4]."""
         out: Tensor = self.decoder(
             embedding, features.feature_4x, features.feature_8x, features.feature_16x
         )

@@ -1,4 +1,4 @@
-"""Modulated cross-attention: how a new frame enters the dynamic memory (paper section 3.2).
+"""Modulated cross-attention, which merges a frame into the dynamic memory (paper section 3.2).
 
 Source: MAVOS, MemoryJointModulation in networks/layers/externel_utils.py.
 """
@@ -36,7 +36,7 @@ class ModulatedAttention(nn.Module):
         self.proj = Pointwise(channels, channels)
 
     def forward(self, new: Tensor, context: Tensor) -> Tensor:
-        """Both normalised maps, [B, C, h, w] each, to [B, C, h, w]."""
+        """Attend from the new map to the context, both normalised, [B, C, h, w] each."""
         batch, channels, height, width = new.shape
         tokens, head_width = height * width, channels // HEADS
         modulator = self.modulate(self.f_context(context))
@@ -52,7 +52,7 @@ class ModulatedAttention(nn.Module):
         return out
 
     def modulate(self, context: Tensor) -> Tensor:
-        """Projected context and gates [B, C + 3, h, w] to the modulator [B, C, h, w]."""
+        """Turn projected context and gates [B, C + 3, h, w] into the modulator [B, C, h, w]."""
         level, gates = context.split([context.shape[1] - self.gates, self.gates], 1)
         modulator = torch.zeros_like(level)
         for index, focal_layer in enumerate(self.focal_layers):
@@ -72,7 +72,7 @@ class Mlp(nn.Module):
         self.fc2 = Pointwise(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, h, w] to the same shape."""
+        """Map each position of [B, C, h, w]; the shape stays."""
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
@@ -93,7 +93,7 @@ class JointModulation(nn.Module):
 
         Args:
             new: Keys or values of the frame, [B, C, h, w].
-            dynamic: The same of the dynamic slot, [B, C, h, w].
+            dynamic: Keys or values of the dynamic slot, [B, C, h, w].
 
         Returns:
             The new dynamic slot, [B, C, h, w].
@@ -104,7 +104,7 @@ class JointModulation(nn.Module):
 
 
 class SlotMca(nn.Module):
-    """One slot's module, under the key the checkpoints give it."""
+    """One slot's module, under its key in the checkpoints."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -131,10 +131,10 @@ class BlockMca(nn.ModuleList):
         """Merge a frame into the dynamic slot of one block.
 
         Args:
-            key: [B, Ck, h, w].
-            value: Visual and identity halves, [B, 2 Cv, h, w].
-            dynamic_key: [B, Ck, h, w].
-            dynamic_value: [B, 2 Cv, h, w].
+            key: Keys of the frame, [B, Ck, h, w].
+            value: Visual and identity halves of the frame's values, [B, 2 Cv, h, w].
+            dynamic_key: Keys of the dynamic slot, [B, Ck, h, w].
+            dynamic_value: Values of the dynamic slot, [B, 2 Cv, h, w].
 
         Returns:
             The new dynamic key and value.

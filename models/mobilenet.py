@@ -15,7 +15,7 @@ STAGES = (
     (6, 160, 3, 1),
     (6, 320, 1, 1),
 )
-FEATURE_UNITS = (3, 6, 13, 18)  # whose outputs are the maps at strides 4, 8, 16 and the deep map
+FEATURE_UNITS = (3, 6, 13, 18)  # they give the maps at strides 4, 8, 16 and the deep map
 DILATED_FROM = 15
 
 
@@ -58,13 +58,13 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in, h, w] to [B, out, h / stride, w / stride]."""
+        """Transform [B, in, h, w] into [B, out, h / stride, w / stride]."""
         out: Tensor = self.conv(x)
         return x + out if self.residual else out
 
 
 class MobileNetV2(nn.Module):
-    """Four maps at strides 4, 8, 16, 16 with 24, 32, 96, 1280 channels."""
+    """The encoder; gives four maps at strides 4, 8, 16, 16 with 24, 32, 96, 1280 channels."""
 
     def __init__(self) -> None:
         super().__init__()

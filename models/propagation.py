@@ -27,9 +27,9 @@ class Projection:
     """A block's view of the current frame, before it looks at any memory.
 
     Attributes:
-        key: [B, Ck, h, w]; the block's query, and its key once the frame is in memory.
+        key: The block's query, and its key once the frame is in memory, [B, Ck, h, w].
         value: Visual half of the value, [B, Cv, h, w].
-        gate: [B, 2 Cv, h, w].
+        gate: Gate of every attention, [B, 2 Cv, h, w].
         identity_query: Source of the value's identity half, beside the identity embedding,
             [B, C, h, w]. None in block 0, which takes the embedding alone.
     """
@@ -50,7 +50,7 @@ class GatedPropagation(nn.Module):
         self.projection = Pointwise(2 * variant.value, 2 * variant.embedding)
 
     def finish(self, attended: Tensor, gate: Tensor) -> Tensor:
-        """[B, 2 Cv, N] and the gate [B, 2 Cv, h, w] to [B, 2 C, h, w]."""
+        """Gate values [B, 2 Cv, N] by [B, 2 Cv, h, w] and project them to [B, 2 C, h, w]."""
         out: Tensor = self.projection(self.dw_conv(attended.reshape(gate.shape) * gate))
         return out
 
@@ -62,13 +62,13 @@ class LongTermAttention(GatedPropagation):
         """Read the long-term memory.
 
         Args:
-            query: [B, Ck, h, w].
-            gate: [B, 2 Cv, h, w].
-            key: [B, Ck, M]; the order of the M tokens doesn't matter.
-            value: [B, 2 Cv, M].
+            query: Queries, [B, Ck, h, w].
+            gate: Gate, [B, 2 Cv, h, w].
+            key: Keys, [B, Ck, M]; the order of the M tokens doesn't matter.
+            value: Values, [B, 2 Cv, M].
 
         Returns:
-            [B, 2 C, h, w].
+            Increments of both branches, [B, 2 C, h, w].
         """
         return self.finish(attend(query.flatten(2) * self.scale, key, value), gate)
 
@@ -90,13 +90,13 @@ class ShortTermAttention(GatedPropagation):
         """Read the short-term memory.
 
         Args:
-            query: [B, Ck, h, w].
-            gate: [B, 2 Cv, h, w].
-            key: [B, Ck, h, w].
-            value: [B, 2 Cv, h, w].
+            query: Queries, [B, Ck, h, w].
+            gate: Gate, [B, 2 Cv, h, w].
+            key: Keys, [B, Ck, h, w].
+            value: Values, [B, 2 Cv, h, w].
 
         Returns:
-            [B, 2 C, h, w].
+            Increments of both branches, [B, 2 C, h, w].
         """
         height, width = query.shape[-2:]
         relative = self.relative_emb_k(query)  # from the unscaled query
@@ -123,7 +123,7 @@ class ShortTermAttention(GatedPropagation):
         """Attend from one tile of queries to the keys that any of them may see.
 
         Returns:
-            [B, 2 Cv, tile height, tile width].
+            Attended values, [B, 2 Cv, tile height, tile width].
         """
         rows, columns = tile
         key_rows, key_columns = seen
@@ -153,12 +153,12 @@ def spread_relative_bias(relative: Tensor) -> Tensor:
     """Lay each query's window of biases over the keys it belongs to.
 
     Args:
-        relative: [B, 225, h, w]; channel 15 * (dy + 7) + dx + 7 belongs to the key at (dy, dx)
-            from the query.
+        relative: Biases, [B, 225, h, w]; channel 15 * (dy + 7) + dx + 7 belongs to the key at
+            (dy, dx) from the query.
 
     Returns:
-        [B, h, w, h + 14, w + 14]: for each query and each key of the region that reaches 7 tokens
-        beyond the map on every side; `OUTSIDE` for keys out of the query's window.
+        A bias for each query and each key of the region that reaches 7 tokens beyond the map on
+        every side, [B, h, w, h + 14, w + 14]; `OUTSIDE` for keys out of the query's window.
     """
     spread = relative.unflatten(1, (WINDOW, WINDOW)).permute(0, 3, 1, 4, 2)  # B, y, dy, x, dx
     spread = _skew(spread[..., None]).squeeze(-1).permute(0, 3, 1, 2, 4)  # B, x, y, dy, key x
@@ -190,7 +190,7 @@ class SelfAttention(GatedPropagation):
         self.linear_U2 = Pointwise(variant.embedding, variant.value)
 
     def forward(self, visual: Tensor, identity: Tensor) -> Tensor:
-        """Both branches, [B, C, h, w] each and normalised, to [B, 2 C, h, w]."""
+        """Attend within both branches, [B, C, h, w] each and normalised; gives [B, 2 C, h, w]."""
         key = self.linear_QK(torch.cat([visual, identity], 1)).flatten(2)
         value = F.silu(torch.cat([self.linear_V1(visual), self.linear_V2(identity)], 1))
         gate = F.silu(torch.cat([self.linear_U1(visual), self.linear_U2(identity)], 1))
@@ -235,12 +235,12 @@ class PropagationBlock(nn.Module):
         """Complete a frame's value with the identity of its objects.
 
         Args:
-            value: Visual half, [B, Cv, h, w].
-            identity_query: [B, C, h, w]; None in block 0.
+            value: Visual half of the value, [B, Cv, h, w].
+            identity_query: Source of the identity half, [B, C, h, w]; None in block 0.
             embedding: Identity embedding of the frame's labels, [B, C, h, w].
 
         Returns:
-            [B, 2 Cv, h, w].
+            The value, [B, 2 Cv, h, w].
         """
         if identity_query is not None:
             embedding = torch.cat([identity_query, embedding], 1)
@@ -257,8 +257,8 @@ class PropagationBlock(nn.Module):
         """Propagate one frame.
 
         Args:
-            visual: [B, C, h, w].
-            identity: [B, C, h, w]; None in block 0.
+            visual: Visual branch, [B, C, h, w].
+            identity: Identity branch, [B, C, h, w]; None in block 0.
             projection: Projection of these two branches.
             long_term: Keys [B, Ck, M] and values [B, 2 Cv, M].
             short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w].

@@ -28,7 +28,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in, h, w] to [B, 4 * width, h / stride, w / stride]."""
+        """Transform [B, in, h, w] into [B, 4 * width, h / stride, w / stride]."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -43,7 +43,9 @@ def _stage(in_channels: int, width: int, count: int, stride: int) -> nn.Sequenti
 
 
 class ResNet50(nn.Module):
-    """Maps at strides 4, 8, 16 with 4, 8, 16 times `width` channels; the deep map is the third.
+    """The encoder; gives maps at strides 4, 8, 16 with 4, 8, 16 times `width` channels.
+
+    The deep map is the third one.
 
     Args:
         width: Channels of the first convolution, 64 in the published network.

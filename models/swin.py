@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mavos_deploy.models.layers import LayerNorm
 
 WINDOW = 7  # tokens on a window's side
-SHIFT = WINDOW // 2  # of every second block
+SHIFT = WINDOW // 2  # tokens that windows of every second block are shifted by
 HEAD_WIDTH = 32
 DEPTHS = (2, 2, 18)
 MASKED = -100.0  # added between tokens that a shifted window brings together across a border
@@ -41,7 +41,7 @@ def shift_mask(height: int, width: int) -> Tensor:
 
 
 def split_windows(x: Tensor) -> Tensor:
-    """[B, H, W, C] with sides of multiples of 7 to [B * windows, 49, C]."""
+    """Cut [B, H, W, C], with sides of multiples of 7, into windows [B * windows, 49, C]."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // WINDOW, WINDOW, width // WINDOW, WINDOW, channels)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, WINDOW * WINDOW, channels)
@@ -73,11 +73,11 @@ class WindowAttention(nn.Module):
         """Attend within each window.
 
         Args:
-            windows: [windows, 49, C].
+            windows: Tokens of each window, [windows, 49, C].
             mask: Logit offsets [windows, 49, 49] of a shifted block, else None.
 
         Returns:
-            [windows, 49, C].
+            New tokens, [windows, 49, C].
         """
         count, tokens, channels = windows.shape
         qkv = self.qkv(windows).reshape(count, tokens, 3, self.heads, HEAD_WIDTH)
@@ -101,7 +101,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., C] to [..., C]."""
+        """Map the channels of [..., C]; the shape stays."""
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
@@ -118,7 +118,7 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to the same shape, B = 1 in a shifted block."""
+        """Transform [B, H, W, C], with B = 1 in a shifted block; the shape stays."""
         height, width = x.shape[1:3]
         bottom, right = -height % WINDOW, -width % WINDOW
         # Padded after the norm and not masked, so padded keys and values are the qkv bias.
@@ -145,7 +145,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to [B, ceil(H / 2), ceil(W / 2), 2C]."""
+        """Merge [B, H, W, C] into [B, ceil(H / 2), ceil(W / 2), 2C]."""
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
         # Order of the neighbours (row, column): (0, 0), (1, 0), (0, 1), (1, 1).
         parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
@@ -171,13 +171,16 @@ class PatchEmbed(nn.Module):
         self.norm = LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] with sides of multiples of 4 to [B, H / 4, W / 4, C]."""
+        """Embed [B, 3, H, W], with sides of multiples of 4, as [B, H / 4, W / 4, C]."""
         out: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 1))
         return out
 
 
 class SwinBase(nn.Module):
-    """Three maps at strides 4, 8, 16 with 128, 256, 512 channels; the deep map is the third."""
+    """The encoder; gives three maps at strides 4, 8, 16 with 128, 256, 512 channels.
+
+    The deep map is the third one.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def synthetic_state_dict(like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Fill a state dict.
 
     Args:
-        like: A state dict whose keys, shapes and dtypes are wanted.
+        like: State dict to take keys, shapes and dtypes from.
 
     Returns:
         The same keys in the same order; integer tensors are kept.
@@ -50,7 +50,7 @@ def synthetic_state_dict(like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _uniform(key: str, shape: Shape) -> Array:
-    """Uniform in (-1, 1), 24 random bits for each number."""
+    """Uniform numbers in (-1, 1), 24 random bits each."""
     seed = zlib.crc32(f"{STREAM}|{key}".encode())
     raw = np.random.PCG64(seed).random_raw(int(np.prod(shape)))
     uniform = ((raw >> np.uint64(40)).astype(np.float64) + 0.5) * 2.0**-23 - 1.0
@@ -58,7 +58,7 @@ def _uniform(key: str, shape: Shape) -> Array:
 
 
 def _noise(key: str, shape: Shape) -> Array:
-    """Unit variance."""
+    """Noise of unit variance."""
     return _uniform(key, shape) * UNIT_VARIANCE
 
 
@@ -162,7 +162,7 @@ def _encoder(key: str, shape: Shape, fan: float) -> Array:
 
 
 def _block(layer: int, name: str, key: str, shape: Shape, fan: float) -> Array:
-    """A propagation block, 256 wide."""
+    """Weights of a propagation block, 256 wide."""
     if "dw_conv" in name:
         weight = 0.15 * (_noise(key, shape) / math.sqrt(fan))
         weight[:, 0, 2, 2] += 1.0

@@ -2,8 +2,8 @@
 
 It is written to be compared with upstream, not to be fast: a memory that grows from N to 2N tokens,
 a reference pass of its own, one engine for each group of ten objects, and results merged by soft
-aggregation. The runtime reaches the same masks by another road, which is what makes the comparison
-worth something.
+aggregation. The runtime computes the same masks in another way, so that a mistake in one of them
+shows as a difference.
 """
 
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ class Memory:
     """Keys and values of one or two frames for one block.
 
     Attributes:
-        key: [1, Ck, M].
-        value: Visual and identity halves, [1, 2 Cv, M].
+        key: Keys, [1, Ck, M].
+        value: Visual and identity halves of the values, [1, 2 Cv, M].
     """
 
     key: Tensor
@@ -134,7 +134,7 @@ class GroupEngine:
             self.last_update = self.step
 
     def _update_long_term(self, new: list[Memory], features: Features) -> None:
-        """Upstream update_long_term_memory: concatenate at first, MCA from then on."""
+        """Concatenate at first, MCA from then on (upstream update_long_term_memory)."""
         grid = tuple(features.embedding.shape[-2:])
         tokens = grid[0] * grid[1]
         updated = []
@@ -197,7 +197,7 @@ class Tracker:
         """Segment the next frame.
 
         Args:
-            frame: RGB 0..255, float32 [H, W, 3] at the network's input size, on its device.
+            frame: Pixels, RGB 0..255, float32 [H, W, 3] at the network's input size, on its device.
 
         Returns:
             Internal ids at the output size, uint8.
@@ -232,7 +232,7 @@ class Tracker:
         return merged
 
     def _internal(self, annotation: Labels) -> Labels:
-        """Internal ids count up in order of appearance, ascending within an annotation."""
+        """An annotation in internal ids, which count up in order of appearance."""
         self.ids += [int(v) for v in np.unique(annotation) if int(v) not in self.ids]
         internal = np.zeros_like(annotation)
         for index, value in enumerate(self.ids):
@@ -240,7 +240,7 @@ class Tracker:
         return internal
 
     def _reference(self, labels: Labels) -> Labels:
-        """Upstream AOTInferEngine.add_reference_frame."""
+        """Start every group from the latest frame (upstream AOTInferEngine.add_reference_frame)."""
         assert self.features is not None
         # Not the number of ids known, but the largest one that is visible.
         objects = int(labels.max())
@@ -274,7 +274,7 @@ class Tracker:
         return (height - odd) * stride + odd, (width - odd) * stride + odd
 
     def _merge(self, logits: list[Tensor]) -> Tensor:
-        """Resize to the output size; more than one group: soft aggregation."""
+        """Resize to the output size, and merge more than one group by soft aggregation."""
         resized = [
             F.interpolate(
                 group,

@@ -1,4 +1,4 @@
-"""What differs between the networks; everything else is shared code."""
+"""The differences between the networks, as a table; everything else is shared code."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,15 @@ class Variant:
         name: Our name, as given to `--variant`.
         upstream: The authors' configuration name, which their checkpoint files carry; None for
             `tiny`.
-        encoder: Which encoder class it uses.
+        encoder: Name of the encoder, a key of `mavos.ENCODERS`.
         features: Channels of the encoder's maps at strides 4, 8, 16, and of the deep map at 16.
-        align_corners: How every bilinear resize treats corners. It also fixes the frame sides:
-            16k + 1 where true, 16k where false.
-        any_size: Whether one set of graphs can serve frames of any size; windows are cut for one.
+        align_corners: Whether bilinear resizes align the corner pixels. It also fixes the frame
+            sides: 16k + 1 where true, 16k where false.
+        embedding: Width of the visual and of the identity branch.
+        key: Width of queries and keys in the blocks.
+        value: Width of the values of each branch.
+        any_size: Whether one set of graphs can serve frames of any size. False for encoders whose
+            windows are cut for one size.
     """
 
     name: str
@@ -29,14 +33,14 @@ class Variant:
     encoder: str
     features: tuple[int, int, int, int]
     align_corners: bool
-    embedding: int = 256  # width of the visual and of the identity branch
-    key: int = 128  # width of queries and keys in the blocks
-    value: int = 512  # width of the values of each branch
+    embedding: int = 256
+    key: int = 128
+    value: int = 512
     any_size: bool = True
 
     @property
     def label(self) -> str:
-        """Our name with the authors'."""
+        """Our name, with the authors' name in brackets."""
         return f"{self.name} ({self.upstream})" if self.upstream else self.name
 
     @property

@@ -41,15 +41,20 @@ _GROUNDS = (
 
 @dataclass(frozen=True)
 class Clip:
-    """A video and what is in it."""
+    """A video with its labels.
 
-    frames: NDArray[np.uint8]  # (frames, height, width, 3), RGB
-    labels: NDArray[np.uint8]  # (frames, height, width), 0 background, else ids from 1
+    Attributes:
+        frames: Pictures, uint8 RGB (frames, height, width, 3).
+        labels: Object ids from 1, 0 for the background, uint8 (frames, height, width).
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What the objects of one row share: they sway together, so they keep their distance."""
+    """The sway of the objects of one row, which keep their distance by swaying together."""
 
     y: float
     sway: float  # pixels to each side
@@ -113,7 +118,7 @@ def synthetic_clip(
     late_frame: int | None = None,
     seed: int = 0,
 ) -> Clip:
-    """Render a whole clip; see iter_clip for the arguments and errors."""
+    """Render a whole clip; see `iter_clip` for the arguments and errors."""
     rendered = iter_clip(height, width, frames, objects, late_objects, late_frame, seed)
     pictures = np.empty((frames, height, width, 3), dtype=np.uint8)
     labels = np.empty((frames, height, width), dtype=np.uint8)
@@ -138,13 +143,13 @@ def iter_clip(
     smaller objects. Late objects slide in from the right, each in a row of its own.
 
     Args:
-        height: Pixels.
-        width: Pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         frames: Number of frames, 1 or more.
-        objects: Objects in the first frame; they get the ids 1 to objects.
-        late_objects: Objects that join later; they get the ids that follow.
+        objects: Number of objects in the first frame; they get the ids 1 to objects.
+        late_objects: Number of objects that join later; they get the ids that follow.
         late_frame: Index of the first frame with the late objects; frames // 2 unless given.
-        seed: Not negative. Another seed is another clip.
+        seed: Number that fixes every pixel, 0 or more.
 
     Returns:
         An iterator over (frame, labels): uint8 RGB (height, width, 3), and uint8 (height, width)
@@ -328,7 +333,7 @@ def _pan(ground: _Colours, height: int, width: int, time: int) -> _Colours:
 
 
 def _paint(picture: _Colours, labels: NDArray[np.uint8], item: _Object, time: int) -> None:
-    """Draw one object over what is there, inside its bounding box only."""
+    """Draw one object over the picture and the labels, inside its bounding box only."""
     height, width = labels.shape
     x, y = item.place(time, width)
     radius = item.radius * (0.91 + 0.09 * _wave(time, item.periods[2], item.size_phase))

@@ -8,7 +8,7 @@ class Draws:
     """Random numbers from the generator's raw bits, which NumPy keeps stable over versions.
 
     Args:
-        seed: Numbers, none negative; other numbers give an independent stream.
+        seed: Numbers that fix the stream, none negative; others give an independent one.
     """
 
     def __init__(self, *seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of things: textures from photographs or from noise, and outlines to cut them with."""
+"""Pictures of things: textures from photographs or noise, cut out by outlines."""
 
 import math
 from dataclasses import dataclass
@@ -46,8 +46,9 @@ class Photo:
     """A photograph to take textures from.
 
     Attributes:
-        pixels: RGB 0..255, (height, width, 3).
-        cut_out: One thing in it, cropped to its box: RGB and opacity 0..255, (height, width, 4).
+        pixels: Picture, uint8 RGB (height, width, 3).
+        cut_out: One thing in it, cropped to its box, uint8 RGB and opacity (height, width, 4);
+            None without one.
     """
 
     pixels: NDArray[np.uint8]
@@ -99,7 +100,7 @@ def make_texture(draws: Draws, photos: tuple[Photo, ...], height: int, width: in
 
 
 def make_sprite(draws: Draws, photos: tuple[Photo, ...], side: int) -> Sprite:
-    """Something to move about: a cut-out, or up to four overlapping shapes with textures."""
+    """A thing to move about: a cut-out, or up to four overlapping shapes with textures."""
     with_cut_out = [photo.cut_out for photo in photos if photo.cut_out is not None]
     if with_cut_out and draws.chance(0.08):
         return _cut_out_sprite(draws, with_cut_out[draws.integer(0, len(with_cut_out) - 1)], side)
@@ -244,10 +245,10 @@ def _clouds(draws: Draws, height: int, width: int, finest: int = 4) -> NDArray[n
     """Noise of mean 0 and deviation 1, (height, width): octaves from the whole down to a cell.
 
     Args:
-        draws: Source.
-        height: Pixels.
-        width: Pixels.
-        finest: Pixels of the smallest cell; 1 for grain alone.
+        draws: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+        finest: Side of the smallest cell in pixels; 1 for grain alone.
     """
     total = np.zeros((height, width))
     cell = finest * 2 ** draws.integer(0, 2)
