@@ -1,1 +1,1 @@
-"""Clips with exact ground truth, and the measures that say what a change of numbers costs."""
+"""Quantisation of bundles: recordings, ranges, costs, and graphs with Q/DQ pairs."""

@@ -1,4 +1,4 @@
-"""Lets a bundle whose memory holds int8 values be fed and read in float, to compare it."""
+"""Feeds and reads a bundle with int8 values in its memory in float, to compare it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +12,9 @@ from mavos_deploy.runtime.quantisation import Levels
 
 
 class FloatMemory(WatchedBackend):
-    """Rounds the values that go into the graphs of a backend, and restores those that come out.
+    """Rounds values on their way into the graphs of a backend, and restores them on the way out.
 
-    For a bundle whose memory is float, it hands everything on.
+    For a bundle with a float memory, it hands everything on.
 
     Attributes:
         specs: The graphs as they look from outside, by name.

@@ -1,4 +1,4 @@
-"""Runs graphs on recorded samples and collects the ranges of their inner tensors."""
+"""Runs single graphs on recorded samples and collects the ranges of their tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

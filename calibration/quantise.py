@@ -168,7 +168,7 @@ def _is_layer(node: NodeProto, constants: Collection[str]) -> bool:
 
 
 def _makers_of(model: ModelProto, output: str, constants: Collection[str]) -> set[str]:
-    """Names of the layers from which an output is made without another layer in between."""
+    """Names of the layers that an output is made from without another layer in between."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, found, seen = [output], set(), set()
     while waiting:
@@ -184,7 +184,7 @@ def _makers_of(model: ModelProto, output: str, constants: Collection[str]) -> se
 
 
 def _modules(names: list[str]) -> list[str]:
-    """The modules to quantise together: as deep as at most `MOST_GROUPS` of them allow."""
+    """The modules to quantise together, as fine as at most `MOST_GROUPS` of them allow."""
     parts = [name.split(".") for name in names]
     depth = 1
     deepest = max((len(part) for part in parts), default=1)
@@ -274,7 +274,7 @@ class _Writer:
         return self._weights[name]
 
     def _scale(self, limits: Range) -> tuple[np.float32, np.generic]:
-        """Scale and zero point of an activation."""
+        """Scale and zero point of an activation with this range."""
         low, high = limits
         if self._cpu:
             scale = np.float32(max((high - low) / 255, SMALLEST_SCALE))
@@ -286,7 +286,7 @@ class _Writer:
         return np.float32(max(largest / 127, SMALLEST_SCALE)), np.int8(0)
 
     def _pair(self, given: str, rounded: str, limits: Range, name: str) -> None:
-        """A Q/DQ pair from one tensor to another."""
+        """Add a Q/DQ pair from one tensor to another."""
         scale, zero = self._scale(limits)
         self._constant(f"{name}_scale", np.asarray(scale))
         self._constant(f"{name}_zero_point", np.asarray(zero))
@@ -302,7 +302,7 @@ class _Writer:
         )
 
     def _dequantise(self, name: str, whole: Array, scale: NDArray[np.float32], axis: int) -> None:
-        """A constant that is stored quantised."""
+        """Add a constant that is stored quantised."""
         self._constant(f"{name}_quantised", whole)
         self._constant(f"{name}_scale", scale)
         self._constant(f"{name}_zero_point", np.zeros(scale.shape, whole.dtype))
@@ -368,7 +368,7 @@ def _fold_batch_norms(model: ModelProto) -> None:
 
 
 def _drop_unused(model: ModelProto) -> None:
-    """Drop constants and descriptions of tensors that no node has any more."""
+    """Drop constants and descriptions of tensors that no node uses."""
     graph = model.graph
     used = {name for node in graph.node for name in (*node.input, *node.output)}
     for values in (graph.initializer, graph.value_info):

@@ -1,16 +1,16 @@
 """Rewrites attention in ONNX graphs so that weights and values are multiplied in 8 bits.
 
-What softmax gives is rounded row by row, the largest weight of a row to 255, since over thousands
-of tokens every weight is small; the sum is then divided by the sum of the rounded weights, so that
-they add up to 1 again. Values have a scale and a zero point for each channel that don't change:
-those of the memory are rounded once, when they are written, and are levels in every memory.
+Weights that softmax gives are rounded row by row, the largest weight of a row to 255, since over
+thousands of tokens every weight is small. The sum of products is then divided by the sum of the
+rounded weights, so that they add up to 1 again. Values have a fixed scale and zero point for each
+channel. Values of the memory are rounded once, when they are written, and are levels in every slot.
 
 In each product the values are the left factor, unsigned, and the weights the right one, signed by
-subtracting 128: ONNX Runtime's fastest kernel on x86, 700 GFLOP/s on one thread where the other
-orders of signs give 40 to 330 and float 200. With 7 bits of values the products are exact on
-processors without VNNI too. Maps stay channel-major, so memories keep their shapes, and nothing is
-transposed but the weights, as bytes. Long-term attention at 481x849, queries and keys included,
-takes half of its float time.
+subtracting 128. This is ONNX Runtime's fastest kernel on x86: 700 GFLOP/s on one thread, where the
+other orders of signs give 40 to 330 and float 200. With 7 bits of values the products are exact on
+processors without VNNI too. Maps stay channel-major, so memories keep their shapes, and only the
+weights are transposed, as bytes. Long-term attention at 481x849, queries and keys included, takes
+half of its float time.
 """
 
 import re
@@ -26,9 +26,9 @@ from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.contract import BLOCKS, GraphName
 from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 
-# What memories pass on their way to a product, which is the same for any type.
+# Operations between a memory and its product; they work the same on any type.
 MOVES = ("Concat", "Reshape", "Slice")
-# Graphs that a part of `quantisation.ATTENTIONS` changes: those with values in and out of memory.
+# Graphs that a part of `quantisation.ATTENTIONS` changes: they read or write the memory's values.
 CHANGED = {
     "memory": (GraphName.STEP, GraphName.MEMORY_WRITE, GraphName.MEMORY_UPDATE),
     "self": (GraphName.STEP,),
@@ -38,9 +38,9 @@ MODULE = re.compile(r"layers\.(\d+)\.(long_term|short_term|self)_attn/")
 PARTS = {"long_term": "memory", "short_term": "memory", "self": "self"}
 MOST_WEIGHT = 255  # the largest weight of a row
 WEIGHT_ZERO = -128  # the rounded form of a weight of 0
-# How far levels reach beyond what was seen of a channel. On held-out clips of `tiny` it took the
-# worst error of a frame's values from 22 to 14% of what they differ by, where it is what was cut
-# off, and the usual one from 2.4 to 2.5%, where it is rounding.
+# How far levels reach beyond the recorded values of a channel. On held-out clips of `tiny` it took
+# the worst error of a frame's values, which comes from cutting off, from 22 to 14% of their range,
+# and the usual error, which comes from rounding, from 2.4 to 2.5%.
 HEADROOM = 1.25
 SMALLEST_SCALE = 1e-12  # stands for 0, for a channel that is always 0
 
@@ -49,11 +49,11 @@ Constant = Callable[[str, object], str]  # adds a constant by a name of its own,
 
 
 def levels_between(low: NDArray[np.float32], high: NDArray[np.float32]) -> Levels:
-    """Levels that span 0 and what was seen in each channel, with `HEADROOM` on both sides.
+    """Levels that span 0 and the values seen in each channel, with `HEADROOM` on both sides.
 
     Args:
-        low: [channels], the lowest values.
-        high: [channels], the highest values.
+        low: Lowest values, float32 [channels].
+        high: Highest values, float32 [channels].
     """
     lowest, highest = np.minimum(low, 0) * HEADROOM, np.maximum(high, 0) * HEADROOM
     scale = np.maximum((highest - lowest) / HIGHEST_LEVEL, SMALLEST_SCALE).astype(np.float32)
@@ -77,7 +77,7 @@ class _Product:
 
 
 def memory_block(tensor: str) -> int | None:
-    """The block that a graph's input or output is a value of the memory of; None for others."""
+    """The block that a tensor holds remembered values of; None for other inputs and outputs."""
     stem, _, number = tensor.rpartition("_")
     if stem != "value" and (not stem.endswith("_value") or stem == "visual_value"):
         return None
@@ -85,10 +85,10 @@ def memory_block(tensor: str) -> int | None:
 
 
 def self_values(model: ModelProto) -> list[str]:
-    """The step's tensors [B, C, M] that self-attention reads as values, block by block.
+    """Names of the step's tensors [B, C, M] that self-attention reads as values, block by block.
 
     Raises:
-        BundleError: Its attention is not in the form that this release exports.
+        BundleError: The attention is not in the form that this release exports.
     """
     found = {p.block: p.values for p in _products(model) if p.part == "self"}
     return [found[block] for block in range(BLOCKS)]
@@ -99,11 +99,11 @@ def quantise_attention(model: ModelProto, graph: str, attention: Attention) -> N
 
     Args:
         model: A graph in float, or with quantised layers.
-        graph: Its name in the contract.
+        graph: Name of the graph in the contract.
         attention: Levels of the parts to change.
 
     Raises:
-        BundleError: Its attention is not in the form that this release exports.
+        BundleError: The attention is not in the form that this release exports.
     """
     if graph == GraphName.STEP:
         _rewrite_products(model, attention)
@@ -159,7 +159,7 @@ def _unknown_form(node: NodeProto) -> BundleError:
 
 
 def _sources(name: str, makers: Mapping[str, NodeProto]) -> Iterator[str]:
-    """The tensors that data is moved from, none of them computed."""
+    """The tensors that a tensor's data is moved from, without arithmetic."""
     node = makers.get(name)
     if node is None or node.op_type not in MOVES:
         yield name
@@ -202,7 +202,7 @@ def _rewrite_products(model: ModelProto, attention: Attention) -> None:
 def _integer_product(
     product: _Product, levels: Levels, queries: int, tokens: int, constant: Constant
 ) -> list[NodeProto]:
-    """`values @ weights` as integers: [B, C, M] x [B, N, M] to [B, C, N]."""
+    """Compute `values @ weights` as integers: [B, C, M] x [B, N, M] to [B, C, N]."""
     name, out = product.product.name, product.product.output[0]
     nodes: list[NodeProto] = []
 
@@ -245,7 +245,7 @@ def _integer_product(
 
 
 def _moved_as_levels(model: ModelProto, products: Collection[_Product]) -> None:
-    """Make the step's memories, and what they become before a product, levels."""
+    """Turn the step's memories, and the tensors between them and a product, into levels."""
     makers = {name: node for node in model.graph.node for name in node.output}
     levels: set[str] = set()
     waiting = [product.values for product in products if product.part == "memory"]
@@ -298,7 +298,7 @@ def _rewrite_ends(model: ModelProto, blocks: tuple[Levels, ...]) -> None:
 def _rounding(
     real: str, rounded: str, levels: Levels, name: str, constant: Constant, prefix: str = ""
 ) -> list[NodeProto]:
-    """Round values, whose channels are axis 1; what is beyond the levels is cut off."""
+    """Round values, with channels on axis 1; values beyond the levels are cut off."""
     scale, zero = _level_constants(levels, prefix or rounded, constant)
     wide = f"{rounded}_wide"
     bounds = [
@@ -319,7 +319,7 @@ def _level_constants(levels: Levels, prefix: str, constant: Constant) -> tuple[s
 
 
 def _constants(model: ModelProto) -> Constant:
-    """Adds constants to a graph, each once."""
+    """Make a function that adds constants to a graph, each once."""
     taken = {tensor.name for tensor in model.graph.initializer}
     added: set[str] = set()
 

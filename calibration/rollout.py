@@ -1,4 +1,4 @@
-"""Runs a bundle over the clips of a data set, with each frame's truth and the memory's stage."""
+"""Runs a segmenter over clips with their truth, and refuses clips of noise."""
 
 from collections.abc import Iterator
 from itertools import islice

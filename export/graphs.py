@@ -7,7 +7,7 @@ from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import BLOCKS, IDENTITIES
 from mavos_deploy.runtime.contract import GraphName
 
-PROBABILITY_MARGIN = 1e-5  # of the soft aggregation, as upstream
+PROBABILITY_MARGIN = 1e-5  # soft aggregation keeps this far from 0 and 1, as upstream
 
 
 class Graph(nn.Module):
@@ -19,10 +19,10 @@ class Graph(nn.Module):
 
 
 class Encoder(Graph):
-    """Frame to feature maps."""
+    """Encodes a frame."""
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """See `Mavos.encode`."""
+        """Encode a frame, float32 [1, H, W, 3], RGB 0..255; see `Mavos.encode`."""
         f = self.network.encode(frame)
         return f.feature_4x, f.feature_8x, f.feature_16x, f.embedding
 
@@ -35,7 +35,7 @@ class ElsttStep(Graph):
     """
 
     def forward(self, embedding: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
-        """One frame for all groups; `memories` are keys and values of each slot, block by block."""
+        """Read a frame for all groups; `memories` are keys and values of each slot by block."""
         slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
         reference_key, reference_value, dynamic_key, dynamic_value, short_key, short_value = slots
         groups = short_key[0].shape[0]
@@ -64,7 +64,7 @@ def _both(dynamic: Tensor, reference: Tensor) -> Tensor:
 
 
 class Decoder(Graph):
-    """Logits, and from them the label map at the output size.
+    """Makes logits, and from them the label map at the output size.
 
     Upsampling is a product with interpolation matrices that the caller makes for the output size,
     so the graph is free of it and needs no shape tensors. Pixels come before channels, which keeps
@@ -108,10 +108,15 @@ class Decoder(Graph):
 
 
 class MemoryWrite(Graph):
-    """The frame's values, complete with the identity of its objects."""
+    """Completes a frame's values with the identity of its objects."""
 
     def forward(self, input_labels: Tensor, *projections: Tensor) -> tuple[Tensor, ...]:
-        """`projections` are the visual values of each block, then the identity queries."""
+        """Make the values of each block.
+
+        Args:
+            input_labels: Labels of each group, uint8 [B, H, W].
+            *projections: Visual values of each block, then the identity queries.
+        """
         visual_values, identity_queries = projections[:BLOCKS], (None, *projections[BLOCKS:])
         # TensorRT lets uint8 feed nothing but a cast.
         embedding = self.network.embed_identity(input_labels.to(torch.int32))
@@ -123,7 +128,12 @@ class MemoryUpdate(Graph):
     """A frame enters the dynamic slot: a copy at a group's first update, MCA from then on."""
 
     def forward(self, first_update: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
-        """`memories` are new keys, new values, dynamic keys and dynamic values of each block."""
+        """Make the new dynamic slot.
+
+        Args:
+            first_update: 1 for groups whose first update this is, else 0, int32 [B].
+            *memories: New keys, new values, dynamic keys and dynamic values of each block.
+        """
         slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
         first = (first_update > 0)[:, None, None, None]
         updated = [

@@ -1,4 +1,4 @@
-"""The PyTorch network behind a bundle, for what compares the two."""
+"""Finds the PyTorch network behind a bundle, to compare the two."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from mavos_deploy.runtime.manifest import Manifest
 
 
 def network_of(manifest: Manifest, checkpoint: Path | None) -> Mavos:
-    """The PyTorch network that a bundle was made of.
+    """Load the PyTorch network that a bundle was exported from.
 
     Args:
-        manifest: Of the bundle.
-        checkpoint: That the bundle was exported from; None for shipped and for untrained weights.
+        manifest: Manifest of the bundle.
+        checkpoint: Checkpoint of the export; None for shipped and for untrained weights.
 
     Raises:
         BundleError: The variant or the precision is unknown to this release.

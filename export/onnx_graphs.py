@@ -33,16 +33,16 @@ LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # under which the exporter notes a node's modules
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
 TRACED = extents(2, (37, 53), channels=5)
-TRACED_TOKENS = {"height": 7, "width": 11}  # of graphs for frames of any size
+TRACED_TOKENS = {"height": 7, "width": 11}  # the same, in graphs for frames of any size
 
 
 def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
     """Write one graph as a self-contained ONNX file.
 
     Args:
-        network: In evaluation mode, on the CPU.
-        spec: Of the graph.
-        path: The file; its folder exists.
+        network: Network in evaluation mode, on the CPU.
+        spec: Specification of the graph.
+        path: File to write; its folder exists.
     """
     graph = GRAPHS[spec.name](network).eval()
     dims, traced = _dimensions(network.variant.align_corners)
@@ -94,7 +94,7 @@ def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[
 
 
 def _example(spec: TensorSpec, seed: int, traced: Mapping[str, int]) -> Tensor:
-    """A tensor of its own for every input: torch.export wires inputs that share one together."""
+    """An example of an input; torch.export would wire inputs with one tensor together."""
     shape = spec.shape_at(**traced)
     generator = torch.Generator().manual_seed(seed)
     dtype = getattr(torch, spec.dtype)
@@ -119,7 +119,7 @@ def _by_parameter(
 
 
 def _tidy(model: ir.Model) -> None:
-    """Fold constants, layouts of weights among them, and drop what is unused or there twice."""
+    """Fold constants, layouts of weights among them, and drop unused and repeated parts."""
     fold_constants(
         model,
         onnx_shape_inference=True,
@@ -140,7 +140,7 @@ def _tidy(model: ir.Model) -> None:
 
 
 def _name_layers(model: onnx.ModelProto) -> None:
-    """Put the module that a node belongs to before its name: `LSTT.layers.0.linear_U/node_conv2d`.
+    """Put a node's module before its name: `LSTT.layers.0.linear_U/node_conv2d`.
 
     Quantisation groups the layers by it.
     """
@@ -153,7 +153,7 @@ def _name_layers(model: onnx.ModelProto) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter noted about the tracing machine: stack traces and file names."""
+    """Drop the exporter's notes about the tracing machine: stack traces and file names."""
     model.doc_string = ""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]

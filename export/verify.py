@@ -26,7 +26,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import GraphName, memory_names
+from mavos_deploy.runtime.contract import SLOTS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
@@ -218,21 +218,20 @@ class _GraphCheck:
         self._run(GraphName.ENCODER, {"frame": resized[None].numpy()}, self._features())
 
     def step(self, long: list[list[Memory]], short: list[list[Memory]]) -> None:
-        memories = {**self._slots(long), **self._memory("short", short)}
-        inputs = {"embedding": self._features()["embedding"], **memories}
-        self._run(GraphName.STEP, inputs, self._step_outputs())
+        # A group that has only its reference gives it for both long-term slots.
+        reference = self._memory("reference", long, last=True)
+        dynamic = self._memory("dynamic", long)
+        self._step({**reference, **dynamic, **self._memory("short", short)})
 
     def reference_pass(self, labels: Labels) -> None:
         """The reference pass is an ordinary step that reads the frame's own memory everywhere."""
         fresh = [group.short_term for group in self.tracker.groups]
-        memories = {
-            name: array
-            for slot in ("reference", "dynamic", "short")
-            for name, array in self._memory(slot, fresh).items()
-        }
+        self._step({name: a for slot in SLOTS for name, a in self._memory(slot, fresh).items()})
+        self.memory_write(labels)
+
+    def _step(self, memories: Mapping[str, Array]) -> None:
         inputs = {"embedding": self._features()["embedding"], **memories}
         self._run(GraphName.STEP, inputs, self._step_outputs())
-        self.memory_write(labels)
 
     def decoder(self, labels: Labels) -> None:
         groups = self.tracker.groups
@@ -314,10 +313,6 @@ class _GraphCheck:
             if i:  # block 0 has none
                 outputs[f"identity_query_{i}"] = _rows(p.identity_query for p in projections)
         return outputs
-
-    def _slots(self, long: list[list[Memory]]) -> dict[str, Array]:
-        """Both long-term slots; a group that has only its reference gives it for both."""
-        return {**self._memory("dynamic", long), **self._memory("reference", long, last=True)}
 
     def _memory(
         self, slot: str, groups: list[list[Memory]], last: bool = False

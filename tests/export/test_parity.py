@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.evaluation.metrics import Score
-from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.export.parity import LIMITS, ClipComparison, Difference, Parity, difference
+from mavos_deploy.runtime.contract import GraphName
 
 EXACT = np.array([0.0, 1.0], np.float32)
 
@@ -20,7 +20,9 @@ def _clip(video: str = "96x102", frame: int = 5, got: np.ndarray = EXACT) -> Cli
         video=video,
         groups=2,
         memory_updates=(5, 8),
-        differences=tuple(difference((graph, "out", frame), got, EXACT, limit) for graph in GRAPHS),
+        differences=tuple(
+            difference((graph, "out", frame), got, EXACT, limit) for graph in GraphName
+        ),
         agreement=(1.0, 0.999),
         scores=(Score(1.0, 1.0), Score(0.9, 0.8)),
     )
@@ -69,12 +71,12 @@ def test_the_worst_of_all_clips_is_kept_and_the_first_beyond_its_limit_named(
 ) -> None:
     off = _clip("139x96", frame=7, got=EXACT + np.array([0, 0.25], np.float32))
     parity = replace(passing, clips=(passing.clips[0], off))
-    for graph in GRAPHS:
+    for graph in GraphName:
         assert parity.worst(graph) == Difference(graph, "out", 7, 0.25, 0.25, 1e-4)
     first = parity.to_dict()["first_divergence"]
     assert first == {
         "video": "139x96",
-        "graph": next(iter(GRAPHS)),
+        "graph": GraphName.ENCODER,
         "tensor": "out",
         "frame": 7,
         "relative": 0.25,
