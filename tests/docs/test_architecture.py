@@ -68,4 +68,4 @@ def test_the_row_of_a_backend_that_the_page_shows_is_in_the_table() -> None:
     shown = re.search(r"```python\n(BackendKind.*?)```", PAGE, re.DOTALL)
     assert shown is not None
     table = (ROOT / "runtime/backends/table.py").read_text(encoding="utf-8")
-    assert textwrap.indent(shown[1], "    ") in table
+    assert textwrap.indent(shown[1].rstrip(), "    ") in table
