@@ -30,7 +30,7 @@ class FloatMemory(WatchedBackend):
         self.specs: dict[str, GraphSpec] = own
         self._levels: tuple[Levels, ...] = ()
         self._rounded: dict[str, set[str]] = {name: set() for name in own}
-        if manifest.quantisation is None or manifest.values == "float":
+        if manifest.quantisation is None or manifest.memory_values == "float":
             return
         self._levels = manifest.quantisation.attention["memory"]
         self.specs = Bundle(bundle.path, replace(manifest, quantisation=None)).specs

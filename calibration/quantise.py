@@ -123,10 +123,10 @@ class FloatGraph:
         """
         model = ModelProto()
         model.CopyFrom(self.model)
-        writer = _Writer(model, entry.ranges.get(self.name, {}), entry.target, entry.type)
+        writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.type)
         writer.write(self.chosen(entry.groups.get(self.name, ())))
         if entry.attention:
-            assert entry.target == "cpu", entry.target
+            assert entry.kind == "cpu", entry.kind
             quantise_attention(model, self.name, entry.attention)
         _drop_unused(model)
         onnx.checker.check_model(model, full_check=True)

@@ -96,7 +96,7 @@ def _check_entry(entry: Quantisation, graph: FloatGraph) -> None:
     groups = entry.groups.get(graph.name, ())
     unknown = sorted(set(groups) - set(graph.groups))
     ranges = entry.ranges.get(graph.name, {})
-    missing = [name for name in graph.needed(groups, entry.target) if name not in ranges]
+    missing = [name for name in graph.needed(groups, entry.kind) if name not in ranges]
     if unknown or missing:
         raise BundleError(
             f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "

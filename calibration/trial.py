@@ -12,7 +12,15 @@ from mavos_deploy.calibration.sensitivity import ATTENTION, Cost, Groups
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import BLOCKS
-from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Quantisation, Range
+from mavos_deploy.runtime.quantisation import (
+    ATTENTIONS,
+    GraphKind,
+    Levels,
+    NumberType,
+    Quantisation,
+    Range,
+    RangeMethod,
+)
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Products of a part of attention: long-term and short-term ones in each block for the memory.
@@ -74,9 +82,9 @@ class Trial:
         """The manifest's entry of a bundle with some groups quantised."""
         layers = {name: chosen for name, chosen in groups.items() if name != ATTENTION}
         return Quantisation(
-            target=self.target,
-            type=self.type,
-            method="minmax",
+            kind=GraphKind(self.target),
+            type=NumberType(self.type),
+            method=RangeMethod.MINMAX,
             groups=layers,
             ranges={
                 name: {

@@ -102,7 +102,7 @@ def _page() -> Iterator[str]:
     specs = [graph_specs(d, None) for d in dimensions.values()]
     first = next(iter(dimensions.values()))
     halves = graph_specs(first, None, "fp16")
-    rounded = graph_specs(first, None, values="int8")
+    rounded = graph_specs(first, None, memory_values="int8")
     for graph in specs[0].values():
         same = [each[graph.name] for each in specs]
         half, int8 = halves[graph.name], rounded[graph.name]

@@ -16,8 +16,9 @@ from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.backends.tensorrt_library import open_library
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import LIBRARIES, Engine, Flags, capability_pair
+from mavos_deploy.runtime.engines import Engine, Flags, Library, capability_pair
 from mavos_deploy.runtime.manifest import MANIFEST, Manifest, write_manifest
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.child import Child, ChildDiedError
 from mavos_deploy.runtime.system.files import cache_folder, writing
 from mavos_deploy.runtime.system.gpu import Gpu, first_gpu
@@ -106,7 +107,7 @@ def build_engines(
             file="",
             sha256="",
             graph_sha256=bundle.manifest.graphs[graph].sha256,
-            library=library,
+            library=Library(library),
             version=str(trt.__version__),
             capability=capability,
             gpu=own.name if own else None,
@@ -142,10 +143,10 @@ def choose_library(request: BuildRequest, gpu: Gpu | None) -> str:
     """
     if request.library != "auto":
         return request.library
-    installed = [name for name in LIBRARIES if find_spec(name) is not None]
+    installed = [name for name in Library if find_spec(name) is not None]
     if not installed:
         raise BackendError(
-            f"neither {' nor '.join(LIBRARIES)} is installed; install one of them with "
+            f"neither {' nor '.join(Library)} is installed; install one of them with "
             "pip install 'mavos-deploy[tensorrt]' or 'mavos-deploy[tensorrt-rtx]'"
         )
     own = gpu is not None and set(request.capabilities) <= {gpu.capability}
@@ -179,13 +180,13 @@ def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
     quantisation = bundle.manifest.quantisation
     if quantisation is None:
         return
-    if quantisation.target != "tensorrt":
+    if quantisation.kind != GraphKind.TENSORRT:
         raise BackendError(
             f"{bundle.path} was quantised for a CPU, in a form that TensorRT refuses; quantise its "
             "fp32 bundle with mavos-calibrate --for tensorrt"
         )
     for capability in capabilities:
-        if quantisation.type == "fp8" and capability_pair(capability) < FP8_CAPABILITY:
+        if quantisation.type == NumberType.FP8 and capability_pair(capability) < FP8_CAPABILITY:
             raise BackendError(
                 f"{bundle.path} is in fp8, which GPUs have from compute capability 8.9 on, not "
                 f"{capability}; quantise with --type int8 for it"

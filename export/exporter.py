@@ -1,4 +1,4 @@
-"""Writes bundles: the network at one frame size becomes five graphs and a manifest."""
+"""Writes bundles: a network becomes five graphs and a manifest."""
 
 import platform
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from pathlib import Path
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.onnx_graphs import export_graph
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.models.checkpoint import Weights, load_network
+from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.contract import (
-    PRECISIONS,
     Dimensions,
     GraphName,
     GraphSpec,
+    Precision,
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, grid
-from mavos_deploy.runtime.manifest import TARGETS, GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.manifest import GraphFile, Manifest, Target, write_manifest
 
-CPU_TILE = (8, 18)  # tokens; the fastest of those tried on a CPU at 481x849
+CPU_TILE = (8, 18)  # tokens; the fastest of several tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -33,16 +33,16 @@ class Plan:
     """What to export.
 
     Attributes:
-        variant: Which network.
-        size: Height and width of frames, as the variant's rule allows.
+        variant: The network.
+        size: Height and width of frames in pixels, as the variant's rule allows.
         memory_gap: Frames between two writes to the long-term memory.
         target: `cpu`: short-term attention in tiles, which saves a fifth of a frame's arithmetic;
             `gpu`: in one piece, which makes fewer and larger kernels.
-        dynamic: Graphs for frames of any size; `size` is what they are tuned for.
+        dynamic: Whether the graphs take frames of any size; they are then tuned for `size`.
         precision: `fp32`, or `fp16` for weights, feature maps and memories in float16, with norms,
             softmax, logits and masks in float32.
-        tiled: Of a dynamic bundle: sizes that the step is also exported for with its attention in
-            tiles, for CPUs.
+        tiled: Frame sizes for which a dynamic bundle gets the step with its attention in tiles,
+            too, for CPUs.
     """
 
     variant: Variant
@@ -57,13 +57,13 @@ class Plan:
         check_size(*self.size, self.variant.align_corners)
         if self.memory_gap < 1:
             raise InputError(f"memory gap {self.memory_gap}: it must be 1 frame or more")
-        if self.target not in TARGETS:
-            raise InputError(f"target {self.target!r}; accepted are {' and '.join(TARGETS)}")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"precision {self.precision!r}; accepted are {' and '.join(PRECISIONS)}"
-            )
-        if self.dynamic and self.target != "gpu":
+        for given, called, words in (
+            (self.target, "target", list(Target)),
+            (self.precision, "precision", list(Precision)),
+        ):
+            if given not in words:
+                raise InputError(f"{called} {given!r}; accepted are {' and '.join(words)}")
+        if self.dynamic and self.target != Target.GPU:
             raise InputError(
                 "tiles of the attention are cut for one size; with --size dynamic it is in one "
                 "piece, --target gpu, on CPUs too"
@@ -73,8 +73,7 @@ class Plan:
                 f"{self.variant.name} divides frames into windows that are cut for one size; "
                 "export it with --size HxW or --size-for WxH"
             )
-
-        if self.tiled and not (self.dynamic and self.precision == "fp32"):
+        if self.tiled and not (self.dynamic and self.precision == Precision.FP32):
             raise InputError(
                 "--tiled-for is for fp32 bundles of any size, on CPUs; give it with "
                 "--size dynamic, and without --precision fp16"
@@ -85,7 +84,7 @@ class Plan:
     @property
     def tile(self) -> tuple[int, int] | None:
         """Tile of the short-term attention in tokens; None for one piece."""
-        return None if self.target == "gpu" else tile_for(self.size)
+        return None if self.target == Target.GPU else tile_for(self.size)
 
 
 def tile_for(size: Size) -> tuple[int, int]:
@@ -112,7 +111,7 @@ def write_bundle(
 
     Args:
         plan: What to export.
-        checkpoint: Of the weights; None for synthetic, untrained ones.
+        checkpoint: File of the weights; None for shipped or synthetic, untrained ones.
         folder: An existing, empty folder that becomes the bundle.
         report: Called with a line for each graph.
 
@@ -123,7 +122,7 @@ def write_bundle(
         CheckpointError: The checkpoint doesn't fit, or its weights don't fit the precision.
     """
     network, weights = load_network(plan.variant, checkpoint, plan.tile)
-    if plan.precision == "fp16":
+    if plan.precision == Precision.FP16:
         network = half_precision(network)
     dimensions = dimensions_of(plan.variant)
     (folder / "graphs").mkdir()
@@ -138,7 +137,23 @@ def write_bundle(
         network, _ = load_network(plan.variant, checkpoint, tile_for(size))
         spec = graph_specs(dimensions, size, plan.precision)[GraphName.STEP]
         tiled[text] = _write_graph(network, spec, folder, f"{GraphName.STEP}-{text}", report)
-    manifest = replace(_manifest(plan, weights, dimensions, graphs), tiled=tiled)
+    manifest = Manifest(
+        variant=plan.variant.name,
+        weights_source=weights.source,
+        weights_sha256=weights.sha256,
+        trained=weights.trained,
+        height=plan.size[0],
+        width=plan.size[1],
+        align_corners=plan.variant.align_corners,
+        dimensions=dimensions,
+        memory_gap=plan.memory_gap,
+        precision=Precision(plan.precision),
+        target=Target(plan.target),
+        graphs=graphs,
+        tools=_tools(),
+        dynamic=plan.dynamic,
+        tiled=tiled,
+    )
     write_manifest(folder, manifest)
     return manifest
 
@@ -157,27 +172,6 @@ def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -
     manifest = replace(manifest, parity=parity)
     write_manifest(folder, manifest)
     return manifest
-
-
-def _manifest(
-    plan: Plan, weights: Weights, dimensions: Dimensions, graphs: dict[str, GraphFile]
-) -> Manifest:
-    return Manifest(
-        variant=plan.variant.name,
-        weights_source=weights.source,
-        weights_sha256=weights.sha256,
-        trained=weights.trained,
-        height=plan.size[0],
-        width=plan.size[1],
-        align_corners=plan.variant.align_corners,
-        dimensions=dimensions,
-        memory_gap=plan.memory_gap,
-        precision=plan.precision,
-        target=plan.target,
-        graphs=graphs,
-        tools=_tools(),
-        dynamic=plan.dynamic,
-    )
 
 
 def _tools() -> dict[str, str]:

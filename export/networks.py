@@ -6,7 +6,6 @@ from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.models.checkpoint import load_network, shipped_weights
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime.contract import PRECISIONS
 from mavos_deploy.runtime.manifest import Manifest
 
 
@@ -18,13 +17,11 @@ def network_of(manifest: Manifest, checkpoint: Path | None) -> Mavos:
         checkpoint: Checkpoint of the export; None for shipped and for untrained weights.
 
     Raises:
-        BundleError: The variant or the precision is unknown to this release.
+        BundleError: The variant is unknown to this release.
         InputError: A checkpoint is missing, isn't wanted, or is another one.
     """
     if manifest.variant not in VARIANTS:
         raise BundleError(f"variant {manifest.variant!r} is unknown to this release; update it")
-    if manifest.precision not in PRECISIONS:
-        raise BundleError(f"precision {manifest.precision!r} is unknown to this release; update it")
     variant = VARIANTS[manifest.variant]
     if manifest.trained and checkpoint is None and shipped_weights(variant) is None:
         raise InputError(

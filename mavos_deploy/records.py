@@ -1,20 +1,25 @@
 """The one decoder of the JSON that this project writes: manifests, states, results, recordings.
 
-A record is a frozen dataclass. Its annotations say what is accepted, its `__post_init__` raises
-ValueError for values that don't go together, and a field with a default may be absent, as in files
-of earlier releases. msgspec reads and checks it; this module words the errors.
+A record is a frozen dataclass, or a msgspec Struct where a key has another name in the file. Its
+annotations say which values are accepted, with `msgspec.Meta` for ranges, and its `__post_init__`
+raises ValueError for values that don't go together. A field with a default may be absent, as in
+files of earlier releases. msgspec checks all that; this module words the errors.
 """
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from mavos_deploy.errors import MavosError
 
 T = TypeVar("T")
+
+UPDATE = "update mavos-deploy"  # ends a reason for which nothing else helps
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 
@@ -28,24 +33,25 @@ def decode(
     """Read a record out of JSON.
 
     Args:
-        kind: The dataclass to make.
+        kind: The record's class.
         content: JSON text, UTF-8.
         fail: Makes the error to raise out of its reason, such as "`size` is missing"; it adds the
-            file's name and what to do.
+            file's name and, unless the reason ends in `UPDATE`, what to do.
         version: The `format_version` that the record must have; None where it has none.
 
     Raises:
-        MavosError: What `fail` makes: no JSON, another version, or a field that is missing, of the
-            wrong type or refused by the dataclass.
+        MavosError: The text is no JSON, of another version, or a field is missing, of the wrong
+            type or refused by the record's class; `fail` made the error.
     """
     try:
-        data = msgspec.json.decode(content)
+        text = content if isinstance(content, str) else content.decode()
+        data = json.loads(text, parse_constant=_refuse_constant)
         if version is not None:
             check_version(data, version, fail)
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise fail(_reason(error, data, kind)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise fail(f"it is not valid JSON ({error})") from None
 
 
@@ -53,7 +59,7 @@ def check_version(data: object, version: int, fail: Callable[[str], MavosError])
     """Refuse a decoded record of another format version.
 
     Raises:
-        MavosError: What `fail` makes.
+        MavosError: The version is missing or another one; `fail` made the error.
     """
     found = data.get("format_version") if isinstance(data, dict) else None
     if type(found) is not int:
@@ -61,7 +67,7 @@ def check_version(data: object, version: int, fail: Callable[[str], MavosError])
     if found != version:
         raise fail(
             f"it has format version {found}, this release reads {version}"
-            + ("; update mavos-deploy" if found > version else "")
+            + (f"; {UPDATE}" if found > version else "")
         )
 
 
@@ -76,7 +82,7 @@ def read(file: Path, fail: Callable[[str], MavosError]) -> bytes:
 
     Raises:
         FileNotFoundError: There is no such file; the caller knows what that means.
-        MavosError: What `fail` makes: the file can't be read.
+        MavosError: The file can't be read; `fail` made the error.
     """
     try:
         return file.read_bytes()
@@ -86,36 +92,67 @@ def read(file: Path, fail: Callable[[str], MavosError]) -> bytes:
         raise fail(f"it can't be read ({error})") from None
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _reason(error: msgspec.ValidationError, data: object, kind: type[T]) -> str:
     """What msgspec found wrong, with the path in the words of the file."""
     match = _PLACE.match(str(error))
     assert match is not None
-    what, path = match["what"], match["path"]
+    what = match["what"]
+    place, value, accepted = _follow(match["path"] or "", error, data, kind)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
-        within = f" in {_named(path, error, data, kind)}" if path else ""
-        return f"`{missing[1]}` is missing{within}"
+        return f"`{missing[1]}` is missing" + (f" in {place}" if place else "")
+    if what.startswith("Invalid enum value") and isinstance(accepted, inspect.EnumType):
+        what = (
+            f"{value!r:.40} is unknown to this release, which reads {', '.join(accepted.cls)}; "
+            + UPDATE
+        )
+    elif what.startswith("Expected") and isinstance(value, str | int | float):
+        what += f"{'' if ', got' in what else ', got'} {value!r:.40}"
     what = what[:1].lower() + what[1:]
-    if not path:
-        return what
-    return f"{_named(path, error, data, kind)}: {what}"
+    return f"{place}: {what}" if place else what
 
 
-def _named(path: str, error: msgspec.ValidationError, data: object, kind: type[T]) -> str:
-    """A path in which `[...]`, which msgspec writes for any key of a mapping, is the key itself."""
+def _follow(
+    path: str, error: msgspec.ValidationError, data: object, kind: type[T]
+) -> tuple[str, object, inspect.Type]:
+    """The place that a path of msgspec's leads to: its name, its value and the type it should have.
+
+    In the name, `[...]`, which msgspec writes for any key of a mapping, is the key itself.
+    """
     names: list[str] = []
     here: Any = data
+    accepted = inspect.type_info(kind)
     for part in re.findall(r"\.\w+|\[\d+\]|\[\.\.\.\]", path):
+        accepted = _within(accepted, part)
         if part == "[...]":
             key = next((k for k in here if _fails_alone(here, k, error, data, kind)), None)
             if key is None:
                 names.append("[...]")
                 break
-            names.append(f".{key}")
+            names.append(f".{key:.40}" if key.isprintable() else f"[{key!r:.40}]")
             here = here[key]
         else:
             names.append(part)
             here = here[part[1:]] if part[0] == "." else here[int(part[1:-1])]
-    return f"`{''.join(names).lstrip('.')}`"
+    return f"`{''.join(names).lstrip('.')}`" if names else "", here, accepted
+
+
+def _within(accepted: inspect.Type, part: str) -> inspect.Type:
+    """The type one part of a path further on."""
+    for option in accepted.types if isinstance(accepted, inspect.UnionType) else (accepted,):
+        match option:
+            case inspect.DataclassType() | inspect.StructType():
+                return next(f.type for f in option.fields if f".{f.encode_name}" == part)
+            case inspect.DictType():
+                return option.value_type
+            case inspect.VarTupleType() | inspect.ListType():
+                return option.item_type
+            case inspect.TupleType():
+                return option.item_types[int(part[1:-1])]
+    return inspect.AnyType()
 
 
 def _fails_alone(

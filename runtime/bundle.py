@@ -4,15 +4,16 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.contract import BLOCKS, GraphName, GraphSpec, graph_specs
-from mavos_deploy.runtime.engines import Engine
-from mavos_deploy.runtime.geometry import check_size, parse_size
-from mavos_deploy.runtime.manifest import MANIFEST, Manifest
+from mavos_deploy.runtime.contract import BLOCKS, GraphName, GraphSpec
+from mavos_deploy.runtime.engines import Engine, Library, Misfit, Why, choose
+from mavos_deploy.runtime.geometry import Size, check_size, parse_size
+from mavos_deploy.runtime.manifest import EXPORT, MANIFEST, GraphFile, Manifest
 
-PARITY = "parity.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ class Bundle:
     def open(cls, path: str | Path) -> "Bundle":
         """Open a bundle and check it whole.
 
+        Args:
+            path: Its folder.
+
         Raises:
-            BundleError: No bundle, of another format version, incomplete, or altered since it was
-                written.
+            BundleError: The folder is no bundle, of another format version, incomplete, or altered
+                since it was written.
         """
         path = Path(path)
         file = path / MANIFEST
@@ -46,20 +50,18 @@ class Bundle:
             raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{file} can't be read ({error})") from None
-        manifest = Manifest.from_json(text, str(file))
-        bundle = cls(path, manifest)
+        bundle = cls(path, Manifest.from_json(text, str(file)))
+        bundle._check_levels()
         bundle._check_contract()
-        for graph in manifest.files:
-            bundle.check_file(graph.file, graph.sha256)
+        for graph in bundle.manifest.files:
+            bundle.check(graph.file, graph.sha256)
         bundle._check_nothing_else()
         return bundle
 
     @property
     def specs(self) -> dict[str, GraphSpec]:
-        """The contract of its graphs."""
-        manifest = self.manifest
-        size = None if manifest.dynamic else manifest.size
-        return graph_specs(manifest.dimensions, size, manifest.precision, manifest.values)
+        """The contract of its graphs, by name."""
+        return self.manifest.specs_at(None if self.manifest.dynamic else self.manifest.size)
 
     def graph_path(self, graph: str) -> Path:
         """The file of a graph."""
@@ -71,7 +73,7 @@ class Bundle:
         return [*special, (self.graph_path(graph), self.specs[graph])]
 
     @property
-    def tiled(self) -> dict[tuple[int, int], tuple[Path, GraphSpec]]:
+    def tiled(self) -> dict[Size, tuple[Path, GraphSpec]]:
         """Files and contract of `Manifest.tiled` by height and width in the network."""
         found = {}
         for text, graph in self.manifest.tiled.items():
@@ -85,112 +87,133 @@ class Bundle:
         """The engine of a graph for a library and a GPU; `plan` reads it.
 
         Args:
-            graph: Of the contract.
-            library: `tensorrt` or `tensorrt_rtx`.
-            version: Of the library that is to load it.
+            graph: Name of the graph.
+            library: The library that is to load the engine, a `Library`.
+            version: Release of that library.
             capability: Compute capability of the GPU, such as `8.6`.
-            gpu: Name of the GPU; None doesn't ask for an engine that was built on its like.
+            gpu: Name of the GPU; None accepts an engine that was built on another model.
 
         Raises:
-            BackendError: There is none for this library, release or GPU, or the graph has changed
-                since; the message names the command that builds it.
+            BackendError: No engine is for this library, release or GPU, or the graph has changed
+                since it was built; the message names the command that builds one.
         """
-        build = self._build_command(library, capability)
-        of_graph = [e for e in self.manifest.engines if (e.graph, e.library) == (graph, library)]
-        fitting = [engine for engine in of_graph if engine.runs_on(capability)]
-        if not fitting:
-            built = ", ".join(engine.capability for engine in of_graph) or "none at all"
-            raise BackendError(
-                f"{self.path} has no {library} engine of {graph} for compute capability "
-                f"{capability} (built for: {built}); run {build}"
-            )
-        # Of those that can be loaded the one made for this very capability and GPU comes before
-        # those that are merely compatible; where none can be, that one tells why.
-        engine = min(
-            fitting,
-            key=lambda e: (
-                not (e.runs_with(version) and e.made_for(gpu)),
-                e.capability != capability,
-                e.gpu != gpu,
-            ),
+        found = choose(
+            self.manifest.engines,
+            graph=graph,
+            graph_sha256=self.manifest.graphs[graph].sha256,
+            library=library,
+            version=version,
+            capability=capability,
+            gpu=gpu,
         )
-        if not engine.runs_with(version):
-            raise BackendError(
-                f"{self.path}: the engine of {graph} was built by {library} {engine.version} and "
-                f"can't be loaded by {version}; run {build}"
-            )
-        if engine.graph_sha256 != self.manifest.graphs[graph].sha256:
-            raise BackendError(
-                f"{self.path}: the engine of {graph} was built from another {graph}.onnx; "
-                f"run {build}"
-            )
-        if not engine.made_for(gpu):
-            raise BackendError(
-                f"{self.path}: the engine of {graph} was built on {engine.gpu}, with kernels for "
-                f"that, and this is {gpu}; run {build} here, or there with --hardware-compatible "
-                "ampere-plus"
-            )
-        return engine
+        build = self._build_command(library, capability)
+        which = f"{self.path}: the engine of {graph} was built"
+        match found:
+            case Engine():
+                return found
+            case Misfit(Why.CAPABILITY, engines):
+                built = ", ".join(engine.capability for engine in engines) or "none at all"
+                raise BackendError(
+                    f"{self.path} has no {library} engine of {graph} for compute capability "
+                    f"{capability} (built for: {built}); run {build}"
+                )
+            case Misfit(Why.VERSION, (engine,)):
+                loaded = f"{engine.version} and can't be loaded by {version}"
+                raise BackendError(f"{which} by {library} {loaded}; run {build}")
+            case Misfit(Why.GRAPH):
+                raise BackendError(f"{which} from another {graph}.onnx; run {build}")
+            case Misfit(Why.GPU, (engine,)):
+                raise BackendError(
+                    f"{which} on {engine.gpu}, with kernels for that, and this is {gpu}; run "
+                    f"{build} here, or there with --hardware-compatible ampere-plus"
+                )
+        raise AssertionError(found)
 
     def plan(self, engine: Engine) -> bytes:
         """The plan of an engine of the manifest, checked to be what was built.
 
         Raises:
-            BundleError: It is missing, altered, or lies outside of the bundle.
+            BundleError: The plan is missing, altered, or lies outside of the bundle.
         """
-        content = b""
-
-        def digest(path: Path) -> str:
-            nonlocal content
-            content = path.read_bytes()
-            return hashlib.sha256(content).hexdigest()
-
         build = self._build_command(engine.library, engine.capability)
         remedy = f"run {build}, with the options that it was built with"
-        self.check_file(engine.file, engine.sha256, remedy, digest)
-        return content
+        return self.read(engine.file, engine.sha256, remedy)
 
     def _build_command(self, library: str, capability: str) -> str:
         command = f"mavos-build {self.path} --library {library}"
-        if library == "tensorrt_rtx":
+        if library == Library.TENSORRT_RTX:
             command += f" --compute-capability {capability}"
         return command
 
-    def _check_contract(self) -> None:
-        manifest, graphs = self.manifest, self.manifest.graphs
-        self._check_levels()
-        specs = [(graphs.get(name), name, spec) for name, spec in self.specs.items()]
-        if manifest.tiled and not manifest.dynamic:
+    def check(self, relative: str, sha256: str, remedy: str = EXPORT) -> None:
+        """Check that a file of the manifest lies in the bundle and is the one that was made.
+
+        Args:
+            relative: Path in the bundle, with forward slashes.
+            sha256: SHA-256 of the file that was made.
+            remedy: What to do about a file that is missing or altered.
+
+        Raises:
+            BundleError: The file is missing, altered, or lies outside of the bundle.
+        """
+        self._compare(relative, sha256, self._inside(relative, remedy, file_sha256), remedy)
+
+    def read(self, relative: str, sha256: str, remedy: str = EXPORT) -> bytes:
+        """The content of a file of the manifest; arguments and errors are those of `check`."""
+        content = self._inside(relative, remedy, Path.read_bytes)
+        self._compare(relative, sha256, hashlib.sha256(content).hexdigest(), remedy)
+        return content
+
+    def _inside(self, relative: str, remedy: str, read: Callable[[Path], T]) -> T:
+        """Read a file, unless it lies outside of the bundle, not even through a link."""
+        parts = PurePosixPath(relative).parts
+        inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
+        path = self.path / relative
+        try:
+            if not inside or not path.resolve().is_relative_to(self.path.resolve()):
+                raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
+            if not path.is_file():
+                raise BundleError(f"{self.path}: {relative} is missing; {remedy}")
+            return read(path)
+        except (OSError, ValueError, RuntimeError) as error:  # not a file name, a loop of links
+            raise BundleError(f"{self.path}: {relative!r} can't be read ({error})") from None
+
+    def _compare(self, relative: str, sha256: str, found: str, remedy: str) -> None:
+        if found != sha256:
             raise BundleError(
-                f"{self.path}: `tiled` is for bundles of any size; export the bundle again"
+                f"{self.path}: {relative} is not the file that was made (its SHA-256 differs); "
+                f"{remedy}"
             )
+
+    def _check_contract(self) -> None:
+        """Refuse graphs whose tensors are not those of the contract."""
+        manifest = self.manifest
+        for name, spec in self.specs.items():
+            if name not in manifest.graphs:
+                raise BundleError(f"{self.path}: the manifest has no graph `{name}`")
+            self._check_tensors(manifest.graphs[name], name, spec)
+        if manifest.tiled and not manifest.dynamic:
+            raise BundleError(f"{self.path}: `tiled` is for bundles of any size; {EXPORT}")
         for text, graph in manifest.tiled.items():
             try:
                 size = check_size(*parse_size(text), manifest.align_corners)
             except InputError as error:
-                raise BundleError(
-                    f"{self.path}: `tiled`: {error}; export the bundle again"
-                ) from None
+                raise BundleError(f"{self.path}: `tiled`: {error}; {EXPORT}") from None
             step = manifest.specs_at(size)[GraphName.STEP]
-            specs.append((graph, f"{step.name} at {text}", step))
-        for described, name, spec in specs:
-            if described is None:
-                raise BundleError(f"{self.path}: the manifest has no graph `{name}`")
-            for given, expected in (
-                (described.inputs, spec.inputs),
-                (described.outputs, spec.outputs),
-            ):
-                if given != expected:
-                    different = next(
-                        (str(e.name) for g, e in zip(given, expected, strict=False) if g != e),
-                        "their number",
-                    )
-                    raise BundleError(
-                        f"{self.path}: graph `{name}` departs from the contract at {different}; "
-                        "export the bundle again with this release"
-                    )
+            self._check_tensors(graph, f"{step.name} at {text}", step)
+
+    def _check_tensors(self, graph: GraphFile, name: str, spec: GraphSpec) -> None:
+        for given, expected in ((graph.inputs, spec.inputs), (graph.outputs, spec.outputs)):
+            if given != expected:
+                pairs = zip(given, expected, strict=False)
+                different = next((e.name for g, e in pairs if g != e), "their number")
+                raise BundleError(
+                    f"{self.path}: graph `{name}` departs from the contract at {different}; "
+                    f"{EXPORT} with this release"
+                )
 
     def _check_levels(self) -> None:
+        """Refuse scales of attention that don't fit the memory's channels."""
         quantisation, channels = self.manifest.quantisation, 2 * self.manifest.dimensions.value
         for part, blocks in (quantisation.attention if quantisation else {}).items():
             found = [levels.channels for levels in blocks]
@@ -201,41 +224,6 @@ class Bundle:
                     "mavos-calibrate again"
                 )
 
-    def check_file(
-        self,
-        relative: str,
-        sha256: str,
-        remedy: str = "export the bundle again",
-        digest: Callable[[Path], str] = file_sha256,
-    ) -> None:
-        """Check that a file of the manifest lies in the bundle and is the one that was made.
-
-        Args:
-            relative: To the bundle, with forward slashes.
-            sha256: Of the file that was made.
-            remedy: What to do about a file that is missing or altered.
-            digest: Reads the file, and gives its SHA-256.
-
-        Raises:
-            BundleError: It is missing, altered, or lies outside of the bundle.
-        """
-        parts = PurePosixPath(relative).parts
-        inside = parts and ".." not in parts and not PurePosixPath(relative).is_absolute()
-        path = self.path / relative
-        try:
-            if not inside or not path.resolve().is_relative_to(self.path.resolve()):
-                raise BundleError(f"{self.path}: `{relative}` lies outside of the bundle; refused")
-            if not path.is_file():
-                raise BundleError(f"{self.path}: {relative} is missing; {remedy}")
-            found = digest(path)
-        except (OSError, ValueError, RuntimeError) as error:  # not a file name, a loop of links
-            raise BundleError(f"{self.path}: {relative!r} can't be read ({error})") from None
-        if found != sha256:
-            raise BundleError(
-                f"{self.path}: {relative} is not the file that was made (its SHA-256 differs); "
-                f"{remedy}"
-            )
-
     def _check_nothing_else(self) -> None:
         """Refuse files beside the graphs: a graph could read its weights from there, unhashed."""
         known = {(self.path / graph.file).resolve() for graph in self.manifest.files}
@@ -244,5 +232,5 @@ class Bundle:
                 if path.resolve() not in known:
                     raise BundleError(
                         f"{self.path}: {path.name} stands beside the graphs, but not in the "
-                        "manifest; remove it, or export the bundle again"
+                        f"manifest; remove it, or {EXPORT}"
                     )

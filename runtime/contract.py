@@ -7,12 +7,12 @@ number in a shape is fixed; a name may vary from call to call and agrees whereve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from math import prod
 
 import numpy as np
 
 from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
+from mavos_deploy.words import Word
 
 BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects of one group
@@ -20,9 +20,6 @@ CHANNELS = IDENTITIES + 1  # channel 0 is the background
 
 MEMORY_GAP = 10  # frames between two writes to the dynamic slot, as in every published config
 
-# Type of feature maps and memories. Frames, logits and the inputs that masks are made from stay
-# float32.
-PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 SLOTS = ("reference", "dynamic", "short")  # the three memories of a video
 # Type of the memory's values: the bundle's precision, or levels of 8 bits whose scales the manifest
 # holds. Keys always have the bundle's precision.
@@ -37,7 +34,19 @@ UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact
 Dim = int | str
 
 
-class GraphName(str, Enum):
+class Precision(Word):
+    """Type of feature maps and memories; frames, logits and the inputs of masks stay float32."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of the type."""
+        return {Precision.FP32: "float32", Precision.FP16: "float16"}[self]
+
+
+class GraphName(Word):
     """The five graphs, in the order of a frame's way through them; each is the stem of its file."""
 
     ENCODER = "encoder"
@@ -45,9 +54,6 @@ class GraphName(str, Enum):
     DECODER = "decoder"
     MEMORY_WRITE = "memory_write"
     MEMORY_UPDATE = "memory_update"
-
-    def __str__(self) -> str:  # before Python 3.11, f-strings would print the member's own name
-        return self.value
 
 
 @dataclass(frozen=True)
@@ -186,20 +192,20 @@ def graph_specs(
     dimensions: Dimensions,
     size: Size | None,
     precision: str = "fp32",
-    values: str = "float",
+    memory_values: str = "float",
 ) -> dict[str, GraphSpec]:
     """The five graphs in the order of a frame's way through them.
 
     Args:
         dimensions: The network's sizes.
         size: Height and width of frames in pixels; None leaves them open.
-        precision: A key of `PRECISIONS`.
-        values: A key of `VALUES`: the type of the memory's values.
+        precision: Type of feature maps and memories, a `Precision`.
+        memory_values: Type of the memory's values, a key of `VALUES`.
 
     Returns:
         Specifications by graph name.
     """
-    d, real = dimensions, PRECISIONS[precision]
+    d, real = dimensions, Precision(precision).dtype
     height, width = size or ("height", "width")
 
     def at(stride: int) -> tuple[Dim, Dim]:
@@ -214,7 +220,7 @@ def graph_specs(
         return [TensorSpec(f"{name}_{i}", dtype, shape) for i in blocks]
 
     def remembered(name: str) -> list[TensorSpec]:
-        return maps(name, 2 * d.value, dtype=VALUES[values] or real)
+        return maps(name, 2 * d.value, dtype=VALUES[memory_values] or real)
 
     frame = TensorSpec("frame", "float32", (1, height, width, 3))
     features = [

@@ -1,21 +1,36 @@
-"""What a bundle says of its TensorRT engines, and which of them fits a machine."""
+"""TensorRT engines in a bundle: what the manifest says of each, and which one fits a machine."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import Enum, auto
+from typing import Annotated
+
+from msgspec import Meta
 
 from mavos_deploy.errors import BackendError
+from mavos_deploy.words import Word
 
-LIBRARIES = ("tensorrt", "tensorrt_rtx")
-# Compatibility of a plan with other GPUs, as TensorRT's HardwareCompatibilityLevel has it: none
-# beyond its own capability, all GPUs of the capability, all from compute capability 8.0 on.
-HARDWARE = ("none", "same-capability", "ampere-plus")
-AMPERE = (8, 0)
+AMPERE = (8, 0)  # compute capability
 
 Shape = tuple[int, ...]
 # Smallest, best and largest shape of each input that varies.
 Profile = dict[str, tuple[Shape, Shape, Shape]]
+
+
+class Library(Word):
+    """Libraries that build and load engines."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt_rtx"
+
+
+class Hardware(Word):
+    """Other GPUs that may load an engine, as in TensorRT's HardwareCompatibilityLevel."""
+
+    NONE = "none"  # those of the same model
+    SAME_CAPABILITY = "same-capability"
+    AMPERE_PLUS = "ampere-plus"  # all from compute capability 8.0 on
 
 
 @dataclass(frozen=True)
@@ -25,14 +40,14 @@ class Flags:
     Attributes:
         tf32: Whether float32 products may round their factors to 10 bits.
         version_compatible: Whether later releases of the library may load the plan.
-        hardware_compatible: One of `HARDWARE`.
-        memory_limit: Of the scratch memory of a kernel, in MiB; None for the library's own.
+        hardware_compatible: GPUs of other models that may load the plan.
+        memory_limit: Scratch memory that a kernel may use, in MiB; None for the library's limit.
     """
 
     tf32: bool = False
     version_compatible: bool = False
-    hardware_compatible: str = "none"
-    memory_limit: int | None = None
+    hardware_compatible: Hardware = Hardware.NONE
+    memory_limit: Annotated[int, Meta(ge=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,15 +56,15 @@ class Engine:
 
     Attributes:
         graph: Name of the graph.
-        file: Of the plan, relative to the bundle, with forward slashes.
-        sha256: Of the plan.
-        graph_sha256: Of the ONNX file that it was built from.
-        library: One of `LIBRARIES`.
-        version: Of the library.
+        file: Path of the plan in the bundle, with forward slashes.
+        sha256: SHA-256 of the plan.
+        graph_sha256: SHA-256 of the ONNX file that it was built from.
+        library: The library that built it.
+        version: Release of that library.
         capability: Compute capability that it was built for, such as `8.6`.
         gpu: Name of the GPU that it was built on; None where it was built ahead of time.
-        driver: Version of that GPU's driver, likewise.
-        flags: Of the build.
+        driver: Version of that GPU's driver; None where it was built ahead of time.
+        flags: How it was built.
         profiles: Shapes that it takes, by optimisation profile; empty for a graph whose shapes are
             fixed.
     """
@@ -58,13 +73,16 @@ class Engine:
     file: str
     sha256: str
     graph_sha256: str
-    library: str
+    library: Library
     version: str
     capability: str
     gpu: str | None
     driver: str | None
     flags: Flags
     profiles: tuple[Profile, ...]
+
+    def __post_init__(self) -> None:
+        capability_pair(self.capability)
 
     @property
     def slot(self) -> tuple[str, str, str, str | None]:
@@ -77,12 +95,12 @@ class Engine:
 
     def runs_on(self, capability: str) -> bool:
         """Whether a GPU of a compute capability may load it."""
-        if self.flags.hardware_compatible == "ampere-plus":
+        if self.flags.hardware_compatible == Hardware.AMPERE_PLUS:
             return capability_pair(capability) >= AMPERE
         return self.capability == capability
 
     def made_for(self, gpu: str | None) -> bool:
-        """Whether its kernels were chosen for a GPU's like, if they were for one at all.
+        """Whether its kernels were chosen for a model of GPU, if they were for one at all.
 
         Args:
             gpu: Name of a GPU; None for any.
@@ -90,7 +108,7 @@ class Engine:
         Source: NVIDIA TensorRT documentation, Engine Compatibility: engines of another model of
         the same capability may be slow, or fail.
         """
-        compatible = self.flags.hardware_compatible != "none"
+        compatible = self.flags.hardware_compatible != Hardware.NONE
         return compatible or gpu is None or self.gpu in (None, gpu)
 
     def runs_with(self, version: str) -> bool:
@@ -104,11 +122,77 @@ class Engine:
         return self.version == version
 
 
+class Why(Enum):
+    """The first reason why no engine of a graph and a library fits a machine."""
+
+    CAPABILITY = auto()  # none runs on the compute capability
+    VERSION = auto()  # the library's release can't load it
+    GRAPH = auto()  # it was built from another graph
+    GPU = auto()  # its kernels were chosen for another model of GPU
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why no engine can be taken.
+
+    Attributes:
+        why: The reason.
+        engines: The engine that comes nearest; with `CAPABILITY` all of the graph and library.
+    """
+
+    why: Why
+    engines: tuple[Engine, ...]
+
+
+def choose(
+    engines: Iterable[Engine],
+    *,
+    graph: str,
+    graph_sha256: str,
+    library: str,
+    version: str,
+    capability: str,
+    gpu: str | None = None,
+) -> Engine | Misfit:
+    """The engine of a graph that fits a machine best, or why none fits.
+
+    Args:
+        engines: Engines of a bundle.
+        graph: Name of the graph.
+        graph_sha256: SHA-256 of its ONNX file.
+        library: The library that is to load the engine.
+        version: Release of that library.
+        capability: Compute capability of the GPU, such as `8.6`.
+        gpu: Name of the GPU; None accepts an engine that was built on another model.
+    """
+    of_graph = [engine for engine in engines if (engine.graph, engine.library) == (graph, library)]
+    # An engine for this very capability and GPU comes before those that are merely compatible;
+    # where none can be loaded, it tells why.
+    nearest = min(
+        (engine for engine in of_graph if engine.runs_on(capability)),
+        key=lambda engine: (
+            not (engine.runs_with(version) and engine.made_for(gpu)),
+            engine.capability != capability,
+            engine.gpu != gpu,
+        ),
+        default=None,
+    )
+    if nearest is None:
+        return Misfit(Why.CAPABILITY, tuple(of_graph))
+    if not nearest.runs_with(version):
+        return Misfit(Why.VERSION, (nearest,))
+    if nearest.graph_sha256 != graph_sha256:
+        return Misfit(Why.GRAPH, (nearest,))
+    if not nearest.made_for(gpu):
+        return Misfit(Why.GPU, (nearest,))
+    return nearest
+
+
 def capability_pair(text: str) -> tuple[int, int]:
     """Major and minor number of a compute capability such as `8.6`.
 
     Raises:
-        ValueError: It is no such text.
+        ValueError: The text is no compute capability.
     """
     match = re.fullmatch(r"([1-9][0-9]?)\.([0-9])", text)
     if match is None:
@@ -120,62 +204,13 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"[0-9]+", version))
 
 
-def parse_engine(data: Mapping[str, Any]) -> Engine:
-    """Read an entry of a manifest.
-
-    Raises:
-        KeyError: Something is missing.
-        TypeError: Something is of the wrong kind.
-        ValueError: A value is unknown.
-    """
-    texts = {key: _typed(data[key], str) for key in _TEXTS}
-    optional = {key: data[key] and _typed(data[key], str) for key in ("gpu", "driver")}
-    flags = _typed(data["flags"], dict)
-    limit = flags["memory_limit"]
-    engine = Engine(
-        **texts,
-        **optional,
-        flags=Flags(
-            tf32=_typed(flags["tf32"], bool),
-            version_compatible=_typed(flags["version_compatible"], bool),
-            hardware_compatible=_typed(flags["hardware_compatible"], str),
-            memory_limit=None if limit is None else _typed(limit, int),
-        ),
-        profiles=tuple(_profile(profile) for profile in _typed(data["profiles"], list)),
-    )
-    capability_pair(engine.capability)
-    if engine.library not in LIBRARIES or engine.flags.hardware_compatible not in HARDWARE:
-        raise ValueError(f"{engine.library} {engine.flags.hardware_compatible}")
-    return engine
-
-
-_TEXTS = ("graph", "file", "sha256", "graph_sha256", "library", "version", "capability")
-
-
-def _profile(data: object) -> Profile:
-    profile: Profile = {}
-    for name, shapes in _typed(data, dict).items():
-        smallest, best, largest = (
-            tuple(_typed(extent, int) for extent in _typed(shape, list))
-            for shape in _typed(shapes, list)
-        )
-        profile[name] = smallest, best, largest
-    return profile
-
-
-def _typed(value: object, kind: type) -> Any:  # noqa: ANN401
-    if type(value) is not kind:
-        raise TypeError(f"{value!r:.40} is not of type {kind.__name__}")
-    return value
-
-
 def check_shapes(engine: Engine, shapes: Mapping[str, Shape], path: str) -> None:
     """Refuse shapes that an engine wasn't built for, in words that say what to do.
 
     Args:
-        engine: As the manifest has it.
-        shapes: Of the inputs, by name.
-        path: Of the bundle, for the message.
+        engine: The engine.
+        shapes: Shapes of the graph's inputs by name.
+        path: Path of the bundle, for the message.
 
     Raises:
         BackendError: A shape is outside of its range.

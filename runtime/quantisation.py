@@ -1,17 +1,18 @@
 """What a bundle says of its quantisation: enough to make the same graphs again."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-TARGETS = ("cpu", "tensorrt")  # forms of the quantised graphs, one for each library
-TYPES = {"cpu": ("int8",), "tensorrt": ("int8", "fp8")}  # of products, by target
-METHODS = ("minmax", "percentile", "entropy")  # ways to choose ranges
+from mavos_deploy.words import Word
 
-Range = tuple[float, float]  # lowest and highest value that a quantised tensor can take
+LARGEST = float(np.finfo(np.float32).max)
+Finite = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Range = tuple[Finite, Finite]  # lowest and highest value that a quantised tensor can take
 
 # What attention reads: the memory's values, which are rounded when they are written, or the
 # frame's own, rounded on the way.
@@ -21,6 +22,31 @@ ATTENTIONS = ("memory", "self")
 HIGHEST_LEVEL = 127
 
 
+class GraphKind(Word):
+    """Kind of quantised graphs: a graph of one kind does not run where the other is meant for."""
+
+    CPU = "cpu"  # uint8 activations, for ONNX Runtime on a CPU
+    TENSORRT = "tensorrt"  # symmetric activations, for TensorRT engines
+
+
+class NumberType(Word):
+    """Number format of the factors of quantised products."""
+
+    INT8 = "int8"
+    FP8 = "fp8"
+
+
+class RangeMethod(Word):
+    """How ranges were chosen from recorded values; this release only makes `minmax` ones itself."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
+
+
+TYPES = {GraphKind.CPU: (NumberType.INT8,), GraphKind.TENSORRT: tuple(NumberType)}
+
+
 @dataclass(frozen=True)
 class Levels:
     """How the values of one block's attention are rounded, each channel with its own scale.
@@ -28,16 +54,23 @@ class Levels:
     A value is `scale * (level - zero_point)`, with levels from 0 to `HIGHEST_LEVEL` as uint8.
 
     Attributes:
-        scale: [channels], float32 numbers above 0.
-        zero_point: [channels], the level of 0.
+        scale: One float32 number above 0 for each channel.
+        zero_point: The level of 0 in each channel.
     """
 
-    scale: tuple[float, ...]
-    zero_point: tuple[int, ...]
+    scale: tuple[Annotated[float, Meta(gt=0, le=LARGEST)], ...]
+    zero_point: tuple[Annotated[int, Meta(ge=0, le=HIGHEST_LEVEL)], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != len(self.zero_point):
+            raise ValueError(
+                f"scales of {len(self.scale)} channels and zero points of {len(self.zero_point)}, "
+                "expected one of each for every channel"
+            )
 
     @property
     def channels(self) -> int:
-        """How many the values have."""
+        """Number of channels of the values."""
         return len(self.scale)
 
     def rounded(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -57,93 +90,45 @@ class Levels:
         return scale[:, None, None], zero[:, None, None]
 
 
-@dataclass(frozen=True)
-class Quantisation:
+class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target"}):
     """How graphs were quantised.
 
     Inputs and outputs keep the bundle's precision, but for the values of the memory where
-    `attention` holds `memory`: these are levels.
+    `attention` holds `memory`: these are levels. A manifest calls `kind` `target`, hence a Struct:
+    a dataclass can't name a key otherwise than its field.
 
     Attributes:
-        target: One of `TARGETS`: `cpu` has uint8 activations, `tensorrt` symmetric ones.
-        type: Of the products, one of `TYPES[target]`.
-        method: How the ranges were chosen, one of `METHODS`.
+        kind: Kind of the graphs, which says where they run.
+        type: Number format of the products, one of `TYPES[kind]`.
+        method: How the ranges were chosen.
         groups: Quantised groups of layers by graph.
-        ranges: Of every quantised activation, by graph and tensor.
+        ranges: Range of every quantised activation, by graph and tensor.
         sources: SHA-256 of the graphs that were quantised, by graph.
         data: SHA-256 over the recordings that the ranges come from.
-        seed: That chose what was recorded.
-        attention: Levels of each block by which of `ATTENTIONS` is computed in integers.
-        compared: What the comparison with the unquantised bundle found.
+        seed: Seed that chose what was recorded.
+        attention: Levels of each block, by the member of `ATTENTIONS` that is computed in integers.
+        compared: Result of the comparison with the unquantised bundle.
     """
 
-    target: str
-    type: str
-    method: str
+    kind: GraphKind
+    type: NumberType
+    method: RangeMethod
     groups: dict[str, tuple[str, ...]]
     ranges: dict[str, dict[str, Range]]
     sources: dict[str, str]
     data: str
     seed: int
-    attention: dict[str, tuple[Levels, ...]] = field(default_factory=dict)
-    compared: dict[str, Any] = field(default_factory=dict)
+    # Absent in bundles of releases that left attention in float.
+    attention: dict[str, tuple[Levels, ...]] = {}
+    compared: dict[str, Any] = {}
 
-
-def parse_quantisation(data: Mapping[str, Any]) -> Quantisation:
-    """Read the entry of a manifest.
-
-    Raises:
-        KeyError: Something is missing.
-        TypeError: Something is of the wrong kind.
-        ValueError: A value is unknown.
-    """
-    entry = Quantisation(
-        target=_typed(data["target"], str),
-        type=_typed(data["type"], str),
-        method=_typed(data["method"], str),
-        groups={
-            graph: tuple(_typed(name, str) for name in _typed(names, list))
-            for graph, names in _typed(data["groups"], dict).items()
-        },
-        ranges={
-            graph: {name: _range(limits) for name, limits in _typed(tensors, dict).items()}
-            for graph, tensors in _typed(data["ranges"], dict).items()
-        },
-        sources={
-            graph: _typed(digest, str) for graph, digest in _typed(data["sources"], dict).items()
-        },
-        data=_typed(data["data"], str),
-        seed=_typed(data["seed"], int),
-        # Absent in bundles of releases that left attention in float.
-        attention={
-            part: tuple(_levels(_typed(block, dict)) for block in _typed(blocks, list))
-            for part, blocks in _typed(data.get("attention", {}), dict).items()
-        },
-        compared=_typed(data["compared"], dict),
-    )
-    if entry.type not in TYPES.get(entry.target, ()) or entry.method not in METHODS:
-        raise ValueError(f"{entry.target} {entry.type} {entry.method}")
-    if not entry.attention.keys() <= set(ATTENTIONS) or (entry.attention and entry.target != "cpu"):
-        raise ValueError(f"{entry.target} attention {' '.join(entry.attention)}")
-    return entry
-
-
-def _levels(data: Mapping[str, Any]) -> Levels:
-    scale = tuple(_typed(number, float) for number in _typed(data["scale"], list))
-    zero = tuple(_typed(number, int) for number in _typed(data["zero_point"], list))
-    if len(scale) != len(zero) or not all(0 < number < float("inf") for number in scale):
-        raise ValueError(f"scales of {len(scale)} channels and zero points of {len(zero)}")
-    if not all(0 <= number <= HIGHEST_LEVEL for number in zero):
-        raise ValueError(f"a zero point outside of 0 to {HIGHEST_LEVEL}")
-    return Levels(scale, zero)
-
-
-def _range(limits: object) -> Range:
-    low, high = _typed(limits, list)
-    return float(low), float(high)
-
-
-def _typed(value: object, kind: type) -> Any:  # noqa: ANN401
-    if type(value) is not kind:
-        raise TypeError(f"{value!r:.40} is not of type {kind.__name__}")
-    return value
+    def __post_init__(self) -> None:
+        if self.type not in TYPES[self.kind]:
+            raise ValueError(f"{self.type} graphs for {self.kind} are unknown to this release")
+        if unknown := self.attention.keys() - set(ATTENTIONS):
+            raise ValueError(
+                f"attention {min(unknown)!r:.40} is unknown to this release, which reads "
+                f"{', '.join(ATTENTIONS)}"
+            )
+        if self.attention and self.kind != GraphKind.CPU:
+            raise ValueError(f"attention in integers, which graphs for {self.kind} don't have")

@@ -242,7 +242,7 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
 def _of_another_bundle(path: Path, arrays: Mapping[str, NDArray[Any]], bundle: Bundle) -> str:
     """Why a state doesn't go with a bundle."""
     held = any(array.dtype == np.uint8 for array in arrays.values())
-    if held != (bundle.manifest.values == "int8"):
+    if held != (bundle.manifest.memory_values == "int8"):
         kinds = ("float values", "int8 values")
         return (
             f"{path} holds {kinds[held]}, and the memory of {bundle.path} has {kinds[not held]}; "

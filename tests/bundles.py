@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from mavos_deploy.runtime.contract import Dimensions, graph_specs
-from mavos_deploy.runtime.manifest import GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.contract import Dimensions, Precision, graph_specs
+from mavos_deploy.runtime.manifest import GraphFile, Manifest, Target, write_manifest
 
 
 def hollow_bundle(folder: Path) -> Path:
@@ -27,9 +27,10 @@ def hollow_bundle(folder: Path) -> Path:
         align_corners=True,
         dimensions=dimensions,
         memory_gap=3,
-        precision="fp16",
-        target="gpu",
+        precision=Precision.FP16,
+        target=Target.GPU,
         graphs=graphs,
+        tools={},
     )
     write_manifest(folder, manifest)
     return folder

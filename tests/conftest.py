@@ -21,7 +21,7 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.quantisation import Quantisation
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, RangeMethod
 from mavos_deploy.runtime.system.processors import usable_processors
 from tests import golden
 from tests.made_sequences import write_masks
@@ -106,9 +106,9 @@ def attention_bundle(
     )
     graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
     entry = Quantisation(
-        target="cpu",
-        type="int8",
-        method="minmax",
+        kind=GraphKind.CPU,
+        type=NumberType.INT8,
+        method=RangeMethod.MINMAX,
         groups={},
         ranges={},
         sources={name: recordings.graphs[name] for name in graphs},

@@ -16,7 +16,7 @@ from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_e
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS
-from mavos_deploy.runtime.engines import Flags, capability_pair
+from mavos_deploy.runtime.engines import Flags, Hardware, capability_pair
 from mavos_deploy.runtime.geometry import LARGEST_SIDE, parse_size
 
 LOGIT_BYTES = 4 * CHANNELS  # of a pixel and a group, in float32
@@ -29,14 +29,6 @@ class Library(str, Enum):
     AUTO = "auto"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt_rtx"
-
-
-class Hardware(str, Enum):
-    """GPUs that an engine runs on beside the one it is built for."""
-
-    NONE = "none"
-    SAME_CAPABILITY = "same-capability"
-    AMPERE_PLUS = "ampere-plus"
 
 
 def build(
@@ -145,7 +137,7 @@ def build(
         library=library.value,
         capabilities=_capabilities(compute_capability),
         limits=limits,
-        flags=Flags(tf32, version_compatible, hardware_compatible.value, memory_limit),
+        flags=Flags(tf32, version_compatible, hardware_compatible, memory_limit),
         timing_cache=timing_cache,
         jobs=jobs,
     )

@@ -13,10 +13,10 @@ from mavos_deploy.cli.launch import FAILED_CHECK, launch, require
 from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import PARITY, Bundle
+from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import MEMORY_GAP
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
-from mavos_deploy.runtime.manifest import MANIFEST, Manifest, is_bundle
+from mavos_deploy.runtime.manifest import MANIFEST, PARITY, Manifest, is_bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 

@@ -17,6 +17,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
 from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.quantisation import GraphKind
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
@@ -43,7 +44,7 @@ class OnnxRuntimeCpu:
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
         quantisation = bundle.manifest.quantisation
-        for_gpu = quantisation is not None and quantisation.target != "cpu"
+        for_gpu = quantisation is not None and quantisation.kind != GraphKind.CPU
         self._options = session_options(ort, threads or usable_processors(), for_gpu)
         # A session for each file that serves a graph, and its contract.
         self._sessions = {

@@ -12,9 +12,9 @@ class Truth:
     """The annotations of a sequence, read in order of time, and the objects that start in them.
 
     Attributes:
-        starts: Stem of the frame with each object's reference mask, as far as it was read.
-        problems: What could not be read or understood so far.
-        palette: Of the first annotation with one.
+        starts: Stem of the frame with each object's reference mask, by id, as far as it was read.
+        problems: Annotations that could not be read or understood so far.
+        palette: Palette of the first annotation that has one; None until then.
     """
 
     def __init__(self, sequence: VideoSequence) -> None:
@@ -29,7 +29,7 @@ class Truth:
         """Read a frame's annotation.
 
         Args:
-            stem: Of the frame; later than those read before.
+            stem: Stem of a frame later than those read before.
 
         Returns:
             The labels, uint8 [H, W] with 255 for void, or None where they are missing or can't be

@@ -1,11 +1,15 @@
-"""The folders of DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video, and what their metadata say."""
+"""The folders and metadata of DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.records import decode
 from mavos_deploy.runtime.datasets.sequences import (
     LAST_FRAME_COUNTS,
     Layout,
@@ -16,7 +20,7 @@ from mavos_deploy.runtime.datasets.sequences import (
 from mavos_deploy.runtime.media.frames import IMAGE_SUFFIXES, natural_order
 from mavos_deploy.runtime.objects import VOID
 
-DAVIS_RESOLUTION = "480p"  # the one that figures are published for
+DAVIS_RESOLUTION = "480p"  # as in the published figures
 ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth
 
 
@@ -55,46 +59,21 @@ def _sequences_by_folder(
     problems: list[Problem],
 ) -> list[VideoSequence]:
     """Sequences of a layout without metadata; dense ones have an annotation in every frame."""
-    sequences = []
+    sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name in names:
         images = _files(images_in / name, IMAGE_SUFFIXES)
-        annotations = _files(annotations_in / name, (".png",))
+        folder = annotations_in / name
+        annotations = _files(folder, (".png",))
         if not annotations:
-            problems.append(
-                Problem(
-                    name, None, f"no annotation in {annotations_in / name}", "one PNG per frame"
-                )
-            )
+            problems.append(Problem(name, None, f"no annotation in {folder}", "one PNG per frame"))
             continue
         if images and (stray := [stem for stem in annotations if stem not in images]):
-            problems.append(
-                Problem(
-                    name,
-                    stray[0],
-                    f"annotations without a frame: {listed(stray)}",
-                    "a picture of the same name",
-                )
-            )
+            found = f"annotations without a frame: {listed(stray)}"
+            problems.append(Problem(name, stray[0], found, "a picture of the same name"))
         stems = images if dense and images else annotations
-        sequences.append(
-            VideoSequence(
-                name,
-                images,
-                annotations,
-                tuple(stem for stem in stems if not images or stem in images),
-                None,
-                LAST_FRAME_COUNTS[layout],
-            )
-        )
+        expected = tuple(stem for stem in stems if not images or stem in images)
+        sequences.append(VideoSequence(name, images, annotations, expected, None, last_counts))
     return sequences
-
-
-def _youtube_vos(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
-    return _sequences_by_metadata(Layout.YOUTUBE_VOS, root, split, problems)
-
-
-def _lvos(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
-    return _sequences_by_metadata(Layout.LVOS, root, split, problems)
 
 
 def _sequences_by_metadata(
@@ -107,16 +86,16 @@ def _sequences_by_metadata(
             f"{root}: no meta.json for the split {split} of a data set of layout {layout.value}; "
             "give its folder or the folder of the split, or another --split"
         )
-    images_in = folder / "JPEGImages"
+    images_in, annotations_in = folder / "JPEGImages", folder / "Annotations"
     if split.endswith(ALL_FRAMES):
         images_in = folder.with_name(folder.name + ALL_FRAMES) / "JPEGImages"
-    sequences = []
+    sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name, objects in videos_of(file):
         images = _files(images_in / name, IMAGE_SUFFIXES)
-        annotations = _files(folder / "Annotations" / name, (".png",))
+        annotations = _files(annotations_in / name, (".png",))
         try:
             if not annotations:
-                raise InputError(f"no annotation in {folder / 'Annotations' / name}")
+                raise InputError(f"no annotation in {annotations_in / name}")
             spans = {
                 _object_id(key): _span(layout, entry, images or annotations)
                 for key, entry in objects.items()
@@ -125,34 +104,21 @@ def _sequences_by_metadata(
             what = f"an entry in {file.name} and masks as {layout.value} has them"
             problems.append(Problem(name, None, str(error), what))
             continue
-        expected = sorted({s for span in spans.values() for s in span}, key=_stem_order)
+        expected = tuple(sorted({s for span in spans.values() for s in span}, key=_stem_order))
         if images and (lost := [stem for stem in expected if stem not in images]):
-            problems.append(
-                Problem(
-                    name,
-                    lost[0],
-                    f"frames of {file.name} without a picture: {listed(lost)}",
-                    f"pictures in {images_in / name}",
-                )
-            )
+            found = f"frames of {file.name} without a picture: {listed(lost)}"
+            problems.append(Problem(name, lost[0], found, f"pictures in {images_in / name}"))
         first, last = _stem_order(expected[0]), _stem_order(expected[-1])
-        sequences.append(
-            VideoSequence(
-                name,
-                {k: v for k, v in images.items() if first <= _stem_order(k) <= last},
-                annotations,
-                tuple(expected),
-                spans,
-                LAST_FRAME_COUNTS[layout],
-            )
-        )
+        images = {k: v for k, v in images.items() if first <= _stem_order(k) <= last}
+        sequences.append(VideoSequence(name, images, annotations, expected, spans, last_counts))
     return sequences
 
 
-FINDERS = {
+Finder = Callable[[Path, str, list[Problem]], list[VideoSequence]]
+FINDERS: dict[Layout, Finder] = {
     Layout.DAVIS: _davis,
-    Layout.YOUTUBE_VOS: _youtube_vos,
-    Layout.LVOS: _lvos,
+    Layout.YOUTUBE_VOS: partial(_sequences_by_metadata, Layout.YOUTUBE_VOS),
+    Layout.LVOS: partial(_sequences_by_metadata, Layout.LVOS),
     Layout.LONG_TIME_VIDEO: _long_time_video,
 }
 
@@ -224,30 +190,41 @@ def _synonyms(split: str) -> tuple[str, ...]:
 
 
 def metadata_file(folder: Path, split: str) -> Path | None:
-    """The metadata of a split, whichever of its usual names it has."""
+    """The metadata file of a split under one of its usual names; None where there is none."""
     names = [f"{name}_meta.json" for name in _synonyms(split.removesuffix(ALL_FRAMES))]
     files = [folder / name for name in (*names, "meta.json")]
     files += sorted(f for f in folder.glob("*_meta.json") if "expression" not in f.name)
     return next((file for file in files if file.is_file()), None)
 
 
+@dataclass(frozen=True)
+class _Video:
+    objects: Annotated[dict[str, Any], Meta(min_length=1)]  # entries of either layout, see `_span`
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    videos: Annotated[dict[str, _Video], Meta(min_length=1)]
+
+
 def videos_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Sequences of a metadata file, sorted, each with its objects' entries."""
+    """Sequences of a metadata file, sorted, each with its objects' entries.
+
+    Raises:
+        InputError: The file can't be read, or is no list of videos.
+    """
+
+    def fail(reason: str) -> InputError:
+        expected = "{'videos': {name: {'objects': {id: ...}}}}"
+        return InputError(f"{file} lists no videos as in {expected}: {reason}; get it again")
+
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not valid JSON ({error}); get it again") from None
-    videos = data.get("videos") if isinstance(data, dict) else None
-    if not isinstance(videos, dict) or not videos:
-        raise InputError(f"{file} lists no videos; expected {{'videos': {{name: ...}}}}")
-    found = []
-    for name, video in sorted(videos.items()):
+        videos = decode(_Metadata, file.read_bytes(), fail).videos
+    except OSError as error:
+        raise InputError(f"{file} can't be read ({error}); get it again") from None
+    for name in videos:
         _check_name(name, file)
-        objects = video.get("objects") if isinstance(video, dict) else None
-        if not isinstance(objects, dict) or not objects:
-            raise InputError(f"{file}: the video {name} has no `objects`; get the file again")
-        found.append((name, objects))
-    return found
+    return sorted((name, video.objects) for name, video in videos.items())
 
 
 def _object_id(key: str) -> int:
@@ -257,7 +234,7 @@ def _object_id(key: str) -> int:
 
 
 def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str, ...]:
-    """Stems of the frames that an object is annotated in, by its metadata."""
+    """Stems of the frames that an object is annotated in, as its metadata say."""
     if not isinstance(entry, dict):
         raise InputError(f"an object's entry is {entry!r:.40}")
     if layout is Layout.YOUTUBE_VOS:

@@ -1,7 +1,7 @@
 """Opens a benchmark data set: finds its layout and its sequences.
 
 Four layouts are known: DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video. docs/eval.md shows their
-folders, and says where their protocols come from.
+folders and the sources of their protocols.
 """
 
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ def open_dataset(
 
     Args:
         path: Its folder; for YouTube-VOS and LVOS also the folder of one split.
-        layout: Of its folders; None finds it out.
-        split: val, train, test, test-dev and so on; val and valid mean the same.
-        names: Take only these sequences.
+        layout: Arrangement of its folders; None detects it.
+        split: Name such as val, train or test-dev; val and valid mean the same.
+        names: Sequences to take; None takes all.
 
     Returns:
-        The sequences, and what is wrong with them. Masks are not read yet.
+        The sequences, with the faults of their files. Masks are not read yet.
 
     Raises:
         InputError: No folder, no known layout, no such split or sequence, or unusable metadata.
@@ -74,6 +74,10 @@ def open_dataset(
 
 def detect_layout(path: Path, split: str = "val") -> Layout:
     """Tell a data set's layout from its folders.
+
+    Args:
+        path: Its folder.
+        split: Name of the split that is wanted.
 
     Raises:
         InputError: None of the layouts fits, or the metadata can't be read.

@@ -1,21 +1,21 @@
-"""A folder of results: a folder of masks for each sequence, tied to what the masks were made with.
+"""A folder of results: one folder of masks for each sequence, tied to the bundle that made them.
 
-A sequence's folder appears whole, with the record `run.json` in it: the bundle, what computed, and
-a digest of the data. So several processes may fill one results folder, what is finished is known
-without asking any of them, and masks of two bundles are never taken for those of one.
+A sequence's folder appears whole, with the record `run.json` in it: the bundle, the backend, and a
+digest of the data. Several processes can therefore fill one results folder, a later run knows
+which sequences are finished, and masks of two bundles are never taken for those of one.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.records import decode, encode
 from mavos_deploy.runtime.datasets.prediction import Predicted, digest
-from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, listed
+from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing_directory, writing
@@ -26,15 +26,16 @@ FORMAT_VERSION = 2  # raised whenever an older release would misread a record
 
 @dataclass(frozen=True)
 class Settings:
-    """What masks depend on besides the data.
+    """Everything that masks depend on besides the data.
 
     Attributes:
-        bundle: Digest of its identity and its graphs.
-        variant: Of the bundle.
-        trained: False where its masks mean nothing.
-        backend: Name of what ran the graphs.
-        arithmetic: What it computed in.
-        stretch: Sequences of another aspect ratio than the bundle's were distorted, not refused.
+        bundle: Digest of the bundle's identity and graphs.
+        variant: Name of the bundle's network.
+        trained: False where the bundle's masks mean nothing.
+        backend: Name of the backend that ran the graphs.
+        arithmetic: Type that it computed in.
+        stretch: Whether sequences of another aspect ratio than the bundle's were distorted; else
+            they were refused.
     """
 
     bundle: str
@@ -46,7 +47,7 @@ class Settings:
 
     @classmethod
     def of(cls, segmenter: Segmenter, stretch: bool) -> "Settings":
-        """Those of a segmenter that is ready."""
+        """The settings of a segmenter that is ready."""
         manifest, traits = segmenter.bundle.manifest, segmenter.backend.traits
         return cls(
             content_of(manifest),
@@ -58,10 +59,7 @@ class Settings:
         )
 
 
-@dataclass(frozen=True)
-class _Record:
-    settings: Settings
-    predicted: Predicted
+Record = tuple[Settings, Predicted]
 
 
 def content_of(manifest: Manifest) -> str:
@@ -77,7 +75,7 @@ class Results:
         """Read what is there; nothing is written yet.
 
         Args:
-            path: Existing or not.
+            path: The results folder; it need not exist.
             overwrite: Replace all sequences that are there, also those of another bundle.
 
         Raises:
@@ -91,18 +89,18 @@ class Results:
         self._there = _read_records(path)
 
     def bind(self, settings: Settings) -> None:
-        """Check that masks of these settings may join what is there, and make the folder.
+        """Check that masks of these settings may join the others, and make the folder.
 
         Args:
-            settings: Of this run.
+            settings: Settings of this run.
 
         Raises:
-            InputError: There are results of another bundle or backend and they are to be kept, or
-                the folder can't be made.
+            InputError: The folder holds results of another bundle or backend, which are to be kept,
+                or it can't be made.
         """
         if not self._overwrite:
-            for name, record in self._there.items():
-                if found := _difference(record.settings, settings):
+            for name, (own, _) in self._there.items():
+                if found := _difference(own, settings):
                     raise InputError(
                         f"{self.path} holds the results of {found} ({name}); choose another "
                         "folder, or pass --overwrite to replace them"
@@ -116,14 +114,14 @@ class Results:
             self._there = {}
 
     def finished(self, sequence: VideoSequence) -> Predicted | None:
-        """What became of a sequence, if its masks are all there and settings and data are the same.
+        """The earlier result of a sequence, if it is whole and settings and data are the same.
 
         A sequence that gave no mask is not finished: another `--fit` may take it.
         """
-        record = self._there.get(sequence.name)
-        if record is None or record.settings != self._settings or not record.predicted.frames:
+        settings, predicted = self._there.get(sequence.name, (None, None))
+        if predicted is None or settings != self._settings or not predicted.frames:
             return None
-        folder, predicted = self.path / sequence.name, record.predicted
+        folder = self.path / sequence.name
         whole = all((folder / f"{stem}.png").is_file() for stem in predicted.frames)
         return predicted if whole and predicted.inputs == digest(sequence) else None
 
@@ -131,20 +129,16 @@ class Results:
         """Make a sequence's folder, which appears, or replaces an older one, when it is complete.
 
         Args:
-            name: Of the sequence.
-            segment: Called with a folder to write `<frame stem>.png` to. What it raises passes
-                through, and leaves nothing behind.
+            name: Name of the sequence.
+            segment: Called with a folder to write `<frame stem>.png` to. An error that it raises
+                passes through, and leaves nothing behind.
 
         Raises:
             InputError: The folder can't be written.
         """
         with replacing_directory(self.path / name, overwrite=True, marker=RECORD) as temporary:
             predicted = segment(temporary)
-            data = {
-                "format_version": FORMAT_VERSION,
-                **asdict(self._settings),
-                **asdict(predicted),
-            }
+            data = encode(self._settings, FORMAT_VERSION) | encode(predicted)
             text = json.dumps(data, indent=2) + "\n"
             (temporary / RECORD).write_text(text, encoding="utf-8")
         return predicted
@@ -155,24 +149,23 @@ def check_one_run(path: Path, names: Collection[str]) -> None:
 
     Args:
         path: The results folder. Masks that were made elsewhere have no records and pass.
-        names: Sequences that are to be scored together.
+        names: Names of the sequences that are to be scored together.
 
     Raises:
         InputError: Two of them were made with different settings, or a record can't be read.
     """
-    found = {n: _read_record(path / n / RECORD) for n in names if (path / n / RECORD).is_file()}
-    records = list(found.items())
-    for name, record in records[1:]:
-        first_name, first = records[0]
-        if difference := _difference(record.settings, first.settings):
+    found = [(n, _read_record(path / n / RECORD)) for n in names if (path / n / RECORD).is_file()]
+    for name, (settings, _) in found[1:]:
+        first, (expected, _) = found[0]
+        if difference := _difference(settings, expected):
             raise InputError(
-                f"{path}: {name} holds the results of {difference} than {first_name}; score them "
+                f"{path}: {name} holds the results of {difference} than {first}; score them "
                 "apart with --sequences, or segment one of them again"
             )
 
 
 def _difference(found: Settings, wanted: Settings) -> str | None:
-    """In what way results don't go together; another `--fit` is only a reason to do them again."""
+    """Why results don't go together; another `--fit` is only a reason to make them again."""
     if found.bundle != wanted.bundle:
         return "another bundle"
     if replace(found, stretch=wanted.stretch) != wanted:
@@ -180,7 +173,7 @@ def _difference(found: Settings, wanted: Settings) -> str | None:
     return None
 
 
-def _read_records(path: Path) -> dict[str, _Record]:
+def _read_records(path: Path) -> dict[str, Record]:
     """Records of the sequences in a results folder, which must hold no other folder."""
     if not path.is_dir():
         return {}
@@ -193,21 +186,15 @@ def _read_records(path: Path) -> dict[str, _Record]:
     return {folder.name: _read_record(folder / RECORD) for folder in folders}
 
 
-def _read_record(path: Path) -> _Record:
+def _read_record(path: Path) -> Record:
+    def fail(reason: str) -> InputError:
+        other = "was written by another release of mavos-deploy"
+        what = other if "format version" in reason else "is damaged"
+        return InputError(f"{path} {what} ({reason}); choose another folder")
+
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-        if data["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"{path} was written by another release of mavos-deploy; choose another folder"
-            )
-        predicted = Predicted(
-            str(data["inputs"]),
-            tuple(map(str, data["frames"])),
-            tuple(map(str, data["skipped"])),
-            tuple(map(int, data["lost"])),
-            tuple(Problem(**problem) for problem in data["problems"]),
-        )
-        settings = Settings(**{field.name: data[field.name] for field in fields(Settings)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error!r:.80}); choose another folder") from None
-    return _Record(settings, predicted)
+        content = path.read_bytes()
+    except OSError as error:  # gone, where another process replaces the folder just now
+        raise fail(f"it can't be read ({error})") from None
+    settings = decode(Settings, content, fail, FORMAT_VERSION)
+    return settings, decode(Predicted, content, fail)

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 from mavos_deploy.runtime.objects import VOID
+from mavos_deploy.words import Word
 
 NAMES_SHOWN = 3  # names that a message lists before it only counts
 
 
-class Layout(str, Enum):
+class Layout(Word):
     """How a data set's folders are arranged, which also says how it is scored."""
 
     DAVIS = "davis"
@@ -33,10 +33,10 @@ class Problem:
     """Something in the data or the results that can't be scored; the rest is.
 
     Attributes:
-        sequence: Its name; None where the whole data set is meant.
-        frame: Stem of the frame, of the first one where several are meant, or None.
-        found: What is there.
-        expected: What should be there.
+        sequence: Name of the sequence; None where the whole data set is meant.
+        frame: Stem of the frame, or of the first one of several; None where no frame is meant.
+        found: The state of affairs, as a phrase.
+        expected: The right state of affairs, as a phrase.
     """
 
     sequence: str | None
@@ -54,7 +54,7 @@ class VideoSequence:
     """One video of a data set.
 
     Attributes:
-        name: Of its folder.
+        name: Name of its folder.
         images: Pictures by frame stem in order of time; empty where only annotations are there.
         annotations: Masks by frame stem.
         expected: Stems of the frames that should have an annotation, in order of time.
@@ -74,8 +74,8 @@ class VideoSequence:
         """Stems of the frames that an object is scored in.
 
         Args:
-            object_id: Of the object.
-            start: Stem of the frame whose mask is given, as the object's reference.
+            object_id: Id of the object.
+            start: Stem of the frame whose mask is given as the object's reference.
         """
         span = self.expected if self.spans is None else self.spans[object_id]
         after = span[span.index(start) + 1 :]
@@ -85,7 +85,7 @@ class VideoSequence:
         """Objects whose reference mask is the annotation of a frame, ascending.
 
         Args:
-            stem: Of the frame.
+            stem: Stem of the frame.
             present: Ids in its annotation.
             known: Objects that have started already.
         """
@@ -109,11 +109,11 @@ class Dataset:
     """The sequences of one split.
 
     Attributes:
-        path: As it was given.
-        layout: Of its folders.
+        path: Path as it was given.
+        layout: Arrangement of its folders.
         split: Name of the split, as in the names of the tables.
-        sequences: In the data set's order.
-        problems: What was found wrong with its files.
+        sequences: Usable sequences in the data set's order.
+        problems: Faults of its files.
     """
 
     path: Path
@@ -129,13 +129,13 @@ class Dataset:
 
 
 def missing(lost: list[str], what: str) -> str:
-    """How many of something are missing, and the first of them."""
+    """A phrase with the number of missing things, and the first names of them."""
     plural = f"{what}s are" if len(lost) > 1 else f"{what} is"
     return f"{len(lost)} {plural} missing ({listed(lost)})"
 
 
 def listed(names: Iterable[str]) -> str:
-    """A few names, and how many more there are."""
+    """A phrase with a few names and the number of all others."""
     names = list(names)
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -11,7 +11,13 @@ from mavos_deploy.calibration.quantise import MOST_GROUPS, FloatGraph
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.quantisation import Quantisation, Range
+from mavos_deploy.runtime.quantisation import (
+    GraphKind,
+    NumberType,
+    Quantisation,
+    Range,
+    RangeMethod,
+)
 
 GRAPHS = ("encoder", "elstt_step", "decoder", "memory_write", "memory_update")
 NORMS = ("LayerNormalization", "InstanceNormalization", "BatchNormalization")
@@ -35,9 +41,9 @@ def _quantised(
 ) -> ModelProto:
     ranges = dict.fromkeys(graph.needed(groups, target), limits)
     entry = Quantisation(
-        target=target,
-        type=kind,
-        method="minmax",
+        kind=GraphKind(target),
+        type=NumberType(kind),
+        method=RangeMethod.MINMAX,
         groups={graph.name: groups},
         ranges={graph.name: ranges},
         sources={},

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -26,7 +27,14 @@ from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
 from mavos_deploy.runtime.manifest import MANIFEST
-from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels, Quantisation
+from mavos_deploy.runtime.quantisation import (
+    HIGHEST_LEVEL,
+    GraphKind,
+    Levels,
+    NumberType,
+    Quantisation,
+    RangeMethod,
+)
 
 GROUPS = 2
 
@@ -230,7 +238,9 @@ def test_an_attention_in_another_form_is_refused(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     graph = FloatGraph("elstt_step", bundle.graph_path("elstt_step"))
     levels = (levels_between(np.zeros(192, np.float32), np.ones(192, np.float32)),) * 3
-    entry = Quantisation("cpu", "int8", "minmax", {}, {}, {}, "", 0, {"memory": levels})
+    entry = Quantisation(
+        GraphKind.CPU, NumberType.INT8, RangeMethod.MINMAX, {}, {}, {}, "", 0, {"memory": levels}
+    )
     (first, *_) = (n for n in graph.model.graph.node if n.op_type == "Softmax")
     first.name = "elsewhere/softmax"
     with pytest.raises(BundleError, match="the attention at elsewhere/softmax is not in the form"):
@@ -253,9 +263,9 @@ def test_self_attention_alone_leaves_the_memory_in_float(
     manifest = Bundle.open(attention_bundle).manifest
     assert manifest.quantisation is not None
     levels = _levels(attention_bundle)["self"]
-    entry = replace(manifest.quantisation, attention={"self": levels})
+    entry = msgspec.structs.replace(manifest.quantisation, attention={"self": levels})
     own = replace(plain.manifest, quantisation=entry)
-    assert own.values == "float"
+    assert own.memory_values == "float"
     assert own.identity == plain.manifest.identity != manifest.identity
     graph = FloatGraph("elstt_step", plain.graph_path("elstt_step"))
     model = onnx.load_from_string(graph.quantised(entry))

@@ -45,7 +45,7 @@ def test_a_bundle_is_quantised_reported_and_made_again(
     assert (made / "sensitivity.png").stat().st_size > 0
     manifest = Bundle.open(made).manifest
     assert manifest.arithmetic == "int8"
-    assert manifest.values == "int8"
+    assert manifest.memory_values == "int8"
     assert {row["group"] for row in report["costs"] if row["graph"] == "attention"} == {
         None,
         "memory",

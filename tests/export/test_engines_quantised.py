@@ -11,7 +11,7 @@ from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.build_engines import BuildRequest, build_engines
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.quantisation import Quantisation
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, RangeMethod
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
     raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
@@ -30,9 +30,9 @@ def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
     bundle = Bundle.open(source)
     graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
     entry = Quantisation(
-        target=target,
-        type=kind,
-        method="minmax",
+        kind=GraphKind(target),
+        type=NumberType(kind),
+        method=RangeMethod.MINMAX,
         groups={name: graph.groups for name, graph in graphs.items()},
         ranges={
             name: dict.fromkeys(graph.observed(target), (-4.0, 4.0))

@@ -2,11 +2,25 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Annotated
 
+import msgspec
 import pytest
+from msgspec import Meta
 
 from mavos_deploy.errors import BundleError
 from mavos_deploy.records import decode, encode
+from mavos_deploy.words import Word
+
+
+class Colour(Word):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Renamed(msgspec.Struct, frozen=True, rename={"shade": "colour"}):
+    shade: Colour = Colour.RED
+    share: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class Whole:
     pair: tuple[int, int]
     parts: dict[str, Part] = field(default_factory=dict)
     rows: tuple[Part, ...] = ()
+    paints: dict[str, Renamed] = field(default_factory=dict)
 
 
 def read(text: str | bytes, version: int | None = None) -> Whole:
@@ -31,7 +46,11 @@ def read(text: str | bytes, version: int | None = None) -> Whole:
 
 
 def test_a_record_comes_back_as_it_was_written() -> None:
-    whole = Whole((1, 2), {"a": Part("x", 3)}, (Part("y"),))
+    paints = {"b": Renamed(Colour.BLUE, 0.5)}
+    whole = Whole((1, 2), {"a": Part("x", 3)}, (Part("y"),), paints)
+    assert json.loads(json.dumps(encode(whole)))["paints"] == {
+        "b": {"colour": "blue", "share": 0.5}
+    }
     assert read(json.dumps(encode(whole, 4)), 4) == whole
     assert next(iter(encode(whole, 4))) == "format_version"
 
@@ -57,6 +76,23 @@ def test_a_record_comes_back_as_it_was_written() -> None:
             "`rows[1]`: size -1, expected 0 or more",
             id="refused-by-the-record",
         ),
+        pytest.param(
+            '{"pair": [1, 2], "paints": {"a": {}, "b": {"colour": "green"}}}',
+            "`paints.b.colour`: 'green' is unknown to this release, which reads red, blue; update "
+            "mavos-deploy",
+            id="unknown-word",
+        ),
+        pytest.param(
+            '{"pair": [1, 2], "paints": {"a": {"share": 1.5}}}',
+            "`paints.a.share`: expected `float` <= 1.0, got 1.5",
+            id="out-of-range",
+        ),
+        pytest.param(
+            '{"pair": [1, 2], "parts": {"a\\nb": {"file": 1}}}',
+            "`parts['a\\nb'].file`: expected `str`, got `int` 1",
+            id="key-of-two-lines",
+        ),
+        pytest.param('{"pair": [1, 1e400]}', "expected `int`, got `float` inf", id="infinite"),
         pytest.param("[]", "expected `object`, got `array`", id="no-object"),
         pytest.param('{"pair"', "it is not valid JSON", id="no-json"),
         pytest.param(b'{"pair": "\xff"}', "it is not valid JSON", id="no-text"),

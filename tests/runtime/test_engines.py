@@ -1,26 +1,29 @@
 """Entries of a manifest for engines: how they are read, and which machine they fit."""
 
-import hashlib
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
-from mavos_deploy.errors import BackendError, BundleError
-from mavos_deploy.export.build_engines import _up_to_date
-from mavos_deploy.runtime import Bundle, doctor
-from mavos_deploy.runtime.engines import Engine, Flags, capability_pair, parse_engine
-from mavos_deploy.runtime.manifest import write_manifest
-from tests.bundles import hollow_bundle
+from mavos_deploy.errors import BundleError
+from mavos_deploy.records import decode, encode
+from mavos_deploy.runtime.engines import (
+    Engine,
+    Flags,
+    Hardware,
+    Library,
+    Misfit,
+    Why,
+    capability_pair,
+    choose,
+)
 
-PLAN = b"a plan"
 ENGINE = Engine(
     graph="encoder",
     file="engines/tensorrt_rtx-1.7.1/encoder-sm86-0.plan",
-    sha256=hashlib.sha256(PLAN).hexdigest(),
-    graph_sha256=hashlib.sha256(b"encoder").hexdigest(),
-    library="tensorrt_rtx",
+    sha256="12" * 32,
+    graph_sha256="34" * 32,
+    library=Library.TENSORRT_RTX,
     version="1.7.1",
     capability="8.6",
     gpu=None,
@@ -28,121 +31,79 @@ ENGINE = Engine(
     flags=Flags(),
     profiles=({"frame": ((1, 3), (2, 3), (4, 3))},),
 )
-CALL = ("encoder", "tensorrt_rtx", "1.7.1", "8.6")
-COMMAND = "--library tensorrt_rtx --compute-capability 8.6"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A bundle with one engine."""
-    hollow_bundle(tmp_path)
-    (tmp_path / ENGINE.file).parent.mkdir(parents=True)
-    (tmp_path / ENGINE.file).write_bytes(PLAN)
-    manifest = Bundle.open(tmp_path).manifest
-    write_manifest(tmp_path, replace(manifest, engines=(ENGINE,)))
-    return tmp_path
-
-
-def _change(folder: Path, **fields: object) -> Bundle:
-    manifest = Bundle.open(folder).manifest
-    write_manifest(folder, replace(manifest, engines=(replace(ENGINE, **fields),)))  # type: ignore[arg-type]
-    return Bundle.open(folder)
-
-
-def test_an_entry_survives_the_manifest(folder: Path) -> None:
-    assert Bundle.open(folder).manifest.engines == (ENGINE,)
-
-
-def test_a_fitting_engine_is_found(folder: Path) -> None:
-    assert Bundle.open(folder).engine(*CALL) == ENGINE
-
-
-def test_a_bundle_without_engines_opens(folder: Path) -> None:
-    data = json.loads((folder / "manifest.json").read_text())
-    del data["engines"]
-    (folder / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(BackendError, match="built for: none at all"):
-        Bundle.open(folder).engine(*CALL)
+WIDE = Flags(hardware_compatible=Hardware.AMPERE_PLUS)
+ALIKE = Flags(hardware_compatible=Hardware.SAME_CAPABILITY)
+L4 = replace(ENGINE, gpu="L4")
+L40S = replace(ENGINE, gpu="L40S", file="engines/l40s.plan")
+A30 = replace(ENGINE, gpu="A30", capability="8.0", flags=WIDE)
+OLD = replace(ENGINE, version="1.6.0")
+LASTING = replace(OLD, flags=Flags(version_compatible=True))
+STALE = replace(ENGINE, graph_sha256="0" * 64)
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("engines", "machine", "found"),
     [
-        pytest.param(("decoder", *CALL[1:]), "no tensorrt_rtx engine of decoder", id="graph"),
+        pytest.param((), {}, Misfit(Why.CAPABILITY, ()), id="none"),
+        pytest.param((ENGINE,), {}, ENGINE, id="fits"),
+        pytest.param((ENGINE,), {"graph": "decoder"}, Misfit(Why.CAPABILITY, ()), id="other-graph"),
         pytest.param(
-            ("encoder", "tensorrt", "10.3", "8.6"), "no tensorrt engine of encoder", id="library"
+            (ENGINE,), {"library": "tensorrt"}, Misfit(Why.CAPABILITY, ()), id="other-library"
         ),
-        pytest.param((*CALL[:2], "1.8.0", "8.6"), "can't be loaded by 1.8.0", id="version"),
-        pytest.param((*CALL[:3], "8.9"), "capability 8.9 (built for: 8.6)", id="capability"),
+        pytest.param(
+            (ENGINE, A30), {"capability": "7.5"}, Misfit(Why.CAPABILITY, (ENGINE, A30)), id="older"
+        ),
+        pytest.param(
+            (ENGINE,), {"capability": "8.9"}, Misfit(Why.CAPABILITY, (ENGINE,)), id="capability"
+        ),
+        pytest.param((ENGINE, A30), {"capability": "8.9"}, A30, id="compatible"),
+        pytest.param((A30, ENGINE), {}, ENGINE, id="very-capability-first"),
+        pytest.param((OLD,), {}, Misfit(Why.VERSION, (OLD,)), id="release"),
+        pytest.param((LASTING,), {}, LASTING, id="later-release"),
+        pytest.param((OLD, A30), {}, A30, id="compatible-that-loads-first"),
+        pytest.param((STALE,), {}, Misfit(Why.GRAPH, (STALE,)), id="graph-changed"),
+        pytest.param((L4,), {"gpu": "L4"}, L4, id="very-gpu"),
+        pytest.param((L4,), {}, L4, id="any-gpu"),
+        pytest.param((L4,), {"gpu": "L40S"}, Misfit(Why.GPU, (L4,)), id="other-gpu"),
+        pytest.param((L4, L40S), {"gpu": "L40S"}, L40S, id="very-gpu-first"),
+        pytest.param((L4, A30), {"gpu": "L40S"}, A30, id="compatible-before-other-gpu"),
+        pytest.param(
+            (replace(L4, flags=ALIKE),), {"gpu": "X"}, replace(L4, flags=ALIKE), id="like"
+        ),
+        pytest.param(
+            (replace(OLD, gpu="L4", graph_sha256=""),),
+            {"gpu": "X"},
+            Misfit(Why.VERSION, (replace(OLD, gpu="L4", graph_sha256=""),)),
+            id="several-reasons",
+        ),
     ],
 )
-def test_a_machine_that_does_not_fit_is_told_what_to_run(
-    folder: Path, call: tuple[str, str, str, str], said: str
+def test_the_engine_that_fits_a_machine(
+    engines: tuple[Engine, ...], machine: dict[str, str], found: Engine | Misfit
 ) -> None:
-    with pytest.raises(BackendError) as caught:
-        Bundle.open(folder).engine(*call)
-    assert said in str(caught.value)
-    assert f"run mavos-build {folder} --library {call[1]}" in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    asked = {"graph": "encoder", "library": "tensorrt_rtx", "version": "1.7.1", "capability": "8.6"}
+    assert choose(engines, graph_sha256="34" * 32, **{**asked, **machine}) == found
 
 
-def test_an_engine_of_another_graph_is_refused(folder: Path) -> None:
-    changed = _change(folder, graph_sha256="0" * 64)
-    with pytest.raises(BackendError, match=rf"from another encoder.onnx; run .*{COMMAND}"):
-        changed.engine(*CALL)
+def _decoded(data: object) -> Engine:
+    return decode(Engine, json.dumps(data), BundleError)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        pytest.param(lambda path: path.write_bytes(b"x"), "its SHA-256 differs", id="altered"),
-        pytest.param(lambda path: path.unlink(), "is missing", id="missing"),
-    ],
-)
-def test_a_spoilt_plan_is_refused_but_the_bundle_opens(
-    folder: Path, spoil: object, said: str
-) -> None:
-    spoil(folder / ENGINE.file)  # type: ignore[operator]
-    bundle = Bundle.open(folder)
-    with pytest.raises(BundleError, match=rf"{said}.*; run mavos-build .*{COMMAND}"):
-        bundle.plan(bundle.engine(*CALL))
+def test_an_entry_is_read_as_it_was_written() -> None:
+    for engine in (ENGINE, A30, LASTING):
+        assert _decoded(encode(engine)) == engine
 
 
-@pytest.mark.parametrize("file", ["../x.plan", "/etc/passwd", "engines/../../x"])
-def test_a_plan_outside_of_the_bundle_is_refused(folder: Path, file: str) -> None:
-    bundle = _change(folder, file=file)
-    with pytest.raises(BundleError, match="lies outside of the bundle"):
-        bundle.plan(bundle.engine(*CALL))
-
-
-def test_a_plan_is_what_was_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = Bundle.open(folder)
-    read = Path.read_bytes
-
-    def read_and_replace(path: Path) -> bytes:
-        content = read(path)
-        path.write_bytes(b"swapped")
-        return content
-
-    monkeypatch.setattr(Path, "read_bytes", read_and_replace)
-    assert bundle.plan(bundle.engine(*CALL)) == PLAN
-    with pytest.raises(BundleError, match="its SHA-256 differs"):
-        bundle.plan(bundle.engine(*CALL))
-
-
-def test_an_engine_that_was_built_on_another_gpu_is_refused(folder: Path) -> None:
-    bundle = _change(folder, gpu="NVIDIA L4")
-    assert bundle.engine(*CALL, "NVIDIA L4").gpu == "NVIDIA L4"
-    with pytest.raises(BackendError, match=rf"built on NVIDIA L4, .* is NVIDIA L40S; .*{COMMAND}"):
-        bundle.engine(*CALL, "NVIDIA L40S")
-    manifest = bundle.manifest
-    wider = replace(
-        ENGINE, capability="8.0", flags=Flags(hardware_compatible="ampere-plus"), gpu="NVIDIA A30"
-    )
-    write_manifest(folder, replace(manifest, engines=(*manifest.engines, wider)))
-    assert Bundle.open(folder).engine(*CALL, "NVIDIA L40S") == wider
-    alike = _change(folder, gpu="NVIDIA L4", flags=Flags(hardware_compatible="same-capability"))
-    assert alike.engine(*CALL, "NVIDIA L40S").gpu == "NVIDIA L4"
+@pytest.mark.parametrize("key", [*asdict(ENGINE)])
+@pytest.mark.parametrize("value", [..., 1.5, [1], {"tf32": 1}], ids=str)
+def test_an_entry_of_another_kind_is_refused(key: str, value: object) -> None:
+    data = encode(ENGINE)
+    if value is ...:
+        del data[key]
+    else:
+        data[key] = value
+    with pytest.raises(BundleError, match=rf"^`{key}\b.*(is missing|: expected `.*, got `)"):
+        _decoded(data)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +111,10 @@ def test_an_engine_that_was_built_on_another_gpu_is_refused(folder: Path) -> Non
     [
         pytest.param(Flags(), "8.6", True, id="own"),
         pytest.param(Flags(), "8.9", False, id="other"),
-        pytest.param(Flags(hardware_compatible="same-capability"), "8.9", False, id="same"),
-        pytest.param(Flags(hardware_compatible="ampere-plus"), "8.0", True, id="ampere"),
-        pytest.param(Flags(hardware_compatible="ampere-plus"), "12.0", True, id="newer"),
-        pytest.param(Flags(hardware_compatible="ampere-plus"), "7.5", False, id="turing"),
+        pytest.param(Flags(hardware_compatible=Hardware.SAME_CAPABILITY), "8.9", False, id="same"),
+        pytest.param(Flags(hardware_compatible=Hardware.AMPERE_PLUS), "8.0", True, id="ampere"),
+        pytest.param(Flags(hardware_compatible=Hardware.AMPERE_PLUS), "12.0", True, id="newer"),
+        pytest.param(Flags(hardware_compatible=Hardware.AMPERE_PLUS), "7.5", False, id="turing"),
     ],
 )
 def test_capabilities_that_an_engine_runs_on(flags: Flags, capability: str, runs: bool) -> None:
@@ -193,62 +154,7 @@ def test_what_makes_an_engine_out_of_date(field: str, value: object, rebuilds: b
     assert ENGINE.made_like(wanted) is not rebuilds
 
 
-def test_the_engine_for_the_very_gpu_comes_before_a_compatible_one(folder: Path) -> None:
-    manifest = Bundle.open(folder).manifest
-    other = replace(
-        ENGINE,
-        capability="8.0",
-        file="engines/other.plan",
-        flags=Flags(hardware_compatible="ampere-plus"),
-    )
-    (folder / other.file).write_bytes(PLAN)
-    write_manifest(folder, replace(manifest, engines=(other, ENGINE)))
-    bundle = Bundle.open(folder)
-    assert bundle.engine(*CALL) == ENGINE
-    assert bundle.engine(*CALL[:3], "8.9") == other
-
-
-def test_a_plan_of_one_model_of_gpu_says_nothing_of_another(folder: Path) -> None:
-    manifest = Bundle.open(folder).manifest
-    here, there = (replace(ENGINE, gpu=name, file=f"engines/{name}.plan") for name in ("A", "B"))
-    (folder / there.file).write_bytes(PLAN)
-    write_manifest(folder, replace(manifest, engines=(here, there)))
-    bundle = Bundle.open(folder)
-    assert _up_to_date(bundle, replace(there, file="", sha256="")) == there
-    assert _up_to_date(bundle, replace(here, file="", sha256="")) is None
-
-
 @pytest.mark.parametrize("text", ["", "8", "86", "8.6.1", "x.y", "8.", "-8.6", "8.66"])
 def test_a_capability_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected a number such as 8\.6"):
         capability_pair(text)
-
-
-@pytest.mark.parametrize("key", [*asdict(ENGINE)])
-@pytest.mark.parametrize("value", [..., 1.5, [1], {"a": 1}], ids=str)
-def test_an_entry_of_another_kind_is_refused(key: str, value: object, folder: Path) -> None:
-    data = json.loads((folder / "manifest.json").read_text())
-    entry = data["engines"][0]
-    if value is ...:
-        del entry[key]
-    else:
-        entry[key] = value
-    (folder / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(BundleError, match="an entry of `engines` is not one of this release"):
-        Bundle.open(folder)
-
-
-def test_an_entry_is_read_as_it_was_written() -> None:
-    assert parse_engine(json.loads(json.dumps(asdict(ENGINE)))) == ENGINE
-
-
-def test_the_doctor_checks_engines_without_their_gpu(folder: Path) -> None:
-    problems: list[str] = []
-    found = doctor._engines(Bundle.open(folder), problems)
-    assert found == ["tensorrt_rtx 1.7.1, compute capability 8.6: encoder"]
-    assert problems == []
-    (folder / ENGINE.file).write_bytes(PLAN[:-1])
-    assert doctor._engines(Bundle.open(folder), problems) == []
-    [problem] = problems
-    assert "its SHA-256 differs" in problem
-    assert problem.endswith(f"{COMMAND}, with the options that it was built with")

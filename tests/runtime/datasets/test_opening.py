@@ -241,7 +241,17 @@ def test_an_object_of_lvos_that_starts_nowhere_is_named(tmp_path: Path) -> None:
     [
         pytest.param("{", "is not valid JSON", id="cut-off"),
         pytest.param("[]", "lists no videos", id="no-videos"),
-        pytest.param('{"videos": {"v": {}}}', "the video v has no `objects`", id="no-objects"),
+        pytest.param('{"videos": {}}', "`videos`: expected `object` of length >= 1", id="empty"),
+        pytest.param(
+            '{"videos": {"v": {}}}',
+            "`objects` is missing in `videos.v`; get it again",
+            id="no-objects",
+        ),
+        pytest.param(
+            '{"videos": {"v": {"objects": {}}}}',
+            "`videos.v.objects`: expected `object` of length >= 1",
+            id="no-object",
+        ),
         pytest.param(
             '{"videos": {"../v": {"objects": {"1": {}}}}}', "is not the name of", id="leads-out"
         ),
