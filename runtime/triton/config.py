@@ -38,16 +38,16 @@ class Options:
     """How a repository serves a bundle.
 
     Attributes:
-        name: Of the tracker model; the graph models are called `<name>_<graph>`.
-        limits: Of one instance of the tracker.
-        instances: Of the tracker, and of each graph model; per GPU where there are several.
-        gpus: To run on; empty for the CPU.
-        threads: CPU threads of each instance; None shares out what the server may use.
-        backend: That runs the graph models, a key of `GRAPH_FILES`; None lets the tracker run the
-            graphs itself, and there are no graph models.
+        name: Name of the tracker model; the graph models are called `<name>_<graph>`.
+        limits: Limits of one instance of the tracker.
+        instances: Instances of the tracker and of each graph model; with several GPUs, on each.
+        gpus: GPUs to run on; empty for the CPU.
+        threads: CPU threads of each instance; None shares out all that the server may use.
+        backend: Triton backend of the graph models, a key of `GRAPH_FILES`; None lets the tracker
+            run the graphs itself, and there are no graph models.
         queue_limit: Requests that may wait for a graph model.
-        queue_timeout: Seconds that they may wait.
-        priority: Of the tracker's instances among the models of a server; 1 is served first.
+        queue_timeout: Seconds that a request may wait.
+        priority: Priority of the tracker's instances among a server's models; 1 is served first.
     """
 
     name: str = TRACKER
@@ -101,8 +101,8 @@ def tracker_config(manifest: Manifest, options: Options) -> Untyped:
     """The model that users call: frames in, label maps out, a state for each sequence.
 
     Args:
-        manifest: Of the bundle.
-        options: How it is served.
+        manifest: Manifest of the bundle.
+        options: Options of the repository.
     """
     pb = messages()
     limits = options.limits
@@ -156,9 +156,9 @@ def graph_config(spec: GraphSpec, manifest: Manifest, options: Options) -> Untyp
     share have one row, so Triton must not join requests.
 
     Args:
-        spec: Of the graph, by the bundle's contract.
-        manifest: Of the bundle.
-        options: How it is served, with a backend.
+        spec: The graph's tensors, by the bundle's contract.
+        manifest: Manifest of the bundle.
+        options: Options of the repository, with a backend.
     """
     pb = messages()
     config = pb.ModelConfig(

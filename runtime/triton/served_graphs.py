@@ -14,13 +14,13 @@ from mavos_deploy.runtime.triton.wire import Untyped
 class ServedGraphs:
     """Calls `<prefix>_<graph>` for every graph, from within a model of the Python backend.
 
-    What a GPU computed stays there, except the labels. What the CPU computed is copied out of the
+    Results of a GPU stay there, except the labels. Results of the CPU are copied out of the
     server's shared memory, which is small and would otherwise fill up with states.
 
     Args:
-        bundle: That the models were made from.
+        bundle: The bundle that the models were made from.
         utils: The module `triton_python_backend_utils`.
-        prefix: Of the models' names.
+        prefix: Start of the models' names.
         on_gpu: Whether the models run on GPUs.
     """
 

@@ -41,11 +41,11 @@ class StreamRequest:
         start: First of its stream.
         end: Last of its stream; may come without a frame.
         frame: RGB uint8 [H, W, 3].
-        frame_file: Instead, a JPEG or PNG file.
+        frame_file: A JPEG or PNG file in place of `frame`.
         labels: Ids uint8 [H, W]; needed at the start.
-        labels_file: Instead, a palette or grey PNG file.
+        labels_file: A palette or grey PNG file in place of `labels`.
         remove: Ids to stop following before this frame.
-        frame_index: How many frames of the stream came before; None is not checked.
+        frame_index: Number of the stream's frames before this one; None is not checked.
     """
 
     stream: int
@@ -61,14 +61,14 @@ class StreamRequest:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is answered to a request.
+    """The answer to a request.
 
     Attributes:
         labels: Ids uint8 [H, W]; [0, 0] where the request had no frame.
-        palette: Of the mask that the stream began with, for a PNG.
+        palette: Palette of the stream's first mask, for a PNG.
         objects: Ids being followed.
-        ids: Ids that the memory has a place for.
-        frame_index: Of the frame; -1 without one.
+        ids: Ids that have a place in the memory.
+        frame_index: Index of the frame; -1 without one.
     """
 
     labels: Labels
@@ -96,9 +96,9 @@ class Stream:
     """A stream that is being followed.
 
     Attributes:
-        state: After its latest frame.
+        state: State after the stream's latest frame.
         last: The answer to that frame, for a client that asks again.
-        used: When it was last asked for, in seconds of the clock.
+        used: Time of the latest request, in seconds of the clock.
     """
 
     state: State

@@ -26,13 +26,13 @@ SHORTEST_SWEEP = 0.1  # seconds between two looks for idle streams
 
 
 class TritonPythonModel:
-    """What Triton's Python backend expects to find; one object for each instance."""
+    """The class that Triton's Python backend looks for; one object for each instance."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the bundle and run it once, so that the first stream doesn't wait for it.
 
         Args:
-            args: Of the Python backend: the model's configuration, place and instance.
+            args: Arguments from the Python backend: the model's configuration, place and instance.
 
         Raises:
             MavosError: The bundle or the configuration can't be used. Triton prints it and
