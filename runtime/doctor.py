@@ -6,12 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mavos_deploy import __version__
 from mavos_deploy.errors import MavosError, one_line
 from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, BackendKind
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.gpu import first_gpu
 from mavos_deploy.runtime.system.machine import describe_machine
 from mavos_deploy.runtime.system.processors import granted_processors
@@ -124,7 +123,7 @@ def _packages(problems: list[str]) -> dict[str, str]:
         except BaseException as error:  # an import of somebody's code may raise anything
             problems.append(
                 f"{package} {release} is installed, but can't be imported ({one_line(error)}); "
-                "install it again, or what it needs"
+                "install it again, or the libraries that it needs"
             )
     if "onnxruntime" in found and "onnxruntime-gpu" in found:
         problems.append(
@@ -162,7 +161,7 @@ def _version(package: str) -> str | None:
 def _gpu(problems: list[str]) -> dict[str, str | None] | None:
     try:
         gpu = first_gpu()
-    except Exception as error:  # a driver that lacks what every driver has
+    except Exception as error:  # a driver that lacks a function of every driver
         problems.append(f"the NVIDIA driver can't be asked ({one_line(error)}); install it again")
         return None
     if gpu is None and _has_nvidia_card():
@@ -201,13 +200,6 @@ def _try(kind: BackendKind, bundle: Bundle | None) -> Finding:
 
 
 def _segment(kind: BackendKind, bundle: Bundle) -> None:
-    """Load the graphs, and follow a square into a second frame."""
-    from mavos_deploy.runtime.segmenter import Segmenter
-
-    height, width = bundle.manifest.size
-    frame = np.full((height, width, 3), 90, np.uint8)
-    labels = np.zeros((height, width), np.uint8)
-    labels[height // 4 : height // 2, width // 4 : width // 2] = 1
-    frame[labels == 1] = 200
+    """Load the graphs and run each of them."""
     with Segmenter(bundle, kind.open(bundle, None)) as segmenter:
-        segmenter.step(frame, segmenter.start(frame, labels))
+        segmenter.warm_up()

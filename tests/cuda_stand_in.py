@@ -1,9 +1,9 @@
 """TensorRT, PyCUDA and CUDA graphs without a GPU: the same rules, computed by ONNX Runtime.
 
-A plan is an ONNX file. The stream runs nothing until somebody waits for it, so whatever relies on
-work that is only enqueued, or changes memory that enqueued work will read, gives wrong results
-here. Fresh memory holds NaNs, an address is never given out twice, and what is freed can't be used.
-What a GPU would leave undefined is refused.
+A plan is an ONNX file. The stream runs nothing until somebody waits for it, so code that relies on
+work that is only enqueued, or changes memory that enqueued work will read, gets wrong results here.
+Fresh memory holds NaNs, an address is never given out twice, and freed memory can't be used.
+Operations that a GPU would leave undefined are refused.
 """
 
 import sys
@@ -22,7 +22,7 @@ Operation = Callable[[], None]
 
 
 class Gpu0:
-    """The device behind the three libraries, and what the tests want to know of it."""
+    """The device behind the three libraries, and counts for the tests."""
 
     def __init__(self) -> None:
         self.memory: dict[int, NDArray[np.uint8]] = {}
@@ -51,7 +51,7 @@ class Gpu0:
         (self.queue if self.recording is None else self.recording).append(operation)
 
     def run(self, until: int | None = None) -> None:
-        """Do what is enqueued, up to a point."""
+        """Do the enqueued work, up to a point."""
         self.check_current()
         assert self.recording is None, "nothing may be waited for while a graph is captured"
         self.waits += 1
@@ -98,7 +98,7 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
 
 
 class _Module(SimpleNamespace):
-    """As with a module, each is only itself."""
+    """A namespace that, like a module, equals only itself."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""TensorRT without a GPU: engines are ONNX files, and ONNX Runtime computes what is enqueued."""
+"""TensorRT without a GPU: engines are ONNX files, and ONNX Runtime computes their work."""
 
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             scratch: tuple[int, int],
         ) -> None:
             gpu.computed.append(self.graph)
-            gpu.view(*scratch)[:] = 0xFF  # whoever else used it finds nothing
+            gpu.view(*scratch)[:] = 0xFF  # another user of it finds nothing
             feeds = {}
             for name, tensor in self.inputs.items():
                 dtype = TYPES[tensor.type][1]

@@ -23,7 +23,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Show what is installed and which backends work here, and say what to do about the others.
+    """Show installed packages and working backends, with advice for the others.
 
     Exits with 1 if the default backend doesn't work.
     """

@@ -57,8 +57,8 @@ def checked(driver: Any, result: tuple[Any, ...]) -> Any:  # noqa: ANN401  # unt
 class CudaContext:
     """The first GPU's context, which this process shares with CUDA's runtime until it ends.
 
-    Giving it up and taking it anew with every backend would pull it from under whoever else has it
-    current; PyCUDA leaves it on the thread's stack when it is detached.
+    Giving it up and taking it anew with every backend would break other code that has it current;
+    PyCUDA leaves it on the thread's stack when it is detached.
 
     Args:
         cuda: PyCUDA's driver module.

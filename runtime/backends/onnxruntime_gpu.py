@@ -225,7 +225,7 @@ def _session(
     graph: str,
     options: Any,  # noqa: ANN401  # the library is untyped
 ) -> Any:  # noqa: ANN401
-    # Without `enable_fallback=0` the library prints what went wrong and goes on on the CPU.
+    # Without `enable_fallback=0` the library prints an error and goes on on the CPU.
     path = str(bundle.graph_path(graph))
     return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
 

@@ -54,9 +54,9 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
     options.intra_op_num_threads = threads
     # Five sessions share the cores: waiting threads that spin take time from working ones.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without an arena results beyond what malloc keeps, 32 MB with glibc, come anew from the system
-    # in every frame, page by page. An arena for each session keeps the peaks of all graphs, 1.05 GB
-    # instead of 0.67 GB at 480p, and planning a graph's memory as one block takes more as well.
+    # malloc keeps 32 MB with glibc. Without an arena all results beyond that come anew from the
+    # system in every frame, page by page. An arena for each session keeps the peaks of all graphs,
+    # 1.05 GB instead of 0.67 GB at 480p, and planning a graph's memory as one block takes more too.
     options.enable_cpu_mem_arena = True
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False

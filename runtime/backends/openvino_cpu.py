@@ -72,7 +72,7 @@ class OpenVinoCpu:
         path, spec = bundle.graph_path(graph), bundle.specs[graph]
         try:
             model = self._core.read_model(str(path))
-        except Exception as error:  # the library raises RuntimeError and what numpy raises
+        except Exception as error:  # the library raises RuntimeError and errors of NumPy
             raise BackendError(
                 f"openvino {self._library.__version__} refuses {path}: {one_line(error)}"
             ) from error
@@ -98,7 +98,7 @@ class OpenVinoCpu:
             compiled = self._core.compile_model(model, DEVICE, self._options)
             taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
             request = compiled.create_infer_request()
-        except Exception as error:  # the library raises RuntimeError and what numpy raises
+        except Exception as error:  # the library raises RuntimeError and errors of NumPy
             raise BackendError(
                 f"openvino {self._library.__version__} refuses {graph}: {one_line(error)}"
             ) from error
@@ -125,7 +125,7 @@ class OpenVinoCpu:
             request.infer(dict(inputs), share_inputs=True)
             # Copies: the request writes its next outputs where these are.
             return {name: np.array(request.get_tensor(name).data) for name in self._outputs[graph]}
-        except Exception as error:  # the library raises RuntimeError and what numpy raises
+        except Exception as error:  # the library raises RuntimeError and errors of NumPy
             raise BackendError(f"openvino failed in {graph}: {one_line(error)}") from error
 
     def upload(self, array: Array) -> Array:

@@ -17,7 +17,7 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Traits:
-    """What tells an opened backend from others.
+    """Properties by which opened backends differ.
 
     Attributes:
         name: Name for reports, such as `onnxruntime-cpu`.
@@ -55,13 +55,13 @@ class Backend(Protocol):
 
     Tensors that went in or came out stay valid and unchanged for as long as they are referred to,
     so a state is a value: a backend may reuse a buffer only when nobody holds its tensor. Several
-    names of a state may refer to one tensor (all slots do after the start), so what looks like the
+    names of a state may refer to one tensor (all slots do after the start), so a tensor of the
     dynamic slot must not be written in place while anything else refers to it.
     """
 
     @property
     def traits(self) -> Traits:
-        """What tells this backend from others."""
+        """Properties by which backends differ."""
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a graph.
@@ -84,12 +84,12 @@ class Backend(Protocol):
         """Bring a tensor to the host."""
 
     def close(self) -> None:
-        """Free what the backend holds; its tensors are invalid from then on."""
+        """Free the graphs and all memory; tensors of the backend are invalid from then on."""
 
 
 @runtime_checkable
 class DeviceBackend(Backend, Protocol):
-    """A backend whose tensors live on a device, and which counts what travels.
+    """A backend whose tensors live on a device, and which counts transfers.
 
     Attributes:
         transfers: Counts since the backend was opened, or since a caller put fresh ones there.

@@ -1,8 +1,9 @@
 """The thin layer on TensorRT, PyCUDA and CUDA graphs: calls, and the meaning of their failures.
 
-`tensorrt_gpu` and `tensorrt_launches` decide what is enqueued when, and `device_memory` where
-everything lies. This file only makes the calls, so that all the rest is tested without a GPU. Its
-attributes of TensorRT are listed in tests/data/tensorrt_api.csv with their versions and sources.
+`tensorrt_gpu` and `tensorrt_launches` decide on order and time of the work, and `device_memory` on
+addresses. This file only makes the calls, so that all the rest is tested without a GPU. The
+attributes of TensorRT that it uses are listed in tests/data/tensorrt_api.csv with their versions
+and sources.
 """
 
 import re
@@ -83,7 +84,7 @@ class TensorRtDevice:
 
     def _load(self, bundle: Bundle, runtime: Any, entry: Engine) -> Any:  # noqa: ANN401
         path = bundle.path / entry.file
-        # A plan for later releases carries code of its own. As with any engine, whoever made the
+        # A plan for later releases carries code of its own. As with any engine, the maker of the
         # bundle is trusted.
         runtime.engine_host_code_allowed = entry.flags.version_compatible
         engine = runtime.deserialize_cuda_engine(bundle.plan(entry))

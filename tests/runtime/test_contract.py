@@ -74,3 +74,13 @@ def test_a_shape_without_a_number_for_a_name_is_a_bug() -> None:
     specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), None)
     with pytest.raises(KeyError, match="height"):
         specs[GraphName.ENCODER].inputs[0].shape_at(width=49)
+
+
+def test_a_graph_takes_shapes_that_fit_its_fixed_extents() -> None:
+    specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), (97, 161))
+    encoder, write = specs["encoder"], specs["memory_write"]
+    assert encoder.takes({"frame": (1, 97, 161, 3)})
+    assert not encoder.takes({"frame": (1, 97, 145, 3)})
+    for groups in (1, 3):
+        shapes = {tensor.name: (groups, *tensor.shape[1:]) for tensor in write.inputs}
+        assert write.takes(shapes)

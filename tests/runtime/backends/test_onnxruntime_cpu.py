@@ -10,7 +10,7 @@ from mavos_deploy.runtime.bundle import Bundle
 
 
 class _Session:
-    """Notes the options of its runs, and gives what a session gave."""
+    """A session that notes the options of its runs."""
 
     def __init__(self, session: Any) -> None:  # noqa: ANN401
         self.session = session

@@ -61,7 +61,7 @@ def test_a_release_that_hides_where_nodes_run_is_refused(
 
 
 class _Refusing:
-    """ONNX Runtime with every provider, that notes what sessions are asked for and opens none."""
+    """ONNX Runtime with every provider; it notes how sessions are opened, and opens none."""
 
     __version__ = "1.31.1"
     __file__ = "onnxruntime/__init__.py"

@@ -1,4 +1,4 @@
-"""OpenVINO gives the masks of ONNX Runtime in float32, and says what it can't do."""
+"""OpenVINO gives the masks of ONNX Runtime in float32, and its refusals are one line."""
 
 import sys
 from collections.abc import Callable, Iterator
