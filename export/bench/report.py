@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,13 @@ SHARES_PLOT = "shares-of-graphs.png"
 MEMORY_PLOT = "memory-over-length.png"
 PLOT_DPI = 150
 TABLE_WIDTH = 132  # characters; where output is no terminal, rich takes 80 and cuts figures off
+STEPS = {  # columns of milliseconds
+    "p50": "p50_ms",
+    "p95": "p95_ms",
+    "p99": "p99_ms",
+    "update frame": "update_frame_ms",
+    "amortised": "amortised_ms",
+}
 LIBRARIES = ("mavos-deploy", "onnxruntime", "openvino", "torch", "numpy", "av")
 
 Report = dict[str, Any]
@@ -126,79 +133,63 @@ def can_draw() -> bool:
 def tables(report: Report) -> list[Table]:
     """The report as tables for people."""
     made = [_steps(report)]
-    if any(entry["shares"] for entry in report["tensor_only"].values()):
-        made.append(_shares(report))
+    shares = {name: e["shares"] for name, e in report["tensor_only"].items() if e["shares"]}
+    if shares:
+        graphs = list(next(iter(shares.values())))
+        rows = [
+            (name, *(f"{of[graph]:.1%}" for graph in graphs), f"{1 - sum(of.values()):.1%}")
+            for name, of in shares.items()
+        ]
+        made.append(_table("share of the time in each graph", (*graphs, "between them"), rows))
     if report["end_to_end"]:
-        made.append(_end_to_end(report))
+        rows = [
+            (
+                name,
+                f"{entry['frame_ms']:.1f}",
+                f"{entry['frames_per_second']:.2f}",
+                f"{entry['outside_share']:.1%}",
+            )
+            for name, entry in report["end_to_end"].items()
+        ]
+        title = "end to end: decode, resize, segment, masks and overlay"
+        made.append(_table(title, ("ms per frame", "frames/s", "outside of the steps"), rows))
     return made
 
 
 def _steps(report: Report) -> Table:
     bundle = report["bundle"]
-    table = Table(
-        title=f"{bundle['variant']} {bundle['size']}, {report['objects']} objects, "
-        f"{report['frames']} frames, {report['threads']} threads; milliseconds from resized "
-        "frame to labels",
-        title_justify="left",
-        caption_justify="left",
-        caption=f"{report['machine']['processor']}; speed-up against {report['baseline']}; "
-        "amortised: with the update frame's share",
-    )
-    table.add_column("")
-    columns = (
-        "p50",
-        "p95",
-        "p99",
-        "update frame",
-        "amortised",
-        "frames/s",
-        "speed-up",
-        "per 100 frames",
-        "peak MB",
-    )
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, entry in report["tensor_only"].items():
-        peak = report["peak_memory_mb"][name]
-        table.add_row(
+    peaks = report["peak_memory_mb"]
+    rows = [
+        (
             name,
-            *(f"{entry[f'{p}_ms']:.1f}" for p in ("p50", "p95", "p99", "update_frame")),
-            f"{entry['amortised_ms']:.1f}",
+            *(f"{entry[key]:.1f}" for key in STEPS.values()),
             f"{entry['frames_per_second']:.2f}",
             f"{entry['speedup']:.2f}",
             f"{entry['growth_per_100_frames']:+.1%}",
-            "-" if peak is None else f"{peak:.0f}",
+            "-" if peaks[name] is None else f"{peaks[name]:.0f}",
         )
-    return table
-
-
-def _shares(report: Report) -> Table:
-    entries = {name: e["shares"] for name, e in report["tensor_only"].items() if e["shares"]}
-    table = Table(title="share of the time in each graph", title_justify="left")
-    table.add_column("")
-    graphs = list(next(iter(entries.values())))
-    for graph in (*graphs, "between them"):
-        table.add_column(graph, justify="right")
-    for name, shares in entries.items():
-        rest = 1 - sum(shares.values())
-        table.add_row(name, *(f"{shares[graph]:.1%}" for graph in graphs), f"{rest:.1%}")
-    return table
-
-
-def _end_to_end(report: Report) -> Table:
-    table = Table(
-        title="end to end: decode, resize, segment, masks and overlay", title_justify="left"
+        for name, entry in report["tensor_only"].items()
+    ]
+    table = _table(
+        f"{bundle['variant']} {bundle['size']}, {report['objects']} objects, "
+        f"{report['frames']} frames, {report['threads']} threads; milliseconds from resized "
+        "frame to labels",
+        (*STEPS, "frames/s", "speed-up", "per 100 frames", "peak MB"),
+        rows,
     )
-    table.add_column("")
-    for column in ("ms per frame", "frames/s", "outside of the steps"):
+    table.caption = (
+        f"{report['machine']['processor']}; speed-up against {report['baseline']}; "
+        "amortised: with the update frame's share"
+    )
+    return table
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table("", title=title, title_justify="left", caption_justify="left")
+    for column in columns:
         table.add_column(column, justify="right")
-    for name, entry in report["end_to_end"].items():
-        table.add_row(
-            name,
-            f"{entry['frame_ms']:.1f}",
-            f"{entry['frames_per_second']:.2f}",
-            f"{entry['outside_share']:.1%}",
-        )
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

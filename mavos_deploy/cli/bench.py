@@ -88,23 +88,18 @@ def bench(
 
     All that is compared gets the same frames in turns, in one process. A busy machine is reported.
     """
-    from mavos_deploy.export.bench.measure import BenchRequest, measure
+    from mavos_deploy.export.bench.measure import measure
+    from mavos_deploy.export.bench.runners import Subject
 
+    ways: list[Way | str] = [*_ways(pytorch, growing_memory), *(backend or [DEFAULT_BACKEND])]
+    subjects = [Subject(way, bundle, checkpoint, threads) for way in ways]
+    opened = Bundle.open(bundle)
     film = None if video in (None, NO_VIDEO) else Path(str(video))
-    request = BenchRequest(
-        bundle=Bundle.open(bundle),
-        ways=(*_ways(pytorch, growing_memory), *(backend or [DEFAULT_BACKEND])),
-        checkpoint=checkpoint,
-        threads=threads,
-        frames=frames,
-        objects=objects,
-        end_to_end=video != NO_VIDEO,
-        video=film,
-    )
     if film is not None and not film.is_file():
         raise InputError(f"--video {video} is no file; give a video, or {NO_VIDEO}")
-    warn_if_untrained(request.bundle.manifest)
-    report = measure(request, partial(progress, shown=not as_json))
+    warn_if_untrained(opened.manifest)
+    shown = partial(progress, shown=not as_json)
+    report = measure(opened, subjects, frames, objects, video != NO_VIDEO, film, shown)
     _print(report, output, as_json)
 
 

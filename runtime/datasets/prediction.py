@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,17 @@ class ClipFrame:
     starts: tuple[int, ...]
 
 
+@dataclass
 class SequenceReader:
     """Yields the frames of a sequence in order of time, from the first usable object on.
 
     A frame whose picture can't be used is left out, and reading goes on with the next one.
 
     Attributes:
+        sequence: A sequence with pictures; it can be read once.
+        fits: Raises an InputError for a height and width that can't be segmented.
+        on_picture: Called for each picture, also for those before the first object.
+        strict: Raise an InputError at the first problem instead of collecting problems.
         truth: The annotations, as far as they are read.
         size: Height and width of the frames in pixels; None until one was yielded.
         skipped: Stems of the frames that were left out.
@@ -58,45 +63,31 @@ class SequenceReader:
         problems: One entry for each frame that was left out.
     """
 
-    def __init__(
-        self,
-        sequence: VideoSequence,
-        fits: Callable[[Size], None],
-        *,
-        on_picture: Callable[[], None] = lambda: None,
-        strict: bool = False,
-    ) -> None:
-        """Prepare to read; files are opened by iterating, which is possible once.
+    sequence: VideoSequence
+    fits: Callable[[Size], None]
+    on_picture: Callable[[], None] = lambda: None
+    strict: bool = False
+    size: Size | None = field(default=None, init=False)
+    skipped: list[str] = field(default_factory=list, init=False)
+    lost: list[int] = field(default_factory=list, init=False)
+    problems: list[Problem] = field(default_factory=list, init=False)
 
-        Args:
-            sequence: A sequence with pictures.
-            fits: Raises an InputError for a height and width that can't be segmented.
-            on_picture: Called for each picture, also for those before the first object.
-            strict: Raise an InputError at the first problem instead of collecting problems.
-        """
-        self.truth = Truth(sequence)
-        self.size: Size | None = None
-        self.skipped: list[str] = []
-        self.lost: list[int] = []
-        self.problems: list[Problem] = []
-        self._sequence = sequence
-        self._fits = fits
-        self._on_picture = on_picture
-        self._strict = strict
+    def __post_init__(self) -> None:
+        self.truth = Truth(self.sequence)
 
     def __iter__(self) -> Iterator[ClipFrame]:
-        for stem, picture in self._sequence.images.items():
-            self._on_picture()
+        for stem, picture in self.sequence.images.items():
+            self.on_picture()
             follows = tuple(sorted(self.truth.starts))
             labels, new = self.truth.read(stem)
-            if self._strict and self.truth.problems:
+            if self.strict and self.truth.problems:
                 raise InputError(str(self.truth.problems[0]))
             if self.size is None and not new:
                 continue  # nothing to follow yet
             try:
                 rgb = self._read(picture, labels)
             except InputError as error:
-                if self._strict:
+                if self.strict:
                     raise
                 self._leave_out(stem, new, error)
                 continue
@@ -117,7 +108,7 @@ class SequenceReader:
             raise InputError(
                 f"{path}: {size_text(own)} pixels, but its annotation has {size_text(labels.shape)}"
             )
-        self._fits(own)
+        self.fits(own)
         return rgb
 
     def _leave_out(self, stem: str, new: list[int], error: InputError) -> None:
@@ -126,7 +117,7 @@ class SequenceReader:
         with_it = f", and with it object {', '.join(map(str, new))}" if new else ""
         found = f"frame left out{with_it} ({error})"
         expected = "a picture that the bundle can follow"
-        self.problems.append(Problem(self._sequence.name, stem, found, expected))
+        self.problems.append(Problem(self.sequence.name, stem, found, expected))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ makes the folders and names them when they are complete; workers only fill them.
 
 import threading
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mavos_deploy.errors import BackendError, InputError, MavosError
@@ -55,8 +54,8 @@ def segment_all(
 class _Crew:
     """The workers at one set of sequences, and all that they share.
 
-    Queue, places and tally have one lock. Whoever holds it sees the three of them agree, so that
-    no sequence is left behind between a place that finds nothing and one that gives a sequence up.
+    Queue, places and tally have one lock, so that no sequence is left behind between a place that
+    finds nothing waiting and one that gives a sequence back.
     """
 
     def __init__(
@@ -67,9 +66,9 @@ class _Crew:
     ) -> None:
         self._results = results
         self._lock = threading.RLock()
-        self._queue = _Queue(self._lock)
+        self._queue = _Queue()
         self._places = _Places(self._lock, open_worker)
-        self._tally = Tally(self._lock, on_frames)
+        self._tally = Tally(on_frames)
         self._settings: Settings | None = None
         self._error: BaseException | None = None
         self._told = False
@@ -82,7 +81,7 @@ class _Crew:
             self._results.bind(self._settings)
             for sequence in sequences:
                 if (done := self._results.finished(sequence)) is None:
-                    self._queue.add(_Attempt(sequence))
+                    self._queue.add(sequence)
                 else:
                     self._tally.keep(sequence, done)
             for _ in range(1, self._places.set_up(min(places, len(self._queue)))):
@@ -116,18 +115,18 @@ class _Crew:
 
     def _work(self, worker: Worker | None) -> None:
         """Segment what is waiting, until nothing is, or no worker can be had for this place."""
-        while (attempt := self._next(worker)) is not None:
+        while (sequence := self._next(worker)) is not None:
             if worker is None:
                 try:
                     worker, settings = self._places.hire()
                 except MavosError as error:
-                    worker = self._do_without(attempt, error)
+                    worker = self._do_without(sequence, error)
                     if worker is None:
                         return
                 else:
                     self._agree(settings)
             try:
-                self._segment_one(worker, attempt)
+                self._segment_one(worker, sequence)
             except WorkerDiedError:
                 self._places.dismiss(worker)
                 worker = None
@@ -135,26 +134,25 @@ class _Crew:
     def _agree(self, settings: Settings) -> None:
         """Refuse a worker whose masks would differ from the others'."""
         expected = self._settings
-        assert expected is not None
-        if settings != expected:
+        if expected is not None and settings != expected:
             raise BackendError(
                 f"one worker runs the bundle with {settings.backend} in {settings.arithmetic}, "
                 f"another one with {expected.backend} in {expected.arithmetic}, and their masks "
                 "would differ; name a --backend that all machines have"
             )
 
-    def _next(self, worker: Worker | None) -> "_Attempt | None":
+    def _next(self, worker: Worker | None) -> VideoSequence | None:
         """A sequence for a place; without one the place is given up, and its worker is idle."""
         with self._lock:
             if self._places.closed:
                 return None
-            attempt = self._queue.take()
-            if attempt is None:
+            sequence = self._queue.take()
+            if sequence is None:
                 self._places.leave(worker)
-            return attempt
+            return sequence
 
-    def _do_without(self, attempt: "_Attempt", error: MavosError) -> Worker | None:
-        """An idle worker in place of one that could not start, or None: the others do its task.
+    def _do_without(self, sequence: VideoSequence, error: MavosError) -> Worker | None:
+        """An idle worker in place of one that could not start; None leaves the sequence to others.
 
         Raises:
             MavosError: The given error, because no other worker is left.
@@ -165,26 +163,24 @@ class _Crew:
             idle = self._places.lend()
             if idle is None:
                 self._places.leave(None)
-                self._queue.give_back(attempt)
+                self._queue.give_back(sequence)
             told, self._told = self._told, True
         if not told:
             text = f"a worker could not start, and the others go on without it: {error}"
             warnings.warn(text, UserWarning, stacklevel=2)
         return idle
 
-    def _segment_one(self, worker: Worker, attempt: "_Attempt") -> None:
+    def _segment_one(self, worker: Worker, sequence: VideoSequence) -> None:
         """Fill a sequence's folder, or say why not.
 
         Raises:
             WorkerDiedError: A fresh worker is needed.
             InputError: The results can't be written.
         """
-        sequence, frames = attempt.sequence, 0
 
         def on_frame() -> None:
-            nonlocal frames
-            frames += 1
-            self._tally.count(1)
+            with self._lock:
+                self._tally.count(sequence)
 
         def segment(folder: Path) -> Predicted:
             try:
@@ -199,66 +195,49 @@ class _Crew:
             # ours stands in this sequence's place, and in no other.
             if isinstance(error, OutputError) or isinstance(error.__cause__, OSError):
                 raise
-            self._tally.count(-frames)
-            if not isinstance(error, WorkerDiedError):
-                found, expected = (
-                    f"not segmented: {error}",
-                    "pictures that can be followed, and room",
-                )
-                self._tally.give_up(sequence, found, expected)
-                return
-            if not self._queue.again(attempt):
-                found = f"not segmented, {TRIES} tries failed; the last one: {error}"
-                self._tally.give_up(sequence, found, "a worker that can finish it")
-            raise
-        self._tally.add(sequence, predicted)
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """A sequence to segment.
-
-    Attributes:
-        sequence: The sequence.
-        failed: Number of tries that failed.
-    """
-
-    sequence: VideoSequence
-    failed: int = 0
+            died = isinstance(error, WorkerDiedError)
+            with self._lock:
+                self._tally.uncount(sequence)
+                if not died:
+                    expected = "pictures that can be followed, and room"
+                    self._tally.give_up(sequence, f"not segmented: {error}", expected)
+                elif not self._queue.again(sequence):
+                    found = f"not segmented, {TRIES} tries failed; the last one: {error}"
+                    self._tally.give_up(sequence, found, "a worker that can finish it")
+            if died:
+                raise
+        else:
+            with self._lock:
+                self._tally.add(sequence, predicted)
 
 
 class _Queue:
-    """Sequences that no worker is at."""
+    """Sequences that no worker is at; the crew holds its lock meanwhile."""
 
-    def __init__(self, lock: threading.RLock) -> None:
-        self._lock = lock
-        self._waiting: deque[_Attempt] = deque()
+    def __init__(self) -> None:
+        self._waiting: deque[VideoSequence] = deque()
+        self._failed: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._waiting)
+        return len(self._waiting)
 
-    def add(self, attempt: _Attempt) -> None:
-        """Let an attempt be the last one."""
-        with self._lock:
-            self._waiting.append(attempt)
+    def add(self, sequence: VideoSequence) -> None:
+        self._waiting.append(sequence)
 
-    def again(self, attempt: _Attempt) -> bool:
+    def take(self) -> VideoSequence | None:
+        return self._waiting.popleft() if self._waiting else None
+
+    def give_back(self, sequence: VideoSequence) -> None:
+        """Let a sequence that was not begun be the next one."""
+        self._waiting.appendleft(sequence)
+
+    def again(self, sequence: VideoSequence) -> bool:
         """Let a sequence that lost its worker be tried last; False if it had all its tries."""
-        failed = attempt.failed + 1
-        if failed < TRIES:
-            self.add(_Attempt(attempt.sequence, failed))
-        return failed < TRIES
-
-    def give_back(self, attempt: _Attempt) -> None:
-        """Let an attempt that was not begun be the next one."""
-        with self._lock:
-            self._waiting.appendleft(attempt)
-
-    def take(self) -> _Attempt | None:
-        """The next attempt; None while nothing waits."""
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+        self._failed[sequence.name] += 1
+        more = self._failed[sequence.name] < TRIES
+        if more:
+            self.add(sequence)
+        return more
 
 
 class _Places:
@@ -276,11 +255,15 @@ class _Places:
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []  # of places that were left
 
+    @property
+    def others(self) -> bool:
+        """Whether a place without a worker can count on an idle worker or on another place."""
+        return bool(self._idle) or self._count > 1
+
     def set_up(self, count: int) -> int:
         """Set the number of places; returns it, at least 1."""
-        with self._lock:
-            self._count = max(1, count)
-            return self._count
+        self._count = max(1, count)
+        return self._count
 
     def hire(self) -> tuple[Worker, Settings]:
         """Open a worker, again if it dies, and wait until it is ready.
@@ -319,21 +302,13 @@ class _Places:
 
     def leave(self, worker: Worker | None) -> None:
         """Give up a place; its worker is idle from then on."""
-        with self._lock:
-            self._count -= 1
-            if worker is not None:
-                self._idle.append(worker)
-
-    @property
-    def others(self) -> bool:
-        """Whether a place without a worker can count on an idle worker or on another place."""
-        with self._lock:
-            return bool(self._idle) or self._count > 1
+        self._count -= 1
+        if worker is not None:
+            self._idle.append(worker)
 
     def lend(self) -> Worker | None:
         """An idle worker, if there is one."""
-        with self._lock:
-            return self._idle.pop() if self._idle else None
+        return self._idle.pop() if self._idle else None
 
     def close(self) -> None:
         """Let nobody take another sequence, and end all workers."""

@@ -1,6 +1,6 @@
 """What came of each sequence, counted while workers are at them and reported in the end."""
 
-import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -40,44 +40,43 @@ class BatchOutcome:
 class Tally:
     """The frames that are done, and the result of each sequence."""
 
-    def __init__(self, lock: threading.RLock, on_frames: Callable[[int], None]) -> None:
-        self._lock = lock
+    def __init__(self, on_frames: Callable[[int], None]) -> None:
         self._on_frames = on_frames
-        self._frames = 0
+        self._frames: Counter[str] = Counter()
         self._predicted: dict[str, Predicted] = {}
         self._kept: list[str] = []
         self._failed: set[str] = set()
 
-    def count(self, frames: int) -> None:
-        """Add frames, or take away those of a try that failed."""
-        with self._lock:
-            self._frames += frames
-            self._on_frames(self._frames)
+    def count(self, sequence: VideoSequence, frames: int = 1) -> None:
+        """Add frames that are done."""
+        self._frames[sequence.name] += frames
+        self._on_frames(self._frames.total())
+
+    def uncount(self, sequence: VideoSequence) -> None:
+        """Take away the frames of a try that failed."""
+        self.count(sequence, -self._frames[sequence.name])
 
     def add(self, sequence: VideoSequence, predicted: Predicted) -> None:
         """Note a sequence that is done; its frames were counted one by one."""
-        with self._lock:
-            self._predicted[sequence.name] = predicted
+        self._predicted[sequence.name] = predicted
 
     def keep(self, sequence: VideoSequence, predicted: Predicted) -> None:
         """Note a sequence that an earlier run had finished."""
         self.add(sequence, predicted)
         self._kept.append(sequence.name)
-        self.count(len(sequence.images))
+        self.count(sequence, len(sequence.images))
 
     def give_up(self, sequence: VideoSequence, found: str, expected: str) -> None:
         """Note a sequence that is not tried again, and the words of the problem."""
         problem = Problem(sequence.name, None, found, expected)
-        with self._lock:
-            self._predicted[sequence.name] = Predicted("", (), (), (), (problem,))
-            self._failed.add(sequence.name)
+        self.add(sequence, Predicted("", (), (), (), (problem,)))
+        self._failed.add(sequence.name)
 
     def outcome(self, sequences: Sequence[VideoSequence], settings: Settings) -> BatchOutcome:
         """Everything, in the order of the sequences."""
-        with self._lock:
-            return BatchOutcome(
-                {s.name: self._predicted[s.name] for s in sequences},
-                tuple(self._kept),
-                tuple(s.name for s in sequences if s.name in self._failed),
-                settings,
-            )
+        return BatchOutcome(
+            {s.name: self._predicted[s.name] for s in sequences},
+            tuple(self._kept),
+            tuple(s.name for s in sequences if s.name in self._failed),
+            settings,
+        )

@@ -63,13 +63,7 @@ class Child:
 
     @classmethod
     def calling(cls, name: str, function: Callable[..., Any], *arguments: object) -> "Child":
-        """Start a process that calls a function once; `result` has its answer.
-
-        Args:
-            name: Subject of messages about the process.
-            function: A function of a module.
-            arguments: Values that can be pickled, as the function's result must be.
-        """
+        """Start a process that calls a function of a module once; `result` has its answer."""
         return cls(name, _call, function, arguments)
 
     @property
@@ -101,12 +95,11 @@ class Child:
             raise self._died() from None
 
     def result(self) -> Any:  # noqa: ANN401  # whatever the function returns
-        """Wait for what the function of `calling` returns.
+        """Wait for the value that the function of `calling` returns.
 
         Raises:
-            MavosError: The function raised it.
+            MavosError: The function raised it, or, as a ChildDiedError, the process ended.
             OSError: The function raised it.
-            ChildDiedError: The process ended before, or after any other error.
         """
         answer = self.receive()
         if isinstance(answer, Exception):
