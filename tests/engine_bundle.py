@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.contract import GROUPS
-from mavos_deploy.runtime.engines import Engine, Flags, Profile
+from mavos_deploy.runtime.engines import Engine, Flags, Library, Profile
 from mavos_deploy.runtime.manifest import write_manifest
 from tests.tensorrt_stand_in import CAPABILITY, VERSION
 
@@ -33,7 +33,7 @@ def add_engines(folder: Path) -> None:
                     for e in tensor.shape
                 )
                 profile[tensor.name] = low, low, high
-        for library in ("tensorrt", "tensorrt_rtx"):
+        for library in Library:
             file = f"engines/{library}-{graph}.plan"
             (folder / "engines").mkdir(exist_ok=True)
             (folder / file).write_bytes(content)

@@ -13,8 +13,8 @@ from mavos_deploy.cli import build as build_cli
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Engine, Flags
-from mavos_deploy.runtime.manifest import write_manifest
+from mavos_deploy.runtime.engines import Engine, Flags, Library
+from mavos_deploy.runtime.manifest import Target, write_manifest
 from tests.bundles import hollow_bundle
 
 Ended = subprocess.CompletedProcess[str]
@@ -41,7 +41,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
             file="engines/a.plan",
             sha256="0",
             graph_sha256="1",
-            library="tensorrt_rtx",
+            library=Library.TENSORRT_RTX,
             version="1.7.1",
             capability="8.6",
             gpu=None,
@@ -90,7 +90,7 @@ def test_each_engine_is_a_line(call: Call, hollow: Path, requests: list[BuildReq
 @pytest.mark.usefixtures("requests")
 def test_a_bundle_for_the_cpu_is_warned_of(call: Call, hollow: Path) -> None:
     manifest = Bundle.open(hollow).manifest
-    write_manifest(hollow, replace(manifest, target="cpu"))
+    write_manifest(hollow, replace(manifest, target=Target.CPU))
     assert "exported with --target cpu" in call("mavos-build", hollow).stderr
 
 

@@ -15,7 +15,7 @@ from mavos_deploy.export import tensorrt_build
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Flags
+from mavos_deploy.runtime.engines import Flags, Hardware
 from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.bundles import hollow_bundle
@@ -140,7 +140,7 @@ def test_tensorrt_gets_the_flags_shapes_and_timings(
     cache = tmp_path / "cache/a.timing"
     cache.parent.mkdir()
     cache.write_bytes(b"old")
-    flags = Flags(version_compatible=True, hardware_compatible="ampere-plus", memory_limit=3)
+    flags = Flags(version_compatible=True, hardware_compatible=Hardware.AMPERE_PLUS, memory_limit=3)
     shapes = {"x": ((1,), (2,), (4,))}
     build_plan(_task(tmp_path, flags=flags, profiles=(shapes,), timing_cache=cache))
     assert ("create_network", 2) in trt.calls
@@ -211,7 +211,7 @@ def test_an_old_release_without_a_compatibility_is_refused(fake: Callable[..., R
         tensorrt_build.check_request(
             fake(),  # type: ignore[arg-type]
             "tensorrt",
-            Flags(hardware_compatible="same-capability"),
+            Flags(hardware_compatible=Hardware.SAME_CAPABILITY),
             ["8.6"],
         )
 

@@ -18,7 +18,7 @@ from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.prediction import OutputError
 from mavos_deploy.runtime.datasets.results import Results, Settings
-from mavos_deploy.runtime.engines import Engine, Flags
+from mavos_deploy.runtime.engines import Engine, Flags, Library
 from mavos_deploy.runtime.jobs.crew import segment_all
 from mavos_deploy.runtime.jobs.ray_cluster import (
     RayCluster,
@@ -142,7 +142,10 @@ def engine(library: str, file: str) -> Engine:
     """One whose plan is `a plan`."""
     sha256 = hashlib.sha256(b"a plan").hexdigest()
     return Engine(
-        *("encoder", file, sha256, "0", library, "1.7.1", "8.6"),
+        *("encoder", file, sha256, "0"),
+        library=Library(library),
+        version="1.7.1",
+        capability="8.6",
         gpu=None,
         driver=None,
         flags=Flags(),
