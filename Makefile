@@ -1,7 +1,8 @@
 # Set-up and checks. Everything is written under .venv/ and build/, which git ignores.
 #
 #     make demo   install, export a bundle, segment a made-up clip, score the masks
-#     make test   install with the development tools, run the tests
+#     make quick  the tests that export no bundle: a verdict in two minutes
+#     make test   all tests
 #     make lint   ruff and mypy
 #     make clean  remove the environment and build/
 #
@@ -17,7 +18,7 @@ DEMO_BUNDLE_SIZE := 241x433
 DEMO_VIDEO_SIZE := 240x432
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean help
+.PHONY: demo quick test lint clean help
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -49,8 +50,14 @@ demo: $(VENV)/.installed
 	@echo '  $(DEMO)/masks/         a palette PNG for every frame, and tables of J and F'
 	@echo '  $(DEMO)/overlay.mp4    the video with the objects coloured'
 
+# A file's tests stay in one process, and files in the order of tests/conftest.py.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+quick: $(VENV)/.dev-installed
+	$(PYTEST) -m 'not (exports or network or server or ray or tensorrt or slow)'
+
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

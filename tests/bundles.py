@@ -1,10 +1,25 @@
-"""A bundle that is whole by every check of its manifest, but whose graphs are no graphs."""
+"""Bundles to change, and a bundle whose files are right by its manifest but hold no graphs."""
 
 import hashlib
+import os
 from pathlib import Path
+from shutil import copytree
 
 from mavos_deploy.runtime.contract import Dimensions, Precision, graph_specs
-from mavos_deploy.runtime.manifest import GraphFile, Manifest, Target, write_manifest
+from mavos_deploy.runtime.manifest import MANIFEST, GraphFile, Manifest, Target, write_manifest
+
+
+def copy_to_change(bundle: Path, folder: Path) -> Path:
+    """Make a missing folder a copy of a bundle, and return it.
+
+    The manifest is the copy's own. The other files are links to those of the bundle: a test may
+    replace them, but must not write into them.
+    """
+    copytree(bundle, folder, copy_function=os.link)
+    manifest = (folder / MANIFEST).read_bytes()
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).write_bytes(manifest)
+    return folder
 
 
 def hollow_bundle(folder: Path) -> Path:

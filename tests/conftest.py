@@ -1,43 +1,104 @@
-"""Bundles that several test files share; exporting one takes half a minute."""
+"""Lanes and order of the tests, and bundles that several test files share."""
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from PIL import Image
 
-from mavos_deploy.calibration.observe import observe_values
-from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import CHANGED
-from mavos_deploy.calibration.quantised_bundle import write_quantised
-from mavos_deploy.calibration.recorder import record
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
-from mavos_deploy.export.exporter import Plan, write_bundle
-from mavos_deploy.models.checkpoint import load_network
-from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, RangeMethod
+from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.processors import usable_processors
 from tests import golden
 from tests.made_sequences import write_masks
 
-torch.set_num_threads(
-    max(1, usable_processors() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-)
+if TYPE_CHECKING:
+    from mavos_deploy.models.mavos import Mavos
+    from tests.exports import Exports
+
+TORCH = find_spec("torch") is not None
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 TINY_SIZE = (161, 289)
+MARKS = {"exported": "exports", "network": "network", "server": "server", "cluster": "ray"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their fixtures, and put files that export first.
+
+    The first such file of each folder comes before all second ones: files of one folder tend to
+    share a bundle, and workers that start with different bundles do not wait for each other.
+    """
+    exporting: dict[Path, int] = {}
+    earlier: Counter[Path] = Counter()
+    for item in items:
+        for fixture, mark in MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+        if item.get_closest_marker("exports") and item.path not in exporting:
+            exporting[item.path] = earlier[item.path.parent]
+            earlier[item.path.parent] += 1
+    items.sort(key=lambda item: exporting.get(item.path, len(items)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep exports out of tests without the mark, and PyTorch to one thread.
+
+    Recorded logits hold for the order in which one thread adds; threads beyond the processors
+    wait for each other.
+    """
+
+    def refuse(*arguments: object, **options: object) -> None:
+        pytest.fail("a test that exports takes bundles from the fixture `exported`, or is marked")
+
+    with pytest.MonkeyPatch.context() as patched:
+        if TORCH:
+            import torch
+
+            torch.set_num_threads(1)
+            if item.get_closest_marker("exports") is None:
+                patched.setattr(torch.onnx, "export", refuse)
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_processors() -> Iterator[None]:
+    """Give ONNX Runtime this worker's share of the processors: its threads spin when they wait."""
+    share = max(1, usable_processors() // WORKERS)
+    with pytest.MonkeyPatch.context() as patched:
+        module = "mavos_deploy.runtime.backends.onnxruntime_cpu"
+        patched.setattr(f"{module}.usable_processors", lambda: share)
+        yield
 
 
 @pytest.fixture(scope="session")
-def network() -> Callable[[str], Mavos]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Exports"]:
+    """Bundles by plan, each of them exported once for all workers."""
+    for module in ("torch", "onnxruntime"):
+        pytest.importorskip(module)
+    from tests.exports import Exports
+
+    base = tmp_path_factory.getbasetemp()
+    exports = Exports((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundles")
+    yield exports
+    assert not exports.changed(), "tests have changed bundles that others use, too"
+
+
+@pytest.fixture(scope="session")
+def network() -> Callable[[str], "Mavos"]:
     """Networks by variant, with shipped weights or else synthetic ones."""
+    pytest.importorskip("torch")
+    from mavos_deploy.models.checkpoint import load_network
+    from mavos_deploy.models.variants import VARIANTS
+
     made: dict[str, Mavos] = {}
 
-    def get(variant: str) -> Mavos:
+    def get(variant: str) -> "Mavos":
         if variant not in made:
             made[variant] = load_network(VARIANTS[variant], None)[0]
         return made[variant]
@@ -46,29 +107,35 @@ def network() -> Callable[[str], Mavos]:
 
 
 @pytest.fixture(scope="session")
-def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_bundle(exported: "Exports") -> Path:
     """A bundle in float16 and in the form for GPUs, small and with a memory gap of 3."""
-    folder: Path = tmp_path_factory.mktemp("half")
-    plan = Plan(VARIANTS["mobilenet"], (97, 97), 3, "gpu", "fp16")
-    write_bundle(plan, None, folder, lambda line: None)
-    return folder
+    return exported("mobilenet", (97, 97), 3, "gpu", "fp16")
 
 
 @pytest.fixture(scope="session")
-def dynamic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dynamic_bundle(exported: "Exports") -> Path:
     """`tiny` for frames of any size, with a memory gap of 2."""
-    folder: Path = tmp_path_factory.mktemp("dynamic")
-    plan = Plan(VARIANTS["tiny"], (97, 129), 2, "gpu", dynamic=True, tiled=((113, 145),))
-    write_bundle(plan, None, folder, lambda line: None)
-    return folder
+    return exported("tiny", (97, 129), 2, "gpu", dynamic=True, tiled=((113, 145),))
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(exported: "Exports") -> Path:
     """A trained bundle in float32, small and with a memory gap of 2."""
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    write_bundle(Plan(VARIANTS["tiny"], (97, 97), 2, "cpu"), None, folder, lambda line: None)
-    return folder
+    return exported("tiny", (97, 97), 2, "cpu")
+
+
+@pytest.fixture(scope="session")
+def segmenter(exported: "Exports") -> Callable[[str], Segmenter]:
+    """Segmenters at the golden data's size and memory gap by variant."""
+    made: dict[str, Segmenter] = {}
+
+    def get(variant: str) -> Segmenter:
+        if variant not in made:
+            size = golden.load("base", variant).size if variant in golden.VARIANTS else TINY_SIZE
+            made[variant] = Segmenter.open(exported(variant, size, golden.MEMORY_GAP, "cpu"))
+        return made[variant]
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -87,51 +154,3 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("clip-0\nclip-1\nclip-2\n")
     return root
-
-
-@pytest.fixture(scope="session")
-def attention_bundle(
-    tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """`tiny_bundle` with all of its attention in int8, and nothing else."""
-    folder: Path = tmp_path_factory.mktemp("attention")
-    bundle = Bundle.open(tiny_bundle)
-    recordings = record(
-        bundle,
-        OnnxRuntimeCpu(bundle, 1),
-        list(open_dataset(clips).sequences),
-        tmp_path_factory.mktemp("kept") / "recordings",
-        seed=0,
-        most_frames=12,
-    )
-    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
-    entry = Quantisation(
-        kind=GraphKind.CPU,
-        type=NumberType.INT8,
-        method=RangeMethod.MINMAX,
-        groups={},
-        ranges={},
-        sources={name: recordings.graphs[name] for name in graphs},
-        data=recordings.digest,
-        seed=0,
-        attention=observe_values(graphs, recordings, 1),
-    )
-    write_quantised(bundle, entry, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Segmenter]:
-    """Segmenters at the golden data's size and memory gap by variant."""
-    made: dict[str, Segmenter] = {}
-
-    def get(variant: str) -> Segmenter:
-        if variant not in made:
-            folder: Path = tmp_path_factory.mktemp(variant)
-            size = golden.load("base", variant).size if variant in golden.VARIANTS else TINY_SIZE
-            plan = Plan(VARIANTS[variant], size, golden.MEMORY_GAP, "cpu")
-            write_bundle(plan, None, folder, lambda line: None)
-            made[variant] = Segmenter.open(folder)
-        return made[variant]
-
-    return get

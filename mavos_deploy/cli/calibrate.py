@@ -19,7 +19,6 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.datasets.sequences import Layout
 from mavos_deploy.runtime.manifest import MANIFEST, is_bundle
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.files import replacing_directory
 from mavos_deploy.runtime.system.machine import describe_machine
 
@@ -179,8 +178,8 @@ def calibrate(
         else:
             assert data is not None
             request = CalibrationRequest(
-                target=GraphKind(target.value),
-                type=NumberType(kind.value),
+                target=target.value,
+                type=kind.value,
                 max_drop=max_drop,
                 most_frames=frames,
                 seed=seed,

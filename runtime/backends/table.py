@@ -38,8 +38,7 @@ class BackendKind:
         extra: Extras of mavos-deploy that install its libraries.
         needs: Anything else that it needs, in words.
         gpu: Whether it runs on a GPU; all others run on the CPU.
-        engine_library: The one of `engines.LIBRARIES` whose engines it loads; None where it loads
-            the ONNX files.
+        engine_library: Library whose engines it loads; None where it loads the ONNX files.
         auto: Place in the order in which `auto` tries backends; None where it never does.
     """
 

@@ -17,10 +17,9 @@ class Gpu:
     """A GPU.
 
     Attributes:
-        name: Name that the driver gives, such as `NVIDIA RTX A4000`.
+        name: As the driver calls it, such as `NVIDIA RTX A4000`.
         capability: Compute capability, such as `8.6`.
-        driver: Version of the driver, such as `580.65.06`; the version of CUDA in it where nothing
-            else is known.
+        driver: Version of the driver, such as `580.65.06`; where only that is known, of CUDA in it.
         cuda: The latest CUDA that the driver runs, such as `13.0`.
     """
 
@@ -65,10 +64,10 @@ def require_gpu(backend: str) -> Gpu:
     """The first GPU, as `first_gpu` finds it.
 
     Args:
-        backend: Name of the backend that needs a GPU, for the message.
+        backend: Which needs it, for the message.
 
     Raises:
-        BackendError: The driver shows no GPU.
+        BackendError: There is none.
     """
     gpu = first_gpu()
     if gpu is None:

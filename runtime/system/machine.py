@@ -1,6 +1,6 @@
-"""Facts for reports of measurements: the machine, memory of this process, load by other work.
+"""What a measurement says about the machine, this process, and how busy the machine was meanwhile.
 
-Most of them come from Linux's procfs; None stands for those that are unknown elsewhere.
+Most of it comes from Linux's procfs; elsewhere it is unknown, which is said as None.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mavos_deploy.runtime.system.processors import usable_processors
 
-# Timings are not to be trusted if other work took a larger share of the processors' time: PyTorch
-# slows 3 to 5 times more than ONNX Runtime on a machine that has other work.
+# Of the processors' time during a measurement, above which its timings are not to be trusted:
+# PyTorch slows 3 to 5 times more than ONNX Runtime on a machine that has other work.
 BUSY_SHARE = 0.05
-# Instructions that decide how fast these graphs run, by the names that Linux gives.
+# What decides how fast these graphs run, by the names that Linux gives.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd")
 
 
@@ -48,7 +48,7 @@ def resident_bytes() -> int:
 def peak_bytes() -> int | None:
     """The most memory that this process ever had in RAM, between frames or within one.
 
-    `ru_maxrss` won't do: a process that was just started finds the peak of its parent there.
+    Not `ru_maxrss`, in which a process that was just started finds the peak of its parent.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -59,7 +59,7 @@ def peak_bytes() -> int | None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system, which glibc keeps otherwise. Elsewhere nothing happens."""
+    """Give the system back what was freed; glibc keeps it otherwise. Elsewhere nothing happens."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
@@ -68,7 +68,7 @@ def return_freed_memory() -> None:
 
 @dataclass(frozen=True)
 class Load:
-    """Shares of the processors' time that other work took during a measurement.
+    """What else took the processors' time during a measurement.
 
     Attributes:
         others: Share of all processors' time that other processes took, 0 to 1.
@@ -91,7 +91,7 @@ class LoadMeter:
         self._stat, self._own = _processor_times(), time.process_time()
 
     def read(self) -> Load | None:
-        """Load since the meter was made; None where the system doesn't tell."""
+        """The load since the meter was made; None where the system doesn't tell."""
         before, now = self._stat, _processor_times()
         if before is None or now is None or sum(now) == sum(before):
             return None

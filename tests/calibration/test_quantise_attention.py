@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from mavos_deploy.calibration.float_memory import FloatMemory
+from mavos_deploy.calibration.observe import observe_values
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import WEIGHT_ZERO, levels_between
+from mavos_deploy.calibration.quantise_attention import CHANGED, WEIGHT_ZERO, levels_between
+from mavos_deploy.calibration.quantised_bundle import write_quantised
+from mavos_deploy.calibration.recorder import record
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.verify import verify
@@ -26,6 +29,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import open_library
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
+from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.manifest import MANIFEST
 from mavos_deploy.runtime.quantisation import (
     HIGHEST_LEVEL,
@@ -37,6 +41,37 @@ from mavos_deploy.runtime.quantisation import (
 )
 
 GROUPS = 2
+
+
+@pytest.fixture(scope="session")
+def attention_bundle(
+    tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """`tiny_bundle` with all of its attention in int8, and nothing else."""
+    folder: Path = tmp_path_factory.mktemp("attention")
+    bundle = Bundle.open(tiny_bundle)
+    recordings = record(
+        bundle,
+        OnnxRuntimeCpu(bundle, 1),
+        list(open_dataset(clips).sequences),
+        tmp_path_factory.mktemp("kept") / "recordings",
+        seed=0,
+        most_frames=12,
+    )
+    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
+    entry = Quantisation(
+        kind=GraphKind.CPU,
+        type=NumberType.INT8,
+        method=RangeMethod.MINMAX,
+        groups={},
+        ranges={},
+        sources={name: recordings.graphs[name] for name in graphs},
+        data=recordings.digest,
+        seed=0,
+        attention=observe_values(graphs, recordings, 1),
+    )
+    write_quantised(bundle, entry, folder)
+    return folder
 
 
 def _inputs(spec: GraphSpec, seed: int = 0) -> dict[str, Array]:

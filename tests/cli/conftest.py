@@ -1,14 +1,13 @@
 """A small untrained bundle, a small video in several forms, and ways to call the commands."""
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from shutil import copytree
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -25,6 +24,10 @@ from mavos_deploy.cli import run as run_cli
 from mavos_deploy.cli import verify as verify_cli
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.media.masks import write_mask
+from tests.bundles import copy_to_change
+
+if TYPE_CHECKING:
+    from tests.exports import Exports
 
 VIDEO = (64, 96)  # pixels; the bundle below is made for this size
 FRAMES = 10
@@ -44,25 +47,14 @@ Ended = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("torch")
-    from mavos_deploy.export.exporter import Plan, write_bundle
-    from mavos_deploy.models.variants import VARIANTS
-
-    folder = tmp_path_factory.mktemp("bundle")
-    write_bundle(Plan(VARIANTS["mobilenet"], (65, 97), 2, "cpu"), None, folder, lambda line: None)
-    return folder
+def bundle(exported: "Exports") -> Path:
+    return exported("mobilenet", (65, 97), 2, "cpu")
 
 
 @pytest.fixture
 def own_bundle(bundle: Path, tmp_path: Path) -> Path:
-    """A copy to spoil; replace its files, for they are links to the other's."""
-    copy: Path = copytree(bundle, tmp_path / "bundle", copy_function=os.link)
-    manifest = (copy / "manifest.json").read_bytes()
-    (copy / "manifest.json").unlink()
-    (copy / "manifest.json").write_bytes(manifest)
-    return copy
+    """A copy to spoil; replace its graphs, for they are links to the other's."""
+    return copy_to_change(bundle, tmp_path / "bundle")
 
 
 @pytest.fixture(scope="session")

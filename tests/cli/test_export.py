@@ -309,6 +309,7 @@ def test_an_export_that_differs_from_pytorch_is_not_kept(
     assert json.loads(ended.stdout)["first_divergence"]["tensor"] == "embedding"
 
 
+@pytest.mark.exports
 def test_a_full_disk_is_named_and_nothing_is_left(
     one_line: Callable[[Ended, str], str], tmp_path: Path
 ) -> None:

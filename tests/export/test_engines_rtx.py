@@ -8,7 +8,6 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 
@@ -19,6 +18,7 @@ from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.engines import Flags
+from tests.bundles import copy_to_change
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
     raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
@@ -42,8 +42,7 @@ def _silent(result: BuiltEngine) -> None:
 def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with engines for three generations of GPUs."""
     folder: Path = tmp_path_factory.mktemp("built") / "bundle"
-    copytree(half_bundle, folder, copy_function=os.link)
-    _own_manifest(folder)
+    copy_to_change(half_bundle, folder)
     reported: list[BuiltEngine] = []
     request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
     results = build_engines(Bundle.open(folder), request, reported.append)
@@ -52,26 +51,16 @@ def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _own_manifest(folder: Path) -> None:
-    text = (folder / "manifest.json").read_bytes()
-    (folder / "manifest.json").unlink()
-    (folder / "manifest.json").write_bytes(text)
-
-
 @pytest.fixture
 def own(built: Path, tmp_path: Path) -> Path:
     """A copy to change."""
-    folder: Path = copytree(built, tmp_path / "bundle", copy_function=os.link)
-    _own_manifest(folder)
-    return folder
+    return copy_to_change(built, tmp_path / "bundle")
 
 
 @pytest.fixture
 def plain(half_bundle: Path, tmp_path: Path) -> Path:
     """A float16 bundle without engines, to change; its graphs are links to the other's."""
-    folder: Path = copytree(half_bundle, tmp_path / "bundle", copy_function=os.link)
-    _own_manifest(folder)
-    return folder
+    return copy_to_change(half_bundle, tmp_path / "bundle")
 
 
 def _with_fast_graph_only(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
@@ -250,6 +239,7 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exports
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 @pytest.mark.parametrize("variant", ["tiny", "mobilenet", "resnet50", "swin_base"])
 def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The shipped weights segment, and the exported graphs segment as well as PyTorch does."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ from numpy.typing import NDArray
 
 from mavos_deploy.evaluation.metrics import score_labels
 from mavos_deploy.evaluation.scenes.scene import iter_scene
-from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.checkpoint import load_network, read_state_dict, shipped_weights
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Tracker
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.resize import resize_frame
+from tests.exports import Exports
 
 SIZE = (160, 288)
 FRAMES = 34  # past two runs of MCA at the usual memory gap
@@ -43,15 +42,11 @@ def test_other_variants_ship_no_weights() -> None:
 
 
 @pytest.fixture(scope="module")
-def half(
-    segmenter: Callable[[str], Segmenter], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Segmenter]:
+def half(segmenter: Callable[[str], Segmenter], exported: Exports) -> Iterator[Segmenter]:
     """`tiny` in float16 and in the form for GPUs, on the CPU."""
-    folder: Path = tmp_path_factory.mktemp("tiny-half")
     manifest = segmenter("tiny").bundle.manifest
-    plan = Plan(VARIANTS["tiny"], manifest.size, manifest.memory_gap, "gpu", "fp16")
-    write_bundle(plan, None, folder, lambda line: None)
-    with Segmenter.open(folder) as opened:
+    bundle = exported("tiny", manifest.size, manifest.memory_gap, "gpu", "fp16")
+    with Segmenter.open(bundle) as opened:
         yield opened
 
 

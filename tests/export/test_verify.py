@@ -12,7 +12,6 @@ import pytest
 from onnx import numpy_helper
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.export.verify import shortest_clip, verify
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
@@ -20,6 +19,7 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.manifest import MANIFEST
+from tests.exports import Exports
 
 GetNetwork = Callable[[str], Mavos]
 GetSegmenter = Callable[[str], Segmenter]
@@ -42,12 +42,9 @@ def test_every_graph_and_the_chain_equal_pytorch(
 
 @pytest.mark.slow  # a gap of 3 shows the same above, in a fraction of the frames
 def test_parity_holds_past_two_updates_at_the_usual_memory_gap(
-    tmp_path: Path, network: GetNetwork
+    exported: Exports, network: GetNetwork
 ) -> None:
-    write_bundle(
-        Plan(VARIANTS["mobilenet"], (97, 113), 10, "gpu"), None, tmp_path, lambda line: None
-    )
-    with Segmenter.open(tmp_path) as segmenter:
+    with Segmenter.open(exported("mobilenet", (97, 113), 10, "gpu")) as segmenter:
         parity = verify(segmenter, network("mobilenet"))
     assert parity.passed, parity.first_divergence
     assert parity.frames == 24

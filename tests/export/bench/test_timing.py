@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from mavos_deploy.export.bench.runners import Subject, warm_up
 from mavos_deploy.export.bench.timing import (
@@ -16,16 +15,10 @@ from mavos_deploy.export.bench.timing import (
 from mavos_deploy.export.bench.torch_runner import APPEND_EVERY
 from mavos_deploy.export.bench.ways import GROWING, PYTORCH
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.system.processors import usable_processors
 
 GAP = 3  # of the bundle that tests share
 
 GetSegmenter = Callable[[str], Segmenter]
-
-
-@pytest.fixture(autouse=True)
-def _threads_of_pytorch() -> None:
-    torch.set_num_threads(min(2, usable_processors()))
 
 
 def test_figures_tell_update_frames_from_others() -> None:

@@ -11,14 +11,8 @@ from mavos_deploy.export.bench.runners import made_clip
 from mavos_deploy.export.bench.torch_runner import TorchRunner
 from mavos_deploy.export.bench.ways import PYTORCH
 from mavos_deploy.runtime import Segmenter
-from mavos_deploy.runtime.system.processors import usable_processors
 
 GetSegmenter = Callable[[str], Segmenter]
-
-
-@pytest.fixture(autouse=True)
-def _threads_of_pytorch() -> None:
-    torch.set_num_threads(min(2, usable_processors()))
 
 
 def test_every_form_of_the_network_computes_the_same(

@@ -23,7 +23,7 @@ from mavos_deploy.runtime.backends.table import (
     open_backend,
 )
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import LIBRARIES
+from mavos_deploy.runtime.engines import Library
 from tests.bundles import hollow_bundle
 from tests.test_packaging import pyproject
 
@@ -39,7 +39,7 @@ def test_a_row_has_what_its_readers_need(name: str) -> None:
     assert kind.arithmetic
     assert set(kind.extra.split(",")) <= pyproject()["project"]["optional-dependencies"].keys()
     assert kind.gpu == ("cpu" not in name) == ("GPU" in kind.needs)
-    assert kind.engine_library in (None, *LIBRARIES)
+    assert kind.engine_library in (None, *Library)
 
 
 def test_auto_has_an_order_that_ends_with_the_default() -> None:

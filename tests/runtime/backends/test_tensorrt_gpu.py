@@ -91,7 +91,6 @@ def test_a_frame_is_one_chain_and_only_picture_and_labels_travel(
     assert gpu.waits - waits <= 2 * frames
 
 
-@pytest.mark.slow  # exports a bundle of its own, which takes a minute
 def test_videos_of_any_size_interleave(dynamic_bundle: Path, tmp_path: Path, gpu: Gpu0) -> None:
     del gpu
     folder: Path = copytree(dynamic_bundle, tmp_path / "bundle")
