@@ -221,7 +221,7 @@ def _build(
     results: list[BuiltEngine] = []
 
     def done(task: Task, seconds: float) -> None:
-        engines[task.plan] = engine = _with_plan(engines[task.plan], task.plan)
+        engines[task.plan] = engine = _with_plan(task.engine, task.plan)
         results.append(BuiltEngine(engine, True, seconds, task.plan.stat().st_size))
         report(results[-1])
 
@@ -229,19 +229,9 @@ def _build(
         with writing(folder):
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
-                engines = {Path(temporary) / f"{n}.plan": engine for n, engine in enumerate(stale)}
                 tasks = [
-                    Task(
-                        graph=engine.graph,
-                        onnx=bundle.graph_path(engine.graph),
-                        library=engine.library,
-                        capability=engine.capability,
-                        flags=engine.flags,
-                        profiles=engine.profiles,
-                        timing_cache=cache,
-                        plan=plan,
-                    )
-                    for plan, engine in engines.items()
+                    Task(engine, bundle.graph_path(engine.graph), cache, Path(temporary, str(n)))
+                    for n, engine in enumerate(stale)
                 ]
                 # The largest first, so that no processor waits for it in the end.
                 tasks.sort(key=lambda task: task.onnx.stat().st_size, reverse=True)
@@ -291,7 +281,7 @@ def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None])
             while waiting and len(running) < jobs:
                 task = waiting.pop()
                 with processes_start():
-                    child = Child.calling(f"the build of {task.onnx}", build_plan, task)
+                    child = Child.calling(f"the build of {task}", build_plan, task)
                     running[child.connection] = child, task, perf_counter()
             for ready in wait([child.connection for child, _, _ in running.values()]):
                 child, task, started = running[ready]
@@ -299,9 +289,8 @@ def run_tasks(tasks: list[Task], jobs: int, done: Callable[[Task, float], None])
                     child.result()
                 except ChildDiedError as died:
                     raise BackendError(
-                        f"{task.library} ended the process that built {task.onnx} for "
-                        f"{task.capability} (exit code {died.code}); if memory is short, try "
-                        "--jobs 1"
+                        f"{task.engine.library} ended the process that built {task} (exit code "
+                        f"{died.code}); if memory is short, try --jobs 1"
                     ) from None
                 child.kill()
                 del running[ready]

@@ -16,7 +16,7 @@ from mavos_deploy.runtime.backends.tensorrt_library import (
     library_said,
     open_library,
 )
-from mavos_deploy.runtime.engines import Flags, Profile
+from mavos_deploy.runtime.engines import Engine, Flags
 from mavos_deploy.runtime.system.files import replacing
 
 
@@ -25,24 +25,19 @@ class Task:
     """One plan to build.
 
     Attributes:
-        graph: Name of the graph.
+        engine: Entry of the engine, which has no plan yet.
         onnx: File of the graph.
-        library: `tensorrt` or `tensorrt_rtx`.
-        capability: Compute capability to build for.
-        flags: Settings of the library that the plan depends on.
-        profiles: Shapes of the inputs that vary.
         timing_cache: File of kernel timings to read and extend; None for none.
         plan: File to write; its folder exists.
     """
 
-    graph: str
+    engine: Engine
     onnx: Path
-    library: str
-    capability: str
-    flags: Flags
-    profiles: tuple[Profile, ...]
     timing_cache: Path | None
     plan: Path
+
+    def __str__(self) -> str:
+        return f"{self.onnx} for {self.engine.capability}"
 
 
 def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: list[str]) -> None:
@@ -88,7 +83,7 @@ def build_plan(task: Task) -> None:
             words.
         OSError: The plan can't be written.
     """
-    trt = open_library(task.library)
+    trt = open_library(task.engine.library)
     logger = collecting_logger(trt)
     try:
         builder = trt.Builder(logger)
@@ -100,8 +95,8 @@ def build_plan(task: Task) -> None:
     if not parser.parse(task.onnx.read_bytes()):
         raise BackendError(_reason(task, "can't read the graph", logger.errors))
     config = builder.create_builder_config()
-    _configure(trt, config, task)
-    for shapes in task.profiles:
+    _configure(trt, config, task.engine)
+    for shapes in task.engine.profiles:
         profile = builder.create_optimization_profile()
         for name, (smallest, best, largest) in shapes.items():
             profile.set_shape(name, smallest, best, largest)
@@ -118,8 +113,8 @@ def build_plan(task: Task) -> None:
         _write_timing_cache(config, task.timing_cache)
 
 
-def _configure(trt: ModuleType, config: Any, task: Task) -> None:  # noqa: ANN401
-    flags = task.flags
+def _configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: ANN401
+    flags = engine.flags
     if not flags.tf32:  # on by default, which would make float32 products differ from PyTorch's
         config.clear_flag(trt.BuilderFlag.TF32)
     if flags.version_compatible:
@@ -132,9 +127,9 @@ def _configure(trt: ModuleType, config: Any, task: Task) -> None:  # noqa: ANN40
         config.set_preview_feature(features[resize], True)
     if (level := _level(flags)) is not None:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
-    if task.library == "tensorrt_rtx":
+    if engine.library == "tensorrt_rtx":
         config.num_compute_capabilities = 1
-        capability = trt.ComputeCapability.__members__[_member(task.capability)]
+        capability = trt.ComputeCapability.__members__[_member(engine.capability)]
         config.set_compute_capability(capability, 0)
 
 
@@ -169,4 +164,4 @@ def _level(flags: Flags) -> str | None:
 
 def _reason(task: Task, what: str, errors: list[str]) -> str:
     """One line with the library's own explanation."""
-    return f"{task.library} {what}: {task.onnx} for {task.capability}: {library_said(errors)}"
+    return f"{task.engine.library} {what}: {task}: {library_said(errors)}"

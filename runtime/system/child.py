@@ -73,34 +73,21 @@ class Child:
         return self._process.pid
 
     def send(self, message: object) -> None:
-        """Send a value that can be pickled.
-
-        Raises:
-            ChildDiedError: The process has ended.
-        """
+        """Send a value that can be pickled; a ChildDiedError says that the process has ended."""
         try:
             self.connection.send(message)
         except OSError:
             raise self._died() from None
 
     def receive(self) -> Any:  # noqa: ANN401  # whatever the function sends
-        """Wait for the next value that the function sends.
-
-        Raises:
-            ChildDiedError: The process has ended.
-        """
+        """The next value that the function sends; a ChildDiedError if the process ends before."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             raise self._died() from None
 
     def result(self) -> Any:  # noqa: ANN401  # whatever the function returns
-        """Wait for the value that the function of `calling` returns.
-
-        Raises:
-            MavosError: The function raised it, or, as a ChildDiedError, the process ended.
-            OSError: The function raised it.
-        """
+        """The value that the function of `calling` returns; its MavosError or OSError is raised."""
         answer = self.receive()
         if isinstance(answer, Exception):
             raise answer

@@ -15,7 +15,7 @@ from mavos_deploy.export import tensorrt_build
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Flags, Hardware
+from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.bundles import hollow_bundle
@@ -33,18 +33,21 @@ def _silent(result: BuiltEngine) -> None:
     del result
 
 
-def _task(folder: Path, **changes: Any) -> Task:  # noqa: ANN401
-    task = Task(
+def _task(folder: Path, timing_cache: Path | None = None, **changes: Any) -> Task:  # noqa: ANN401
+    engine = Engine(
         graph="a",
-        onnx=folder / "a.onnx",
-        library="tensorrt",
+        file="",
+        sha256="",
+        graph_sha256="",
+        library=Library.TENSORRT,
+        version="10.3.0",
         capability="8.6",
+        gpu=None,
+        driver=None,
         flags=Flags(),
         profiles=(),
-        timing_cache=None,
-        plan=folder / "a.plan",
     )
-    return replace(task, **changes)
+    return Task(replace(engine, **changes), folder / "a.onnx", timing_cache, folder / "a.plan")
 
 
 def test_a_crash_of_the_library_is_an_error_with_its_exit_code(
@@ -277,7 +280,7 @@ def test_tensorrt_engines_carry_gpu_driver_and_timings(
     def run(tasks: list[Task], jobs: int, done: Callable[[Task, float], None]) -> None:
         for task in tasks:
             seen.append((task, jobs))
-            task.plan.write_bytes(task.graph.encode())
+            task.plan.write_bytes(task.engine.graph.encode())
             done(task, 1.0)
 
     monkeypatch.setattr(engines, "run_tasks", run)
@@ -299,7 +302,7 @@ def test_tensorrt_engines_carry_gpu_driver_and_timings(
 def _built_by_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(tasks: list[Task], jobs: int, done: Callable[[Task, float], None]) -> None:
         for task in tasks:
-            task.plan.write_bytes(b"plan of " + task.graph.encode())
+            task.plan.write_bytes(b"plan of " + task.engine.graph.encode())
             done(task, 1.0)
 
     monkeypatch.setattr(engines, "first_gpu", lambda: GPU)

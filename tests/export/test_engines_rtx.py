@@ -17,7 +17,7 @@ from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_e
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Flags
+from mavos_deploy.runtime.engines import Engine, Flags, Library
 from tests.bundles import copy_to_change
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
@@ -161,16 +161,14 @@ def test_the_librarys_words_say_why_a_build_fails(
 
 def test_a_graph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph" * 99)
-    task = Task(
-        graph="a",
-        onnx=tmp_path / "a.onnx",
-        library="tensorrt_rtx",
-        capability="8.6",
+    engine = Engine(
+        *("a", "", "", "", Library.TENSORRT_RTX, "1.7.1", "8.6"),
+        gpu=None,
+        driver=None,
         flags=Flags(),
         profiles=(),
-        timing_cache=None,
-        plan=tmp_path / "a.plan",
     )
+    task = Task(engine, tmp_path / "a.onnx", None, tmp_path / "a.plan")
     with pytest.raises(
         BackendError, match=r"can't read the graph: .*a\.onnx for 8\.6: .*parse the"
     ):

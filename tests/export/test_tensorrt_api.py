@@ -52,7 +52,7 @@ SOURCES = (
             "cache": "ITimingCache",
             "plan": "IHostMemory",
         },
-        "task flags logger path file temporary contextlib capability text names shapes name "
+        "task engine flags logger path file temporary contextlib capability text names shapes name "
         "features",
         ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
