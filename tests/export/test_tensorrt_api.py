@@ -52,8 +52,8 @@ SOURCES = (
             "cache": "ITimingCache",
             "plan": "IHostMemory",
         },
-        "task engine flags logger path file temporary contextlib capability text names shapes name "
-        "features",
+        "self task engine flags logger path file temporary contextlib capability text names shapes "
+        "name features",
         ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
     Source(
