@@ -45,6 +45,7 @@ class Gpu0:
         self.lost = False  # whether every call fails from now on
         self.recaptures = 0  # launches of a context that captures by itself at new addresses
         self.compiled: set[str] = set()  # graphs that were compiled, not read from a cache
+        self.logger: Any = None  # of the program
 
     def put(self, operation: Operation) -> None:
         self.check_current()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 VERSION = "10.99.0"
 CAPABILITY = "8.6"
+Addresses = dict[str, int]  # by tensor
 TYPES = {
     "tensor(float)": ("FLOAT", np.float32),
     "tensor(float16)": ("HALF", np.float16),
@@ -21,16 +22,20 @@ TYPES = {
 
 def tensorrt(gpu: "Gpu0") -> ModuleType:
     class ExecutionContext:
+        launched_at: Addresses | None
+        captured: Addresses | None
+        ran: bool
+
         def __init__(self, engine: "CudaEngine", captures: bool = False) -> None:
             gpu.contexts += 1
             self.engine = engine
             self.captures = captures  # by itself, as TensorRT-RTX does
-            self.launched_at: dict[str, int] | None = None
+            self.launched_at = None
             self.shapes: dict[str, tuple[int, ...]] = {}
-            self.addresses: dict[str, int] = {}
+            self.addresses: Addresses = {}
             self.scratch = (0, 0)
             self.ran = False
-            self.captured: dict[str, int] | None = None
+            self.captured = None
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             fixed = self.engine.get_tensor_shape(name)
@@ -54,10 +59,10 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             assert handle == 7
             if gpu.fail == self.engine.graph:
                 gpu.fail = None
-                gpu.logger.log(trt.ILogger.Severity.ERROR, "planted\nfault")
+                gpu.logger.log(Logger.Severity.ERROR, "planted\nfault")
                 return False
             if gpu.recording is not None and gpu.uncapturable == self.engine.graph:
-                gpu.logger.log(trt.ILogger.Severity.ERROR, "not capturable")
+                gpu.logger.log(Logger.Severity.ERROR, "not capturable")
                 return False
             if gpu.recording is not None:
                 assert self.ran, "the first launch of a context is captured"
@@ -87,7 +92,8 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             return len(self.names)
 
         def get_tensor_name(self, index: int) -> str:
-            return self.names[index]
+            name: str = self.names[index]
+            return name
 
         def _tensor(self, name: str) -> Any:  # noqa: ANN401
             return self.inputs.get(name) or self.outputs[name]
@@ -121,7 +127,7 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
         def compute(
             self,
             shapes: dict[str, tuple[int, ...]],
-            addresses: dict[str, int],
+            addresses: Addresses,
             scratch: tuple[int, int],
         ) -> None:
             gpu.computed.append(self.graph)
@@ -158,7 +164,7 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
 
         def deserialize_cuda_engine(self, plan: bytes) -> CudaEngine | None:
             if plan.startswith(b"broken"):
-                gpu.logger.log(trt.ILogger.Severity.ERROR, "magic tag does not match")
+                gpu.logger.log(Logger.Severity.ERROR, "magic tag does not match")
                 return None
             return CudaEngine(plan)
 
@@ -167,11 +173,13 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             INTERNAL_ERROR, ERROR, WARNING = range(3)
 
     trt = ModuleType("tensorrt")
-    trt.__version__ = VERSION
-    trt.ILogger = Logger
-    trt.Runtime = Runtime
-    trt.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
-    trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="disabled")
+    vars(trt).update(
+        __version__=VERSION,
+        ILogger=Logger,
+        Runtime=Runtime,
+        ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user"),
+        CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="disabled"),
+    )
     return trt
 
 

@@ -39,7 +39,7 @@ def test_a_tensor_of_zeros_or_without_values_has_no_range() -> None:
 
 def test_extremes_are_those_of_each_channel_over_groups_positions_and_samples() -> None:
     extremes = Extremes()  # two groups of two channels, then one
-    extremes.add(np.float32([[[1, 2], [-3, 4]], [[0, 1], [5, 6]]]))
-    extremes.add(np.float32([[[7, 1], [-2, 0]]]))
+    extremes.add(np.array([[[1, 2], [-3, 4]], [[0, 1], [5, 6]]], np.float32))
+    extremes.add(np.array([[[7, 1], [-2, 0]]], np.float32))
     assert extremes.low.tolist() == [0, -3]
     assert extremes.high.tolist() == [7, 6]

@@ -58,7 +58,7 @@ def attention_bundle(
         seed=0,
         most_frames=12,
     )
-    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
+    graphs = {str(name): FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
     entry = Quantisation(
         kind=GraphKind.CPU,
         type=NumberType.INT8,
@@ -142,16 +142,20 @@ def test_values_are_rounded_when_they_are_written(
     for block in range(3):
         value = got[f"value_{block}"]
         assert value.dtype == np.uint8
-        assert np.array_equal(value, levels[block].rounded(wanted[f"value_{block}"]))
+        assert np.array_equal(
+            value, levels[block].rounded(wanted[f"value_{block}"].astype(np.float32))
+        )
         assert value.max() == HIGHEST_LEVEL  # random values go beyond the range, and are cut off
 
 
 def test_the_update_reads_and_writes_levels(tiny_bundle: Path, attention_bundle: Path) -> None:
     plain, rounded = Bundle.open(tiny_bundle), Bundle.open(attention_bundle)
     levels = _levels(attention_bundle)["memory"]
-    inputs = {**_inputs(rounded.specs["memory_update"]), "first_update": np.int32([1, 0])}
+    inputs = {**_inputs(rounded.specs["memory_update"]), "first_update": np.array([1, 0], np.int32)}
     real = {
-        name: levels[int(name[-1])].restored(array) if array.dtype == np.uint8 else array
+        name: levels[int(name[-1])].restored(array.astype(np.uint8))
+        if array.dtype == np.uint8
+        else array
         for name, array in inputs.items()
     }
     wanted = OnnxRuntimeCpu(plain, 1).run("memory_update", real)
@@ -160,7 +164,7 @@ def test_the_update_reads_and_writes_levels(tiny_bundle: Path, attention_bundle:
         value = got[f"updated_value_{block}"]
         # At its first update a group's values pass through, and rounding them again is exact.
         assert np.array_equal(value[0], inputs[f"value_{block}"][0])
-        expected = levels[block].rounded(wanted[f"updated_value_{block}"])
+        expected = levels[block].rounded(wanted[f"updated_value_{block}"].astype(np.float32))
         # Float sums of another order may round to the next level.
         assert np.abs(value[1].astype(int) - expected[1].astype(int)).max() <= 1
 
@@ -218,10 +222,10 @@ def test_states_keep_levels_and_fit_bundles_with_the_same_scales_only(
     paths = {}
     for name, folder in (("float", tiny_bundle), ("int8", attention_bundle)):
         with Segmenter.open(folder, 1) as segmenter:
-            state = segmenter.start(clip.frames[0], clip.labels[0])
+            started = segmenter.start(clip.frames[0], clip.labels[0])
             paths[name] = tmp_path / f"{name}.safetensors"
-            segmenter.save(state, paths[name])
-            labels, _ = segmenter.step(clip.frames[1], state)
+            segmenter.save(started, paths[name])
+            labels, _ = segmenter.step(clip.frames[1], started)
             loaded = segmenter.load(paths[name])
             assert np.array_equal(segmenter.step(clip.frames[1], loaded)[0], labels)
     assert paths["int8"].stat().st_size < 0.6 * paths["float"].stat().st_size

@@ -213,16 +213,16 @@ def test_a_manifest_with_any_field_missing_or_of_another_kind_is_refused(
                 messages.add(str(error))
     assert max(len(message.splitlines()) for message in messages) == 1
     assert max(len(message) for message in messages) < 1000
-    for path, value in opened:
+    for path, given in opened:
         harmless = (
-            (path[0] in TEXTS and isinstance(value, str))
-            or (path[0] in NOTES and (len(path) > 1 or isinstance(value, dict)))
-            or (path in (("parity",), ("quantisation",)) and value in (None, ...))
-            or (path in (("engines",), ("dynamic",), ("tiled",)) and value is ...)
-            or (path == ("memory_gap",) and value in (10**9, 10**400))
-            or value is True  # which is 1 in Python
+            (path[0] in TEXTS and isinstance(given, str))
+            or (path[0] in NOTES and (len(path) > 1 or isinstance(given, dict)))
+            or (path in (("parity",), ("quantisation",)) and given in (None, ...))
+            or (path in (("engines",), ("dynamic",), ("tiled",)) and given is ...)
+            or (path == ("memory_gap",) and given in (10**9, 10**400))
+            or given is True  # which is 1 in Python
         )
-        assert harmless, (path, value)
+        assert harmless, (path, given)
 
 
 def test_a_consistent_manifest_of_a_huge_size_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import doctor
 from mavos_deploy.runtime.backends import onnxruntime_gpu
+from mavos_deploy.runtime.backends.table import BACKENDS
 from mavos_deploy.runtime.system.gpu import Gpu
 
 Ended = subprocess.CompletedProcess[str]
@@ -25,7 +26,7 @@ def test_without_a_bundle_libraries_and_devices_are_looked_for(call: Call) -> No
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["healthy"]
-    assert found["backends"].keys() == doctor.BACKENDS.keys()
+    assert found["backends"].keys() == BACKENDS.keys()
     assert found["backends"]["onnxruntime-cpu"] == {"works": True, "tried": False, "reason": None}
     assert found["packages"]["onnxruntime"]
     assert found["machine"]["usable_processors"] >= 1
@@ -40,7 +41,7 @@ def test_with_a_bundle_backends_are_given_a_frame(
     def absent(bundle: object, threads: int | None) -> Any:  # noqa: ANN401
         raise BackendError("absent: there is none; install it")
 
-    first = doctor.BACKENDS["onnxruntime-cpu"]
+    first = BACKENDS["onnxruntime-cpu"]
     table = {
         "onnxruntime-cpu": first,
         "broken": replace(first, name="broken", open=broken),
@@ -73,13 +74,13 @@ def test_a_broken_default_exits_with_1(
     ended = call("mavos-doctor")
     assert ended.returncode == 1
     broken = ended.stdout.count("can't be imported (libsome.so.9: cannot open it)")
-    assert broken == len(doctor.BACKENDS) - 2  # all but TensorRT's own
+    assert broken == len(BACKENDS) - 2  # all but TensorRT's own
     assert "onnxruntime-cpu           unusable (the default): ONNX Runtime" in ended.stdout
     assert ended.stderr == ""
 
 
 def test_a_hollow_onnxruntime_is_named(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
     ended = call("mavos-doctor")
     assert ended.returncode == 1
     assert "hollow module" in ended.stdout

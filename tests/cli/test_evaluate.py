@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from PIL import Image
 
 from mavos_deploy.evaluation import tables as reports
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
+from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.datasets.prediction import Predicted, segment_sequence
+from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.jobs import worker as jobs
 from mavos_deploy.runtime.media.masks import read_mask
 from tests import made_sequences
@@ -139,12 +142,15 @@ def test_a_changed_input_is_segmented_again(
 def test_an_interrupted_run_keeps_finished_sequences_and_goes_on(
     call: Call, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = jobs.segment_sequence
-
-    def stopped(segmenter: object, sequence: SimpleNamespace, *args: object, **kwargs: object):  # noqa: ANN202
+    def stopped(
+        segmenter: Segmenter,
+        sequence: VideoSequence,
+        folder: Path,
+        **settings: Any,  # noqa: ANN401
+    ) -> Predicted:
         if sequence.name == "two":
             raise KeyboardInterrupt
-        return whole(segmenter, sequence, *args, **kwargs)  # type: ignore[arg-type]
+        return segment_sequence(segmenter, sequence, folder, **settings)
 
     arguments = ("mavos-eval", bundle, data, "--output", "out")
     with monkeypatch.context() as patched:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mavos_deploy.evaluation.scenes.clip import Clip
 from mavos_deploy.evaluation.scenes.draws import Draws
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
@@ -15,7 +16,7 @@ from mavos_deploy.models.variants import VARIANTS
 pytest.importorskip("skimage", reason="training scenes need the photographs of scikit-image")
 
 from examples import train_tiny
-from examples.train_tiny import Clip, Stage
+from examples.train_tiny import Stage
 
 
 def _arguments(folder: Path, iterations: int) -> argparse.Namespace:

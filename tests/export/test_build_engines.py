@@ -11,10 +11,10 @@ import pytest
 
 from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.export import build_engines as engines
-from mavos_deploy.export import tensorrt_build
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
-from mavos_deploy.export.tensorrt_build import Task, build_plan
+from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backends.tensorrt_library import open_library
 from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.system.gpu import Gpu
@@ -66,7 +66,7 @@ def test_a_library_that_does_not_load_names_its_extra(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     with pytest.raises(BackendError) as caught:
-        tensorrt_build.open_library("tensorrt_rtx")
+        open_library("tensorrt_rtx")
     assert str(caught.value) == (
         "tensorrt_rtx can't be imported (libcudart.so is missing); install it with "
         "pip install 'mavos-deploy[tensorrt-rtx]'"
@@ -113,7 +113,7 @@ class Recorder:
     def serialize(self) -> bytes:
         return b"timings"
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         def call(*arguments: Any) -> Any:  # noqa: ANN401
             self.calls.append((name, *arguments))
             if name in self.answers:
@@ -211,7 +211,7 @@ def test_a_failure_without_a_word_is_still_an_error(
 
 def test_an_old_release_without_a_compatibility_is_refused(fake: Callable[..., Recorder]) -> None:
     with pytest.raises(BackendError, match=r"tensorrt 10\.3\.0 has no hardware compatibility"):
-        tensorrt_build.check_request(
+        check_request(
             fake(),  # type: ignore[arg-type]
             "tensorrt",
             Flags(hardware_compatible=Hardware.SAME_CAPABILITY),

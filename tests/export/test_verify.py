@@ -48,7 +48,7 @@ def test_parity_holds_past_two_updates_at_the_usual_memory_gap(
         parity = verify(segmenter, network("mobilenet"))
     assert parity.passed, parity.first_divergence
     assert parity.frames == 24
-    assert parity.memory_updates == [12, 22]
+    assert parity.memory_updates == (12, 22)
 
 
 def test_a_clip_too_short_for_the_second_update_is_refused(

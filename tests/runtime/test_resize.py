@@ -98,8 +98,8 @@ def test_a_missing_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         resize._opencv.cache_clear()
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_frames_of_the_right_size_are_not_touched(dtype: type) -> None:
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_frames_of_the_right_size_are_not_touched(dtype: str) -> None:
     frame = _noise(17, 33).astype(dtype)
     resized = resize_frame(frame, 17, 33)
     assert resized.dtype == np.float32

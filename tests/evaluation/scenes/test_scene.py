@@ -15,11 +15,12 @@ from mavos_deploy.evaluation.scenes.textures import Photo
 LABELS_CRC = 0x198428DC
 FRAMES_MEAN = [158.86, 146.57, 151.51]  # red, green, blue
 
+USUAL = SceneStyle()
 Rendered = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def _render(frames: int, objects: int = 3, seed: int = 0, **style: float) -> Rendered:
-    scene = iter_scene(96, 144, frames, objects, seed, style=SceneStyle(**style))
+def _render(frames: int, objects: int = 3, seed: int = 0, style: SceneStyle = USUAL) -> Rendered:
+    scene = iter_scene(96, 144, frames, objects, seed, style=style)
     pictures, labels = zip(*scene, strict=True)
     return np.stack(pictures), np.stack(labels)
 
@@ -49,7 +50,7 @@ def test_every_object_shows_in_the_first_frame_and_no_other_id_ever(objects: int
     for seed in range(4):
         frames, labels = _render(3, objects, seed)
         assert frames.shape == (3, 96, 144, 3)
-        assert (frames.dtype, labels.dtype) == (np.uint8, np.uint8)
+        assert frames.dtype == labels.dtype == np.uint8
         assert set(np.unique(labels[0])) - {0} == set(range(1, objects + 1))
         assert labels.max() <= objects
         least = np.bincount(labels[0].ravel())[1:].min()
@@ -61,7 +62,7 @@ def test_objects_leave_the_picture_and_come_back() -> None:
     for seed in range(8):
         shown = [
             [np.any(labels == label) for label in (1, 2, 3)]
-            for labels in _render(110, seed=seed, leaving=1.0)[1]
+            for labels in _render(110, seed=seed, style=SceneStyle(leaving=1.0))[1]
         ]
         for column in zip(*shown, strict=True):
             gone = column.index(False) if False in column else len(column)
@@ -73,7 +74,7 @@ def test_unlabelled_things_of_the_same_kind_move_about() -> None:
     # What moves outside all labelled regions, beyond what a still camera explains.
     found = 0
     for seed in range(8):
-        frames, labels = _render(2, objects=1, seed=seed, pace=(4.0, 4.0))
+        frames, labels = _render(2, objects=1, seed=seed, style=SceneStyle(pace=(4.0, 4.0)))
         changed = np.abs(frames[1].astype(int) - frames[0]).max(-1) > 60
         found += bool(np.mean(changed & (labels == 0).all(0)) > 0.01)
     assert found >= 4

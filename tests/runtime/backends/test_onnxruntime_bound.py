@@ -32,7 +32,7 @@ def on_cpu(bundle: Bundle, **given: Any) -> OnnxRuntimeBound:  # noqa: ANN401
         path = str(bundle.graph_path(graph))
         return onnxruntime.InferenceSession(path, options, providers=[CPU], enable_fallback=0)
 
-    settings = {"provider": CPU, "open_session": open_session} | given
+    settings: dict[str, Any] = {"provider": CPU, "open_session": open_session} | given
     return OnnxRuntimeBound(bundle, "bound", "fp32", device="cpu", **settings)
 
 
@@ -62,7 +62,7 @@ def test_labels_are_those_of_the_cpu_backend_bit_for_bit(
             annotation = run.annotations.get(index)
             own, states[place] = one.step(golden.frame(index), states[place], annotation)
             labels.append(own)
-        np.testing.assert_array_equal(*labels)
+        np.testing.assert_array_equal(labels[0], labels[1])
     for name, tensor in states[0].memory.items():
         np.testing.assert_array_equal(tensor.numpy(), states[1].memory[name])
 

@@ -29,7 +29,7 @@ def test_memory_of_other_shapes_is_given_back(tiny_bundle: Path) -> None:
     backend._sessions["memory_write"] = [(spec, session)]
     for groups in (1, 1, 2, 2, 1):
         inputs = {
-            tensor.name: np.zeros([groups, *tensor.shape[1:]], tensor.dtype)
+            tensor.name: np.zeros(tensor.shape_at(groups=groups), tensor.dtype)
             for tensor in bundle.specs["memory_write"].inputs
         }
         backend.run("memory_write", inputs)

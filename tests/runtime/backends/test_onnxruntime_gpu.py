@@ -111,7 +111,7 @@ class _Refusing:
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Refusing:
     library = _Refusing()
-    monkeypatch.setitem(sys.modules, "onnxruntime", library)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "onnxruntime", library)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     plugin = SimpleNamespace(
         get_ep_name=lambda: "Rtx", get_library_path=lambda: "rtx.so", __version__="0.5.0"

@@ -114,8 +114,8 @@ def _rows(**opens: Callable[[Any, int | None], Any]) -> dict[str, BackendKind]:
 def test_auto_takes_the_first_that_works_and_is_as_exact_and_keeps_the_reasons(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    coarse = _Opened(Traits("tensorrt-rtx", "tf32"))
-    exact = _Opened(Traits("onnxruntime-cpu", "fp32"))
+    coarse: Any = _Opened(Traits("tensorrt-rtx", "tf32"))
+    exact: Any = _Opened(Traits("onnxruntime-cpu", "fp32"))
     rows = _rows(
         tensorrt_rtx=lambda bundle, threads: coarse,
         onnxruntime_cpu=lambda bundle, threads: exact,

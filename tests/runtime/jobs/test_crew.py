@@ -351,7 +351,7 @@ def test_results_of_other_settings_are_refused_unless_overwritten(
     data: Dataset,
     tmp_path: Path,
     fake: Callable[..., Callable[[], Worker]],
-    changed: dict[str, str],
+    changed: dict[str, Any],
     said: str,
 ) -> None:
     out = tmp_path / "o"
@@ -410,7 +410,8 @@ def test_an_interrupt_ends_all_workers_and_leaves_whole_folders(
     # A background shell makes its children ignore Ctrl-C.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from mavos_deploy.cli.run import main; main()"
-    command = [sys.executable, "-c", code, tiny.path, data.path, "--dataset", "--output", "o"]
+    command = [sys.executable, "-c", code, *map(str, (tiny.path, data.path))]
+    command += ["--dataset", "--output", "o"]
     process = subprocess.Popen(
         [*command, "--workers", "2", "--threads", "1"],
         cwd=tmp_path,

@@ -2,14 +2,17 @@
 
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 from PIL import Image
 
 from mavos_deploy.errors import InputError
@@ -32,6 +35,7 @@ def _video(
     options = {"movflags": "faststart"} if faststart and path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         sound = container.add_stream("aac", rate=8000) if sound_seconds else None
         for index in range(count):
@@ -44,7 +48,7 @@ def _video(
     return path
 
 
-def _add_sound(container: av.container.OutputContainer, sound: object, seconds: int) -> None:
+def _add_sound(container: av.container.OutputContainer, sound: AudioStream, seconds: int) -> None:
     for start in range(0, 8000 * seconds, 1000):
         silence = np.zeros((1, 1000), np.float32)
         samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
@@ -83,7 +87,7 @@ def _read_until_refused(source: Path, match: str) -> list[SourceFrame]:
     return given
 
 
-def _collecting(source: Iterator[SourceFrame], into: list[SourceFrame]) -> list[SourceFrame]:
+def _collecting(source: Iterable[SourceFrame], into: list[SourceFrame]) -> list[SourceFrame]:
     for frame in source:
         into.append(frame)
     return []
@@ -283,6 +287,7 @@ def test_damage_in_the_middle_is_named_with_its_frame(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
         start, size = packets[40].pos, packets[40].size
+    assert start is not None
     content = bytearray(path.read_bytes())
     content[start : start + size] = b"\xff" * size
     path.write_bytes(content)
@@ -368,7 +373,7 @@ def test_limits_below_one_are_refused(tmp_path: Path, limits: tuple[int, int | N
 
 
 def test_a_missing_camera_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(InputError, match=r"camera 987 does not exist: there is no /dev/video987"):
         open_frames("987")
 

@@ -116,7 +116,7 @@ def test_written_masks_read_back_with_indices_and_palette(
     assert Image.open(tmp_path / "a.png").mode == "P"
     assert np.array_equal(mask.labels, labels)
     assert mask.palette is not None
-    expected = np.array(imgviz.label_colormap()).tobytes()
+    expected = np.array(imgviz.label_colormap()).tobytes()  # type: ignore[attr-defined]
     given = palette or b""
     assert mask.palette == given + expected[len(given) :]
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media import overlay
 from mavos_deploy.runtime.media.masks import palette_colors
 from mavos_deploy.runtime.media.overlay import OverlayWriter, draw_objects
 
@@ -142,7 +141,7 @@ except InputError as error:
 def test_a_missing_encoder_is_refused_with_its_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay.av, "codecs_available", {"mpeg4"})
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     with pytest.raises(InputError, match=r"no H\.264 encoder \(libx264\).*pip install"):
         OverlayWriter(tmp_path / "a.mp4", (48, 64), 10)
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.system import files
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 
 
@@ -176,7 +175,7 @@ def test_the_old_folder_comes_back_when_the_swap_fails(
             raise PermissionError(errno.EACCES, "no", str(path))
         return rename(path, target)
 
-    monkeypatch.setattr(files.Path, "rename", fail_for_the_new_one)
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with (
         pytest.raises(InputError, match="permission denied"),
         replacing_directory(tmp_path / "bundle", overwrite=True),

@@ -1,5 +1,8 @@
 """What a measurement says about the machine."""
 
+import os
+import time
+
 import pytest
 
 from mavos_deploy.runtime.system import machine
@@ -25,8 +28,8 @@ def test_the_load_is_what_this_process_did_not_cause(
 ) -> None:
     times, process = iter([[0] * 8, after]), iter([0.0, own])
     monkeypatch.setattr(machine, "_processor_times", lambda: next(times))
-    monkeypatch.setattr(machine.time, "process_time", lambda: next(process))
-    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100, raising=False)
+    monkeypatch.setattr(time, "process_time", lambda: next(process))
+    monkeypatch.setattr(os, "sysconf", lambda name: 100, raising=False)
     read = LoadMeter().read()
     assert read == load
     assert read is not None

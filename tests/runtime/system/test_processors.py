@@ -1,5 +1,6 @@
 """The CPU limit of a container is found wherever its control groups are mounted."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,6 @@ def test_without_procfs_there_is_no_limit(tmp_path: Path) -> None:
 def test_usable_processors_are_within_the_grant(
     monkeypatch: pytest.MonkeyPatch, granted: float | None, usable: int
 ) -> None:
-    monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(processors, "granted_processors", lambda: granted)
     assert usable_processors() == usable

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,11 +88,16 @@ def test_state_memory_is_what_a_state_takes(bundle: Bundle) -> None:
     assert sum(tensor.nbytes for tensor in state.memory.values()) == state_bytes(bundle.specs)
 
 
-def rename_output(message: object) -> None:
-    message.output[0].name = "something"  # type: ignore[attr-defined]
+def rename_output(message: Any) -> None:  # noqa: ANN401
+    message.output[0].name = "something"
 
 
-FAULTS = {
+def put_on_gpu(message: Any) -> None:  # noqa: ANN401
+    message.instance_group[0].kind = 1
+    message.parameters.pop("graph_models")
+
+
+FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no-config": ("mavos_decoder", lambda p: (p / "config.pbtxt").unlink(), "no config.pbtxt"),
     "unknown-field": (
         "mavos",
@@ -126,7 +132,7 @@ FAULTS = {
         "the bundle can't be opened",
     ),
 }
-EDITS = {
+EDITS: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "name": ("mavos_encoder", lambda m: setattr(m, "name", "other"), "name: 'other'"),
     "backend": ("mavos_encoder", lambda m: setattr(m, "backend", "onnx"), "backend: 'onnx'"),
     "batch-axis": ("mavos_elstt_step", lambda m: setattr(m, "max_batch_size", 4), "batch_size: 4"),
@@ -203,7 +209,7 @@ EDITS = {
     ),
     "tracker-on-gpu": (
         "mavos",
-        lambda m: (setattr(m.instance_group[0], "kind", 1), m.parameters.pop("graph_models")),
+        put_on_gpu,
         "KIND_GPU in a tracker",
     ),
     "state-in-python": (

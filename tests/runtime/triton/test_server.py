@@ -84,7 +84,7 @@ def refusal(*arguments: Any, **tensors: np.ndarray) -> str:  # noqa: ANN401
     from tritonclient.utils import InferenceServerException
 
     with pytest.raises(InferenceServerException) as refused:
-        infer(*arguments, **tensors)
+        infer(*arguments, **tensors)  # type: ignore[arg-type]
     return str(refused.value)
 
 
@@ -127,7 +127,8 @@ def test_objects_join_and_leave_as_they_do_locally(
     for number, frame in enumerate(noise[6, 1:12], 1):
         results = []
         annotation = LATE if number == 5 else None
-        for i, segmenter in enumerate((remote, local)):
+        each: tuple[Any, ...] = (remote, local)
+        for i, segmenter in enumerate(each):
             if number == 8:
                 states[i] = segmenter.remove(states[i], {1})
             labels, states[i] = segmenter.step(frame, states[i], annotation)
