@@ -6,6 +6,8 @@ A new field is one line of `Manifest`. One with a default may be absent, so that
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +26,7 @@ from mavos_deploy.runtime.contract import (
 from mavos_deploy.runtime.engines import Engine
 from mavos_deploy.runtime.geometry import Size, check_size, network_size
 from mavos_deploy.runtime.quantisation import Quantisation
-from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.files import replacing, replacing_directory
 from mavos_deploy.words import Word
 
 MANIFEST = "manifest.json"
@@ -222,3 +224,23 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write or replace the manifest of a bundle's folder."""
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
+
+
+@contextmanager
+def replacing_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """Write a bundle under a temporary name; see `replacing_directory`.
+
+    Args:
+        folder: The bundle's folder.
+        overwrite: Replace the bundle that is there.
+
+    Yields:
+        The temporary folder, beside `folder`.
+
+    Raises:
+        InputError: The folder holds no bundle, or `replacing_directory` refuses it.
+    """
+    if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
+        raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
+    with replacing_directory(folder, overwrite) as temporary:
+        yield temporary

@@ -112,7 +112,9 @@ class Blocked(importlib.abc.MetaPathFinder):
             raise ImportError(name + " is blocked here")
 
 sys.meta_path.insert(0, Blocked())
-importlib.import_module("{PACKAGE}.cli.program")
+program = importlib.import_module("{PACKAGE}.cli.program")
+for place in program.COMMANDS.values():
+    importlib.import_module(place.partition(":")[0])
 """
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False

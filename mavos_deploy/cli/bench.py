@@ -1,17 +1,21 @@
 """The command `mavos-bench`."""
 
-import importlib.util
-import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from mavos_deploy.cli.console import out, progress, warn, warn_if_untrained
-from mavos_deploy.cli.launch import launch
-from mavos_deploy.cli.options import ThreadsOption
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.launch import forbid, launch, require
+from mavos_deploy.cli.notices import can_draw, warn_if_untrained
+from mavos_deploy.cli.options import (
+    BundleArgument,
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    ThreadsOption,
+    VersionOption,
+)
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
@@ -23,15 +27,9 @@ NO_VIDEO = "none"
 
 
 def bench(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The checkpoint the bundle was exported from, for PyTorch. Not needed for shipped "
-            "and for untrained weights.",
-        ),
-    ] = None,
+    context: typer.Context,
+    bundle: BundleArgument,
+    checkpoint: CheckpointOption = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -48,8 +46,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"Backend to measure, as in mavos-run; give it once for each. Default: "
-            f"{DEFAULT_BACKEND}.",
+            help="Backend to measure, as in mavos-run; give the option once for each backend. "
+            f"Default: {DEFAULT_BACKEND}.",
         ),
     ] = None,
     pytorch: Annotated[
@@ -57,7 +55,8 @@ def bench(
         typer.Option(
             metavar="WAY,...",
             help="Measure the PyTorch network beside the backends: eager and compiled in the form "
-            "that its authors publish, tuned-eager and tuned-compiled in that of this project.",
+            "that its authors publish, tuned-eager and tuned-compiled in that of this project. "
+            "Default: not measured.",
         ),
     ] = None,
     growing_memory: Annotated[
@@ -80,27 +79,32 @@ def bench(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for bench.json and the plots. Default: neither."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print bench.json, and no progress.")
-    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
     """Measure how fast a bundle runs, and PyTorch beside it.
 
-    All that is compared gets the same frames in turns, in one process. A busy machine is reported.
+    Everything gets the same frames in turns, in one process. A busy machine is reported. --json
+    prints bench.json.
     """
     from mavos_deploy.export.bench.measure import measure
     from mavos_deploy.export.bench.runners import Subject
 
-    ways: list[Way | str] = [*_ways(pytorch, growing_memory), *(backend or [DEFAULT_BACKEND])]
+    say = Console(json=as_json, quiet=quiet)
+    networks = _ways(pytorch, growing_memory)
+    if not networks:
+        forbid(context, "checkpoint", because="is for PyTorch; add --pytorch, or leave it out")
+    ways: list[Way | str] = [*networks, *(backend or [DEFAULT_BACKEND])]
     subjects = [Subject(way, bundle, checkpoint, threads) for way in ways]
     opened = Bundle.open(bundle)
     film = None if video in (None, NO_VIDEO) else Path(str(video))
     if film is not None and not film.is_file():
         raise InputError(f"--video {video} is no file; give a video, or {NO_VIDEO}")
-    warn_if_untrained(opened.manifest)
-    shown = partial(progress, shown=not as_json)
-    report = measure(opened, subjects, frames, objects, video != NO_VIDEO, film, shown)
-    _print(report, output, as_json)
+    warn_if_untrained(say, opened.manifest)
+    timed = video != NO_VIDEO
+    report = measure(opened, subjects, frames, objects, timed, film, say.progress)
+    _print(say, report, output)
 
 
 def _ways(pytorch: str | None, growing_memory: bool) -> "list[Way]":
@@ -110,36 +114,28 @@ def _ways(pytorch: str | None, growing_memory: bool) -> "list[Way]":
     if unknown := [word for word in words if word not in PYTORCH]:
         raise InputError(f"--pytorch {unknown[0]}: accepted are {', '.join(PYTORCH)}")
     ways = [*(PYTORCH[word] for word in words), *([GROWING] if growing_memory else [])]
-    if ways and importlib.util.find_spec("torch") is None:
-        raise InputError(
-            "torch can't be found; install what the comparison with PyTorch needs with "
-            "pip install 'mavos-deploy[export]'"
-        )
+    if ways:
+        require("torch", extra="export")
     return ways
 
 
-def _print(report: dict[str, Any], output: Path | None, as_json: bool) -> None:
-    from mavos_deploy.export.bench.report import TABLE_WIDTH, can_draw, tables, write_report
+def _print(say: Console, report: dict[str, Any], output: Path | None) -> None:
+    from mavos_deploy.export.bench.report import TABLE_WIDTH, tables, write_report
 
-    if as_json:
-        out.print(json.dumps(report, indent=1))
-    else:
-        wide = Console(width=max(out.width, TABLE_WIDTH), highlight=False)
-        for table in tables(report):
-            wide.print(table)
+    say.result(report)
+    for table in tables(report):
+        say.line(table, width=TABLE_WIDTH)
     load = report["load"]
     if load is not None and load["busy"]:
-        warn(
+        say.warn(
             f"the machine was busy: other processes took {load['others']:.0%} of its processors' "
             f"time and its host {load['stolen']:.0%}; these timings are not to be trusted or "
             "compared"
         )
     if output is not None:
         files = write_report(report, output)
-        if not can_draw():
-            warn("no plots: matplotlib is missing; pip install 'mavos-deploy[plot]'")
-        if not as_json:
-            out.print(f"in {output}: {', '.join(file.name for file in files)}")
+        can_draw(say)
+        say.line(f"in {output}: {', '.join(file.name for file in files)}")
 
 
 def main() -> None:

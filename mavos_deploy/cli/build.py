@@ -1,46 +1,55 @@
 """The command `mavos-build`; it needs TensorRT, but neither PyTorch nor ONNX."""
 
-import json
 from dataclasses import asdict
-from enum import Enum
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mavos_deploy.cli.console import out, warn, warn_if_untrained
+from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import launch
+from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained
+from mavos_deploy.cli.options import BundleArgument, JsonOption, QuietOption, VersionOption
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
-from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS
-from mavos_deploy.runtime.engines import Flags, Hardware, capability_pair
+from mavos_deploy.runtime.engines import Flags, Hardware, Library, capability_pair
 from mavos_deploy.runtime.geometry import LARGEST_SIDE, parse_size
 
+if TYPE_CHECKING:
+    from mavos_deploy.export.build_engines import BuiltEngine
+    from mavos_deploy.export.engine_shapes import ShapeLimits
+
+AUTO = "auto"  # in place of a library
 LOGIT_BYTES = 4 * CHANNELS  # of a pixel and a group, in float32
 MUCH_MEMORY = 2 << 30  # bytes
 
 
-class Library(str, Enum):
-    """TensorRT libraries."""
+def library_named(text: str) -> str:
+    """A value of `--library`, checked.
 
-    AUTO = "auto"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt_rtx"
+    Raises:
+        InputError: There is no such library.
+    """
+    accepted = (AUTO, *map(str, Library))
+    if text not in accepted:
+        raise InputError(f"--library {text}: accepted are {', '.join(accepted)}")
+    return text
 
 
 def build(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
+    bundle: BundleArgument,
     library: Annotated[
-        Library,
+        str,
         typer.Option(
+            parser=library_named,
+            metavar="NAME",
             help="tensorrt builds for this machine's GPU; tensorrt_rtx for any GeForce or RTX GPU, "
-            "also where there is none. Default: tensorrt where it and the GPU are there, else "
-            "tensorrt_rtx."
+            "also where there is none. auto takes tensorrt where it and its GPU are there and no "
+            "other GPU is asked for, else tensorrt_rtx.",
         ),
-    ] = Library.AUTO,
+    ] = AUTO,
     compute_capability: Annotated[
         str | None,
         typer.Option(
@@ -55,17 +64,22 @@ def build(
             min=1,
             max=26,
             metavar="N",
-            help="Groups of ten objects the engines take at most. Device memory grows with it.",
+            help="Most groups of ten objects that the engines take. Device memory grows with it.",
         ),
     ] = 4,
     best_groups: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Groups that kernels are chosen for.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of groups that the engines are fastest for; others run, too.",
+        ),
     ] = 1,
     max_output: Annotated[
         str,
         typer.Option(
             metavar="HxW",
-            help="Largest video, in pixels, whose masks the decoder makes; device memory grows "
+            help="Largest video, in pixels, whose masks the decoder makes. Device memory grows "
             "with it.",
         ),
     ] = "1080x1920",
@@ -74,7 +88,7 @@ def build(
         typer.Option(
             min=1,
             metavar="MIB",
-            help="Scratch memory that a kernel may use. Default: all of the GPU's.",
+            help="Scratch memory that a kernel may use, in MiB. Default: all of the GPU's.",
         ),
     ] = None,
     tf32: Annotated[
@@ -95,8 +109,8 @@ def build(
     hardware_compatible: Annotated[
         Hardware,
         typer.Option(
-            help="Let other GPUs load the engines: those of the same compute capability, or all "
-            "from 8.0 on. They may be slower. Not for tensorrt_rtx."
+            help="Other GPUs that may load the engines: none, those of the same compute "
+            "capability, or all from 8.0 on. The engines may be slower. Not for tensorrt_rtx."
         ),
     ] = Hardware.NONE,
     timing_cache: Annotated[
@@ -117,24 +131,25 @@ def build(
             "each other; one for each processor with tensorrt_rtx.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the engines as JSON, and no progress.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
-    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Build TensorRT engines of a bundle's graphs and put them into the bundle.
+    """Build a bundle's TensorRT engines.
 
-    What is up to date is kept. The bundle changes when all builds are done: an error or Ctrl-C
-    leaves it as it was.
+    The engines are put into the bundle; those that are up to date are kept. The bundle changes when
+    all builds are done: an error or Ctrl-C leaves it as it was. --json prints a list of engines.
     """
+    from mavos_deploy.export.build_engines import BuildRequest, build_engines
+    from mavos_deploy.export.engine_shapes import ShapeLimits
+
+    say = Console(json=as_json, quiet=quiet)
     largest = parse_size(max_output, called="--max-output")
     if max(largest) > LARGEST_SIDE:
         raise InputError(f"--max-output {max_output}: sides end at {LARGEST_SIDE} pixels")
     limits = ShapeLimits(max_groups, best_groups, largest)
     request = BuildRequest(
-        library=library.value,
+        library=library,
         capabilities=_capabilities(compute_capability),
         limits=limits,
         flags=Flags(tf32, version_compatible, hardware_compatible, memory_limit),
@@ -142,24 +157,24 @@ def build(
         jobs=jobs,
     )
     opened = Bundle.open(bundle)
-    warn_if_untrained(opened.manifest)
-    if opened.manifest.target == "cpu":
-        warn(
-            "this bundle was exported with --target cpu, whose attention in tiles makes many small "
-            "kernels; export with --target gpu for engines"
-        )
-    held = LOGIT_BYTES * prod(limits.largest_output(opened.manifest)) * max_groups
+    warn_if_untrained(say, opened.manifest)
+    warn_if_tiled(say, opened.manifest)
+    _warn_of_memory(say, opened, limits)
+    results = build_engines(opened, request, lambda result: say.line(_told(result)))
+    say.result([_described(result) for result in results])
+    built = sum(result.built for result in results)
+    say.line(f"{built} engines built, {len(results) - built} up to date, in {bundle}")
+
+
+def _warn_of_memory(say: Console, bundle: Bundle, limits: "ShapeLimits") -> None:
+    held = LOGIT_BYTES * prod(limits.largest_output(bundle.manifest)) * limits.max_groups
     if held > MUCH_MEMORY:
-        warn(
-            f"a decoder for {max_groups} groups and videos of {max_output} holds {held / 1e9:.0f} "
-            "GB of logits, several times over; give smaller --max-groups or --max-output"
+        height, width = limits.max_output
+        say.warn(
+            f"a decoder for {limits.max_groups} groups and videos of {height}x{width} holds "
+            f"{held / 1e9:.0f} GB of logits, several times over; give smaller --max-groups or "
+            "--max-output"
         )
-    results = build_engines(opened, request, _silent if quiet or as_json else _print)
-    if as_json:
-        out.print(json.dumps([_described(result) for result in results], indent=2))
-    elif not quiet:
-        built = sum(result.built for result in results)
-        out.print(f"{built} engines built, {len(results) - built} up to date, in {bundle}")
 
 
 def _capabilities(text: str | None) -> tuple[str, ...]:
@@ -176,26 +191,22 @@ def _capabilities(text: str | None) -> tuple[str, ...]:
     return parts
 
 
-def _print(result: BuiltEngine) -> None:
+def _told(result: "BuiltEngine") -> str:
     engine = result.engine
     done = f"built in {result.seconds:.1f} s" if result.built else "up to date"
-    out.print(
+    return (
         f"  {engine.graph}, {engine.library} {engine.version}, compute capability "
         f"{engine.capability}: {result.size / 1e6:.1f} MB, {done}"
     )
 
 
-def _described(result: BuiltEngine) -> dict[str, object]:
+def _described(result: "BuiltEngine") -> dict[str, Any]:
     return {
         **asdict(result.engine),
         "built": result.built,
         "seconds": round(result.seconds, 3),
         "bytes": result.size,
     }
-
-
-def _silent(result: BuiltEngine) -> None:
-    del result
 
 
 def main() -> None:

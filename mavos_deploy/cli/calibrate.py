@@ -1,69 +1,64 @@
 """The command `mavos-calibrate`; it needs onnx and ONNX Runtime, but not PyTorch."""
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from mavos_deploy.cli.console import out, progress, warn, warn_if_untrained
-from mavos_deploy.cli.launch import FAILED_CHECK, launch
-from mavos_deploy.cli.options import ThreadsOption
-from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.cli.console import Console, one_by_one
+from mavos_deploy.cli.launch import FAILED, forbid, launch, require
+from mavos_deploy.cli.notices import can_draw, warn_if_tiled, warn_if_untrained
+from mavos_deploy.cli.options import (
+    BundleArgument,
+    JsonOption,
+    LayoutOption,
+    OverwriteOption,
+    QuietOption,
+    SequencesOption,
+    SplitOption,
+    ThreadsOption,
+    VersionOption,
+    names_of,
+)
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.datasets.sequences import Layout
-from mavos_deploy.runtime.manifest import MANIFEST, is_bundle
-from mavos_deploy.runtime.system.files import replacing_directory
+from mavos_deploy.runtime.manifest import replacing_bundle
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.machine import describe_machine
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mavos_deploy.calibration.calibrate import CalibrationReport, CalibrationRequest
+    from mavos_deploy.runtime.datasets.sequences import Dataset
 
 # Without these, x86 processors add pairs of uint8 x int8 products in 16 bits, which can overflow.
 EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimd")
-
-
-class Target(str, Enum):
-    """Libraries that quantised graphs are written for."""
-
-    CPU = "cpu"
-    TENSORRT = "tensorrt"
-
-
-class Type(str, Enum):
-    """Number formats of quantised layers."""
-
-    INT8 = "int8"
-    FP8 = "fp8"
+CHOOSING = (
+    *("layout", "split", "sequences", "frames", "target", "kind", "max_drop", "float_attention"),
+    *("recordings", "seed", "threads"),
+)  # options without a meaning where a choice is repeated
 
 
 def calibrate(
-    bundle: Annotated[
-        Path, typer.Argument(help="Bundle folder in fp32, as mavos-export writes it.")
-    ],
+    context: typer.Context,
+    bundle: BundleArgument,
     data: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             help="Folder of a data set with clips of the kind to be segmented, and masks of the "
-            "first frames at least. Every other clip is held out, to measure on.",
+            "first frames at least. Every other clip is held out, to measure on. Needed unless "
+            "--replay is given.",
         ),
     ] = None,
-    layout: Annotated[
-        Layout | None,
-        typer.Option(help="How the data set's folders are arranged. Default: detected."),
-    ] = None,
-    split: Annotated[str, typer.Option(metavar="NAME", help="Part of the data set.")] = "val",
-    sequences: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Only these sequences. Default: all of the split."),
-    ] = None,
+    layout: LayoutOption = None,
+    split: SplitOption = "val",
+    sequences: SequencesOption = None,
     frames: Annotated[
         int,
         typer.Option(
@@ -74,25 +69,28 @@ def calibrate(
         ),
     ] = 60,
     target: Annotated[
-        Target,
+        GraphKind,
         typer.Option(
             "--for",
             help="cpu: graphs for ONNX Runtime on a CPU. tensorrt: graphs for mavos-build. A "
             "bundle made for one does not run on the other.",
         ),
-    ] = Target.CPU,
+    ] = GraphKind.CPU,
     kind: Annotated[
-        Type,
+        NumberType,
         typer.Option(
             "--type",
             help="Number format of the quantised layers. fp8 needs --for tensorrt and compute "
             "capability 8.9 or later.",
         ),
-    ] = Type.INT8,
+    ] = NumberType.INT8,
     max_drop: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="Largest accepted loss of J&F on the held-out clips, 0 to 1."
+            min=0.0,
+            max=1.0,
+            metavar="DROP",
+            help="Largest accepted loss of J&F on the held-out clips, 0 to 1.",
         ),
     ] = 0.005,
     float_attention: Annotated[
@@ -135,150 +133,139 @@ def calibrate(
             help="Folder of the quantised bundle. Default: <bundle>-<type>[-tensorrt] here.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the bundle in the output folder.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as JSON, and no progress.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
-    ] = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Quantise a bundle within a budget of lost J&F, and report cost and gain.
+    """Quantise a bundle within a budget of lost J&F.
 
-    Exits with 1, and writes nothing, where no choice within the budget makes the bundle faster.
+    Starts from a bundle in fp32, and reports cost and gain. Exits with 1, and writes nothing, where
+    no choice within the budget makes the bundle faster. --json prints the report; with --replay the
+    manifest.
     """
-    if kind is Type.FP8 and target is Target.CPU:
-        raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
     if (data is None) == (replay is None):
         raise InputError("give either --data, to choose, or --replay, to repeat a choice")
-    if replay is not None and seed is not None:
-        raise InputError("--seed chooses what is recorded, and --replay records nothing")
-    _require("onnx", "ml_dtypes", "onnxruntime")
+    if replay is not None:
+        forbid(context, *CHOOSING, because="is for choosing, and --replay repeats a choice")
+    if kind is NumberType.FP8 and target is GraphKind.CPU:
+        raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
+    require("onnx", "ml_dtypes", "onnxruntime", extra="calibrate,cpu")
     from mavos_deploy.calibration.calibrate import CalibrationRequest
-    from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
+    from mavos_deploy.calibration.quantised_bundle import check_source
+    from mavos_deploy.runtime.datasets.opening import open_dataset
 
+    say = Console(json=as_json, quiet=quiet)
     opened = Bundle.open(bundle)
     check_source(opened)
-    warn_if_untrained(opened.manifest)
-    suffix = kind.value if target is Target.CPU else f"{kind.value}-{target.value}"
-    repeated = Bundle.open(replay).manifest.quantisation if replay is not None else None
-    if replay is not None and repeated is None:
-        raise InputError(f"{replay} is not quantised, so there is no choice to repeat")
-    if repeated is not None and output is None:
-        raise InputError("--replay needs --output, the folder to write")
+    warn_if_untrained(say, opened.manifest)
+    if replay is not None:
+        _replay(say, opened, replay, output, overwrite)
+        return
+    assert data is not None
+    suffix = kind.value if target is GraphKind.CPU else f"{kind.value}-{target.value}"
     folder = output or Path(f"{bundle.resolve().name}-{suffix}")
-    if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
-        raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
-    talk = not (quiet or as_json)
-    with replacing_directory(folder, overwrite, marker=MANIFEST) as temporary:
-        if repeated is not None:
-            write_quantised(opened, repeated, temporary)
-        else:
-            assert data is not None
-            request = CalibrationRequest(
-                target=target.value,
-                type=kind.value,
-                max_drop=max_drop,
-                most_frames=frames,
-                seed=seed,
-                threads=threads,
-                attention=not float_attention,
-            )
-            report = _calibrate(
-                opened, (data, layout, split, sequences), request, temporary, recordings, talk
-            )
-            _warn(report, opened)
-            _print(report, as_json, quiet)
-            if not report.worth_it:
-                raise typer.Exit(FAILED_CHECK)
-    if talk:
-        out.print(f"wrote {folder}")
+    request = CalibrationRequest(
+        target=target,
+        type=kind,
+        max_drop=max_drop,
+        most_frames=frames,
+        seed=seed,
+        threads=threads,
+        attention=not float_attention,
+    )
+    dataset = open_dataset(data, layout, split, names_of(sequences))
+    with replacing_bundle(folder, overwrite) as temporary:
+        report = _calibrate(say, opened, dataset, request, temporary, recordings)
+        _warn(say, report, opened)
+        _report(say, report)
+        if not report.worth_it:
+            raise typer.Exit(FAILED)
+    say.line(f"wrote {folder}")
+
+
+def _replay(say: Console, bundle: Bundle, made: Path, output: Path | None, overwrite: bool) -> None:
+    """Write a quantised bundle by the choice of another one."""
+    from mavos_deploy.calibration.quantised_bundle import write_quantised
+
+    repeated = Bundle.open(made).manifest.quantisation
+    if repeated is None:
+        raise InputError(f"{made} is not quantised, so there is no choice to repeat")
+    if output is None:
+        raise InputError("--replay needs --output, the folder to write")
+    with replacing_bundle(output, overwrite) as temporary:
+        write_quantised(bundle, repeated, temporary)
+    say.result(json.loads(Bundle.open(output).manifest.to_json()))
+    say.line(f"wrote {output}")
 
 
 def _calibrate(
+    say: Console,
     bundle: Bundle,
-    source: tuple[Path, Layout | None, str, str | None],
+    dataset: "Dataset",
     request: "CalibrationRequest",
     folder: Path,
     recordings: Path | None,
-    talk: bool,
 ) -> "CalibrationReport":
     from mavos_deploy.calibration import reports
     from mavos_deploy.calibration.calibrate import calibrate as run
-    from mavos_deploy.evaluation.tables import can_draw
-    from mavos_deploy.runtime.datasets.opening import open_dataset
 
-    path, layout, split, sequences = source
-    names = None if sequences is None else [name for name in sequences.split(",") if name]
-    dataset = open_dataset(path, layout, split, names)
     for problem in dataset.problems:
-        warn(str(problem))
-    with _bars(talk) as bars, TemporaryDirectory(prefix="mavos-recordings-") as scratch:
+        say.warn(str(problem))
+    with _bars(say) as bars, TemporaryDirectory(prefix="mavos-recordings-") as scratch:
         kept = recordings or Path(scratch) / "recordings"
         report = run(bundle, list(dataset.sequences), request, folder, kept, bars)
     if report.worth_it:
         reports.write_reports(report, folder)
-        if can_draw():
+        if can_draw(say):
             reports.draw_plot(report, folder)
-        else:
-            warn("no plot: matplotlib is missing; pip install 'mavos-deploy[plot]'")
     return report
 
 
 @contextmanager
-def _bars(talk: bool) -> Iterator[Callable[[str, int], Callable[[], None]]]:
+def _bars(say: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """One progress bar after the other."""
     shown = ExitStack()
 
     def start(what: str, total: int) -> Callable[[], None]:
         shown.close()
-        advance = shown.enter_context(progress(what, total, shown=talk))
-        count = 0
-
-        def done() -> None:
-            nonlocal count
-            count += 1
-            advance(count)
-
-        return done
+        return one_by_one(shown.enter_context(say.progress(what, total)))
 
     with shown:
         yield start
 
 
-def _warn(report: "CalibrationReport", bundle: Bundle) -> None:
+def _warn(say: Console, report: "CalibrationReport", bundle: Bundle) -> None:
     for words in report.missing:
-        warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
+        say.warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
     if set(report.recorded) & set(report.held_out):
-        warn("ranges and figures come from the same clips; give two clips or more")
-    if report.request.target == "tensorrt" and bundle.manifest.target == "cpu":
-        warn(
-            "this bundle was exported with --target cpu, whose attention in tiles makes many small "
-            "kernels; export with --target gpu for engines"
-        )
+        say.warn("ranges and figures come from the same clips; give two clips or more")
+    if report.request.target == "tensorrt":
+        warn_if_tiled(say, bundle.manifest)
     instructions = describe_machine()["instructions"]
     assert isinstance(instructions, list)
     if report.request.target == "cpu" and not set(instructions) & set(EXACT_PRODUCTS):
-        warn(
+        say.warn(
             "this processor adds int8 products in 16 bits, which can overflow; masks and times "
             "hold for processors like it only"
         )
     if report.load is not None and report.load.busy:
-        warn("the machine was busy with other work; the times are not to be trusted")
+        say.warn("the machine was busy with other work; the times are not to be trusted")
 
 
-def _print(report: "CalibrationReport", as_json: bool, quiet: bool) -> None:
-    if as_json:
-        out.print(json.dumps(report.to_dict(), indent=2))
-    elif not quiet:
-        out.print(_table(report))
-        for line in _verdict(report):
-            out.print(line)
+def _report(say: Console, report: "CalibrationReport") -> None:
+    say.result(report.to_dict())
+    say.line(_table(report))
+    for line in _verdict(report):
+        if report.worth_it:
+            say.line(line)
+        else:
+            say.fault(line)
 
 
-def _table(report: "CalibrationReport") -> Table:
+def _table(report: "CalibrationReport") -> "Table":
+    from rich.table import Table
+
     from mavos_deploy.calibration.reports import saved_unit
 
     unit, factor = saved_unit(report)
@@ -333,15 +320,6 @@ def _verdict(report: "CalibrationReport") -> Iterator[str]:
     yield f"saved: {before:.1f} to {after:.1f} ms per frame, {report.speed:.2f} times as fast"
     if not report.worth_it:
         yield "NOT WORTH IT: it is not faster on this machine; nothing is written"
-
-
-def _require(*modules: str) -> None:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MavosError(
-            f"{' and '.join(missing)} can't be found; install what calibrating needs with "
-            "pip install 'mavos-deploy[calibrate,cpu]'"
-        )
 
 
 def main() -> None:

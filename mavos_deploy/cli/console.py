@@ -1,81 +1,116 @@
-"""What a command says, and to whom."""
+"""What a command says, and to whom: standard output, standard error, or nobody."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from mavos_deploy.runtime.backends.table import (
-    DEFAULT_BACKEND,
-)
-from mavos_deploy.runtime.manifest import Manifest
+from rich.console import Console as Terminal
 
 if TYPE_CHECKING:
-    from mavos_deploy.runtime.protocol import About
+    from rich.table import Table
 
 # Plain output: no wrapping that breaks paths, no colours of our own choosing in log files, and
 # nothing in a path is taken for markup or the name of an emoji.
-out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+out = Terminal(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-def warn(message: str) -> None:
-    """Print a line that must not be missed, even with --quiet."""
-    err.print(f"warning: {message}")
+@dataclass(frozen=True)
+class Console:
+    """The voice of one run of a command; `--json` and `--quiet` decide what is heard.
 
+    Attributes:
+        json: Print one JSON document on standard output and no other line, and draw no progress.
+        quiet: Print no line and draw no progress; a JSON document is printed all the same.
+    """
 
-def warn_if_untrained(bundle: "Manifest | About") -> None:
-    """Say once that masks of untrained weights mean nothing."""
-    if not bundle.trained:
-        warn(
-            f"UNTRAINED WEIGHTS: this {bundle.variant} bundle was exported without a checkpoint; "
-            "its masks mean nothing (docs/checkpoints.md says where to get one)"
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def talks(self) -> bool:
+        """Whether a person reads along, who gets lines and progress."""
+        return not (self.json or self.quiet)
+
+    def line(self, text: "str | Table", width: int = 0) -> None:
+        """Print a line or a table on standard output, for a person.
+
+        Args:
+            text: The line, or the table.
+            width: Characters that a table needs, also where the output is a file; 0 lets rich
+                choose.
+        """
+        if not self.talks:
+            return
+        wide = Terminal(width=max(out.width, width), highlight=False) if width else out
+        wide.print(text)
+
+    def result(self, document: object) -> None:
+        """Print the command's JSON document, with `--json` alone."""
+        if self.json:
+            out.print(json.dumps(document, indent=2))
+
+    def fault(self, text: "str | Table") -> None:
+        """Print something that is wrong, on standard error where `--quiet` keeps lines back."""
+        if self.quiet and not self.json:
+            err.print(text)
+        else:
+            self.line(text)
+
+    def note(self, text: str) -> None:
+        """Print a line for a person on standard error, which leaves standard output alone."""
+        if not self.quiet:
+            err.print(text)
+
+    def warn(self, message: str) -> None:
+        """Print a line that must not be missed, whatever the options."""
+        err.print(f"warning: {message}")
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Draw a progress bar where standard error is a terminal.
+
+        Args:
+            what: The work, in a few words.
+            total: Steps of the work; None where nobody knows.
+
+        Yields:
+            A function to call with the number of steps that are done.
+        """
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
         )
+        from rich.text import Text
 
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.2f} frames/s" if task.speed else "")
 
-def warn_if_inexact(backend: str, arithmetic: str | None, promised: str | None) -> None:
-    """Say once that a backend computes in less than the bundle's precision."""
-    if arithmetic != promised:
-        warn(
-            f"{backend} computes in {arithmetic}, and this bundle is {promised}: masks "
-            f"differ a little from those of {DEFAULT_BACKEND}"
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
+        shown = self.talks and err.is_terminal
+        with Progress(*columns, console=err, disable=not shown, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
 
 
-def one_line_of(name: str, reason: str) -> str:
-    """A backend with the reason that it can't be used, which mostly begins with its name."""
-    return f"{name} ({' '.join(reason.removeprefix(f'{name}: ').split())})"
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2f} frames/s" if task.speed else "")
-
-
-@contextmanager
-def progress(what: str, total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing elsewhere; yields what to call with the count done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = shown and err.is_terminal
-    with Progress(*columns, console=err, disable=not shown, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+def one_by_one(advance: Callable[[int], None]) -> Callable[[], None]:
+    """Turn a function that takes the number of steps done into one to call after each step."""
+    steps = count(1)
+    return lambda: advance(next(steps))

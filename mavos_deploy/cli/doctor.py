@@ -1,43 +1,57 @@
 """The command `mavos-doctor`."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mavos_deploy.cli.console import out
-from mavos_deploy.cli.launch import FAILED_CHECK, launch
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.launch import FAILED, launch
+from mavos_deploy.cli.options import JsonOption, QuietOption, VersionOption
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.doctor import PACKAGES, Diagnosis, diagnose
+
+if TYPE_CHECKING:
+    from mavos_deploy.runtime.doctor import Diagnosis
 
 
 def doctor(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            help="Bundle folder. Every backend loads its graphs and segments a frame. Without it "
-            "only libraries and devices are looked for."
+            metavar="BUNDLE",
+            help="Bundle folder, as mavos-export writes it. Every backend loads its graphs and "
+            "segments a frame. Default: only libraries and devices are looked for.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Show installed packages and working backends, with advice for the others.
+    """Show installed packages and the backends that work here.
 
-    Exits with 1 if the default backend doesn't work.
+    Gives advice for the other backends. Exits with 1 if the default backend doesn't work.
+    --quiet prints the problems alone.
     """
+    from mavos_deploy.runtime.doctor import diagnose
+
+    say = Console(json=as_json, quiet=quiet)
     found = diagnose(Bundle.open(bundle) if bundle is not None else None)
-    if as_json:
-        out.print(json.dumps(found.to_dict(), indent=2))
-    else:
-        for line in _lines(found, tried=bundle is not None):
-            out.print(line)
+    say.result(found.to_dict())
+    for line in _lines(found, tried=bundle is not None):
+        say.line(line)
+    for problem in found.problems:
+        say.fault(f"problem: {problem}")
     if not found.healthy:
-        raise typer.Exit(FAILED_CHECK)
+        if quiet:
+            reason = found.backends[DEFAULT_BACKEND].reason
+            say.fault(f"{DEFAULT_BACKEND}, the default backend, is unusable: {reason}")
+        raise typer.Exit(FAILED)
 
 
-def _lines(found: Diagnosis, tried: bool) -> list[str]:
+def _lines(found: "Diagnosis", tried: bool) -> list[str]:
+    from mavos_deploy.runtime.doctor import PACKAGES
+
     machine, gpu = found.machine, found.gpu
     limit = found.container_processors
     instructions = machine["instructions"]
@@ -72,7 +86,6 @@ def _lines(found: Diagnosis, tried: bool) -> list[str]:
         said = f"{good}{default}" if finding.works else f"unusable{default}: {finding.reason}"
         lines.append(f"  {name:<{width}}  {said}")
     lines += [f"engines      {engines}" for engines in found.engines]
-    lines += [f"problem: {problem}" for problem in found.problems]
     return lines
 
 

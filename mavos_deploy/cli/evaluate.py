@@ -1,54 +1,57 @@
 """The command `mavos-eval`."""
 
 import json
-import time
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from mavos_deploy.cli.batch import (
-    Distribution,
-    names_of,
-    report_problems,
-    segment_dataset,
-    summary_of,
-    told,
-)
-from mavos_deploy.cli.console import out, progress, warn
-from mavos_deploy.cli.launch import FAILED_CHECK, launch
+from mavos_deploy.cli.console import Console, one_by_one
+from mavos_deploy.cli.launch import FAILED, forbid, launch
+from mavos_deploy.cli.notices import can_draw
 from mavos_deploy.cli.options import (
     BackendOption,
     Fit,
+    FitOption,
+    JsonOption,
     LayoutOption,
+    QuietOption,
     RayOption,
+    RedoOption,
     SequencesOption,
     ShardOption,
     SplitOption,
     ThreadsOption,
+    VersionOption,
     WorkersOption,
+    names_of,
+)
+from mavos_deploy.cli.segment_dataset import (
+    Distribution,
+    Segmented,
+    report_problems,
+    segment_dataset,
 )
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.datasets.sequences import Dataset
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mavos_deploy.evaluation.evaluate import Evaluation, Figures
-    from mavos_deploy.runtime.jobs.tally import BatchOutcome
+    from mavos_deploy.runtime.datasets.sequences import Dataset
 
 
 class Baseline(str, Enum):
-    """What the masks are compared with."""
+    """Masks to compare with."""
 
     FIRST_MASK = "first-mask"
 
 
 def evaluate(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -61,7 +64,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Score these masks, <sequence>/<frame stem>.png, instead of running a bundle.",
+            help="Score these masks, <sequence>/<frame stem>.png. Default: run the bundle first.",
         ),
     ] = None,
     layout: LayoutOption = None,
@@ -77,120 +80,71 @@ def evaluate(
     ] = None,
     baseline: Annotated[
         Baseline | None,
-        typer.Option(help="Also score each object's reference mask, repeated in every frame."),
-    ] = None,
-    fit: Annotated[
-        Fit,
         typer.Option(
-            help="A sequence whose aspect ratio differs from the bundle's by more than 5% is "
-            "reported and left out; with `stretch` it is distorted, and masks get worse."
+            help="Also score each object's first mask, repeated in every frame. Default: not."
         ),
-    ] = Fit.REFUSE,
+    ] = None,
+    fit: FitOption = Fit.REFUSE,
     threads: ThreadsOption = None,
     backend: BackendOption = DEFAULT_BACKEND,
     workers: WorkersOption = None,
     shard: ShardOption = None,
     ray: RayOption = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Segment everything again, and replace another bundle's results in the output "
-            "folder. Default: go on where the last run stopped.",
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print results.json, or a shard's summary, as JSON, and no progress."
-        ),
-    ] = False,
+    overwrite: RedoOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Score a bundle, or masks that are there already, over a data set with J and F.
+    """Score masks over a data set with J and F.
 
-    Exits with 1 if something in the data or the results could not be scored; the rest is.
+    A bundle is run first, or masks that are there already are scored. Exits with 1 if something in
+    the data or the results could not be scored; its name is printed, and the rest is scored.
     """
     from mavos_deploy.evaluation.evaluate import evaluate as score
+    from mavos_deploy.runtime.datasets.opening import open_dataset
     from mavos_deploy.runtime.datasets.results import check_one_run
     from mavos_deploy.runtime.jobs.worker import Setup
 
+    say = Console(json=as_json, quiet=quiet)
     bundle, data = _split_paths(paths, results)
     if results is not None and not results.is_dir():
         raise InputError(f"--results {results} is not a folder; give the folder of the sequences")
-    of_a_run = {
-        "--overwrite": overwrite,
-        "--backend": backend != DEFAULT_BACKEND,
-        "--workers": workers is not None,
-        "--shard": shard is not None,
-        "--ray": ray is not None,
-    }
-    for option, given in of_a_run.items():
-        if given and results is not None:
-            raise InputError(
-                f"{option} is for segmenting with a bundle; leave it out with --results"
-            )
+    if results is not None:
+        forbid(
+            context,
+            *("fit", "threads", "backend", "workers", "shard", "ray", "overwrite"),
+            because="is for segmenting with a bundle; leave it out with --results",
+        )
     distribution = Distribution.parse(workers, shard, ray, overwrite)
     dataset = distribution.part_of(open_dataset(data, layout, split, names_of(sequences)))
     predicted, about = None, None
     if bundle is not None:
-        folder = output or Path(f"{data.resolve().name}-{bundle.resolve().name}")
         opened = Bundle.open(bundle)
-        started = time.perf_counter()
-        outcome = segment_dataset(
+        segmented = segment_dataset(
+            say,
             Setup(opened, backend, threads, fit is Fit.STRETCH),
             dataset,
-            folder,
+            output or Path(f"{data.resolve().name}-{bundle.resolve().name}"),
             distribution,
             overwrite=overwrite,
-            shown=not as_json,
         )
         if shard is not None:
-            seconds = time.perf_counter() - started
-            _report_shard(dataset, outcome, folder, distribution, seconds, as_json)
+            _report_shard(say, dataset, segmented)
             return
-        masks, predicted = folder, outcome.predicted
-        about = {
-            "path": str(bundle),
-            "identity": opened.manifest.identity,
-            "variant": opened.manifest.variant,
-            "trained": opened.manifest.trained,
-            "backend": outcome.settings.backend,
-        }
+        masks = folder = segmented.folder
+        predicted = segmented.outcome.predicted
+        about = _about(opened, segmented)
     else:
         assert results is not None
         masks, folder = results, output or results
         check_one_run(masks, [sequence.name for sequence in dataset.sequences])
     total = sum(len(sequence.expected) for sequence in dataset.sequences)
-    with progress("scoring", total, shown=not as_json) as advance:
-        evaluation = score(
-            dataset, masks, predicted, baseline is not None, on_frame=_counter(advance)
-        )
-    _report(evaluation, masks, folder, about, as_json)
+    with say.progress("scoring", total) as advance:
+        compared = baseline is not None
+        evaluation = score(dataset, masks, predicted, compared, on_frame=one_by_one(advance))
+    _report(say, evaluation, masks, folder, about)
     if evaluation.problems or (evaluation.figures is None and not dataset.reference_only):
-        raise typer.Exit(FAILED_CHECK)
-
-
-def _report_shard(
-    dataset: Dataset,
-    outcome: "BatchOutcome",
-    folder: Path,
-    distribution: Distribution,
-    seconds: float,
-    as_json: bool,
-) -> None:
-    """A shard is segmented and not scored: the other shards' masks are needed for that."""
-    problems = (*dataset.problems, *outcome.problems)
-    if as_json:
-        out.print(json.dumps(summary_of(outcome, folder, distribution, problems, seconds)))
-    else:
-        report_problems(problems)
-        out.print(told(outcome, folder, distribution))
-        out.print(
-            f"when all shards are done, score them: mavos-eval {dataset.path} --results {folder} "
-            f"--split {dataset.split}"
-        )
-    if problems:
-        raise typer.Exit(FAILED_CHECK)
+        raise typer.Exit(FAILED)
 
 
 def _split_paths(paths: list[Path], results: Path | None) -> tuple[Path | None, Path]:
@@ -203,49 +157,64 @@ def _split_paths(paths: list[Path], results: Path | None) -> tuple[Path | None, 
     )
 
 
-def _counter(advance: Callable[[int], None]) -> Callable[[], None]:
-    count = 0
+def _about(bundle: Bundle, segmented: Segmented) -> dict[str, Any]:
+    """The entry of results.json that says where the masks come from."""
+    return {
+        "path": str(bundle.path),
+        "identity": bundle.manifest.identity,
+        "variant": bundle.manifest.variant,
+        "trained": bundle.manifest.trained,
+        "backend": segmented.outcome.settings.backend,
+    }
 
-    def on_frame() -> None:
-        nonlocal count
-        count += 1
-        advance(count)
 
-    return on_frame
+def _report_shard(say: Console, dataset: "Dataset", segmented: Segmented) -> None:
+    """A shard is segmented and not scored: the other shards' masks are needed for that."""
+    say.result(segmented.to_dict())
+    if not say.json:
+        report_problems(segmented.problems)
+    say.line(str(segmented))
+    say.line(
+        f"when all shards are done, score them: mavos-eval {dataset.path} "
+        f"--results {segmented.folder} --split {dataset.split}"
+    )
+    if segmented.problems:
+        raise typer.Exit(FAILED)
 
 
 def _report(
-    evaluation: "Evaluation", masks: Path, folder: Path, about: dict[str, Any] | None, as_json: bool
+    say: Console,
+    evaluation: "Evaluation",
+    masks: Path,
+    folder: Path,
+    about: dict[str, Any] | None,
 ) -> None:
-    from mavos_deploy.evaluation import tables as reports
+    from mavos_deploy.evaluation import tables
 
-    summary = reports.summary(evaluation, masks, about)
-    text = json.dumps(summary, indent=2) + "\n"
-    if as_json:
-        out.print(text, end="")
-    elif evaluation.figures is not None:
-        out.print(_table(evaluation))
-    if not as_json:
-        report_problems(evaluation.problems, "what they concern is left out, the rest is scored")
-    reports.write_results(text, folder)
+    summary = tables.summary(evaluation, masks, about)
+    say.result(summary)
+    if evaluation.figures is not None:
+        say.line(_table(evaluation))
+    if not say.json:
+        report_problems(evaluation.problems, "the parts they name are left out, the rest is scored")
+    tables.write_results(json.dumps(summary, indent=2) + "\n", folder)
     if evaluation.figures is None:
-        warn(
+        say.warn(
             "nothing to score: the annotations are reference masks only, as in sets whose truth "
             f"is kept on a server; the masks in {masks} are in the form to submit"
             if evaluation.dataset.reference_only
             else "nothing was scored: no object has a frame with both an annotation and a mask"
         )
         return
-    files = [*reports.write_tables(evaluation, folder), folder / reports.RESULTS]
-    if reports.can_draw():
-        files += reports.draw_plots(evaluation, folder)
-    else:
-        warn("no plots: matplotlib is missing; pip install 'mavos-deploy[plot]'")
-    if not as_json:
-        out.print(f"in {folder}: {', '.join(file.name for file in files)}")
+    files = [*tables.write_tables(evaluation, folder), folder / tables.RESULTS]
+    if can_draw(say):
+        files += tables.draw_plots(evaluation, folder)
+    say.line(f"in {folder}: {', '.join(file.name for file in files)}")
 
 
-def _table(evaluation: "Evaluation") -> Table:
+def _table(evaluation: "Evaluation") -> "Table":
+    from rich.table import Table
+
     from mavos_deploy.evaluation.evaluate import figures_of
 
     dataset = evaluation.dataset

@@ -1,57 +1,55 @@
-"""The commands `mavos-export` and `mavos-verify`, and the program `mavos` with all of them."""
+"""The command `mavos-export`."""
 
 import json
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mavos_deploy.cli.console import err, out, warn_if_untrained
-from mavos_deploy.cli.launch import FAILED_CHECK, launch, require
+from mavos_deploy.cli.console import Console, err
+from mavos_deploy.cli.launch import FAILED, launch, require
+from mavos_deploy.cli.notices import warn_if_untrained
+from mavos_deploy.cli.options import JsonOption, OverwriteOption, QuietOption, VersionOption
 from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.errors import InputError
+from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import MEMORY_GAP
+from mavos_deploy.runtime.contract import MEMORY_GAP, Precision
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
-from mavos_deploy.runtime.manifest import MANIFEST, PARITY, Manifest, is_bundle
+from mavos_deploy.runtime.manifest import PARITY, Manifest, Target, replacing_bundle
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.system.files import replacing, replacing_directory
+from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:
+    from mavos_deploy.export.exporter import Plan
     from mavos_deploy.export.parity import Parity
 
 DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
 DYNAMIC = "dynamic"  # in place of a size
 
 
-class VariantName(str, Enum):
-    """The published networks, and `tiny`, whose weights ship with the package."""
+def variant_named(text: str) -> Variant:
+    """The row of `VARIANTS` that `--variant` names.
 
-    MOBILENET = "mobilenet"
-    RESNET50 = "resnet50"
-    SWIN_BASE = "swin_base"
-    TINY = "tiny"
-
-
-class Target(str, Enum):
-    """Forms of the short-term attention."""
-
-    CPU = "cpu"
-    GPU = "gpu"
-
-
-class Precision(str, Enum):
-    """Types of weights, feature maps and memories."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
+    Raises:
+        InputError: There is no such variant.
+    """
+    if text not in VARIANTS:
+        raise InputError(f"--variant {text}: accepted are {', '.join(VARIANTS)}")
+    return VARIANTS[text]
 
 
 def export(
-    variant: Annotated[VariantName, typer.Option(help="Which network.")],
+    variant: Annotated[
+        Variant,
+        typer.Option(
+            parser=variant_named,
+            metavar="NAME",
+            help=f"Network of the checkpoint: {', '.join(VARIANTS)}.",
+        ),
+    ],
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -65,9 +63,9 @@ def export(
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Frame size of the graphs in pixels, sides 16k+1 (16k for swin_base). Default: "
-            "481x849 (480x848), the 480p frame of DAVIS. `dynamic`: one set of graphs for videos "
-            "of every size (not swin_base), tuned for --size-for.",
+            help="Frame size of the graphs in pixels, sides 16k+1 (16k for swin_base). `dynamic`: "
+            "one set of graphs for videos of every size (not swin_base), tuned for --size-for. "
+            "Default: 481x849 (480x848), the 480p frame of DAVIS.",
         ),
     ] = None,
     size_for: Annotated[
@@ -81,27 +79,27 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="WxH",
-            help="With --size dynamic: also the attention in tiles for videos of WxH pixels, which "
-            "is faster on a CPU; give it once for each size.",
+            help="With --size dynamic: also export the attention in tiles for videos of WxH "
+            "pixels, which is faster on a CPU; give it once for each size. Default: no tiles.",
         ),
     ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
-            help="fp16: weights and memories in float16, for GPUs; norms, softmax, logits and "
-            "masks stay float32. Slower than fp32 on a CPU."
+            help="Number format of weights and memories. fp16 is for GPUs: norms, softmax, logits "
+            "and masks stay float32; on a CPU it is slower than fp32."
         ),
     ] = Precision.FP32,
     target: Annotated[
         Target | None,
         typer.Option(
-            help="Form of the attention: cpu in tiles, gpu in one piece. Same results. Default: "
-            "cpu; gpu with fp16 or --size dynamic."
+            help="Form of the attention: cpu in tiles, gpu in one piece. Both give the same masks; "
+            "each is faster on its own hardware. Default: cpu; gpu with fp16 or --size dynamic."
         ),
     ] = None,
     memory_gap: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Frames between two long-term memory writes."),
+        typer.Option(min=1, metavar="N", help="Frames between two writes to long-term memory."),
     ] = MEMORY_GAP,
     output: Annotated[
         Path | None,
@@ -109,72 +107,53 @@ def export(
             metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW>[-fp16] here."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the bundle in the output folder.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     no_verify: Annotated[
         bool,
         typer.Option(
             "--no-verify", help="Skip the comparison with PyTorch; a wrong graph stays unnoticed."
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the manifest as JSON, and no progress.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
-    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Export a MAVOS checkpoint as a bundle of ONNX graphs, and verify it against PyTorch.
+    """Export a MAVOS checkpoint as a verified bundle of ONNX graphs.
 
-    The bundle is written whole or not at all; one that fails the comparison isn't kept.
+    The graphs are compared with PyTorch. The bundle is written whole or not at all; one that fails
+    the comparison isn't kept, and the exit code is 1. --json prints the manifest.
     """
-    require("torch", "onnx", "onnxscript", *(() if no_verify else ("onnxruntime",)))
+    modules = ("torch", "onnx", "onnxscript", *(() if no_verify else ("onnxruntime",)))
+    require(*modules, extra="export,cpu")
     from mavos_deploy.export.exporter import Plan, record_parity, write_bundle
     from mavos_deploy.export.networks import network_of
-    from mavos_deploy.models.checkpoint import shipped_weights
-    from mavos_deploy.models.variants import VARIANTS
 
-    chosen = VARIANTS[variant.value]
+    say = Console(json=as_json, quiet=quiet)
     dynamic = size == DYNAMIC
     plan = Plan(
-        chosen,
-        _plan_size(None if dynamic else size, size_for, chosen.align_corners),
+        variant,
+        _plan_size(None if dynamic else size, size_for, variant.align_corners),
         memory_gap,
         (target or (Target.GPU if dynamic or precision is Precision.FP16 else Target.CPU)).value,
         precision.value,
         dynamic,
-        tuple(
-            dict.fromkeys(
-                _video_size(text, "--tiled-for", chosen.align_corners) for text in tiled_for or ()
-            )
-        ),
+        _video_sizes(tiled_for or (), variant.align_corners),
     )
-    suffix = "" if precision is Precision.FP32 else f"-{precision.value}"
-    size_text = DYNAMIC if dynamic else f"{plan.size[0]}x{plan.size[1]}"
-    folder = output or Path(f"{chosen.name}-{size_text}{suffix}")
-    talk = not (quiet or as_json)
-    report: Callable[[str], None] = (lambda line: out.print(f"  {line}")) if talk else _silent
-    if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
-        raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
-    with replacing_directory(folder, overwrite, marker=MANIFEST) as temporary:
-        if talk:
-            source = checkpoint or shipped_weights(chosen)
-            what = source.name if source else "untrained weights"
-            at = "any size" if dynamic else size_text
-            out.print(f"exporting {chosen.name} at {at} in {plan.precision} with {what}")
-        manifest = write_bundle(plan, checkpoint, temporary, report)
+    folder = output or Path(_name(plan))
+    with replacing_bundle(folder, overwrite) as temporary:
+        say.line(_announced(plan, checkpoint))
+        manifest = write_bundle(plan, checkpoint, temporary, lambda line: say.line(f"  {line}"))
         if not no_verify:
             network = network_of(manifest, checkpoint)
             written = Bundle.open(temporary)
             with Segmenter(written, open_backend(written)) as segmenter:
-                parity = compare(segmenter, network, None, None, talk)
+                parity = compare(say, segmenter, network)
             if not parity.passed:
-                _print_failure(parity, as_json)
-                raise typer.Exit(FAILED_CHECK)
+                _report_failure(say, parity)
+                raise typer.Exit(FAILED)
             manifest = record_parity(temporary, manifest, parity.summary())
             _write_parity(temporary, parity)
-    _finish(folder, manifest, talk, as_json, verified=not no_verify)
+    _finish(say, folder, manifest, verified=not no_verify)
 
 
 def _plan_size(size: str | None, size_for: str | None, align_corners: bool) -> Size:
@@ -191,12 +170,37 @@ def _video_size(text: str, option: str, align_corners: bool) -> Size:
     return network_size(*parse_size(text, "WxH", option), align_corners)
 
 
-def _print_failure(parity: "Parity", as_json: bool) -> None:
-    if as_json:
-        out.print(json.dumps(parity.to_dict(), indent=2))
-        return
-    err.print(verdict(parity))
-    err.print("nothing was written; to look closer, export with --no-verify and run mavos-verify")
+def _video_sizes(texts: Sequence[str], align_corners: bool) -> tuple[Size, ...]:
+    """The sizes of `--tiled-for`, each once."""
+    return tuple(dict.fromkeys(_video_size(text, "--tiled-for", align_corners) for text in texts))
+
+
+def _size_text(plan: "Plan") -> str:
+    return DYNAMIC if plan.dynamic else f"{plan.size[0]}x{plan.size[1]}"
+
+
+def _name(plan: "Plan") -> str:
+    """The folder's name where none is given."""
+    suffix = "" if plan.precision == Precision.FP32.value else f"-{plan.precision}"
+    return f"{plan.variant.name}-{_size_text(plan)}{suffix}"
+
+
+def _announced(plan: "Plan", checkpoint: Path | None) -> str:
+    from mavos_deploy.models.checkpoint import shipped_weights
+
+    source = checkpoint or shipped_weights(plan.variant)
+    what = source.name if source else "untrained weights"
+    at = "any size" if plan.dynamic else _size_text(plan)
+    return f"exporting {plan.variant.name} at {at} in {plan.precision} with {what}"
+
+
+def _report_failure(say: Console, parity: "Parity") -> None:
+    say.result(parity.to_dict())
+    if not say.json:
+        err.print(verdict(parity))
+        err.print(
+            "nothing was written; to look closer, export with --no-verify and run mavos-verify"
+        )
 
 
 def _write_parity(folder: Path, parity: "Parity") -> None:
@@ -204,24 +208,18 @@ def _write_parity(folder: Path, parity: "Parity") -> None:
         temporary.write_text(json.dumps(parity.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def _finish(folder: Path, manifest: Manifest, talk: bool, as_json: bool, verified: bool) -> None:
-    if as_json:
-        out.print(manifest.to_json(), end="")
-    elif talk:
-        if verified and manifest.parity:
-            worst = max(manifest.parity["worst_relative_error"].values())
-            out.print(
-                f"verified against PyTorch: worst error {worst:.1e} of a tensor's range, "
-                f"{manifest.parity['worst_agreement']:.3%} of mask pixels equal"
-            )
-        else:
-            out.print("not verified (--no-verify)")
-        out.print(f"wrote {folder}")
-    warn_if_untrained(manifest)
-
-
-def _silent(line: str) -> None:
-    del line
+def _finish(say: Console, folder: Path, manifest: Manifest, verified: bool) -> None:
+    say.result(json.loads(manifest.to_json()))
+    if verified and manifest.parity:
+        worst = max(manifest.parity["worst_relative_error"].values())
+        say.line(
+            f"verified against PyTorch: worst error {worst:.1e} of a tensor's range, "
+            f"{manifest.parity['worst_agreement']:.3%} of mask pixels equal"
+        )
+    else:
+        say.line("not verified (--no-verify)")
+    say.line(f"wrote {folder}")
+    warn_if_untrained(say, manifest)
 
 
 def main() -> None:

@@ -1,55 +1,111 @@
-"""Options that several commands share."""
+"""Options and arguments that two commands or more have, and how their values are read."""
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mavos_deploy.cli.console import err, one_line_of
-from mavos_deploy.runtime.backends.protocol import Backend
-from mavos_deploy.runtime.backends.table import (
-    AUTO,
-    BACKENDS,
-    choose_backend,
-    open_backend,
-)
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy import __version__
+from mavos_deploy.cli.console import out
+from mavos_deploy.runtime.backends.table import AUTO, BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.datasets.sequences import Layout
 
 if TYPE_CHECKING:
-    pass
+    from mavos_deploy.cli.console import Console
+    from mavos_deploy.runtime.backends.protocol import Backend
+    from mavos_deploy.runtime.bundle import Bundle
 
+
+class Fit(str, Enum):
+    """What happens to frames whose aspect ratio is not the bundle's."""
+
+    REFUSE = "refuse"
+    STRETCH = "stretch"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"mavos-deploy {__version__}")
+        raise typer.Exit
+
+
+# Every command has these three.
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON document, and no progress."),
+]
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BUNDLE", help="Bundle folder, as mavos-export writes it.", show_default=False
+    ),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The checkpoint that the bundle was exported from, for PyTorch. Not needed for "
+        "shipped and for untrained weights.",
+    ),
+]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="CPU threads. Default: all this process may use."),
+    typer.Option(
+        min=1, metavar="N", help="CPU threads to use. Default: all that this process may use."
+    ),
 ]
 BackendOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"What runs the graphs: {', '.join(BACKENDS)}. openvino-cpu-bf16 computes in "
-        "bfloat16, which is faster and less exact. One that can't be used is an "
-        f"error, never replaced by another. {AUTO} takes the first that works here and is as "
-        "exact, and says which and why.",
+        help=f"Library that runs the graphs: {', '.join(BACKENDS)}; or {AUTO}, which takes the "
+        "first that works here and is as exact as the bundle, and says which and why. A named "
+        "backend that can't be used is an error; no other takes its place.",
     ),
 ]
+FitOption = Annotated[
+    Fit,
+    typer.Option(
+        help="Frames are resized to the bundle's size. refuse: a video whose aspect ratio differs "
+        "from the bundle's by more than 5% is refused, or named and left out of a data set. "
+        "stretch: it is distorted, and its masks get worse."
+    ),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what an earlier run wrote to the output folder."),
+]
+
+# A data set, and who segments it.
 LayoutOption = Annotated[
     Layout | None,
-    typer.Option(help="How the data set's folders are arranged. Default: found out."),
+    typer.Option(help="Arrangement of the data set's folders. Default: detected."),
 ]
 SplitOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Part of the data set; val and valid are the same.")
+    str,
+    typer.Option(metavar="NAME", help="Part of the data set; val and valid mean the same."),
 ]
 SequencesOption = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="Only these sequences. Default: all of the split."),
+    typer.Option(metavar="A,B", help="Take only these sequences. Default: all of the split."),
 ]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Segment in N processes, which share the CPU threads and take one sequence after "
-        "another. Default: in this one.",
+        help="Segment in N processes, which share the CPU threads; an idle one takes the next "
+        "sequence. Default: in this process.",
     ),
 ]
 ShardOption = Annotated[
@@ -57,7 +113,7 @@ ShardOption = Annotated[
     typer.Option(
         metavar="I/N",
         help="Segment each N-th sequence of the sorted names, from the I-th on; I goes from 1 to "
-        "N. For jobs that share one results folder.",
+        "N. For jobs that share one results folder. Default: all.",
     ),
 ]
 RayOption = Annotated[
@@ -65,26 +121,41 @@ RayOption = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="Segment on a Ray cluster: local starts one here, auto finds the one that runs here; "
-        "or HOST:PORT or ray://HOST:PORT.",
+        "or HOST:PORT or ray://HOST:PORT. Default: no cluster.",
+    ),
+]
+RedoOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Segment everything again, and replace another bundle's results in the output "
+        "folder. Default: go on where the last run stopped.",
     ),
 ]
 
 
-class Fit(str, Enum):
-    """What to do with frames whose aspect ratio is not the bundle's."""
-
-    REFUSE = "refuse"
-    STRETCH = "stretch"
+def names_of(sequences: str | None) -> list[str] | None:
+    """Split the value of `--sequences`, A,B; None, which means all, stays None."""
+    return None if sequences is None else [name for name in sequences.split(",") if name]
 
 
-def open_named(bundle: Bundle, threads: int | None, name: str) -> Backend:
-    """The backend of a command line's `--backend`; what `auto` takes is said in one line."""
+def open_named(say: "Console", bundle: "Bundle", threads: int | None, name: str) -> "Backend":
+    """Open the backend that `--backend` names, and say in one line which one `auto` took.
+
+    Raises:
+        BackendError: The backend, or none at all, can be used here.
+    """
     if name != AUTO:
         return open_backend(bundle, threads, name)
     backend, refused = choose_backend(bundle, threads)
     reasons = "; ".join(one_line_of(name, reason) for name, reason in refused.items())
-    err.print(
+    say.note(
         f"backend {backend.traits.name}, the first in order of preference that works here"
         + (f"; not {reasons}" if reasons else "")
     )
     return backend
+
+
+def one_line_of(name: str, reason: str) -> str:
+    """A backend with the reason why it can't be used, which mostly begins with its name."""
+    return f"{name} ({' '.join(reason.removeprefix(f'{name}: ').split())})"

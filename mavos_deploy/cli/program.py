@@ -1,30 +1,34 @@
-"""The program `mavos` with all commands."""
+"""The program `mavos`, with all commands."""
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
-from mavos_deploy.cli.bench import bench
-from mavos_deploy.cli.build import build
-from mavos_deploy.cli.calibrate import calibrate
-from mavos_deploy.cli.doctor import doctor
-from mavos_deploy.cli.evaluate import evaluate
-from mavos_deploy.cli.export import export
 from mavos_deploy.cli.launch import launch
-from mavos_deploy.cli.run import run
-from mavos_deploy.cli.triton import triton
-from mavos_deploy.cli.verify import verify
+
+# Where the function of each command is, imported when the command or its help is wanted.
+COMMANDS = {
+    "export": "mavos_deploy.cli.export:export",
+    "verify": "mavos_deploy.cli.verify:verify",
+    "calibrate": "mavos_deploy.cli.calibrate:calibrate",
+    "build": "mavos_deploy.cli.build:build",
+    "run": "mavos_deploy.cli.run:run",
+    "batch": "mavos_deploy.cli.batch:batch",
+    "eval": "mavos_deploy.cli.evaluate:evaluate",
+    "bench": "mavos_deploy.cli.bench:bench",
+    "triton": "mavos_deploy.cli.triton:triton",
+    "doctor": "mavos_deploy.cli.doctor:doctor",
+}
 
 
 def main() -> None:
     """Entry point of `mavos`."""
-    commands: dict[str, Callable[..., None]] = {
-        "export": export,
-        "verify": verify,
-        "calibrate": calibrate,
-        "build": build,
-        "run": run,
-        "eval": evaluate,
-        "bench": bench,
-        "triton": triton,
-        "doctor": doctor,
-    }
-    launch(commands, "mavos")
+    called = [name for name in sys.argv[1:2] if name in COMMANDS]
+    functions = {name: _function(COMMANDS[name]) for name in called or COMMANDS}
+    launch(functions, "mavos", "MAVOS video object segmentation as verified ONNX graphs.")
+
+
+def _function(place: str) -> Callable[..., None]:
+    module, _, name = place.partition(":")
+    return cast(Callable[..., None], getattr(import_module(module), name))

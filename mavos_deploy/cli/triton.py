@@ -1,14 +1,15 @@
 """The command `mavos-triton`."""
 
-import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mavos_deploy.cli.console import out, warn_if_untrained
-from mavos_deploy.cli.launch import FAILED_CHECK, launch
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.launch import FAILED, forbid, forbid_others, launch
+from mavos_deploy.cli.notices import warn_if_untrained
+from mavos_deploy.cli.options import JsonOption, OverwriteOption, QuietOption, VersionOption
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import state_bytes
@@ -16,11 +17,14 @@ from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing_directory
 from mavos_deploy.runtime.triton.wire import TRACKER, Limits
 
+if TYPE_CHECKING:
+    from mavos_deploy.runtime.triton.config import Options
+
 DEFAULTS = Limits()
 
 
 class Graphs(str, Enum):
-    """Who runs the graphs."""
+    """Models that run the graphs."""
 
     TRACKER = "tracker"
     ONNXRUNTIME = "onnxruntime"
@@ -28,41 +32,47 @@ class Graphs(str, Enum):
 
 
 def triton(
+    context: typer.Context,
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Bundle folder, as mavos-export writes it (not with --check)."),
+        typer.Argument(
+            metavar="BUNDLE", help="Bundle folder, as mavos-export writes it (not with --check)."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="REPO", help="The model repository. Default: <bundle>-triton here."),
+        typer.Option(
+            metavar="REPO", help="Folder of the model repository. Default: <bundle>-triton here."
+        ),
     ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
             metavar="REPO",
-            help="Write nothing; compare the configurations of a repository with its graphs. "
-            "Exits with 1 if something is wrong.",
+            help="Write nothing, but compare the configurations of this repository with its "
+            "graphs. Exits with 1 if something is wrong. Default: write a repository.",
         ),
     ] = None,
     graphs: Annotated[
         Graphs,
         typer.Option(
-            help="Who runs the graphs. tracker: the tracker model itself, on the CPU, so that the "
-            "repository is one model and the server needs only its Python backend. onnxruntime, "
-            "tensorrt: five graph models beside the tracker, which calls them; for GPUs."
+            help="Models that run the graphs. tracker: the tracker model itself, on the CPU, so "
+            "that the repository is one model and the server needs only its Python backend. "
+            "onnxruntime, tensorrt: five graph models beside the tracker, which calls them; for "
+            "GPUs."
         ),
     ] = Graphs.TRACKER,
     plans: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="For --graphs tensorrt: a folder of <graph>.plan, built with the server's own "
-            "TensorRT on its kind of GPU.",
+            help="Folder of <graph>.plan, built with the server's own TensorRT on its kind of GPU. "
+            "Needed with --graphs tensorrt, and for nothing else.",
         ),
     ] = None,
     gpus: Annotated[
         str | None,
-        typer.Option(metavar="0,1", help="GPUs to run on, with graph models. Default: the CPU."),
+        typer.Option(metavar="0,1", help="GPUs that run the graph models. Default: the CPU."),
     ] = None,
     instances: Annotated[
         int,
@@ -70,7 +80,8 @@ def triton(
             min=1,
             max=64,
             metavar="N",
-            help="Instances of each model; on GPUs, on each of them. Each follows --max-streams.",
+            help="Instances of each model, on each GPU if there are any. Each instance follows "
+            "--max-streams.",
         ),
     ] = 1,
     threads: Annotated[
@@ -80,7 +91,10 @@ def triton(
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="Of the tracker model; graph models start with it.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Name of the tracker model; those of graph models start with it."
+        ),
     ] = TRACKER,
     max_streams: Annotated[
         int,
@@ -88,7 +102,8 @@ def triton(
             min=1,
             max=4096,
             metavar="N",
-            help="Streams that an instance follows at once; more are refused. Bounds its memory.",
+            help="Streams that an instance follows at once, which bounds its memory; more are "
+            "refused.",
         ),
     ] = DEFAULTS.max_streams,
     max_objects: Annotated[
@@ -97,11 +112,12 @@ def triton(
             min=1,
             max=254,
             metavar="N",
-            help="Objects of a stream; masks with more are refused. Ten share one memory.",
+            help="Objects that a stream may have; masks with more are refused. Ten share one "
+            "memory.",
         ),
     ] = DEFAULTS.max_objects,
     max_pixels: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Of a frame; larger ones are refused.")
+        int, typer.Option(min=1, metavar="N", help="Largest frame accepted, in pixels.")
     ] = DEFAULTS.max_pixels,
     idle: Annotated[
         float,
@@ -109,7 +125,7 @@ def triton(
             min=0.1,
             max=86400,
             metavar="SECONDS",
-            help="A stream without a frame for this long loses its state and must be started "
+            help="Time without a frame after which a stream loses its state and must be started "
             "again.",
         ),
     ] = DEFAULTS.idle_seconds,
@@ -125,7 +141,7 @@ def triton(
             min=0.001,
             max=3600,
             metavar="SECONDS",
-            help="How long a request may wait for a graph model before it is refused.",
+            help="Time that a request may wait for a graph model before it is refused.",
         ),
     ] = 10.0,
     priority: Annotated[
@@ -133,28 +149,42 @@ def triton(
         typer.Option(
             min=1,
             metavar="N",
-            help="Of the tracker among the models of a server that is started with "
+            help="Turn of the tracker among the models of a server that is started with "
             "--rate-limit=execution_count; 1 comes first.",
         ),
     ] = 1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the repository in the output folder.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Write a bundle as a model repository for NVIDIA's Triton Inference Server, or check one."""
+    """Write or check a model repository for a Triton server.
+
+    The server is NVIDIA's Triton Inference Server; the repository serves one bundle.
+    """
+    say = Console(json=as_json, quiet=quiet)
     if check is not None:
-        if bundle is not None or output is not None:
-            raise InputError("--check takes a repository alone; leave the bundle and --output out")
-        _report(check, as_json)
+        forbid_others(
+            context,
+            *("check", "quiet", "as_json"),
+            because="is for writing a repository; leave it out with --check",
+        )
+        _check(say, check)
         return
     if bundle is None:
         raise InputError("give a bundle's folder, or --check REPO")
-    from mavos_deploy.runtime.triton.config import Options
-    from mavos_deploy.runtime.triton.repository import write_repository
-
     if not name.isidentifier():
         raise InputError(f"--name {name!r}: letters, digits and underscores only")
+    if graphs is Graphs.TRACKER:
+        forbid(
+            context,
+            *("plans", "gpus", "queue_limit", "queue_timeout"),
+            because="needs graph models; add --graphs onnxruntime or tensorrt",
+        )
+    if graphs is not Graphs.TENSORRT:
+        forbid(context, "plans", because="is for --graphs tensorrt; leave it out")
+    from mavos_deploy.runtime.triton.config import Options
+
     options = Options(
         name=name,
         limits=Limits(max_streams, max_objects, max_pixels, idle),
@@ -166,58 +196,62 @@ def triton(
         queue_timeout=queue_timeout,
         priority=priority,
     )
-    if options.gpus and options.backend is None:
-        raise InputError("--gpus needs graph models; add --graphs onnxruntime or tensorrt")
     if graphs is Graphs.TENSORRT and not options.gpus:
         raise InputError("--graphs tensorrt needs a GPU; add --gpus 0")
-    opened = Bundle.open(bundle)
     folder = output or Path(f"{bundle.resolve().name}-triton")
-    with replacing_directory(folder, overwrite, marker=name) as temporary:
-        write_repository(opened, temporary, options, plans)
-        if faults := _check(temporary):
+    _write(say, Bundle.open(bundle), folder, options, plans, overwrite)
+
+
+def _write(
+    say: Console,
+    bundle: Bundle,
+    folder: Path,
+    options: "Options",
+    plans: Path | None,
+    overwrite: bool,
+) -> None:
+    from mavos_deploy.runtime.triton.repository import write_repository
+
+    with replacing_directory(folder, overwrite, marker=options.name) as temporary:
+        write_repository(bundle, temporary, options, plans)
+        if faults := _faults(temporary):
             raise InputError(f"{faults[0]}; the repository was not written")
-    warn_if_untrained(opened.manifest)
+    warn_if_untrained(say, bundle.manifest)
     models = sorted(path.name for path in folder.iterdir())
-    group = state_bytes(opened.specs)
-    groups = groups_for(max_objects)
-    bound = group * groups * max_streams
-    if as_json:
-        out.print(
-            json.dumps(
-                {
-                    "repository": str(folder),
-                    "models": models,
-                    "state_bytes_per_ten_objects": group,
-                    "state_bytes_at_most": bound,
-                    "trained": opened.manifest.trained,
-                }
-            )
-        )
-        return
-    out.print(f"wrote {folder}: {', '.join(models)}")
-    out.print(
-        f"states take up to {bound / 1e9:.1f} GB in each instance: {group / 1e6:.0f} MB for ten "
-        f"objects, {max_objects} objects, {max_streams} streams"
+    limits = options.limits
+    group = state_bytes(bundle.specs)
+    bound = group * groups_for(limits.max_objects) * limits.max_streams
+    say.result(
+        {
+            "repository": str(folder),
+            "models": models,
+            "state_bytes_per_ten_objects": group,
+            "state_bytes_at_most": bound,
+            "trained": bundle.manifest.trained,
+        }
     )
-    out.print(f"start it with: tritonserver --model-repository={folder.resolve()}")
+    say.line(f"wrote {folder}: {', '.join(models)}")
+    say.line(
+        f"states take up to {bound / 1e9:.1f} GB in each instance: {group / 1e6:.0f} MB for ten "
+        f"objects, {limits.max_objects} objects, {limits.max_streams} streams"
+    )
+    say.line(f"start it with: tritonserver --model-repository={folder.resolve()}")
 
 
-def _check(folder: Path) -> list[str]:
+def _faults(folder: Path) -> list[str]:
     from mavos_deploy.runtime.triton.lint import check_repository
 
     return [str(fault) for fault in check_repository(folder)]
 
 
-def _report(folder: Path, as_json: bool) -> None:
-    faults = _check(folder)
-    if as_json:
-        out.print(json.dumps({"repository": str(folder), "faults": faults}))
-    else:
-        for fault in faults:
-            out.print(fault)
-        out.print(f"{len(faults)} faults in {folder}" if faults else f"{folder}: no fault found")
+def _check(say: Console, folder: Path) -> None:
+    faults = _faults(folder)
+    say.result({"repository": str(folder), "faults": faults})
+    for fault in faults:
+        say.fault(fault)
+    say.line(f"{len(faults)} faults in {folder}" if faults else f"{folder}: no fault found")
     if faults:
-        raise typer.Exit(FAILED_CHECK)
+        raise typer.Exit(FAILED)
 
 
 def _gpus(text: str | None) -> tuple[int, ...]:

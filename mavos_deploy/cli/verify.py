@@ -1,15 +1,23 @@
-"""The command `mavos-verify`."""
+"""The command `mavos-verify`, and the comparison that `mavos-export` makes too."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from mavos_deploy.cli.console import out, progress, warn_if_untrained
-from mavos_deploy.cli.launch import FAILED_CHECK, launch, require
-from mavos_deploy.cli.options import BackendOption, ThreadsOption, open_named
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.launch import FAILED, launch, require
+from mavos_deploy.cli.notices import warn_if_untrained
+from mavos_deploy.cli.options import (
+    BackendOption,
+    BundleArgument,
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    ThreadsOption,
+    VersionOption,
+    open_named,
+)
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -20,15 +28,8 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as mavos-export writes it.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The checkpoint the bundle was exported from. Not needed for shipped and for "
-            "untrained weights.",
-        ),
-    ] = None,
+    bundle: BundleArgument,
+    checkpoint: CheckpointOption = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -49,40 +50,47 @@ def verify(
     ] = None,
     threads: ThreadsOption = None,
     backend: BackendOption = DEFAULT_BACKEND,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole report as JSON, and no progress.")
-    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    version: VersionOption = False,
 ) -> None:
-    """Compare a bundle with PyTorch: every graph on PyTorch's inputs, then the chain on its own.
+    """Compare a bundle with PyTorch, graph by graph and as a whole.
 
-    Exits with 1 if any tensor or mask is out of its limits, and names the first one.
+    Every graph gets PyTorch's inputs; then the chain runs on its own masks. Exits with 1 if any
+    tensor or mask is out of its limits, and names the first one.
     """
     opened = Bundle.open(bundle)
-    require("torch", *(["onnxruntime"] if backend == DEFAULT_BACKEND else []))
+    modules = ("torch", *(("onnxruntime",) if backend == DEFAULT_BACKEND else ()))
+    require(*modules, extra="export,cpu")
     from mavos_deploy.export.networks import network_of
 
-    warn_if_untrained(opened.manifest)
+    say = Console(json=as_json, quiet=quiet)
+    warn_if_untrained(say, opened.manifest)
     network = network_of(opened.manifest, checkpoint)
-    with Segmenter(opened, open_named(opened, threads, backend)) as segmenter:
-        parity = compare(segmenter, network, frames, objects, not as_json)
-    if as_json:
-        out.print(json.dumps(parity.to_dict(), indent=2))
+    with Segmenter(opened, open_named(say, opened, threads, backend)) as segmenter:
+        parity = compare(say, segmenter, network, frames, objects)
+    say.result(parity.to_dict())
+    if parity.passed:
+        say.line(verdict(parity))
     else:
-        out.print(verdict(parity))
-    if not parity.passed:
-        raise typer.Exit(FAILED_CHECK)
+        say.fault(verdict(parity))
+        raise typer.Exit(FAILED)
 
 
 def compare(
-    segmenter: Segmenter, network: "Mavos", frames: int | None, objects: int | None, talk: bool
+    say: Console,
+    segmenter: Segmenter,
+    network: "Mavos",
+    frames: int | None = None,
+    objects: int | None = None,
 ) -> "Parity":
-    """Compare a segmenter with a PyTorch network, with a progress bar where `talk` is true."""
+    """Compare a segmenter with a PyTorch network, with a progress bar; see `export.verify`."""
     from mavos_deploy.export import verify as parity_check
 
     gap = segmenter.bundle.manifest.memory_gap
     total = frames or parity_check.shortest_clip(gap)
     total *= len(parity_check.clip_sizes(segmenter.bundle))
-    with progress("verifying", total, shown=talk) as advance:
+    with say.progress("verifying", total) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -14,14 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.cli import bench as bench_cli
-from mavos_deploy.cli import build as build_cli
-from mavos_deploy.cli import calibrate as calibrate_cli
-from mavos_deploy.cli import doctor as doctor_cli
-from mavos_deploy.cli import evaluate as evaluate_cli
-from mavos_deploy.cli import export as export_cli
-from mavos_deploy.cli import run as run_cli
-from mavos_deploy.cli import verify as verify_cli
+from mavos_deploy.cli.program import COMMANDS as PLACES
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.media.masks import write_mask
 from tests.bundles import copy_to_change
@@ -33,14 +27,11 @@ VIDEO = (64, 96)  # pixels; the bundle below is made for this size
 FRAMES = 10
 LATE = 5  # frame in which object 3 joins
 COMMANDS = {
-    "mavos-eval": evaluate_cli.main,
-    "mavos-run": run_cli.main,
-    "mavos-export": export_cli.main,
-    "mavos-verify": verify_cli.main,
-    "mavos-bench": bench_cli.main,
-    "mavos-build": build_cli.main,
-    "mavos-doctor": doctor_cli.main,
-    "mavos-calibrate": calibrate_cli.main,
+    "mavos": import_module("mavos_deploy.cli.program").main,
+    **{
+        f"mavos-{name}": import_module(place.partition(":")[0]).main
+        for name, place in PLACES.items()
+    },
 }
 
 Ended = subprocess.CompletedProcess[str]

@@ -1,4 +1,4 @@
-"""`mavos-run --dataset`: all videos of a data set, alone, in processes, and in shards."""
+"""`mavos-batch`: all videos of a data set, alone, in processes, and in shards."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_one_process_several_and_shards_write_the_same_files(
     call: Call, bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    arguments = ("mavos-run", bundle, data, "--dataset", "--threads", "1", "--output")
+    arguments = ("mavos-batch", bundle, data, "--threads", "1", "--output")
     ended = call(*arguments, "one")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "9 masks of 3 sequences, in one\n"
@@ -65,7 +65,7 @@ def test_a_video_that_cannot_be_segmented_is_reported_and_the_rest_is_finished(
         picture.write_bytes(picture.read_bytes()[:200])
     (tmp_path / "out").mkdir()
     (tmp_path / "out/b").write_text("in the way")
-    ended = call("mavos-run", bundle, data, "--dataset", "--output", "out", "--json")
+    ended = call("mavos-batch", bundle, data, "--output", "out", "--json")
     assert ended.returncode == 1
     summary = json.loads(ended.stdout)
     assert summary["failed"] == ["b"]
@@ -74,43 +74,47 @@ def test_a_video_that_cannot_be_segmented_is_reported_and_the_rest_is_finished(
     assert found["b"] == "not segmented: out/b exists and is not a folder; choose another name"
     assert "frame left out" in found["a"]
     (tmp_path / "out/b").unlink()
-    ended = call("mavos-run", bundle, data, "--dataset", "--output", "out")
+    ended = call("mavos-batch", bundle, data, "--output", "out")
     assert ended.returncode == 1
     assert "1 problems; the rest is segmented:" in ended.stderr
     assert "6 masks of 3 sequences, 1 of them finished earlier, in out" in ended.stdout
 
 
+def test_quiet_lists_problems_alone(call: Call, bundle: Path, data: Path, tmp_path: Path) -> None:
+    (data / "JPEGImages/480p/a/00001.jpg").write_bytes(b"")
+    ended = call("mavos-batch", bundle, data, "--sequences", "a", "--quiet")
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "1 problems; the rest is segmented:" in ended.stderr
+    assert len(list((tmp_path / "DAVIS-masks/a").glob("*.png"))) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("--dataset", "--workers", "0"), "--workers 0: expected 1 or", id="workers"),
-        pytest.param(("--dataset", "--shard", "3/2"), "I from 1 to N", id="shard"),
-        pytest.param(("--dataset", "--shard", "0/2"), "I from 1 to N", id="shard-from-0"),
-        pytest.param(
-            ("--dataset", "--shard", "1/2", "--overwrite"), "exclude each other", id="overwrite"
-        ),
-        pytest.param(
-            ("--dataset", "--ray", "auto", "--workers", "2"), "exclude each other", id="ray"
-        ),
-        pytest.param(("--dataset", "--ray", "nowhere"), "expected local, auto", id="address"),
-        pytest.param(
-            ("--dataset", "--overlay", "o.mp4"), "--overlay is for a single", id="overlay"
-        ),
-        pytest.param(("--dataset", "--masks", "m.png"), "--masks is for a single", id="masks"),
-        pytest.param(("--dataset", "--every", "2"), "--every is for a single", id="every"),
-        pytest.param(("--dataset", "--server", "h:1"), "--server is for a single", id="server"),
-        pytest.param(("--masks", "m.png", "--workers", "2"), "add --dataset", id="one-video"),
-        pytest.param(("--masks", "m.png", "--shard", "1/2"), "add --dataset", id="one-shard"),
-        pytest.param((), "--masks is missing", id="no-masks"),
-        pytest.param(("--dataset", "--layout", "lvos"), "no meta.json", id="layout"),
-        pytest.param(("--dataset", "--sequences", "x"), "no sequence x", id="sequence"),
-        pytest.param(("--dataset", "--backend", "none"), "is unknown", id="backend"),
-        pytest.param(
-            ("--dataset", "--output", "DAVIS/Annotations/480p"), "holds no run.json", id="output"
-        ),
+        pytest.param(("--workers", "0"), "--workers 0: expected 1 or", id="workers"),
+        pytest.param(("--shard", "3/2"), "I from 1 to N", id="shard"),
+        pytest.param(("--shard", "0/2"), "I from 1 to N", id="shard-from-0"),
+        pytest.param(("--shard", "1/2", "--overwrite"), "exclude each other", id="overwrite"),
+        pytest.param(("--ray", "auto", "--workers", "2"), "exclude each other", id="ray"),
+        pytest.param(("--ray", "nowhere"), "expected local, auto", id="address"),
+        pytest.param(("--ray", "auto", "--backend", "auto"), "name the backend", id="ray-auto"),
+        pytest.param(("--layout", "lvos"), "no meta.json", id="layout"),
+        pytest.param(("--sequences", "x"), "no sequence x", id="sequence"),
+        pytest.param(("--backend", "none"), "is unknown", id="backend"),
+        pytest.param(("--output", "DAVIS/Annotations/480p"), "holds no run.json", id="output"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
     refused: Refused, bundle: Path, data: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    assert said in refused("mavos-run", bundle, data, *arguments)
+    assert said in refused("mavos-batch", bundle, data, *arguments)
+
+
+@pytest.mark.parametrize("option", ["--masks", "--server", "--overlay", "--max-frames", "--every"])
+def test_options_of_a_single_video_are_unknown(
+    call: Call, bundle: Path, data: Path, option: str
+) -> None:
+    ended = call("mavos-batch", bundle, data, option, "1")
+    assert ended.returncode == 2
+    assert f"No such option: {option}" in ended.stderr

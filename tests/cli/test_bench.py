@@ -52,12 +52,16 @@ def test_a_busy_machine_is_reported(
     call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LoadMeter, "read", lambda meter: Load(0.31, 0.04))
-    ended = call("mavos-bench", bundle, "--frames", "5", "--threads", "1", "--video", "none")
+    arguments = ("mavos-bench", bundle, "--frames", "5", "--threads", "1", "--video", "none")
+    ended = call(*arguments)
     assert ended.returncode == 0, ended.stderr
     assert "took 31% of its processors' time and its host 4%" in ended.stderr
     assert "end to end" not in ended.stdout
     assert "onnxruntime-cpu" in ended.stdout
     assert "…" not in ended.stdout
+    quiet = call(*arguments, "--quiet")
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+    assert "took 31% of its processors' time" in quiet.stderr
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,7 @@ def test_a_busy_machine_is_reported(
         pytest.param(["--backend", "gpu"], "accepted are onnxruntime-cpu, ", id="backend"),
         pytest.param(["--video", "no.mp4"], "no.mp4 is no file", id="video"),
         pytest.param(["--pytorch", "eager,eager"], "pytorch-eager is given twice", id="twice"),
+        pytest.param(["--checkpoint", "x.pth"], "--checkpoint is for PyTorch; add", id="alone"),
         pytest.param(
             ["--pytorch", "eager", "--checkpoint", "x.pth"],
             "exported without a checkpoint; leave --checkpoint out",

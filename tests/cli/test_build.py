@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.cli import build as build_cli
+from mavos_deploy.export import build_engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.runtime.bundle import Bundle
@@ -54,7 +54,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
             report(result)
         return results
 
-    monkeypatch.setattr(build_cli, "build_engines", build)
+    monkeypatch.setattr(build_engines, "build_engines", build)
     return seen
 
 
@@ -113,6 +113,7 @@ def test_quiet_prints_nothing_but_warnings(call: Call, hollow: Path) -> None:
         pytest.param(["--compute-capability", "86"], "expected a number such as 8.6", id="no-dot"),
         pytest.param(["--compute-capability", "8.6,"], "expected a number such as", id="comma"),
         pytest.param(["--compute-capability", ""], "expected a number such as", id="empty"),
+        pytest.param(["--library", "cuda"], "accepted are auto, tensorrt, tensorrt", id="library"),
         pytest.param(["--max-output", "large"], "expected height x width in pixels", id="size"),
         pytest.param(["--max-output", "99999x9"], "sides end at 8192 pixels", id="huge-size"),
         pytest.param(
@@ -146,7 +147,7 @@ def test_a_missing_library_names_its_extra(
 def test_much_memory_is_warned_of_before_anything_is_built(
     call: Callable[..., Ended], bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_cli, "build_engines", lambda *arguments: [])
+    monkeypatch.setattr(build_engines, "build_engines", lambda *arguments: [])
     options = ("--compute-capability", "8.6", "--max-output", "8192x8192")
     ended = call("mavos-build", bundle, *options)
     assert ended.returncode == 0, ended

@@ -52,8 +52,9 @@ def test_a_bundle_is_quantised_reported_and_made_again(
         "self",
     }
     assert "int8: attention, 9 of 9 products with values" in ended.stdout
-    again = call("mavos-calibrate", tiny_bundle, "--replay", made, "--output", "again")
+    again = call("mavos-calibrate", tiny_bundle, "--replay", made, "--output", "again", "--json")
     assert again.returncode == 0, again
+    assert json.loads(again.stdout) == json.loads((tmp_path / "again/manifest.json").read_text())
     for graph in Bundle.open(made).manifest.graphs.values():
         assert (made / graph.file).read_bytes() == (tmp_path / "again" / graph.file).read_bytes()
     other = call(
@@ -76,6 +77,10 @@ def test_what_is_not_faster_is_not_written(
     assert ended.returncode == 1, ended
     assert "NOT WORTH IT: nothing saves anything" in ended.stdout
     assert list(tmp_path.iterdir()) == []
+    ended = call("mavos-calibrate", tiny_bundle, "--data", clips, *QUICK, "--quiet")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "NOT WORTH IT: nothing saves anything" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,12 @@ def test_what_is_not_faster_is_not_written(
             ("--data", "DATA", "--recordings", "DATA"), "holds no recordings.json", id="recordings"
         ),
         pytest.param(("--replay", "BUNDLE"), "is not quantised", id="replay"),
+        pytest.param(("--data", "DATA", "--replay", "BUNDLE"), "give either --data", id="both"),
+        pytest.param(
+            ("--replay", "BUNDLE", "--for", "cpu"), "--for is for choosing, and", id="replay-for"
+        ),
+        pytest.param(("--replay", "BUNDLE", "--seed", "1"), "--seed is for", id="replay-seed"),
+        pytest.param(("--replay", "BUNDLE", "--split", "val"), "--split is", id="replay-split"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(

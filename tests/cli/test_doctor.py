@@ -122,6 +122,22 @@ def test_a_gpu_is_described_and_one_without_a_driver_is_a_problem(
     assert "can't be asked (undefined symbol: cuInit)" in call("mavos-doctor").stdout
 
 
+def test_quiet_prints_problems_alone(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "first_gpu", lambda: None)
+    monkeypatch.setattr(doctor, "_has_nvidia_card", lambda: False)
+    ended = call("mavos-doctor", "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    broken_module(tmp_path, "onnxruntime")
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    ended = call("mavos-doctor", "--quiet")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("onnxruntime-cpu, the default backend, is unusable: ONNX Runtime can't")
+
+
 def test_cards_are_found_on_the_pci_bus(tmp_path: Path) -> None:
     assert not doctor._has_nvidia_card(tmp_path / "none")
     for place, vendor, kind in (("a", "0x8086", "0x030000"), ("b", "0x10de", "0x040300")):

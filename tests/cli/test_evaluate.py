@@ -345,7 +345,7 @@ def test_problems_are_listed_below_the_table_and_lead_to_exit_code_1(
     ended = call("mavos-eval", data, "--results", results)
     assert ended.returncode == 1
     said = ended.stderr.splitlines()
-    assert said[0] == "2 problems; what they concern is left out, the rest is scored:"
+    assert said[0] == "2 problems; the parts they name are left out, the rest is scored:"
     assert said[1].startswith("  lost: no results in ")
     assert said[2].startswith("  three 00007: unusable mask (")
     assert "three" in ended.stdout
@@ -381,12 +381,6 @@ def test_nothing_scored_is_no_success(call: Call, tmp_path: Path) -> None:
             ("a", "DAVIS", "--results", "results"), "got 2 paths; give a bundle", id="both"
         ),
         pytest.param(("DAVIS", "--results", "nowhere"), "nowhere is not a folder", id="results"),
-        pytest.param(
-            ("DAVIS", "--results", "results", "--overwrite"), "leave it out", id="overwrite"
-        ),
-        pytest.param(
-            ("DAVIS", "--results", "results", "--workers", "2"), "--workers is for", id="workers"
-        ),
         pytest.param(("nowhere", "--results", "results"), "nowhere is not a folder", id="data"),
         pytest.param(
             ("DAVIS", "--results", "results", "--sequences", "x"), "no sequence x", id="sequence"
@@ -405,6 +399,39 @@ def test_bad_usage_is_refused_in_one_line(
 ) -> None:
     write_davis(tmp_path, {"lost": SHORT["lost"]})
     assert said in refused("mavos-eval", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--overwrite", None),
+        ("--workers", "2"),
+        ("--shard", "1/2"),
+        ("--ray", "local"),
+        ("--threads", "3"),
+        ("--fit", "stretch"),
+        ("--fit", "refuse"),
+        ("--backend", "onnxruntime-cpu"),
+    ],
+)
+def test_options_of_segmenting_are_refused_where_masks_are_scored(
+    refused: Refused, tmp_path: Path, option: str, value: str | None
+) -> None:
+    write_davis(tmp_path, {"lost": SHORT["lost"]})
+    given = [option] if value is None else [option, value]
+    said = refused("mavos-eval", "DAVIS", "--results", "results", *given)
+    assert said == f"{option} is for segmenting with a bundle; leave it out with --results"
+
+
+def test_quiet_prints_problems_alone(call: Call, tmp_path: Path, without_matplotlib: None) -> None:
+    data, results = write_davis(tmp_path, SHORT)
+    ended = call("mavos-eval", data, "--results", results, "--quiet")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert len(ended.stderr.splitlines()) == 1  # of matplotlib
+    (results / "three/00007.png").write_bytes(b"PNG")
+    ended = call("mavos-eval", data, "--results", results, "--quiet")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "three 00007: unusable mask" in ended.stderr
 
 
 def test_scoring_needs_no_torch_and_no_inference_library(tmp_path: Path) -> None:

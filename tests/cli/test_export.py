@@ -201,6 +201,11 @@ def test_a_size_that_cannot_be_used_is_refused(
     assert said in refused("mavos-export", "--variant", "mobilenet", *options)
 
 
+def test_a_variant_that_is_unknown_is_refused(refused: Refused) -> None:
+    said = "--variant large: accepted are mobilenet, resnet50, swin_base, tiny"
+    assert refused("mavos-export", "--variant", "large").startswith(said)
+
+
 @pytest.fixture
 def ready_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take each graph from the bundle that exists, which saves most of an export's time."""
@@ -240,8 +245,9 @@ def test_an_export_says_where_it_went(call: Call, tmp_path: Path) -> None:
 def test_overwrite_replaces_a_bundle_whole(call: Call, own_bundle: Path) -> None:
     (own_bundle / "graphs/encoder.onnx").unlink()
     (own_bundle / "graphs/old.onnx").touch()
-    ended = call(*EXPORT, "--no-verify", "--output", own_bundle, "--overwrite")
+    ended = call(*EXPORT, "--no-verify", "--output", own_bundle, "--overwrite", "--quiet")
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
     assert "old.onnx" not in _graphs(own_bundle)
     Bundle.open(own_bundle)
     assert [path.name for path in own_bundle.parent.iterdir()] == [own_bundle.name]
@@ -298,7 +304,7 @@ def test_an_export_that_differs_from_pytorch_is_not_kept(
     wrong = Difference("encoder", "embedding", 4, relative=0.5, absolute=0.5, limit=1e-4)
     clip = ClipComparison("97x97", 1, (), (wrong,), (1.0,), (Score(1.0, 1.0),))
     failed = Parity(LIMITS["fp32"], "onnxruntime-cpu", 8, 3, (clip,))
-    monkeypatch.setattr(cli, "_compare", lambda *arguments: failed)
+    monkeypatch.setattr(cli, "compare", lambda *arguments: failed)
     ended = call(*EXPORT, "--output", "b")
     assert ended.returncode == 1
     assert "FAILED: first embedding of encoder at frame 4, 5.0e-01" in ended.stderr

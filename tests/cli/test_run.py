@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.cli.launch import launch
 from mavos_deploy.runtime.media.masks import read_mask, write_mask
 
 Ended = subprocess.CompletedProcess[str]
@@ -395,14 +394,19 @@ def test_a_run_needs_no_torch(bundle: Path, video: SimpleNamespace, tmp_path: Pa
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_command_that_is_interrupted_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "option",
+    ["--dataset", "--layout", "--split", "--sequences", "--workers", "--shard", "--ray"],
+)
+def test_options_of_a_data_set_are_unknown(
+    call: Call, bundle: Path, video: SimpleNamespace, option: str
 ) -> None:
-    def command() -> None:
-        raise KeyboardInterrupt
+    ended = call("mavos-run", bundle, video.frames, "--masks", video.mask, option, "val")
+    assert ended.returncode == 2
+    assert f"No such option: {option}" in ended.stderr
 
-    monkeypatch.setattr(sys, "argv", ["mavos-some"])
-    with pytest.raises(SystemExit) as ended:
-        launch({"some": command}, "mavos-some")
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == "mavos-some: interrupted\n"
+
+def test_masks_are_needed(call: Call, bundle: Path, video: SimpleNamespace) -> None:
+    ended = call("mavos-run", bundle, video.frames)
+    assert ended.returncode == 2
+    assert "Missing option '--masks'" in ended.stderr

@@ -365,6 +365,18 @@ def test_an_overlay_that_cannot_be_written_is_refused(
     assert said in reason
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--threads", "2"), ("--backend", "auto"), ("--backend", "onnxruntime-cpu")],
+)
+def test_options_of_the_server_are_refused_also_where_they_name_the_default(
+    refused: Refused, video: SimpleNamespace, option: str, value: str
+) -> None:
+    arguments = ("--server", "nowhere:1", video.frames, "--masks", video.mask, option, value)
+    reason = refused("mavos-run", *arguments)
+    assert reason == f"{option} is the server's own; leave it out with --server"
+
+
 def test_a_missing_onnx_runtime_names_its_extra(
     one_line: Callable[[Ended, str], str], bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -65,6 +65,8 @@ def test_a_trained_bundle_passes_with_its_checkpoint(
     assert ended.returncode == 0
     assert json.loads(ended.stdout)["passed"] is True
     assert ended.stderr == ""
+    quiet = call("mavos-verify", trained, "--checkpoint", checkpoint, "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
 def test_a_trained_bundle_says_which_checkpoint_it_needs(refused: Refused, trained: Path) -> None:
@@ -96,7 +98,7 @@ def test_an_untrained_bundle_takes_no_checkpoint(
     ("field", "said"),
     [
         pytest.param("variant", "variant 'new' is unknown to this release", id="variant"),
-        pytest.param("precision", "precision 'new' is unknown to this release", id="precision"),
+        pytest.param("precision", "`precision`: 'new' is unknown to this release", id="precision"),
     ],
 )
 def test_what_a_newer_release_may_know_is_refused(
@@ -124,6 +126,9 @@ def test_a_changed_weight_fails_with_its_graph_tensor_and_frame(
     assert ended.returncode == 1
     said = " ".join(ended.stdout.split())
     assert re.search(r"FAILED: first \w+ of elstt_step at frame 0, \d", said)
+    quiet = call("mavos-verify", own_bundle, "--quiet")
+    assert (quiet.returncode, quiet.stdout) == (1, "")
+    assert "FAILED: first" in quiet.stderr
 
 
 @pytest.mark.parametrize("module", ["torch", "onnxruntime"])

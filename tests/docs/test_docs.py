@@ -12,18 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-COMMANDS = {
-    "mavos-eval": "from mavos_deploy.cli.evaluate import main",
-    "mavos-export": "from mavos_deploy.cli.export import main",
-    "mavos-verify": "from mavos_deploy.cli.verify import main",
-    "mavos-bench": "from mavos_deploy.cli.bench import main",
-    "mavos-build": "from mavos_deploy.cli.build import main",
-    "mavos-calibrate": "from mavos_deploy.cli.calibrate import main",
-    "mavos-run": "from mavos_deploy.cli.run import main",
-    "mavos-doctor": "from mavos_deploy.cli.doctor import main",
-    "mavos-triton": "from mavos_deploy.cli.triton import main",
-    "mavos": "from mavos_deploy.cli.program import main",
-}
+# Where the function of each command is, by the entry points that are installed.
+COMMANDS = dict(
+    re.findall(
+        r'^(mavos(?:-\w+)?) = "([\w.]+:\w+)"$',
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+)
 
 each_page = pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
@@ -33,8 +29,9 @@ each_page = pytest.mark.parametrize(
 @cache
 def options_of(command: str) -> frozenset[str]:
     """The options that a command's --help lists."""
+    module, _, function = COMMANDS[command].partition(":")
     result = subprocess.run(
-        [sys.executable, "-c", f"{COMMANDS[command]}\nmain()", "--help"],
+        [sys.executable, "-c", f"from {module} import {function}; {function}()", "--help"],
         capture_output=True,
         text=True,
         check=True,

@@ -409,9 +409,8 @@ def test_an_interrupt_ends_all_workers_and_leaves_whole_folders(
     """In a session of its own; the signal reaches all of its processes, as from a terminal."""
     # A background shell makes its children ignore Ctrl-C.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from mavos_deploy.cli.run import main; main()"
-    command = [sys.executable, "-c", code, *map(str, (tiny.path, data.path))]
-    command += ["--dataset", "--output", "o"]
+    code += "from mavos_deploy.cli.batch import main; main()"
+    command = [sys.executable, "-c", code, *map(str, (tiny.path, data.path)), "--output", "o"]
     process = subprocess.Popen(
         [*command, "--workers", "2", "--threads", "1"],
         cwd=tmp_path,
