@@ -1,11 +1,11 @@
-"""What a frame costs against its size and the number of objects, and what it could cost.
+"""The cost of a frame against its size and the number of objects, beside the least it could be.
 
     python benchmarks/cost.py BUNDLE... --output cost.json --plot cost.png
 
 Every bundle is measured with `--usual` objects, and the one whose size is `--at` with every number
-of `--objects`. A case is one made-up video, two memory updates long; what is reported is the median
+of `--objects`. A case is one made-up video, two memory updates long. The report has the median
 frame without an update, the frame with one, and the share of each graph. Beside them stands the
-roof: the matrix products and convolutions of the graphs, at the speed with which this machine
+roof: the time of the graphs' matrix products and convolutions at the speed with which this machine
 multiplies large float32 matrices in ONNX Runtime, measured before every case.
 """
 
@@ -35,8 +35,8 @@ from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.system.processors import usable_processors
 
-SIDE = 2048  # of the matrices whose product is the roof
-PRODUCTS = 9  # of which the median is taken
+SIDE = 2048  # rows and columns of the matrices that measure the roof
+PRODUCTS = 9  # timed; their median counts
 
 
 def main() -> int:
@@ -92,7 +92,7 @@ def main() -> int:
 
 
 def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
-    """One case."""
+    """Measure a bundle with a number of objects."""
     gap = bundle.manifest.memory_gap
     roof = gflops(threads)
     runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}

@@ -1,4 +1,4 @@
-"""Everything that is to be measured on a machine with a GPU, in one command and one file.
+"""All measurements on a machine with a GPU, in one command and one file.
 
     python benchmarks/gpu.py BUNDLE --checkpoint FILE --output gpu.json
 
@@ -7,11 +7,11 @@ the backends that work here beside PyTorch in float32, in float16 and compiled i
 same frames in turns. The video's first frames, in which engines are captured, don't count. A
 frame's time ends when its labels are on the host and its memory is written, with the device
 synchronised. Times of single graphs of engines lie between two CUDA events and are taken in frames
-of their own, at the end of the video. Transfers: what goes over the bus for a frame. Flatness: the
-backends alone over a long video. Memory: what the device holds more once a subject is open and has
-run past a memory update; the GPU must have nothing else to do.
+of their own, at the end of the video. Transfers: bytes that cross the bus for a frame. Flatness:
+the backends alone over a long video. Memory: how much more the device holds once a subject is open
+and has run past a memory update; the GPU must have nothing else to do.
 
-`--device cpu` takes the same way without CUDA, to try the script. Exits with 1 if a parity fails.
+`--device cpu` does the same without CUDA, to try the script. Exits with 1 if a parity fails.
 """
 
 import argparse
@@ -64,14 +64,14 @@ class GpuRunner(BackendRunner):
     """A backend whose steps end when the device has finished.
 
     Args:
-        bundle: Opened.
-        backend: With its graphs.
+        bundle: Opened bundle.
+        backend: Backend with the bundle's graphs.
         watched_from: Step of a video from which on single graphs are timed, where the backend
             enqueues them; None never times any.
 
     Attributes:
-        moved: What went over the bus for each step; empty for backends that don't count it.
-        graph_ms: By graph, of each run between two CUDA events.
+        moved: Transfers over the bus for each step; empty for backends that don't count them.
+        graph_ms: Times of each graph's runs between two CUDA events.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, watched_from: int | None = None) -> None:
@@ -105,7 +105,7 @@ class GpuRunner(BackendRunner):
             self.moved.append(Transfers(*(b - a for a, b in zip(before, after, strict=True))))
 
     def report(self, counted: slice) -> dict[str, Any]:
-        """What `summarise` doesn't know: device times by graph, and transfers of a frame.
+        """Figures that `summarise` lacks: device times by graph, and transfers of a frame.
 
         Args:
             counted: Steps of the video whose transfers count.
@@ -130,7 +130,7 @@ class OnStream(WatchedBackend):
     """Can put two CUDA events around each graph, on the stream that it is enqueued on.
 
     Attributes:
-        watches: Whether it does.
+        watches: Whether runs are put between events.
         events: Graph, begin and end of each run since the list was cleared.
     """
 
@@ -233,7 +233,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Measure all, and write the report after each part, so that a crash leaves what was done."""
+    """Measure all; the report is written after each part, so that a crash leaves earlier parts."""
     bundle = Bundle.open(given.bundle)
     gap = bundle.manifest.memory_gap
     compared = 12 * gap if given.compared is None else given.compared
@@ -307,7 +307,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def usable(
     bundle: Bundle, wanted: list[str] | None, device: str
 ) -> tuple[list[str], dict[str, str]]:
-    """Backends that open the bundle, and why others don't. One that was named has to."""
+    """Backends that open the bundle, and why others don't. A backend that was named has to."""
     on_gpu = [kind.name for kind in BACKENDS.values() if kind.gpu]
     candidates = wanted or (on_gpu if device == "cuda" else [DEFAULT_BACKEND])
     names, refused = [], {}
@@ -345,7 +345,7 @@ def open_runner(
 
 
 def cut(timings: dict[str, Timings], counted: slice) -> dict[str, Timings]:
-    """Of every runner the frames that count; they begin at a multiple of the memory gap."""
+    """The frames that count of every runner; they begin at a multiple of the memory gap."""
     return {
         name: Timings(*(getattr(timing, field.name)[counted] for field in fields(Timings)))
         for name, timing in timings.items()
@@ -392,7 +392,7 @@ def used_bytes(device: str) -> int:
 
 
 def torch_settings(device: str) -> dict[str, Any]:
-    """What PyTorch's figures depend on beside its version; its defaults."""
+    """PyTorch's settings that its figures depend on; these are its defaults."""
     return {
         "version": torch.__version__,
         "cuda": torch.version.cuda if device == "cuda" else None,
@@ -414,7 +414,7 @@ def said(what: str, total: int | None) -> Any:  # noqa: ANN401  # called with ho
 
 
 def write(report: dict[str, Any], path: Path) -> None:
-    """Replace the file by all that is known so far."""
+    """Replace the file by the report so far."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

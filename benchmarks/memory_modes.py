@@ -1,4 +1,4 @@
-"""What each part of the memory is worth: the paper's Table 7 on a data set of your own.
+"""The worth of each part of the memory: the paper's Table 7 on a data set of your own.
 
     python benchmarks/memory_modes.py held-out --output build/memory-modes
 

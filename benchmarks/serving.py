@@ -52,7 +52,7 @@ def times(
 
 
 def summary(taken: list[float]) -> dict[str, float]:
-    """Of milliseconds."""
+    """Percentiles and mean of milliseconds."""
     percentiles = {f"p{p}_ms": round(float(np.percentile(taken, p)), 2) for p in (50, 99)}
     return percentiles | {"mean_ms": round(float(np.mean(taken)), 2)}
 

@@ -1,10 +1,10 @@
-"""Measure what the settings of ONNX Runtime's sessions are worth, against those that are used.
+"""Measure other settings of ONNX Runtime's sessions against the settings in use.
 
     python benchmarks/session_settings.py BUNDLE --rounds 5 --output settings.json
 
 Each round opens the bundle once with each setting, in a process of its own, because threads that
-spin would slow what is measured after them. Prints, for each setting, the median frame and the peak
-of memory, and the median over the rounds of the ratio to the settings that are used. Linux only.
+spin would slow the next measurement. Prints, for each setting, the median frame and the peak of
+memory, and the median over the rounds of the ratio to the settings in use. Linux only.
 """
 
 import argparse

@@ -8,7 +8,7 @@ with the same step, from a state that was kept from the beginning: in this proce
 state that gets slower, and in a process that has just been started, which also shows a process or
 library that gets slower. A line is fitted through the ratios of either kind, and one through the
 resident memory. Exits with 1 if any of the three grows by 1% or more. The noise, also reported,
-is the standard deviation of what the same ratios give in a random order: where it is 1% or more
+is the standard deviation of the rise of the same ratios in random orders: where it is 1% or more
 the machine was too busy to tell, which exits with 1 too. One thread gives the least noise.
 The memory includes the state that is kept for comparison, from its frame on. Linux only.
 """
@@ -211,7 +211,7 @@ class YoungProcess:
     """Steps from the early state in a process that is replaced before it can grow old."""
 
     def __init__(self, bundle: Path, threads: int | None, state: Path) -> None:
-        """Take what a process needs; the first one is started when it is asked for a step."""
+        """Keep the arguments; the first process is started when a step is asked for."""
         self._arguments = (bundle, threads, state)
         self._child: Child | None = None
         self._steps = 0

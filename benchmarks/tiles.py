@@ -2,9 +2,9 @@
 
     python benchmarks/tiles.py --variant mobilenet --size 481x849 --output tiles.json
 
-What `mavos-export --target cpu` takes is among them. `dense` is the attention in one piece, as
-bundles for every size have it. Reports the median time of the step, and the median over the rounds
-of the ratio to the tile that is exported.
+The tile of exported bundles is among them. `dense` is the attention in one piece, as bundles for
+every size have it. Reports the median time of the step, and the median over the rounds of the ratio
+to the tile of exported bundles.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Adds TensorRT engines to a bundle: what is missing or out of date is built, the rest is kept."""
+"""Adds TensorRT engines to a bundle: builds missing and outdated ones, and keeps the rest."""
 
 import contextlib
 import re
@@ -88,7 +88,7 @@ def build_engines(
         A result for each graph and capability.
 
     Raises:
-        BackendError: The library is missing, can't do what is asked, or failed.
+        BackendError: The library is missing, can't fulfil the request, or failed.
         BundleError: The folder of the engines lies outside of the bundle.
         InputError: The bundle's folder can't be written to.
     """
@@ -327,7 +327,7 @@ def _move_in(bundle: Bundle, engines: dict[Path, Engine]) -> None:
     used = {(bundle.path / engine.file).resolve() for engine in (*kept, *new)}
     for engine in manifest.engines:
         old = (bundle.path / engine.file).resolve()
-        # An entry may be anybody's, so nothing outside of the folder is touched.
+        # An entry may name any file, so nothing outside of the folder is touched.
         if old not in used and old.suffix == ".plan" and old.is_relative_to(folder):
             with contextlib.suppress(OSError):
                 old.unlink()

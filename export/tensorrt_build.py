@@ -123,7 +123,7 @@ def _configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: A
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, flags.memory_limit << 20)
     # Scratch memory then follows the shapes at hand, and not the largest of the profile.
     features = trt.PreviewFeature.__members__
-    if (resize := "RUNTIME_ACTIVATION_RESIZE_10_10") in features:  # of TensorRT 10.10
+    if (resize := "RUNTIME_ACTIVATION_RESIZE_10_10") in features:  # from TensorRT 10.10 on
         config.set_preview_feature(features[resize], True)
     if (level := _level(flags)) is not None:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]

@@ -23,7 +23,7 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
 
-ROUNDS = 2  # of the end-to-end runs, in turns
+ROUNDS = 2  # end-to-end runs of each runner, in turns
 
 
 def run_end_to_end(
@@ -33,7 +33,7 @@ def run_end_to_end(
     objects: int,
     on_run: Callable[[int], None],
 ) -> dict[str, dict[str, Any]]:
-    """Segment a video as `mavos-run --overlay` does, in turns, and see what the graphs wait for.
+    """Segment a video as `mavos-run --overlay` does, in turns, and time what lies between steps.
 
     Args:
         runners: Runners of one bundle by name.
@@ -109,7 +109,7 @@ def _run_once(
     )
     if len(segmenter.steps) < 2:
         raise InputError(f"{source.name} has fewer than 3 frames, too few to be timed")
-    # From the end of the first step on: what comes before is the start.
+    # The time up to the end of the first step belongs to the start.
     ends = [end for _, end in segmenter.steps]
     whole = ends[-1] - ends[0]
     within = sum(end - begin for begin, end in segmenter.steps[1:])

@@ -1,4 +1,4 @@
-"""The network in the form that its authors publish it in: what their users run.
+"""The network in its authors' published form, which their users run.
 
 Weights and results are those of `models`; the computation is laid out as upstream: tokens before
 channels, linear layers, and a window unfolded from the keys around every query. `models` computes

@@ -1,4 +1,4 @@
-"""What a bench times: a bundle on a backend, or PyTorch."""
+"""Runners that a bench times: a bundle on a backend, or PyTorch."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ class Runner(Protocol):
         """Bytes of the video's memory."""
 
     def close(self) -> None:
-        """Free what the runner holds."""
+        """Free the runner's memory and libraries."""
 
 
 class TimedBackend(WatchedBackend):
@@ -163,7 +163,7 @@ def video_size(size: Size) -> Size:
 
 
 def warm_up(runners: Iterable[Runner], bundle: Bundle, objects: int) -> None:
-    """Let every runner meet all that a video may need: compilers and allocators then rest.
+    """Let every runner run once everything that a video may need, so that nothing compiles later.
 
     Args:
         runners: Runners of the bundle.

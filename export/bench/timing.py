@@ -1,7 +1,7 @@
-"""Measures how fast a bundle runs, with PyTorch beside it where that is wanted.
+"""Times the steps of runners side by side, and sums the times up.
 
 All runners get the same frames in one process, in turns that rotate from frame to frame, so that
-whatever slows the machine slows all of them. Memory is measured in a process of its own for each.
+whatever slows the machine slows all of them.
 """
 
 import time
@@ -38,7 +38,7 @@ class Timings:
 
 
 def shortest_run(memory_gap: int) -> int:
-    """Frames that have one memory update by MCA among them, which is the second write."""
+    """Frames of the shortest clip with a memory update by MCA, which is the second write."""
     return 2 * memory_gap + 1
 
 
@@ -85,9 +85,9 @@ def summarise(timings: Mapping[str, Timings], memory_gap: int, baseline: str) ->
     """Figures of every runner, in milliseconds, megabytes and shares.
 
     Args:
-        timings: By runner, of the same frames.
-        memory_gap: Frames between two memory updates, all of one bundle.
-        baseline: The runner that the others are compared with.
+        timings: Timings of each runner, taken with the same frames.
+        memory_gap: Frames between two memory updates; all runners have the same.
+        baseline: Name of the runner that the others are compared with.
     """
     count = len(timings[baseline].seconds)
     frame = np.arange(1, count + 1)
@@ -118,7 +118,7 @@ def summarise(timings: Mapping[str, Timings], memory_gap: int, baseline: str) ->
             "amortised_ms": milliseconds(amortised),
             "frames_per_second": round(1 / float(amortised), 3),
             "cpu_ms": milliseconds(np.median(np.array(timing.cpu_seconds)[plain])),
-            # Of pairs of one frame, whose two times lie side by side.
+            # The two times of a frame lie side by side, so each pair met the same machine.
             "speedup": round(float(np.median(reference / seconds)), 3),
             "growth_per_100_frames": round(growth_per_100_frames(frame[plain], seconds[plain]), 5),
             "shares": {graph: round(took / seconds.sum(), 4) for graph, took in within.items()},

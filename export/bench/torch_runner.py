@@ -96,7 +96,7 @@ class TorchRunner:
         try:
             for _ in range(5):
                 self.step(frame)
-        except Exception as error:  # what a compiler raises has no other base
+        except Exception as error:  # compilers' errors have no other base
             if not self._way.compiled:
                 raise
             reason = " ".join(str(error).split())[:200]
@@ -132,7 +132,7 @@ def compiled(network: Mavos) -> Mavos:
         setattr(network, name, torch.compile(getattr(network, name), dynamic=False))
     for block in network.blocks:
         write = torch.compile(block.write, dynamic=False)
-        block.write = write  # type: ignore[method-assign]  # of this copy alone
+        block.write = write  # type: ignore[method-assign]  # in this copy alone
     for memory_module in network.memory_modules:
         memory_module.compile(dynamic=False)
     return network

@@ -21,7 +21,7 @@ from mavos_deploy.runtime.jobs.tally import BatchOutcome, Tally
 from mavos_deploy.runtime.jobs.worker import SequenceError, Worker, WorkerDiedError, failure
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts, processes_start
 
-TRIES = 3  # of a video, or of starting a worker, before it is given up
+TRIES = 3  # at a video, or at starting a worker, before it is given up
 
 
 def segment_all(
@@ -191,8 +191,8 @@ class _Crew:
         try:
             predicted = self._results.fill(sequence.name, segment)
         except (SequenceError, WorkerDiedError, InputError) as error:
-            # A failed write has the system's error as its cause. Without one something that is not
-            # ours stands in this sequence's place, and in no other.
+            # A failed write has the system's error as its cause. An InputError without a cause says
+            # that a foreign file or folder stands in this sequence's place, and in no other.
             if isinstance(error, OutputError) or isinstance(error.__cause__, OSError):
                 raise
             died = isinstance(error, WorkerDiedError)
@@ -253,7 +253,7 @@ class _Places:
         self._open_worker = open_worker
         self._count = 1
         self._workers: list[Worker] = []
-        self._idle: list[Worker] = []  # of places that were left
+        self._idle: list[Worker] = []  # their places were left
 
     @property
     def others(self) -> bool:

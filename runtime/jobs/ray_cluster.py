@@ -34,11 +34,11 @@ from mavos_deploy.runtime.manifest import MANIFEST
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.processors import usable_processors
 
-# Cores of one worker where nothing else is said: more of them speed one video up less than another
+# Cores of one worker unless told otherwise: more of them speed one video up less than another
 # worker speeds up the whole.
 CORES = 4
 LOCAL = "local"
-ANSWER_SECONDS = 10.0  # that a connection to the head node may take
+ANSWER_SECONDS = 10.0  # longest time to connect to the head node
 
 
 class RayCluster:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and the one reader of picture files."""
+"""Files and folders that appear whole or not at all, and the folder for caches."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ _NO_ACCESS = {
 
 
 def cache_folder() -> Path:
-    """The project's folder for what can be made again, within the user's cache folder.
+    """The project's folder within the user's cache folder, for files that can be made again.
 
     Source: XDG Base Directory Specification.
 
@@ -51,8 +51,8 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
     Args:
         path: The file or folder being written, as the user knows it.
-        temporary: Where it is being written. Access errors that name a path outside of it belong
-            to something else, and pass through; without it none do.
+        temporary: The file or folder under its temporary name. Access errors that name a path
+            outside of it belong to something else and pass through; without it none do.
 
     Raises:
         InputError: The disk is full, or the place can't be written to.

@@ -17,9 +17,10 @@ class Gpu:
     """A GPU.
 
     Attributes:
-        name: As the driver calls it, such as `NVIDIA RTX A4000`.
+        name: Name that the driver gives, such as `NVIDIA RTX A4000`.
         capability: Compute capability, such as `8.6`.
-        driver: Version of the driver, such as `580.65.06`; where only that is known, of CUDA in it.
+        driver: Version of the driver, such as `580.65.06`; the version of CUDA in it where nothing
+            else is known.
         cuda: The latest CUDA that the driver runs, such as `13.0`.
     """
 
@@ -64,10 +65,10 @@ def require_gpu(backend: str) -> Gpu:
     """The first GPU, as `first_gpu` finds it.
 
     Args:
-        backend: Which needs it, for the message.
+        backend: Name of the backend that needs a GPU, for the message.
 
     Raises:
-        BackendError: There is none.
+        BackendError: The driver shows no GPU.
     """
     gpu = first_gpu()
     if gpu is None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a moment that suits: after a file is whole, after a process is known."""
+"""Holds Ctrl-C and SIGTERM back until a file is whole or a new process is known."""
 
 import signal
 import threading
@@ -38,7 +38,7 @@ def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iter
 def processes_start() -> Iterator[None]:
     """Let processes that start in the block be known before an interrupt takes effect.
 
-    They inherit that the signals are blocked and never see them: their parent ends them.
+    The processes inherit blocked signals and never see them, so their parent has to end them.
     """
     with deferred_interrupts():  # for signals that reach another thread of this process
         if not hasattr(signal, "pthread_sigmask"):  # Windows

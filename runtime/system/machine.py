@@ -1,6 +1,6 @@
-"""What a measurement says about the machine, this process, and how busy the machine was meanwhile.
+"""Facts for reports of measurements: the machine, memory of this process, load by other work.
 
-Most of it comes from Linux's procfs; elsewhere it is unknown, which is said as None.
+Most of them come from Linux's procfs; None stands for those that are unknown elsewhere.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mavos_deploy.runtime.system.processors import usable_processors
 
-# Of the processors' time during a measurement, above which its timings are not to be trusted:
-# PyTorch slows 3 to 5 times more than ONNX Runtime on a machine that has other work.
+# Timings are not to be trusted if other work took a larger share of the processors' time: PyTorch
+# slows 3 to 5 times more than ONNX Runtime on a machine that has other work.
 BUSY_SHARE = 0.05
-# What decides how fast these graphs run, by the names that Linux gives.
+# Instructions that decide how fast these graphs run, by the names that Linux gives.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd")
 
 
@@ -48,7 +48,7 @@ def resident_bytes() -> int:
 def peak_bytes() -> int | None:
     """The most memory that this process ever had in RAM, between frames or within one.
 
-    Not `ru_maxrss`, in which a process that was just started finds the peak of its parent.
+    `ru_maxrss` won't do: a process that was just started finds the peak of its parent there.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -59,7 +59,7 @@ def peak_bytes() -> int | None:
 
 
 def return_freed_memory() -> None:
-    """Give the system back what was freed; glibc keeps it otherwise. Elsewhere nothing happens."""
+    """Return freed memory to the system, which glibc keeps otherwise. Elsewhere nothing happens."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
@@ -68,7 +68,7 @@ def return_freed_memory() -> None:
 
 @dataclass(frozen=True)
 class Load:
-    """What else took the processors' time during a measurement.
+    """Shares of the processors' time that other work took during a measurement.
 
     Attributes:
         others: Share of all processors' time that other processes took, 0 to 1.
@@ -91,7 +91,7 @@ class LoadMeter:
         self._stat, self._own = _processor_times(), time.process_time()
 
     def read(self) -> Load | None:
-        """The load since the meter was made; None where the system doesn't tell."""
+        """Load since the meter was made; None where the system doesn't tell."""
         before, now = self._stat, _processor_times()
         if before is None or now is None or sum(now) == sum(before):
             return None

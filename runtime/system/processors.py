@@ -1,4 +1,4 @@
-"""How many processors this process may use: affinity, and the CPU limit of its container."""
+"""The number of processors that this process may use: affinity, and its container's CPU limit."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ PROC = Path("/proc/self")
 def usable_processors() -> int:
     """Processors that this process may keep busy.
 
-    The fewest of those that exist, those it may run on (`taskset`, cpusets), and what the control
-    groups around it grant (`docker run --cpus`, Kubernetes limits). A share of a processor counts
-    as a whole one: threads beyond the grant are paused by the kernel in the middle of their work.
+    It is the smallest of three numbers: processors that exist, processors that the process may run
+    on (`taskset`, cpusets), and the grant of the control groups around it (`docker run --cpus`,
+    Kubernetes limits). A share of a processor counts as a whole one: the kernel pauses threads
+    beyond the grant in the middle of their work.
     """
     if hasattr(os, "sched_getaffinity"):
         available = len(os.sched_getaffinity(0))
@@ -30,7 +31,7 @@ def granted_processors(proc: Path = PROC) -> float | None:
         proc: The process's folder of procfs.
 
     Returns:
-        The least of all levels, in processors; 0.5 is half the time of one.
+        Smallest grant of all levels, in processors; 0.5 is half the time of one.
 
     Source: cgroups(7), and `cpu.max` and `cpu.cfs_quota_us` in the kernel's cgroup documentation.
     """
@@ -39,7 +40,7 @@ def granted_processors(proc: Path = PROC) -> float | None:
 
 
 def _groups(proc: Path) -> Iterator[Path]:
-    """Folders of the process's CPU control groups, from its own up to what is mounted here."""
+    """Folders of the process's CPU control groups, from its own up to the top of the mount."""
     try:
         memberships = (proc / "cgroup").read_text().splitlines()
         mounts = (proc / "mountinfo").read_text().splitlines()
