@@ -29,6 +29,7 @@ from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 
@@ -43,17 +44,17 @@ class CalibrationRequest:
     """The wishes for a quantised bundle.
 
     Attributes:
-        target: `cpu` or `tensorrt`.
-        type: Number format of the quantised layers, `int8` or, for TensorRT, `fp8`.
+        target: Kind of the quantised graphs.
+        type: Number format of the quantised layers, one of `quantisation.TYPES[target]`.
         max_drop: Largest loss of J&F against the unquantised bundle, from 0 to 1.
         most_frames: Frames to use of each clip at most.
         seed: Seed of the choice of samples; None takes the seed of existing recordings, or 0.
         threads: CPU threads; None takes all that this process may use.
-        attention: Whether attention may be computed in integers; for `cpu` only.
+        attention: Whether attention may be computed in integers; for ONNX Runtime on a CPU only.
     """
 
-    target: str = "cpu"
-    type: str = "int8"
+    target: GraphKind = GraphKind.CPU
+    type: NumberType = NumberType.INT8
     max_drop: float = 0.005
     most_frames: int = 60
     seed: int | None = None
@@ -181,7 +182,7 @@ def calibrate(
         chosen, drop = calibration.choose(trial, costs)
         report = calibration.compare(trial, costs, chosen, drop)
         if report.worth_it:
-            write_quantised(bundle, replace(trial.entry(chosen), compared=report.summary()), folder)
+            write_quantised(bundle, trial.entry(chosen, report.summary()), folder)
             Bundle.open(folder)
     return report
 
@@ -241,7 +242,7 @@ class Calibration:
             for name, graph in graphs.items()
         }
         levels = {}
-        if request.target == "cpu" and request.attention:
+        if request.target == GraphKind.CPU and request.attention:
             read = [n for n in recordings.files if n.partition(".")[0] in CHANGED["memory"]]
             done = self.progress("finding the scales of values", len(read))
             levels = observe_values(graphs, recordings, request.threads, done)
@@ -252,7 +253,7 @@ class Calibration:
             recordings=recordings,
             ranges=ranges,
             levels=levels,
-            target=request.target,
+            kind=request.target,
             type=request.type,
             scratch=scratch,
         )
@@ -290,7 +291,7 @@ class Calibration:
         for graph, inputs in samples.items():
             for sample in inputs:
                 forced.run(graph, sample)
-        if trial.target == "cpu":
+        if trial.kind == GraphKind.CPU:
             saved = sum(
                 self._saved(backend, graph, inputs) / self._every(graph)
                 for graph, inputs in samples.items()
@@ -340,7 +341,7 @@ class Calibration:
                 Judge([clip], most).start(Segmenter(self.bundle, forced))
                 done()
             errors = forced.errors
-            if trial.target == "cpu":
+            if trial.kind == GraphKind.CPU:
                 meter = LoadMeter()
                 both = Segmenter(self.bundle, self.plain), trial.segmenter(chosen)
                 seconds = frame_seconds(both, clips[0], most)

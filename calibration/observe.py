@@ -18,7 +18,7 @@ from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.contract import BLOCKS, GraphName
-from mavos_deploy.runtime.quantisation import ATTENTIONS, Levels, Range
+from mavos_deploy.runtime.quantisation import ATTENTIONS, GraphKind, Levels, Range
 from mavos_deploy.runtime.system.processors import usable_processors
 
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p
@@ -55,7 +55,7 @@ def widened(limits: Range, values: NDArray[np.float32]) -> Range:
 def observe(
     graph: FloatGraph,
     recordings: Recordings,
-    target: str,
+    kind: GraphKind,
     threads: int | None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, Range]:
@@ -66,7 +66,7 @@ def observe(
     Args:
         graph: The unquantised graph.
         recordings: Recordings with samples of the graph.
-        target: `cpu` or `tensorrt`.
+        kind: Kind of the quantised graphs.
         threads: CPU threads; None takes all that this process may use.
         on_sample: Called after each sample.
 
@@ -78,7 +78,7 @@ def observe(
         InputError: There are no samples of the graph, or they aren't finite.
         BackendError: The library failed.
     """
-    ranges = dict.fromkeys(graph.observed(target), (0.0, 0.0))
+    ranges = dict.fromkeys(graph.observed(kind), (0.0, 0.0))
     given = {value.name for value in graph.model.graph.input}
     inner = [name for name in ranges if name not in given]
     run = _inner_values(graph, inner, threads)

@@ -23,7 +23,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.quantisation import Quantisation, Range
+from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, Range
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 RECTIFIERS = ("Relu", "Clip")  # ONNX Runtime computes them with the convolution before them
@@ -89,17 +89,17 @@ class FloatGraph:
         """The layers of some groups."""
         return [layer for layer in self.layers if layer.group in groups]
 
-    def observed(self, target: str) -> list[str]:
+    def observed(self, kind: GraphKind) -> list[str]:
         """Activations whose ranges quantising any layer may need."""
         names = [name for layer in self.layers for name in (layer.reads, layer.writes)]
-        if target != "cpu":
+        if kind != GraphKind.CPU:
             names = [layer.reads for layer in self.layers]
         return list(dict.fromkeys(names))
 
-    def needed(self, groups: Collection[str], target: str) -> list[str]:
+    def needed(self, groups: Collection[str], kind: GraphKind) -> list[str]:
         """Activations whose ranges quantising these groups needs."""
         layers = self.chosen(groups)
-        results = [layer.writes for layer in layers] if target == "cpu" else []
+        results = [layer.writes for layer in layers] if kind == GraphKind.CPU else []
         return sorted({*(layer.reads for layer in layers), *results})
 
     def with_outputs(self, tensors: Iterable[str]) -> bytes:
@@ -126,7 +126,7 @@ class FloatGraph:
         writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.type)
         writer.write(self.chosen(entry.groups.get(self.name, ())))
         if entry.attention:
-            assert entry.kind == "cpu", entry.kind
+            assert entry.kind == GraphKind.CPU, entry.kind
             quantise_attention(model, self.name, entry.attention)
         _drop_unused(model)
         onnx.checker.check_model(model, full_check=True)
@@ -206,12 +206,12 @@ class _Writer:
     """Puts Q/DQ pairs into a graph."""
 
     def __init__(
-        self, model: ModelProto, ranges: Mapping[str, Range], target: str, kind: str
+        self, model: ModelProto, ranges: Mapping[str, Range], kind: GraphKind, number: NumberType
     ) -> None:
         self._model = model
         self._ranges = ranges
-        self._cpu = target == "cpu"
-        self._fp8 = kind == "fp8"
+        self._cpu = kind == GraphKind.CPU
+        self._fp8 = number == NumberType.FP8
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._nodes: list[NodeProto] = []
         self._rounded: dict[str, str] = {}  # activations that have a Q/DQ pair, and its result

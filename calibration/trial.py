@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.quantise import FloatGraph
@@ -38,8 +39,8 @@ class Trial:
         recordings: Recorded inputs of the graphs.
         ranges: Ranges of the activations, by graph and tensor.
         levels: Levels of every part of attention; empty where attention stays float.
-        target: `cpu` or `tensorrt`.
-        type: Number format of the quantised layers, `int8` or `fp8`.
+        kind: Kind of the quantised graphs.
+        type: Number format of the quantised layers.
         scratch: Folder for the graphs to try.
     """
 
@@ -49,8 +50,8 @@ class Trial:
     recordings: Recordings
     ranges: dict[str, dict[str, Range]]
     levels: Mapping[str, tuple[Levels, ...]]
-    target: str
-    type: str
+    kind: GraphKind
+    type: NumberType
     scratch: Path
 
     @property
@@ -78,18 +79,23 @@ class Trial:
         """The graphs that quantising some groups changes, in the order of the contract."""
         return changed_graphs(self.graphs, groups)
 
-    def entry(self, groups: Groups) -> Quantisation:
-        """The manifest's entry of a bundle with some groups quantised."""
+    def entry(self, groups: Groups, compared: dict[str, Any] | None = None) -> Quantisation:
+        """The manifest's entry of a bundle with some groups quantised.
+
+        Args:
+            groups: Groups by graph, and parts of attention.
+            compared: Result of the comparison with the unquantised bundle.
+        """
         layers = {name: chosen for name, chosen in groups.items() if name != ATTENTION}
         return Quantisation(
-            kind=GraphKind(self.target),
-            type=NumberType(self.type),
+            kind=self.kind,
+            type=self.type,
             method=RangeMethod.MINMAX,
             groups=layers,
             ranges={
                 name: {
                     tensor: self.ranges[name][tensor]
-                    for tensor in self.graphs[name].needed(chosen, self.target)
+                    for tensor in self.graphs[name].needed(chosen, self.kind)
                 }
                 for name, chosen in layers.items()
             },
@@ -97,6 +103,7 @@ class Trial:
             data=self.recordings.digest,
             seed=self.recordings.seed,
             attention={part: self.levels[part] for part in groups.get(ATTENTION, ())},
+            compared=compared or {},
         )
 
     def segmenter(self, groups: Groups) -> Segmenter:
@@ -115,7 +122,8 @@ class Trial:
         for name in self.changed(groups):
             path = self.scratch / f"{name}.onnx"
             path.write_bytes(self.graphs[name].quantised(entry))
-            backend = backend.with_graph(name, path, self.target != "cpu", bundle.specs[name])
+            for_gpu = self.kind != GraphKind.CPU
+            backend = backend.with_graph(name, path, for_gpu, bundle.specs[name])
         return bundle, backend
 
 

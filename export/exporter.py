@@ -30,7 +30,7 @@ TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to export.
+    """Network, size and form of an export.
 
     Attributes:
         variant: The network.
@@ -110,7 +110,7 @@ def write_bundle(
     """Export a network.
 
     Args:
-        plan: What to export.
+        plan: Network, size and form of the export.
         checkpoint: File of the weights; None for shipped or synthetic, untrained ones.
         folder: An existing, empty folder that becomes the bundle.
         report: Called with a line for each graph.

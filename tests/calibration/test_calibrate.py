@@ -18,6 +18,7 @@ from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.results import content_of
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.manifest import MANIFEST
+from mavos_deploy.runtime.quantisation import GraphKind
 
 Made = tuple[CalibrationReport, Path]
 
@@ -35,7 +36,7 @@ def _calibrate(bundle: Bundle, clips: list[VideoSequence], folder: Path) -> None
 def made(tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """For TensorRT, where the choice doesn't depend on how fast this machine is."""
     folder: Path = tmp_path_factory.mktemp("quantised")
-    request = CalibrationRequest("tensorrt", max_drop=0.05, most_frames=9, threads=1)
+    request = CalibrationRequest(GraphKind.TENSORRT, max_drop=0.05, most_frames=9, threads=1)
     sequences = list(open_dataset(clips).sequences)
     recordings = tmp_path_factory.mktemp("kept") / "recordings"
     bundle = Bundle.open(tiny_bundle)

@@ -39,7 +39,7 @@ def graph(request: pytest.FixtureRequest, tiny_bundle: Path) -> FloatGraph:
 def _quantised(
     graph: FloatGraph, groups: tuple[str, ...], target: str, kind: str, limits: Range
 ) -> ModelProto:
-    ranges = dict.fromkeys(graph.needed(groups, target), limits)
+    ranges = dict.fromkeys(graph.needed(groups, GraphKind(target)), limits)
     entry = Quantisation(
         kind=GraphKind(target),
         type=NumberType(kind),

@@ -9,7 +9,7 @@ from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.notices import can_draw, warn_if_inexact, warn_if_tiled, warn_if_untrained
 from mavos_deploy.evaluation import tables
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import Manifest
+from mavos_deploy.runtime.manifest import Manifest, Target
 from tests.bundles import hollow_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -40,7 +40,7 @@ def test_less_precision_than_the_bundle_has_is_warned_of(
 def test_attention_in_tiles_is_warned_of(manifest: Manifest, capsys: Capture) -> None:
     warn_if_tiled(SAY, manifest)
     assert capsys.readouterr().err == ""
-    warn_if_tiled(SAY, replace(manifest, target="cpu"))
+    warn_if_tiled(SAY, replace(manifest, target=Target.CPU))
     assert "exported with --target cpu" in capsys.readouterr().err
 
 
