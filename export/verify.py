@@ -30,7 +30,7 @@ from mavos_deploy.runtime.contract import SLOTS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
-from mavos_deploy.runtime.resize import resize_frame
+from mavos_deploy.runtime.resize import interpolation, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Eleven objects make two groups, and the second one's first update falls into the first one's
@@ -236,13 +236,13 @@ class _GraphCheck:
     def decoder(self, labels: Labels) -> None:
         groups = self.tracker.groups
         visible = sum(group.objects for group in groups)
-        size = self.segmenter.bundle.manifest.input_size(self.tracker.size)
-        interpolation = self.segmenter.interpolation(self.tracker.size, size)
+        manifest = self.segmenter.bundle.manifest
+        size = manifest.input_size(self.tracker.size)
         inputs = {
             **self._features(),
             "decoder_embedding": _rows(g.decoder_embedding for g in groups),
             "object_mask": object_mask(visible, len(groups), frozenset()),
-            **{k: self.segmenter.backend.download(v) for k, v in interpolation.items()},
+            **interpolation(self.tracker.size, size, manifest.align_corners),
         }
         got = self._run(GraphName.DECODER, inputs, {"logits": _rows(g.logits for g in groups)})
         got_labels = got["labels"][0]

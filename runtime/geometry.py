@@ -1,4 +1,4 @@
-"""Every rule about sizes: network sizes, token grids, and the resizing of frames and labels."""
+"""Every rule about sizes: sizes that networks take, token grids, and aspect ratios."""
 
 import re
 from typing import Literal
@@ -10,8 +10,8 @@ from mavos_deploy.errors import InputError
 
 STRIDE = 16  # pixels per token along each side
 LONGEST_SIDE = 1040  # pixels; longer frames are scaled down to this before the size is aligned
-LARGEST_SIDE = 8192  # pixels of a video that is served or built for; matrices grow with it
-MAX_PIXELS = 2**26  # of one picture or mask; 8192 x 8192
+LARGEST_SIDE = 8192  # pixels; longest side of videos on a server, and of those engines take
+MAX_PIXELS = 2**26  # most pixels of one picture or mask; 8192 x 8192
 ASPECT_LIMIT = 0.05  # relative difference of width / height up to which frames are stretched
 
 
@@ -23,12 +23,12 @@ def snap_size(height: int, width: int, align_corners: bool) -> Size:
     """Move both sides to the nearest size that a network takes.
 
     Args:
-        height: Pixels.
-        width: Pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         align_corners: True: sides are 16k + 1. False: sides are 16k.
 
     Returns:
-        Height and width. Halves go to the even k, as the authors' rounding does.
+        Height and width in pixels. Halves go to the even k, as the authors' rounding does.
 
     Raises:
         InputError: A side is so short that no token would be left.
@@ -47,8 +47,8 @@ def check_size(height: int, width: int, align_corners: bool) -> Size:
     """Refuse a size that the network does not take.
 
     Args:
-        height: Pixels.
-        width: Pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         align_corners: True: sides are 16k + 1. False: sides are 16k.
 
     Returns:
@@ -74,8 +74,8 @@ def network_size(height: int, width: int, align_corners: bool) -> Size:
     """The size at which the authors run a frame of this size.
 
     Args:
-        height: Pixels of the frame.
-        width: Pixels of the frame.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
         align_corners: True: sides are 16k + 1. False: sides are 16k.
 
     Returns:
@@ -102,11 +102,11 @@ def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "s
 
     Args:
         text: Two numbers of pixels with an x between them.
-        order: Which of them is the height: `HxW` for tensors, `WxH` for videos.
-        called: What an error calls it, such as the option that it came from.
+        order: Order of the two sides: `HxW` for tensors, `WxH` for videos.
+        called: Name of the text in errors, such as the option that it came from.
 
     Returns:
-        Height and width, whatever the order.
+        Height and width in pixels, whatever the order.
 
     Raises:
         InputError: The text is something else, or a side is zero.
@@ -124,7 +124,12 @@ def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "s
 
 
 def downsampled(side: int, stride: int) -> int:
-    """Length of a side after the encoder's strided layers, which round up."""
+    """Length of a side after the encoder's strided layers, which round up.
+
+    Args:
+        side: Length in pixels.
+        stride: Pixels of a step, such as 4, 8 or 16.
+    """
     return -(-side // stride)
 
 

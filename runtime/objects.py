@@ -21,7 +21,7 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
 
     Args:
         ids: The video's own id of each internal id known so far.
-        annotation: The video's own ids, 0 where nothing is annotated.
+        annotation: The video's own ids, uint8, 0 where nothing is annotated.
 
     Returns:
         All ids known now, and the annotation in internal ids.
@@ -34,7 +34,12 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
 
 
 def own_ids(ids: tuple[int, ...], labels: Labels) -> Labels:
-    """Internal ids back to the video's own."""
+    """Labels with the video's own ids in place of internal ones.
+
+    Args:
+        ids: The video's own id of internal ids 1, 2, ...
+        labels: Internal ids, uint8 of any shape.
+    """
     table = np.zeros(256, np.uint8)
     table[1 : len(ids) + 1] = ids
     return table[labels]
@@ -56,17 +61,17 @@ def groups_for(objects: int) -> int:
 
 
 def object_mask(visible: int, groups: int, removed: AbstractSet[int]) -> NDArray[np.float32]:
-    """What the decoder adds to the logits of every channel.
+    """The decoder's summand for the logits of every channel.
 
     Args:
         visible: The largest internal id that was visible at the latest annotation. As upstream,
-            it is what counts, not the number of ids known.
+            it decides, not the number of ids known.
         groups: Groups of ten in memory; every one but the last counts as full.
         removed: Internal ids that are no longer wanted.
 
     Returns:
-        [groups, 11]: 0 for the background and identities in use, -1e4 for others. With one group
-        the channels behind the last one in use may be left out.
+        float32 [groups, 11]: 0 for the background and identities in use, -1e4 for others. With
+        one group the channels behind the last one in use may be left out.
     """
     mask = np.zeros((groups, CHANNELS), np.float32)
     last = visible if groups == 1 else visible % IDENTITIES or IDENTITIES
@@ -81,12 +86,12 @@ def split_groups(labels: Labels, groups: int, size: tuple[int, int]) -> Labels:
     """Each group's own label map at the network's input size.
 
     Args:
-        labels: Internal ids, [H, W].
+        labels: Internal ids, uint8 [H, W].
         groups: Number of groups.
         size: Height and width to resize to (nearest).
 
     Returns:
-        [groups, *size] with 0..10.
+        uint8 [groups, *size], values 0..10.
     """
     resized = resize_labels(labels, *size).astype(np.int16)
     own = resized - np.arange(0, groups * IDENTITIES, IDENTITIES, dtype=np.int16)[:, None, None]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 
-# Cubic resize is OpenCV's, with this coefficient. Pillow's -0.5 and its antialiasing differ from
-# what the published weights were run with by up to 172 grey levels.
+# Cubic resize is OpenCV's, with this coefficient, as the published weights were run. Pillow's -0.5
+# and its antialiasing differ from it by up to 172 grey levels.
 CUBIC_COEFFICIENT = -0.75
 
 

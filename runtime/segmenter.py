@@ -6,7 +6,7 @@ memory.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,28 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.backends.protocol import Backend, Tensor
+from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
+from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import (
-    BLOCKS,
-    FEWEST_USED,
-    SLOTS,
-    GraphName,
-    memory_names,
-    memory_specs,
-)
+from mavos_deploy.runtime.contract import BLOCKS, SLOTS
 from mavos_deploy.runtime.geometry import FloatImage, Size
-from mavos_deploy.runtime.objects import (
-    Labels,
-    groups_for,
-    number_objects,
-    object_mask,
-    own_ids,
-    split_groups,
-)
+from mavos_deploy.runtime.objects import Labels, groups_for, number_objects, own_ids
 from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
-from mavos_deploy.runtime.resize import PreparedFrame, interpolation, resize_frame
+from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
 from mavos_deploy.runtime.state import (
     State,
     load_state,
@@ -46,8 +33,6 @@ from mavos_deploy.runtime.state import (
 )
 
 AnyFrame = RgbFrame | FloatImage | PreparedFrame
-Tensors = dict[str, Tensor]
-KEPT_SIZES = 4  # video sizes whose interpolation matrices a segmenter keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +76,8 @@ class Segmenter:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle = bundle
         self.backend = backend
-        self._specs = bundle.specs
+        self._graphs = FiveGraphs(bundle, backend)
         self._identity = bundle.manifest.identity
-        self._output: dict[tuple[Size, Size], Tensors] = {}
 
     @classmethod
     def open(
@@ -160,7 +144,7 @@ class Segmenter:
         check_labels(labels, prepared.size, first=True)
         ids, internal = number_objects((), labels)
         empty = State(self._identity, prepared.size, self.input_size(prepared.size), ids)
-        return self._reference(self._encode(prepared), internal, empty)
+        return self._reference(self._graphs.encode(prepared.resized), internal, empty)
 
     def step(
         self, frame: AnyFrame, state: State, annotation: Labels | None = None
@@ -199,18 +183,9 @@ class Segmenter:
             raise InputError(
                 f"frame of {given} in a video of {wanted}; all frames of a video have one size"
             )
-        features = self._encode(prepared)
-        step = self._run(GraphName.STEP, features, state.memory)
-        mask = object_mask(state.visible, state.groups, state.removed)
-        if self.backend.traits.any_shape and state.groups == 1:
-            mask = mask[:, : max(FEWEST_USED, np.flatnonzero(mask[0] == 0)[-1] + 1)]
-        decoded = self._run(
-            GraphName.DECODER,
-            features,
-            step,
-            {"object_mask": self.backend.upload(mask)},
-            self.interpolation(state.size, state.input_size),
-        )
+        features = self._graphs.encode(prepared.resized)
+        step = self._graphs.step(features, state.memory)
+        decoded = self._graphs.decode(features, step, state)
         return Observation(features, step, decoded, self.backend)
 
     def remember(
@@ -225,12 +200,12 @@ class Segmenter:
         """
         own = observation.decoded
         if labels is not None:
-            own = self._input_labels(labels, state.groups, state)
-        written = self._write(observation.step, own)
-        memory = {**state.memory, **_renamed(written, "short")}
+            own = self._graphs.known_labels(labels, state.groups, state.input_size)
+        written = self._graphs.write(observation.step, own)
+        memory = {**state.memory, **in_slot("short", written)}
         since_update, updated = state.since_update + 1, state.updated
         if since_update >= self.bundle.manifest.memory_gap:
-            memory.update(self._updated_dynamic(written, state.memory, updated))
+            memory.update(self._graphs.update(written, state.memory, updated))
             since_update, updated = 0, (True,) * state.groups
         following = replace(state, frame=state.frame + 1, memory=memory)
         return replace(following, since_update=since_update, updated=updated)
@@ -280,17 +255,6 @@ class Segmenter:
         state = replace(state, since_update=gap - 1, updated=(True,) * state.groups)
         self.step(prepared, state)
 
-    def interpolation(self, size: Size, input_size: Size) -> Tensors:
-        """The decoder's inputs for a size of video, as `resize.interpolation` makes them."""
-        if (size, input_size) not in self._output:
-            while len(self._output) >= KEPT_SIZES:
-                self._output.pop(next(iter(self._output)))
-            arrays = interpolation(size, input_size, self.bundle.manifest.align_corners)
-            self._output[size, input_size] = {
-                name: self.backend.upload(array) for name, array in arrays.items()
-            }
-        return self._output[size, input_size]
-
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""
         self.backend.close()
@@ -301,9 +265,6 @@ class Segmenter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode(self, frame: PreparedFrame) -> Tensors:
-        return self._run(GraphName.ENCODER, {"frame": self.backend.upload(frame.resized[None])})
-
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones.
 
@@ -312,59 +273,17 @@ class Segmenter:
         """
         visible = int(labels.max())
         groups = max(state.groups, groups_for(visible))
-        own = self._input_labels(labels, groups, state)
-        fresh = self._blank(groups, state.input_size)
+        own = self._graphs.known_labels(labels, groups, state.input_size)
+        fresh = self._graphs.blank(groups, state.input_size)  # any finite values would do
         for _ in range(BLOCKS):
-            slots = {k: v for slot in SLOTS for k, v in _renamed(fresh, slot).items()}
-            fresh = self._write(self._run(GraphName.STEP, features, slots), own)
-        memory = {**state.memory, **_renamed(fresh, "short")}
+            slots = {k: v for slot in SLOTS for k, v in in_slot(slot, fresh).items()}
+            fresh = self._graphs.write(self._graphs.step(features, slots), own)
+        memory = {**state.memory, **in_slot("short", fresh)}
         if groups > state.groups:
             for slot in ("reference", "dynamic"):
-                memory.update(with_new_groups(state, _renamed(fresh, slot), self.backend))
+                memory.update(with_new_groups(state, in_slot(slot, fresh), self.backend))
         new = (False,) * (groups - state.groups)
         if state.groups:
-            memory.update(self._updated_dynamic(fresh, memory, state.updated + new))
+            memory.update(self._graphs.update(fresh, memory, state.updated + new))
         updated = (True,) * state.groups + new
         return replace(state, visible=visible, since_update=0, updated=updated, memory=memory)
-
-    def _write(self, step: Mapping[str, Tensor], own_labels: Mapping[str, Tensor]) -> Tensors:
-        """Keys and completed values of a frame, `key_i` and `value_i`."""
-        values = self._run(GraphName.MEMORY_WRITE, step, own_labels)
-        return {name: values.get(name, step.get(name)) for name in memory_names()}
-
-    def _updated_dynamic(
-        self, new: Mapping[str, Tensor], memory: Mapping[str, Tensor], updated: tuple[bool, ...]
-    ) -> Tensors:
-        """The dynamic slot after a frame has entered it: a copy at first, MCA from then on."""
-        if not any(updated):
-            return _renamed(new, "dynamic")
-        first = np.array([not u for u in updated], np.int32)
-        dynamic = {"first_update": self.backend.upload(first)}
-        merged = self._run(GraphName.MEMORY_UPDATE, new, memory, dynamic)
-        pairs = zip(memory_names("dynamic"), memory_names("updated"), strict=True)
-        return {dynamic: merged[updated] for dynamic, updated in pairs}
-
-    def _run(self, graph: GraphName, *sources: Mapping[str, Tensor]) -> Tensors:
-        """Run a graph with the inputs it wants out of several dictionaries."""
-        available = {name: tensor for source in sources for name, tensor in source.items()}
-        inputs = {spec.name: available[spec.name] for spec in self._specs[graph].inputs}
-        return self.backend.run(graph, inputs)
-
-    def _input_labels(self, labels: Labels, groups: int, state: State) -> Tensors:
-        """Known labels at the network's size, in place of the decoder's."""
-        split = split_groups(labels, groups, state.input_size)
-        return {"input_labels": self.backend.upload(split)}
-
-    def _blank(self, groups: int, input_size: Size) -> Tensors:
-        """Memory to start the passes of a reference frame from; any finite values would do."""
-        specs = memory_specs(self.bundle.manifest.specs_at(input_size))
-        blank = {}
-        for name, slot in zip(memory_names(), memory_names(SLOTS[0]), strict=True):
-            shape = specs[slot].shape_at(groups=groups)
-            blank[name] = self.backend.upload(np.zeros(shape, specs[slot].dtype))
-        return blank
-
-
-def _renamed(memory: Mapping[str, Tensor], slot: str) -> Tensors:
-    """`key_i` and `value_i` as the tensors of a slot."""
-    return {f"{slot}_{name}": tensor for name, tensor in memory.items()}

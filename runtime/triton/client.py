@@ -100,7 +100,7 @@ class RemoteSegmenter:
             self._client = self._grpc.InferenceServerClient(
                 address, channel_args=[("grpc.max_reconnect_backoff_ms", 1000)]
             )
-        except Exception as error:  # of gRPC, for an address that is none
+        except Exception as error:  # gRPC's own, for a text that is no address
             raise InputError(f"server address {address!r}: {error}; expected host:port") from error
         self._open: set[int] = set()
         self.about, self._size = self._describe()

@@ -21,12 +21,12 @@ from mavos_deploy.runtime.triton.wire import (
 
 CONFIG = "config.pbtxt"
 
-# File of a graph by the backend that runs it.
+# Name of a graph's file, by the backend that runs it.
 GRAPH_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 TYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8", "int32": "INT32"}
 
 # Streams that Triton hands on to one instance of the tracker. The tracker refuses those beyond its
-# own limit at once and with a reason; Triton would let them wait without one.
+# own limit at once, with a reason; Triton would let them wait without one.
 CANDIDATES = 4096
 # Triton forgets a stream later than the tracker does, whose error says what happened.
 IDLE_FACTOR = 2
@@ -35,7 +35,7 @@ WARM_GROUPS = 1
 
 @dataclass(frozen=True)
 class Options:
-    """How a repository serves a bundle.
+    """The form in which a repository serves a bundle.
 
     Attributes:
         name: Name of the tracker model; the graph models are called `<name>_<graph>`.
@@ -65,7 +65,7 @@ def messages() -> Untyped:
     """The module with Triton's messages.
 
     Raises:
-        MavosError: It isn't installed.
+        MavosError: The module isn't installed.
     """
     try:
         return import_module("tritonclient.grpc.model_config_pb2")
@@ -87,7 +87,7 @@ def from_text(text: str) -> Untyped:
     """Read the text of a `config.pbtxt`.
 
     Raises:
-        ValueError: It isn't one; the message has the line and the column.
+        ValueError: The text is no configuration; the message has the line and the column.
     """
     from google.protobuf import text_format
 
@@ -131,7 +131,7 @@ def tracker_config(manifest: Manifest, options: Options) -> Untyped:
     )
     batching.oldest.max_candidate_sequences = CANDIDATES
     group = _instances(config, options)
-    # Counts where the server is started with --rate-limit=execution_count.
+    # Of effect where the server is started with --rate-limit=execution_count.
     group.rate_limiter.priority = options.priority
     parameters = {
         **limits.parameters(),

@@ -40,7 +40,7 @@ Tensors = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that a server would refuse, or answer wrongly with.
+    """A fault that would make a server refuse a model, or answer wrongly.
 
     Attributes:
         model: Folder of the model; empty for the repository.

@@ -32,10 +32,10 @@ def write_repository(
     """Write the models of a bundle.
 
     Args:
-        bundle: Opened, and so checked.
-        folder: Exists and is empty.
-        options: How the bundle is served.
-        plans: Folder of `<graph>.plan`, for the backend tensorrt.
+        bundle: The opened bundle.
+        folder: Folder to write to; it exists and is empty.
+        options: The form in which the bundle is served.
+        plans: Folder of `<graph>.plan`, for the backend `tensorrt`.
 
     Raises:
         InputError: A plan is missing, a file can't be written, or the bundle takes any size, for

@@ -67,7 +67,7 @@ class ServedGraphs:
         return copied
 
     def close(self) -> None:
-        """Nothing is held; the models are the server's."""
+        """Do nothing: the models are the server's."""
 
     def _named(self, name: str, tensor: Tensor) -> Untyped:
         if isinstance(tensor, np.ndarray):
@@ -75,7 +75,7 @@ class ServedGraphs:
         return self._utils.Tensor.from_dlpack(name, tensor.to_dlpack())
 
     def _place(self, graph: str) -> Untyped:
-        """Where the outputs of a graph are wanted; of the decoder's, the host needs the labels."""
+        """The memory in which the outputs of a graph are wanted: the host needs the labels."""
         utils = self._utils
         on_gpu = self._on_gpu and graph != GraphName.DECODER
         return utils.PreferredMemory(

@@ -1,4 +1,4 @@
-"""The tracker on the server: the state of every stream, and what a request does to it.
+"""The tracker on the server: the state of every stream, and the effect of each request on it.
 
 Nothing here knows Triton, so that every rule can be tested without a server.
 """
@@ -24,7 +24,7 @@ from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 from mavos_deploy.runtime.triton.wire import Limits
 
-REMEMBERED = 4096  # streams that are gone, whose reason can still be told
+REMEMBERED = 4096  # streams that are gone, for which the reason can still be told
 LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
 
 
@@ -108,12 +108,12 @@ class Stream:
 
 @dataclass(eq=False)
 class Streams:
-    """All streams of one instance.
+    """All streams of one instance of the tracker.
 
     Attributes:
-        segmenter: Runs the graphs; only one request at a time uses it.
-        limits: What is accepted.
-        clock: Seconds that only go forward.
+        segmenter: Segmenter of all streams; one request at a time uses it.
+        limits: Limits beyond which requests are refused.
+        clock: Function that returns seconds, which only go forward.
     """
 
     segmenter: Segmenter
@@ -127,12 +127,12 @@ class Streams:
         return len(self._open)
 
     def handle(self, request: StreamRequest) -> Answer:
-        """Do what a request asks for. One that is refused changes nothing.
+        """Carry out a request. A refused one changes nothing.
 
         Raises:
             InputError: The request can't be used; the stream goes on.
             StreamLostError: The stream has no state here.
-            FullError: No place for another stream.
+            FullError: There is no place for another stream.
             BackendError: A graph failed; the stream goes on.
         """
         with self._lock:
@@ -140,7 +140,7 @@ class Streams:
             try:
                 answer = self._answer(request)
             except MavosError as error:
-                if request.start:  # it has not begun, and the requests after it must be told why
+                if request.start:  # the requests after it must be told why it hasn't begun
                     self._forget(request.stream, f"its START was refused ({error})")
                 raise
             finally:
@@ -149,7 +149,7 @@ class Streams:
             return answer
 
     def evict(self) -> int:
-        """Drop what was idle for too long; returns how many streams are left."""
+        """Drop streams that were idle for too long; returns the number of those left."""
         with self._lock:
             self._evict()
             return len(self._open)

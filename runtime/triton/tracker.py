@@ -21,7 +21,7 @@ from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
 from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
 from mavos_deploy.runtime.triton.wire import BUNDLE, Limits, Untyped
 
-START_FLAG, END_FLAG = 1, 2  # of a request in a sequence, as Triton numbers them
+START_FLAG, END_FLAG = 1, 2  # Triton's numbers for the flags of a request in a sequence
 SHORTEST_SWEEP = 0.1  # seconds between two looks for idle streams
 
 
@@ -35,8 +35,8 @@ class TritonPythonModel:
             args: Arguments from the Python backend: the model's configuration, place and instance.
 
         Raises:
-            MavosError: The bundle or the configuration can't be used. Triton prints it and
-                refuses the model.
+            MavosError: The bundle or the configuration can't be used. Triton prints the message
+                and refuses the model.
         """
         self._pb: Untyped = import_module("triton_python_backend_utils")
         self._check_numpy()
@@ -61,7 +61,7 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def finalize(self) -> None:
-        """Called when the model is unloaded."""
+        """Free everything; Triton calls this when the model is unloaded."""
         self._stopped.set()
         self._sweeper.join()
         self._streams.segmenter.close()

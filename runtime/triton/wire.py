@@ -1,4 +1,4 @@
-"""What travels between client and server: the tracker model's tensors, limits and parameters.
+"""The wire between client and server: the tracker model's tensors, limits and parameters.
 
 The generator writes the model's configuration from here, the tracker and the client speak it, and
 the lint compares a repository with it.
@@ -14,14 +14,14 @@ TRACKER = "mavos"  # default name of the model that users call
 BUNDLE = "bundle"  # folder of the bundle inside the tracker's version folder
 VERSION = "1"  # the one version of every model
 
-# What Triton's libraries give: they carry no types, and must not be imported to name them.
+# Objects of Triton's libraries, which carry no types and must not be imported to name them.
 Untyped = Any
 
 # Control tensors that Triton fills in from a request's sequence flags.
 START, END, STREAM = "START", "END", "CORRID"
 
-# What Triton says of a stream that it doesn't know: never started, idle for too long, or started
-# before the server was.
+# Part of Triton's error for a stream that it doesn't know: never started, idle for too long, or
+# started before the server was.
 UNKNOWN_STREAM = "must specify the START flag"
 
 
@@ -32,8 +32,8 @@ class WireTensor:
     Attributes:
         name: Name of the tensor.
         dtype: Triton's name without `TYPE_`.
-        shape: Without a batch axis, which the model doesn't have.
-        meaning: For the table in docs/serving.md.
+        shape: Extents, without a batch axis, which the model doesn't have.
+        meaning: Words for the table in docs/serving.md.
     """
 
     name: str
@@ -78,15 +78,15 @@ class Limits:
     idle_seconds: float = 60.0
 
     def parameters(self) -> dict[str, str]:
-        """As parameters of a model configuration."""
+        """The limits as parameters of a model configuration."""
         return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> "Limits":
-        """Read them back.
+        """Read limits out of the parameters of a model configuration.
 
         Raises:
-            InputError: One is missing or no positive number.
+            InputError: A limit is missing or no positive number.
         """
         values: dict[str, float] = {}
         for field in fields(cls):

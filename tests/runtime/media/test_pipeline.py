@@ -15,7 +15,7 @@ PATIENCE = 20  # seconds until a thread that should have acted counts as stuck
 
 
 class OwnError(Exception):
-    """Of a stage."""
+    """An error of a stage."""
 
 
 @pytest.fixture(autouse=True)

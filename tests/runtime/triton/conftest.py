@@ -14,7 +14,7 @@ SIZE = (33, 49)  # pixels, of `tiny`
 
 @pytest.fixture(scope="session")
 def bundle(tiny: Bundle) -> Bundle:
-    """What the server has."""
+    """The bundle that the server has."""
     return tiny
 
 

@@ -1,0 +1,98 @@
+"""The five graphs by name: what is kept between calls, and when the dynamic slot is a copy."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytest
+
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backends.five_graphs import KEPT_SIZES, FiveGraphs, in_slot
+from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
+from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.contract import GraphName, memory_names, memory_specs
+from mavos_deploy.runtime.state import State
+
+
+class Watched(WatchedBackend):
+    """Notes the graphs that ran, with their inputs."""
+
+    ran: list[tuple[str, Mapping[str, Tensor]]]
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.ran.append((graph, inputs))
+        return super().run(graph, inputs)
+
+
+@pytest.fixture
+def watched(tiny: Bundle) -> Iterator[Watched]:
+    backend = Watched(open_backend(tiny, 1))
+    backend.ran = []
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def graphs(tiny: Bundle, watched: Watched) -> FiveGraphs:
+    return FiveGraphs(tiny, watched)
+
+
+def memory_of(tiny: Bundle, graphs: FiveGraphs, groups: int) -> dict[str, Tensor]:
+    blank = graphs.blank(groups, tiny.manifest.size)
+    return {**in_slot("reference", blank), **in_slot("dynamic", blank), **in_slot("short", blank)}
+
+
+def test_blank_memory_has_the_shapes_of_the_contract(tiny: Bundle, graphs: FiveGraphs) -> None:
+    memory = memory_of(tiny, graphs, 2)
+    specs = memory_specs(tiny.specs)
+    assert memory.keys() == specs.keys()
+    for name, tensor in memory.items():
+        assert (tensor.dtype, tensor.shape) == (specs[name].dtype, specs[name].shape_at(groups=2))
+
+
+def test_the_first_update_copies_and_later_ones_merge(
+    tiny: Bundle, graphs: FiveGraphs, watched: Watched
+) -> None:
+    memory = memory_of(tiny, graphs, 2)
+    new = {name: tensor + 1 for name, tensor in graphs.blank(2, tiny.manifest.size).items()}
+    copied = graphs.update(new, memory, (False, False))
+    assert all(copied[f"dynamic_{name}"] is new[name] for name in memory_names())
+    assert not watched.ran
+    merged = graphs.update(new, memory, (True, False))
+    ((graph, inputs),) = watched.ran
+    assert graph == GraphName.MEMORY_UPDATE
+    assert inputs["first_update"].tolist() == [0, 1]
+    for name in memory_names():
+        np.testing.assert_array_equal(merged[f"dynamic_{name}"][1], new[name][1])
+
+
+@pytest.mark.parametrize(
+    ("visible", "groups", "channels"),
+    [
+        pytest.param(0, 1, 2, id="nothing-visible"),
+        pytest.param(3, 1, 4, id="three-objects"),
+        pytest.param(13, 2, 11, id="two-groups"),
+    ],
+)
+def test_labels_are_made_from_the_channels_in_use(
+    tiny: Bundle, graphs: FiveGraphs, watched: Watched, visible: int, groups: int, channels: int
+) -> None:
+    size = tiny.manifest.size
+    memory = memory_of(tiny, graphs, groups)
+    ids = tuple(range(1, max(visible, 1) + 1))
+    state = State("", (60, 90), size, ids, visible=visible, updated=(False,) * groups)
+    features = graphs.encode(np.zeros((*size, 3), np.float32))
+    decoded = graphs.decode(features, graphs.step(features, memory), state)
+    assert watched.ran[-1][1]["object_mask"].shape == (groups, channels)
+    assert decoded["labels"].shape == (1, 60, 90)
+    assert decoded["input_labels"].shape == (groups, *size)
+
+
+def test_interpolation_is_made_once_for_each_of_the_latest_sizes(
+    tiny: Bundle, graphs: FiveGraphs
+) -> None:
+    own = tiny.manifest.size
+    first = graphs._interpolate((60, 90), own)
+    assert graphs._interpolate((60, 90), own) is first
+    for side in range(KEPT_SIZES):
+        graphs._interpolate((60, 91 + side), own)
+    assert graphs._interpolate((60, 90), own) is not first
