@@ -1,10 +1,13 @@
 """The documentation agrees with the code: tables, options, links."""
 
+import ast
 import json
 import re
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +313,27 @@ def test_pages_hold_no_path_of_one_machine(page: Path) -> None:
 def test_pages_leave_nothing_to_be_filled_in(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.findall(r"TODO|FIXME|XXX|TBD", text)
+
+
+ROOMS = "models|runtime|evaluation|calibration|export|mavos_deploy|tests|docs|examples|benchmarks"
+
+
+@each_page
+def test_files_named_in_a_page_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(rf"(?<![\w/])(?:{ROOMS})/[\w./-]*(?:\.\w+|/)(?=[`\s])", text):
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+@each_page
+def test_what_a_page_imports_can_be_imported(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r"`(mavos_deploy(?:\.\w+)+)`", text)
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mavos_deploy"):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+    for name in names:
+        module, _, last = name.rpartition(".")
+        found = hasattr(import_module(module), last) or find_spec(name) is not None
+        assert found, f"{page.name} names {name}"
