@@ -14,11 +14,11 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
     CPU,
     CUDA,
     TENSORRT,
-    TYPES,
+    check_session,
     open_library,
     session_options,
 )
-from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers, check_tensors
+from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
 from mavos_deploy.runtime.bundle import Bundle
 
 DEVICE = 0  # number among the GPUs that CUDA shows; CUDA_VISIBLE_DEVICES chooses
@@ -89,12 +89,7 @@ class OnnxRuntimeBound:
                     f"{one_line(error)}"
                 ) from error
             self._check_placement(session, graph, provider)
-            tensors = (*session.get_inputs(), *session.get_outputs())
-            check_tensors(
-                {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
-                (*spec.inputs, *spec.outputs),
-                str(path),
-            )
+            check_session(session, spec, path)
             self._sessions[graph] = session
 
     def _check_placement(self, session: Any, graph: str, provider: str) -> None:  # noqa: ANN401

@@ -10,11 +10,11 @@ import numpy as np
 from mavos_deploy.errors import BackendError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import (
     CPU,
-    TYPES,
+    check_session,
     open_library,
     session_options,
 )
-from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
+from mavos_deploy.runtime.backends.protocol import Array, Traits
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphSpec
 from mavos_deploy.runtime.quantisation import GraphKind
@@ -83,12 +83,7 @@ class OnnxRuntimeCpu:
             raise BackendError(
                 f"onnxruntime {self._library.__version__} refuses {path}: {one_line(error)}"
             ) from error
-        tensors = (*session.get_inputs(), *session.get_outputs())
-        check_tensors(
-            {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors},
-            (*spec.inputs, *spec.outputs),
-            str(path),
-        )
+        check_session(session, spec, path)
         return session
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from mavos_deploy.runtime.system.files import cache_folder
 from mavos_deploy.runtime.system.gpu import Gpu, require_gpu
 
 PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"  # NVIDIA's package with the provider for TensorRT-RTX
+NO_FALLBACK = {"enable_fallback": 0}  # without it the library prints an error and runs on the CPU
 # TF32 is the provider's default, which rounds the factors of float32 products to 10 bits.
 ON_CUDA = (CUDA, {"device_id": str(DEVICE), "use_tf32": "0"})
 
@@ -37,7 +38,8 @@ def open_cuda(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBound:
     ort, _ = look_for(name, CUDA)
 
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
-        return _session(bundle, ort, [ON_CUDA], graph, options)
+        path = str(bundle.graph_path(graph))
+        return ort.InferenceSession(path, options, providers=[ON_CUDA], **NO_FALLBACK)
 
     arithmetic = bundle.manifest.arithmetic
     return OnnxRuntimeBound(bundle, name, arithmetic, CUDA, "cuda", open_session, threads)
@@ -74,7 +76,8 @@ def open_tensorrt(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBoun
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": cache,
         }
-        return _session(bundle, ort, [(TENSORRT, own), ON_CUDA], graph, options)
+        path, providers = str(bundle.graph_path(graph)), [(TENSORRT, own), ON_CUDA]
+        return ort.InferenceSession(path, options, providers=providers, **NO_FALLBACK)
 
     return OnnxRuntimeBound(bundle, name, _rounded(bundle), TENSORRT, "cuda", open_session, threads)
 
@@ -100,7 +103,7 @@ def open_tensorrt_rtx(bundle: Bundle, threads: int | None = None) -> OnnxRuntime
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
         cache = engine_cache(bundle, graph, name, f"{ort.__version__}-{plugin.__version__}", gpu)
         options.add_provider_for_devices(devices[:1], {"nv_runtime_cache_path": str(cache)})
-        return ort.InferenceSession(str(bundle.graph_path(graph)), options, enable_fallback=0)
+        return ort.InferenceSession(str(bundle.graph_path(graph)), options, **NO_FALLBACK)
 
     provider = plugin.get_ep_name()
     return OnnxRuntimeBound(bundle, name, _rounded(bundle), provider, "cuda", open_session, threads)
@@ -216,18 +219,6 @@ def engine_cache(bundle: Bundle, graph: str, backend: str, versions: str, gpu: G
             "XDG_CACHE_HOME name a folder that can be written to"
         ) from error
     return folder
-
-
-def _session(
-    bundle: Bundle,
-    ort: ModuleType,
-    providers: list[tuple[str, dict[str, str]]],
-    graph: str,
-    options: Any,  # noqa: ANN401  # the library is untyped
-) -> Any:  # noqa: ANN401
-    # Without `enable_fallback=0` the library prints an error and goes on on the CPU.
-    path = str(bundle.graph_path(graph))
-    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
 
 
 def _placing_library(name: str) -> ModuleType:

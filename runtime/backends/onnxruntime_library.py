@@ -1,10 +1,13 @@
 """ONNX Runtime itself: imported, and the settings of every session."""
 
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.runtime.backends.protocol import check_tensors
+from mavos_deploy.runtime.contract import GraphSpec
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -64,6 +67,17 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
     if for_gpu:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
+
+
+def check_session(session: Any, spec: GraphSpec, path: Path) -> None:  # noqa: ANN401  # as above
+    """Refuse a session whose graph isn't the one that its manifest describes.
+
+    Raises:
+        BundleError: See `check_tensors`.
+    """
+    tensors = (*session.get_inputs(), *session.get_outputs())
+    found = {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors}
+    check_tensors(found, spec, path)
 
 
 @cache

@@ -69,7 +69,7 @@ class OpenVinoCpu:
             self._requests[name] = {shapes: self._compile(name, shapes)}
 
     def _read(self, bundle: Bundle, graph: str) -> Any:  # noqa: ANN401  # the library is untyped
-        path, spec = bundle.graph_path(graph), bundle.specs[graph]
+        path = bundle.graph_path(graph)
         try:
             model = self._core.read_model(str(path))
         except Exception as error:  # the library raises RuntimeError and errors of NumPy
@@ -83,7 +83,7 @@ class OpenVinoCpu:
             )
             for port in (*model.inputs, *model.outputs)
         }
-        check_tensors(found, (*spec.inputs, *spec.outputs), str(path))
+        check_tensors(found, bundle.specs[graph], path)
         return model
 
     def _compile(self, graph: str, shapes: Shapes) -> Any:  # noqa: ANN401  # as above

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.contract import TensorSpec
+from mavos_deploy.runtime.contract import GraphSpec
 
 # A backend's own kind of tensor. It may live on a device; the segmenter only hands it on.
 Tensor = Any
@@ -131,23 +132,21 @@ class WatchedBackend:
 
 
 def check_tensors(
-    found: Mapping[str, tuple[str | None, Sequence[object]]],
-    expected: Sequence[TensorSpec],
-    path: str,
+    found: Mapping[str, tuple[str | None, Sequence[object]]], spec: GraphSpec, path: Path
 ) -> None:
     """Refuse a graph that isn't the one its manifest describes.
 
     Args:
         found: Type and shape of the loaded graph's tensors by name; an extent that is no number
             may vary.
-        expected: Tensors that the contract demands.
+        spec: The graph by the contract.
         path: File of the graph, for the message.
 
     Raises:
         BundleError: A tensor is missing, or has another type or shape.
     """
     given = {name: (dtype, _fixed(shape)) for name, (dtype, shape) in found.items()}
-    for tensor in expected:
+    for tensor in (*spec.inputs, *spec.outputs):
         if given.get(tensor.name) != (tensor.dtype, _fixed(tensor.shape)):
             raise BundleError(
                 f"{path} has no tensor {tensor.name} of {tensor.dtype} {list(tensor.shape)}, which "

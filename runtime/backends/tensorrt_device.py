@@ -92,13 +92,12 @@ class TensorRtDevice:
             raise BackendError(
                 f"{self._library} {self._trt.__version__} refuses {path}: {self._said()}"
             )
-        spec = bundle.specs[entry.graph]
         found: dict[str, tuple[str | None, list[int | None]]] = {}
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             shape = [extent if extent >= 0 else None for extent in engine.get_tensor_shape(name)]
             found[name] = TYPES.get(engine.get_tensor_dtype(name).name), shape
-        check_tensors(found, (*spec.inputs, *spec.outputs), str(path))
+        check_tensors(found, bundle.specs[entry.graph], path)
         return engine
 
     @property
