@@ -12,6 +12,7 @@ from mavos_deploy.runtime.backends.onnxruntime_bound import DEVICE, OnnxRuntimeB
 from mavos_deploy.runtime.backends.onnxruntime_library import CUDA, TENSORRT, open_library
 from mavos_deploy.runtime.backends.tensorrt_library import open_library as open_tensorrt_library
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.engines import Library
 from mavos_deploy.runtime.system.files import cache_folder
 from mavos_deploy.runtime.system.gpu import Gpu, require_gpu
 
@@ -143,7 +144,7 @@ def look_for(name: str, provider: str) -> tuple[ModuleType, Gpu]:
         )
     if provider == TENSORRT:
         with contextlib.suppress(Exception):  # as above; a missing library shows at the session
-            open_tensorrt_library("tensorrt")
+            open_tensorrt_library(Library.TENSORRT)
     return ort, gpu
 
 

@@ -22,6 +22,7 @@ from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import open_engines
 from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.engines import Library
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class BackendKind:
     extra: str
     needs: str = ""
     gpu: bool = False
-    engine_library: str | None = None
+    engine_library: Library | None = None
     auto: int | None = None
 
 
@@ -63,7 +64,7 @@ def _openvino(arithmetic: str, words: str) -> BackendKind:
     )
 
 
-def _engines(name: str, library: str, gpu: str, auto: int) -> BackendKind:
+def _engines(name: str, library: Library, gpu: str, auto: int) -> BackendKind:
     return BackendKind(
         name,
         open=partial(open_engines, name=name, library=library),
@@ -90,8 +91,8 @@ _ROWS = (
     ),
     _openvino("fp32", "float32"),
     _openvino("bf16", "bfloat16; refused where the processor lacks it"),
-    _engines("tensorrt", "tensorrt", "an NVIDIA GPU", auto=1),
-    _engines("tensorrt-rtx", "tensorrt_rtx", "a GeForce or RTX GPU", auto=2),
+    _engines("tensorrt", Library.TENSORRT, "an NVIDIA GPU", auto=1),
+    _engines("tensorrt-rtx", Library.TENSORRT_RTX, "a GeForce or RTX GPU", auto=2),
     BackendKind(
         "onnxruntime-cuda",
         open=onnxruntime_gpu.open_cuda,

@@ -29,7 +29,7 @@ from mavos_deploy.runtime.backends.tensorrt_library import (
     open_library,
 )
 from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Engine, Shape, check_shapes
+from mavos_deploy.runtime.engines import Engine, Library, Shape, check_shapes
 from mavos_deploy.runtime.system.gpu import Gpu, require_gpu
 
 TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}
@@ -43,7 +43,7 @@ class TensorRtDevice:
     Args:
         bundle: An opened bundle.
         name: Name of the backend.
-        library: `tensorrt` or `tensorrt_rtx`.
+        library: Library that built the engines.
 
     Raises:
         BackendError: A library is missing, there is no GPU, or an engine is missing, was built for
@@ -51,11 +51,11 @@ class TensorRtDevice:
         BundleError: An engine's file is altered.
     """
 
-    def __init__(self, bundle: Bundle, name: str, library: str) -> None:
+    def __init__(self, bundle: Bundle, name: str, library: Library) -> None:
         self.name = name
         self._library = library
         # TensorRT-RTX captures by itself, once it has compiled kernels for the shapes.
-        self.captures = library == "tensorrt"
+        self.captures = library == Library.TENSORRT
         self._trt, gpu, self._cuda, self._driver = look_for(name, library)
         self._path = str(bundle.path)
         self._blocks: dict[int, Any] = {}
@@ -234,12 +234,12 @@ class TensorRtDevice:
                     self._blocks.popitem()[1].free()
 
 
-def look_for(name: str, library: str) -> tuple[ModuleType, Gpu, Any, Any]:
+def look_for(name: str, library: Library) -> tuple[ModuleType, Gpu, Any, Any]:
     """Everything but a bundle's engines that `TensorRtDevice` needs.
 
     Args:
         name: Name of the backend, for messages.
-        library: `tensorrt` or `tensorrt_rtx`.
+        library: Library that built the engines.
 
     Returns:
         TensorRT, the GPU, PyCUDA's driver module, and for TensorRT the functions that capture
@@ -251,11 +251,11 @@ def look_for(name: str, library: str) -> tuple[ModuleType, Gpu, Any, Any]:
     gpu = require_gpu(name)  # before any advice to install something
     trt = open_library(library)
     version = str(trt.__version__)
-    if library == "tensorrt" and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+    if library == Library.TENSORRT and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         raise BackendError(
             f"tensorrt {version} is too old to run engines; update it to 10.1 or later"
         )
-    return trt, gpu, open_pycuda(), open_driver() if library == "tensorrt" else None
+    return trt, gpu, open_pycuda(), open_driver() if library == Library.TENSORRT else None
 
 
 class _Context:

@@ -20,6 +20,7 @@ from mavos_deploy.runtime.backends.tensorrt_launches import GraphLaunches
 from mavos_deploy.runtime.backends.tensorrt_protocol import Device
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import output_shapes
+from mavos_deploy.runtime.engines import Library
 
 
 class TensorRtGpu:
@@ -116,14 +117,16 @@ class TensorRtGpu:
             )
 
 
-def open_engines(bundle: Bundle, threads: int | None, *, name: str, library: str) -> TensorRtGpu:
+def open_engines(
+    bundle: Bundle, threads: int | None, *, name: str, library: Library
+) -> TensorRtGpu:
     """A bundle's engines on the first GPU.
 
     Args:
         bundle: An opened bundle.
         threads: Not used, because all work is the GPU's.
         name: Name of the backend.
-        library: `tensorrt` or `tensorrt_rtx`.
+        library: Library that built the engines.
 
     Raises:
         BackendError: See `TensorRtDevice`.

@@ -8,28 +8,30 @@ from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime.engines import Library
 
-EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}  # of mavos-deploy, by module
+# Extras of mavos-deploy.
+EXTRAS: dict[str, str] = {Library.TENSORRT: "tensorrt", Library.TENSORRT_RTX: "tensorrt-rtx"}
 LONGEST_REASON = 600  # characters of the library's own words in an error
 # A part of the message that the library adds to the real reason on a machine without a GPU.
 NO_DRIVER = "cudaError 35"
 
 
-def open_library(name: str) -> ModuleType:
+def open_library(library: str) -> ModuleType:
     """Import TensorRT.
 
     Args:
-        name: Name of the module, `tensorrt` or `tensorrt_rtx`.
+        library: A `Library`; the module has its name.
 
     Raises:
         BackendError: It is missing or doesn't load.
     """
     try:
-        return import_module(name)
+        return import_module(library)
     except (ImportError, OSError, RuntimeError) as error:  # its own libraries fail with the latter
         raise BackendError(
-            f"{name} can't be imported ({' '.join(str(error).split())[:200]}); install it with "
-            f"pip install 'mavos-deploy[{EXTRAS[name]}]'"
+            f"{library} can't be imported ({' '.join(str(error).split())[:200]}); install it with "
+            f"pip install 'mavos-deploy[{EXTRAS[library]}]'"
         ) from error
 
 
