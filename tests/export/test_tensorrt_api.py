@@ -59,7 +59,7 @@ SOURCES = (
     Source(
         f"{BACKENDS}/tensorrt_library.py",
         {"trt": ""},
-        "self name message error errors str dict",
+        "self name message error errors str dict Library",
         (),
     ),
     Source(
@@ -73,7 +73,8 @@ SOURCES = (
             "self._execution": "IExecutionContext",
             "config": "IRuntimeConfig",
         },
-        "self library bundle entry path spec gpu shapes addresses device weakref kernels TYPES re",
+        "self library bundle entry path spec gpu shapes addresses device weakref kernels TYPES re "
+        "Library",
         ("DataType",),
     ),
     Source(
