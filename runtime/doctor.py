@@ -25,8 +25,6 @@ PACKAGES = {
     "opencv-python-headless": "cv2",
     "onnxruntime": None,
     "onnxruntime-gpu": None,
-    "onnxruntime-ep-nv-tensorrt-rtx-cu12": None,
-    "onnxruntime-ep-nv-tensorrt-rtx-cu13": None,
     "openvino": None,
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt_rtx",

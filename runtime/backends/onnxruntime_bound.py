@@ -13,7 +13,6 @@ from mavos_deploy.errors import BackendError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import (
     CPU,
     CUDA,
-    TENSORRT,
     check_session,
     open_library,
     session_options,
@@ -67,7 +66,7 @@ class OnnxRuntimeBound:
         threads: int | None = None,
     ) -> None:
         self._library = open_library()
-        # Not of any shape: kernels, engines and CUDA graphs are chosen for each.
+        # Not of any shape: kernels are chosen for each.
         self.traits = Traits(name, arithmetic)
         self.transfers = Transfers()
         self._device = device
@@ -168,12 +167,11 @@ class OnnxRuntimeBound:
 
 def _missing_library(ort: ModuleType, provider: str) -> str:
     """The loader's reason why a provider's library doesn't load, or nothing."""
-    stem = {CUDA: "cuda", TENSORRT: "tensorrt"}.get(provider)
     folder = Path(str(ort.__file__)).parent / "capi"
-    if stem is None or os.name != "posix":
+    if provider != CUDA or os.name != "posix":
         return ""
     try:
-        for part in ("shared", stem):
+        for part in ("shared", "cuda"):
             library = folder / f"libonnxruntime_providers_{part}.so"
             if library.is_file():  # a release may have its providers elsewhere
                 ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)

@@ -11,7 +11,6 @@ from mavos_deploy.runtime.contract import GraphSpec
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-TENSORRT = "TensorrtExecutionProvider"
 TYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",

@@ -12,7 +12,7 @@ from functools import partial
 
 from mavos_deploy.errors import BackendError, MavosError
 from mavos_deploy.runtime.backends import (
-    onnxruntime_gpu,
+    onnxruntime_cuda,
     onnxruntime_library,
     openvino_cpu,
     tensorrt_device,
@@ -94,34 +94,14 @@ _ROWS = (
     _engines("tensorrt", Library.TENSORRT, "an NVIDIA GPU", auto=1),
     _engines("tensorrt-rtx", Library.TENSORRT_RTX, "a GeForce or RTX GPU", auto=2),
     BackendKind(
-        "onnxruntime-cuda",
-        open=onnxruntime_gpu.open_cuda,
-        look_for=partial(onnxruntime_gpu.look_for, "onnxruntime-cuda", onnxruntime_library.CUDA),
+        onnxruntime_cuda.NAME,
+        open=onnxruntime_cuda.open_cuda,
+        look_for=onnxruntime_cuda.look_for,
         arithmetic="the bundle's own",
         extra="gpu",
         needs="an NVIDIA GPU",
         gpu=True,
         auto=3,
-    ),
-    BackendKind(
-        "onnxruntime-tensorrt",
-        open=onnxruntime_gpu.open_tensorrt,
-        look_for=partial(
-            onnxruntime_gpu.look_for, "onnxruntime-tensorrt", onnxruntime_library.TENSORRT
-        ),
-        arithmetic="float16, or TF32 with a float32 bundle",
-        extra="gpu",
-        needs="TensorRT, an NVIDIA GPU",
-        gpu=True,
-    ),
-    BackendKind(
-        "onnxruntime-tensorrt-rtx",
-        open=onnxruntime_gpu.open_tensorrt_rtx,
-        look_for=partial(onnxruntime_gpu.look_for_rtx, "onnxruntime-tensorrt-rtx"),
-        arithmetic="float16, or TF32 with a float32 bundle",
-        extra="onnxruntime-tensorrt-rtx",
-        needs="an RTX GPU",
-        gpu=True,
     ),
 )
 BACKENDS = {kind.name: kind for kind in _ROWS}

@@ -13,7 +13,6 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import doctor
-from mavos_deploy.runtime.backends import onnxruntime_gpu
 from mavos_deploy.runtime.backends.table import BACKENDS
 from mavos_deploy.runtime.system.gpu import Gpu
 
@@ -67,7 +66,7 @@ def broken_module(folder: Path, name: str) -> None:
 def test_a_broken_default_exits_with_1(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("onnxruntime", "openvino", onnxruntime_gpu.PLUGIN):
+    for name in ("onnxruntime", "openvino"):
         broken_module(tmp_path, name)
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)

@@ -162,7 +162,7 @@ def test_engines_are_checked_before_they_are_sent(tiny: Bundle, file: str) -> No
     ):
         files_of(bundle, "tensorrt-rtx")
     graphs = {"manifest.json", *(graph.file for graph in tiny.manifest.graphs.values())}
-    for backend in ("tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt-rtx", "onnxruntime-cpu"):
+    for backend in ("tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"):
         assert files_of(bundle, backend).keys() == graphs
 
 
