@@ -74,7 +74,7 @@ def test_a_broken_default_exits_with_1(
     assert ended.returncode == 1
     broken = ended.stdout.count("can't be imported (libsome.so.9: cannot open it)")
     assert broken == len(BACKENDS) - 2  # all but TensorRT's own
-    assert "onnxruntime-cpu           unusable (the default): ONNX Runtime" in ended.stdout
+    assert "onnxruntime-cpu    unusable (the default): ONNX Runtime" in ended.stdout
     assert ended.stderr == ""
 
 
