@@ -15,8 +15,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-from safetensors.torch import save_file  # noqa: E402
-from torch import Tensor  # noqa: E402
 
 from mavos_deploy.cli import export as cli  # noqa: E402
 from mavos_deploy.evaluation.metrics import Score  # noqa: E402
@@ -27,33 +25,24 @@ from mavos_deploy.export.parity import (  # noqa: E402
     Difference,
     Parity,
 )
-from mavos_deploy.models.checkpoint import MCA_PREFIX, load_network  # noqa: E402
-from mavos_deploy.models.mavos import Mavos  # noqa: E402
-from mavos_deploy.models.variants import VARIANTS  # noqa: E402
+from mavos_deploy.models.checkpoint import MCA_PREFIX  # noqa: E402
 from mavos_deploy.runtime.bundle import Bundle  # noqa: E402
 from mavos_deploy.runtime.contract import GraphSpec  # noqa: E402
+from tests.checkpoints import zeros  # noqa: E402
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
 Refused = Callable[..., str]
-StateDict = dict[str, Tensor]
 
 EXPORT = ("mavos-export", "--variant", "mobilenet", "--size", "65x97", "--memory-gap", "2")
 SCRIPTS = Path(sys.executable).parent
-
-
-def _zeros(variant: str) -> StateDict:
-    """A state dict of the right shapes whose tensors take no room."""
-    with torch.device("meta"):
-        shapes = {key: value.shape for key, value in Mavos(VARIANTS[variant]).state_dict().items()}
-    return {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
 
 
 def _state(**changes: object) -> Callable[[Path], None]:
     """Write mobilenet's state dict with a change."""
 
     def write(path: Path) -> None:
-        state = _zeros("mobilenet")
+        state = zeros("mobilenet")
         for key in changes.get("without", ()):  # type: ignore[attr-defined]
             del state[key]
         state.update(changes.get("extra", {}))  # type: ignore[call-overload]
@@ -63,12 +52,12 @@ def _state(**changes: object) -> Callable[[Path], None]:
 
 
 def _without_mca(path: Path) -> None:
-    state = {k: v for k, v in _zeros("mobilenet").items() if not k.startswith(MCA_PREFIX)}
+    state = {k: v for k, v in zeros("mobilenet").items() if not k.startswith(MCA_PREFIX)}
     torch.save({"state_dict": state}, path)
 
 
 def _cut(path: Path) -> None:
-    torch.save(_zeros("mobilenet"), path)
+    torch.save(zeros("mobilenet"), path)
     path.write_bytes(path.read_bytes()[:-1000])
 
 
@@ -82,7 +71,7 @@ class _Touch:
 BIAS = "encoder.features.0.1.bias"
 CHECKPOINTS = [
     pytest.param(
-        lambda p: torch.save(_zeros("resnet50"), p),
+        lambda p: torch.save(zeros("resnet50"), p),
         "is a checkpoint of resnet50 (r50_mavos), not of mobilenet; pass --variant resnet50",
         id="another-variant",
     ),
@@ -149,32 +138,6 @@ def test_a_safetensors_file_that_is_damaged_is_refused(refused: Refused, tmp_pat
     (tmp_path / "w.safetensors").write_bytes(b"\xff" * 100)
     reason = refused(*EXPORT, "--quiet", "--checkpoint", "w.safetensors")
     assert reason.startswith("w.safetensors: damaged or not a PyTorch file")
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(lambda s: {"state_dict": s, "epoch": 3}, id="state_dict"),
-        pytest.param(lambda s: {"model": s}, id="model"),
-        pytest.param(lambda s: s, id="bare"),
-        pytest.param(lambda s: {f"module.{k}": v for k, v in s.items()}, id="module-prefix"),
-    ],
-)
-def test_every_form_of_a_checkpoint_loads(
-    tmp_path: Path, form: Callable[[StateDict], object]
-) -> None:
-    state = {**_zeros("mobilenet"), BIAS: torch.ones(32)}
-    torch.save(form(state), tmp_path / "w.pth")
-    network, weights = load_network(VARIANTS["mobilenet"], tmp_path / "w.pth")
-    assert weights.trained
-    assert network.state_dict()[BIAS].sum() == 32
-
-
-def test_a_safetensors_file_loads(tmp_path: Path) -> None:
-    state = {key: value.clone() for key, value in _zeros("mobilenet").items()}
-    save_file(state, tmp_path / "w.safetensors")
-    _, weights = load_network(VARIANTS["mobilenet"], tmp_path / "w.safetensors")
-    assert weights.trained
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 from mavos_deploy.models.mavos import Mavos  # noqa: E402
 from mavos_deploy.models.synthetic import synthetic_state_dict  # noqa: E402
 from mavos_deploy.models.variants import VARIANTS  # noqa: E402
+from tests.checkpoints import zeros  # noqa: E402
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -78,10 +79,7 @@ def test_a_trained_bundle_says_which_checkpoint_it_needs(refused: Refused, train
 def test_a_checkpoint_of_other_weights_is_refused(
     refused: Refused, trained: Path, tmp_path: Path
 ) -> None:
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in Mavos(VARIANTS["mobilenet"]).state_dict().items()}
-    state = {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
-    torch.save(state, tmp_path / "other.pth")
+    torch.save(zeros("mobilenet"), tmp_path / "other.pth")
     reason = refused("mavos-verify", trained, "--checkpoint", "other.pth")
     assert reason.startswith("other.pth has SHA-256 ")
     assert "but the bundle was exported from weights.pth with " in reason

@@ -1,6 +1,5 @@
 """Scores over a data set equal the DAVIS toolkit's; bad data is named and the rest is scored."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mavos_deploy.evaluation import tables as reports
 from mavos_deploy.evaluation.evaluate import Evaluation, evaluate
 from mavos_deploy.evaluation.metrics import score_frame
 from mavos_deploy.runtime.datasets.opening import open_dataset
@@ -54,24 +52,6 @@ def test_a_sequence_of_300_frames_has_every_figure(tmp_path: Path) -> None:
         assert recorded["J-Decay"] is None  # the toolkit has none for so many frames
         quarter = item.region[:75].mean() - item.region[223:].mean()
         assert item.j.decay == pytest.approx(quarter, abs=1e-12)
-
-
-def test_tables_have_the_official_names_and_columns(tmp_path: Path) -> None:
-    reports.write_tables(scored(tmp_path, SHORT), tmp_path)
-    with (tmp_path / "global_results-val.csv").open() as file:
-        (row,) = csv.DictReader(file)
-    assert list(row) == list(reports.GLOBAL_COLUMNS)
-    expected = {key: f"{value:.3f}" for key, value in TOOLKIT["global_without_long"].items()}
-    assert row == expected
-    lines = (tmp_path / "per-sequence_results-val.csv").read_text().splitlines()
-    assert lines[0] == "Sequence,J-Mean,F-Mean"
-    assert [line.split(",")[0] for line in lines[1:]] == [
-        "lost_1",
-        "lost_2",
-        "three_1",
-        "three_2",
-        "three_3",
-    ]
 
 
 def test_perfect_masks_score_one(tmp_path: Path) -> None:
@@ -235,27 +215,3 @@ def test_an_object_without_its_reference_mask_is_named_and_not_scored(tmp_path: 
     evaluation = rescored(tmp_path)
     assert "lost 00001: object 2 has no reference mask" in str(evaluation.problems[0])
     assert [item.object_id for item in evaluation.sequences[0].objects] == [1]
-
-
-def test_results_json_holds_every_value_and_problem(tmp_path: Path) -> None:
-    evaluation = scored(tmp_path, {"lost": SHORT["lost"]}, baseline=True)
-    summary = json.loads(json.dumps(reports.summary(evaluation, tmp_path / "results", None)))
-    assert summary["layout"] == "davis"
-    assert summary["split"] == "val"
-    assert summary["problems"] == []
-    assert set(summary["global"]) == set(reports.GLOBAL_COLUMNS)
-    assert set(summary["baseline"]) == {"first-mask"}
-    (sequence,) = summary["sequences"]
-    assert sequence["objects"][0]["id"] == 1
-    assert sequence["objects"][0]["frames"] == ["00001", "00002", "00003", "00004"]
-    assert len(sequence["objects"][0]["J"]) == 4
-
-
-def test_plots_are_drawn_from_any_name(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    made = SHORT["lost"]
-    evaluation = scored(tmp_path, {"a$b": made, "_$c$": made}, baseline=True)
-    files = reports.draw_plots(evaluation, tmp_path)
-    assert [file.name for file in files] == ["jf-per-sequence.png", "jf-over-time.png"]
-    for file in files:
-        assert file.read_bytes().startswith(b"\x89PNG")

@@ -9,15 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from mavos_deploy.errors import BundleError, InputError
+from mavos_deploy.errors import BundleError
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
-from mavos_deploy.export.exporter import Plan
 from mavos_deploy.export.parity import LIMITS, Parity
 from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.geometry import network_size
 from mavos_deploy.runtime.manifest import write_manifest
@@ -142,15 +140,6 @@ def test_engines_take_the_smallest_to_the_largest_video_of_any_shape(dynamic_bun
     small = ShapeLimits(max_output=(64, 80))
     (encoder,) = profiles(bundle.specs["encoder"], bundle.manifest, small)
     assert encoder == {"frame": ((1, 17, 17, 3), (1, 81, 81, 3), (1, 81, 81, 3))}
-
-
-def test_windows_cut_for_one_size_are_refused() -> None:
-    with pytest.raises(InputError, match=r"swin_base divides frames into windows .* --size HxW"):
-        Plan(VARIANTS["swin_base"], (96, 96), GAP, "gpu", dynamic=True)
-    with pytest.raises(InputError, match=r"tiles of the attention .* --target gpu"):
-        Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", dynamic=True)
-    with pytest.raises(InputError, match=r"--tiled-for .* with --size dynamic"):
-        Plan(VARIANTS["tiny"], (97, 97), GAP, "cpu", tiled=((97, 97),))
 
 
 def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(dynamic_bundle: Path) -> None:

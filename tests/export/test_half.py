@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.exporter import Plan, dimensions_of
+from mavos_deploy.export.exporter import dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.export.parity import LIMITS
 from mavos_deploy.export.verify import verify
@@ -138,11 +138,6 @@ def test_a_state_is_saved_in_float16_and_fits_no_float32_bundle(
         np.testing.assert_array_equal(loaded.memory[spec.name], state.memory[spec.name])
     with pytest.raises(InputError, match="state of another bundle"):
         segmenter("mobilenet").load(tmp_path / "a.safetensors")
-
-
-def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(InputError, match="accepted are fp32 and fp16"):
-        Plan(VARIANTS["mobilenet"], (97, 97), 3, "gpu", "fp8")
 
 
 def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(half_bundle: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from mavos_deploy.errors import CheckpointError
 from mavos_deploy.models.half import half_precision
-from mavos_deploy.models.layers import ChannelNorm, FrozenBatchNorm, GroupNorm, LayerNorm, attend
+from mavos_deploy.models.layers import FrozenBatchNorm, GroupNorm, LayerNorm
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 
@@ -47,21 +47,6 @@ def test_folded_batch_norms_change_nothing_but_rounding(variant: str, network: G
         want = getattr(expected, name)
         error = (getattr(got, name).float() - want).abs().max() / (want.max() - want.min())
         assert float(error) < 1e-2, name
-
-
-@pytest.mark.parametrize("norm", [ChannelNorm(8), GroupNorm(2, 8)], ids=["channel", "group"])
-def test_norms_square_large_float16_values_in_float32(norm: torch.nn.Module) -> None:
-    x = torch.randn(1, 8, 3, 3, generator=torch.Generator().manual_seed(0)) * 1e4
-    got = norm(x.half())
-    assert got.dtype is torch.float16
-    torch.testing.assert_close(got.float(), norm(x), atol=3e-3, rtol=0)
-
-
-def test_softmax_over_many_tokens_keeps_its_sum() -> None:
-    tokens = 5000  # as many as two frames of 577x1041 have; each gets a weight of 2e-4
-    query, key = torch.zeros(1, 4, 1).half(), torch.zeros(1, 4, tokens).half()
-    got = attend(query, key, torch.full((1, 2, tokens), 100.0).half())
-    torch.testing.assert_close(got.float(), torch.full((1, 2, 1), 100.0), atol=0.1, rtol=0)
 
 
 def test_a_weight_beyond_float16_is_refused() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.export.exporter import Plan, dimensions_of
+from mavos_deploy.export.exporter import dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models import tracker, variants
 from mavos_deploy.models.variants import VARIANTS
@@ -25,12 +25,6 @@ def test_constants_agree(name: str) -> None:
 def test_every_graph_of_the_contract_has_a_module() -> None:
     specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), None)
     assert list(specs) == list(GRAPHS)
-
-
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_tiles_cover_the_grid_evenly(target: str) -> None:
-    tile = Plan(VARIANTS["mobilenet"], (481, 849), 10, target).tile
-    assert tile == ((8, 18) if target == "cpu" else None)
 
 
 def test_the_default_memory_gap_is_that_of_the_network() -> None:

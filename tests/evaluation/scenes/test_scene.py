@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.evaluation.scenes import textures
-from mavos_deploy.evaluation.scenes.draws import Draws
+from mavos_deploy.errors import InputError
 from mavos_deploy.evaluation.scenes.scene import SceneStyle, iter_scene
 from mavos_deploy.evaluation.scenes.textures import Photo
 
@@ -107,28 +105,3 @@ def test_numbers_out_of_range_are_refused(arguments: tuple[int, int, int, int, i
 def test_objects_that_find_no_room_are_refused() -> None:
     with pytest.raises(InputError, match="find no room"):
         iter_scene(48, 48, 1, 10, 0, style=SceneStyle(visible=1.1))
-
-
-def test_training_and_held_out_photographs_differ_and_are_read() -> None:
-    pytest.importorskip("skimage", reason="the photographs come with scikit-image")
-    assert not set(textures.TRAINING_PHOTOS) & set(textures.HELD_OUT_PHOTOS)
-    photos = textures.load_photos(textures.HELD_OUT_PHOTOS)
-    assert len({photo.pixels.tobytes() for photo in photos}) == len(textures.HELD_OUT_PHOTOS)
-    assert max(max(photo.pixels.shape) for photo in photos) <= textures.LONGEST_SIDE
-    cut_outs = [photo.cut_out for photo in photos if photo.cut_out is not None]
-    assert len(cut_outs) == 1
-    assert set(np.unique(cut_outs[0][..., 3])) == {0, 255}
-
-
-def test_missing_photographs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textures, "find_spec", lambda name: None)
-    with pytest.raises(MavosError, match=r"mavos-deploy\[photos\]"):
-        textures.load_photos(("chelsea.png",))
-
-
-def test_draws_are_numpys_raw_bits() -> None:
-    # Values recorded once; a change would change every scene.
-    assert [round(x, 6) for x in Draws(1, 2).array(3)] == [0.448415, 0.430882, 0.419999]
-    draws = Draws(3)
-    assert sorted(draws.shuffled(6)) == list(range(6))
-    assert {draws.integer(2, 4) for _ in range(100)} == {2, 3, 4}

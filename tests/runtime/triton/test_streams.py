@@ -253,15 +253,3 @@ def test_encoded_frames_and_labels_are_read_and_labels_written(streams: Streams)
     written = Image.open(BytesIO(answer.labels_file()))
     assert np.array_equal(np.array(written), LABELS)
     assert (written.getpalette() or [])[:12] == [0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "many", "nan", "1e99"])
-def test_limits_that_are_no_numbers_are_refused(text: str) -> None:
-    given = Limits().parameters() | {"idle_seconds": text}
-    with pytest.raises(InputError, match="parameter idle_seconds"):
-        Limits.from_parameters(given)
-
-
-def test_limits_come_back_from_their_parameters() -> None:
-    limits = Limits(3, 4, 5, 0.5)
-    assert Limits.from_parameters(limits.parameters()) == limits
