@@ -5,31 +5,14 @@ from typing import Annotated
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch
-from mavos_deploy.cli.options import (
-    BackendOption,
-    BundleArgument,
-    Fit,
-    FitOption,
-    JsonOption,
-    LayoutOption,
-    QuietOption,
-    RayOption,
-    RedoOption,
-    SequencesOption,
-    ShardOption,
-    SplitOption,
-    ThreadsOption,
-    VersionOption,
-    WorkersOption,
-    names_of,
-)
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 
 
 def batch(
-    bundle: BundleArgument,
+    bundle: options.BundleFolder,
     data: Annotated[
         Path,
         typer.Argument(
@@ -45,19 +28,19 @@ def batch(
             "Default: <data>-masks here.",
         ),
     ] = None,
-    layout: LayoutOption = None,
-    split: SplitOption = "val",
-    sequences: SequencesOption = None,
-    workers: WorkersOption = None,
-    shard: ShardOption = None,
-    ray: RayOption = None,
-    fit: FitOption = Fit.REFUSE,
-    threads: ThreadsOption = None,
-    backend: BackendOption = DEFAULT_BACKEND,
-    overwrite: RedoOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    layout: options.LayoutName = None,
+    split: options.Split = "val",
+    sequences: options.Sequences = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    ray: options.Ray = None,
+    fit: options.FitMode = options.Fit.REFUSE,
+    threads: options.Threads = None,
+    backend: options.BackendName = DEFAULT_BACKEND,
+    overwrite: options.Redo = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Segment all videos of a data set.
 
@@ -71,10 +54,10 @@ def batch(
 
     say = Console(json=as_json, quiet=quiet)
     distribution = Distribution.parse(workers, shard, ray, overwrite)
-    dataset = distribution.part_of(open_dataset(data, layout, split, names_of(sequences)))
+    dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
     segmented = segment_dataset(
         say,
-        Setup(Bundle.open(bundle), backend, threads, fit is Fit.STRETCH),
+        Setup(Bundle.open(bundle), backend, threads, fit is options.Fit.STRETCH),
         dataset,
         output or Path(f"{data.resolve().name}-masks"),
         distribution,

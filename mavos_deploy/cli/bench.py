@@ -5,17 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import forbid, launch, require
 from mavos_deploy.cli.notices import can_draw, warn_if_untrained
-from mavos_deploy.cli.options import (
-    BundleArgument,
-    CheckpointOption,
-    JsonOption,
-    QuietOption,
-    ThreadsOption,
-    VersionOption,
-)
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
@@ -28,8 +21,8 @@ NO_VIDEO = "none"
 
 def bench(
     context: typer.Context,
-    bundle: BundleArgument,
-    checkpoint: CheckpointOption = None,
+    bundle: options.BundleFolder,
+    checkpoint: options.Checkpoint = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -41,7 +34,7 @@ def bench(
     objects: Annotated[
         int, typer.Option(min=1, max=200, metavar="N", help="Objects in the first frame.")
     ] = 3,
-    threads: ThreadsOption = None,
+    threads: options.Threads = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,9 +72,9 @@ def bench(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for bench.json and the plots. Default: neither."),
     ] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Measure how fast a bundle runs, and PyTorch beside it.
 

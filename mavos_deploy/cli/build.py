@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import launch
 from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained
-from mavos_deploy.cli.options import BundleArgument, JsonOption, QuietOption, VersionOption
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS
@@ -39,7 +39,7 @@ def library_named(text: str) -> str:
 
 
 def build(
-    bundle: BundleArgument,
+    bundle: options.BundleFolder,
     library: Annotated[
         str,
         typer.Option(
@@ -131,9 +131,9 @@ def build(
             "each other; one for each processor with tensorrt_rtx.",
         ),
     ] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Build a bundle's TensorRT engines.
 

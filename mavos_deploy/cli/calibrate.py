@@ -9,21 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch, require
 from mavos_deploy.cli.notices import can_draw, warn_if_tiled, warn_if_untrained
-from mavos_deploy.cli.options import (
-    BundleArgument,
-    JsonOption,
-    LayoutOption,
-    OverwriteOption,
-    QuietOption,
-    SequencesOption,
-    SplitOption,
-    ThreadsOption,
-    VersionOption,
-    names_of,
-)
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.manifest import replacing_bundle
@@ -46,7 +35,7 @@ CHOOSING = (
 
 def calibrate(
     context: typer.Context,
-    bundle: BundleArgument,
+    bundle: options.BundleFolder,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -56,9 +45,9 @@ def calibrate(
             "--replay is given.",
         ),
     ] = None,
-    layout: LayoutOption = None,
-    split: SplitOption = "val",
-    sequences: SequencesOption = None,
+    layout: options.LayoutName = None,
+    split: options.Split = "val",
+    sequences: options.Sequences = None,
     frames: Annotated[
         int,
         typer.Option(
@@ -125,7 +114,7 @@ def calibrate(
             "The graphs come out the same.",
         ),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: options.Threads = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -133,10 +122,10 @@ def calibrate(
             help="Folder of the quantised bundle. Default: <bundle>-<type>[-tensorrt] here.",
         ),
     ] = None,
-    overwrite: OverwriteOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Quantise a bundle within a budget of lost J&F.
 
@@ -174,7 +163,7 @@ def calibrate(
         threads=threads,
         attention=not float_attention,
     )
-    dataset = open_dataset(data, layout, split, names_of(sequences))
+    dataset = open_dataset(data, layout, split, options.names_of(sequences))
     with replacing_bundle(folder, overwrite) as temporary:
         report = _calibrate(say, opened, dataset, request, temporary, recordings)
         _warn(say, report, opened)

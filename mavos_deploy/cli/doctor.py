@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch
-from mavos_deploy.cli.options import JsonOption, QuietOption, VersionOption
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
 
@@ -24,9 +24,9 @@ def doctor(
             "segments a frame. Default: only libraries and devices are looked for.",
         ),
     ] = None,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Show installed packages and the backends that work here.
 

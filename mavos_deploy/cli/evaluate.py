@@ -7,26 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch
 from mavos_deploy.cli.notices import can_draw
-from mavos_deploy.cli.options import (
-    BackendOption,
-    Fit,
-    FitOption,
-    JsonOption,
-    LayoutOption,
-    QuietOption,
-    RayOption,
-    RedoOption,
-    SequencesOption,
-    ShardOption,
-    SplitOption,
-    ThreadsOption,
-    VersionOption,
-    WorkersOption,
-    names_of,
-)
 from mavos_deploy.cli.segment_dataset import (
     Distribution,
     Segmented,
@@ -67,9 +51,9 @@ def evaluate(
             help="Score these masks, <sequence>/<frame stem>.png. Default: run the bundle first.",
         ),
     ] = None,
-    layout: LayoutOption = None,
-    split: SplitOption = "val",
-    sequences: SequencesOption = None,
+    layout: options.LayoutName = None,
+    split: options.Split = "val",
+    sequences: options.Sequences = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -84,16 +68,16 @@ def evaluate(
             help="Also score each object's first mask, repeated in every frame. Default: not."
         ),
     ] = None,
-    fit: FitOption = Fit.REFUSE,
-    threads: ThreadsOption = None,
-    backend: BackendOption = DEFAULT_BACKEND,
-    workers: WorkersOption = None,
-    shard: ShardOption = None,
-    ray: RayOption = None,
-    overwrite: RedoOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    fit: options.FitMode = options.Fit.REFUSE,
+    threads: options.Threads = None,
+    backend: options.BackendName = DEFAULT_BACKEND,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    ray: options.Ray = None,
+    overwrite: options.Redo = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Score masks over a data set with J and F.
 
@@ -116,13 +100,13 @@ def evaluate(
             because="is for segmenting with a bundle; leave it out with --results",
         )
     distribution = Distribution.parse(workers, shard, ray, overwrite)
-    dataset = distribution.part_of(open_dataset(data, layout, split, names_of(sequences)))
+    dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
     predicted, about = None, None
     if bundle is not None:
         opened = Bundle.open(bundle)
         segmented = segment_dataset(
             say,
-            Setup(opened, backend, threads, fit is Fit.STRETCH),
+            Setup(opened, backend, threads, fit is options.Fit.STRETCH),
             dataset,
             output or Path(f"{data.resolve().name}-{bundle.resolve().name}"),
             distribution,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, err
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
-from mavos_deploy.cli.options import JsonOption, OverwriteOption, QuietOption, VersionOption
 from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.errors import InputError
 from mavos_deploy.models.variants import VARIANTS, Variant
@@ -107,16 +107,16 @@ def export(
             metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW>[-fp16] here."
         ),
     ] = None,
-    overwrite: OverwriteOption = False,
+    overwrite: options.Overwrite = False,
     no_verify: Annotated[
         bool,
         typer.Option(
             "--no-verify", help="Skip the comparison with PyTorch; a wrong graph stays unnoticed."
         ),
     ] = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Export a MAVOS checkpoint as a verified bundle of ONNX graphs.
 

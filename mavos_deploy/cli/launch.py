@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import err
-from mavos_deploy.cli.options import VersionOption
 from mavos_deploy.errors import InputError, MavosError
 
 FAILED = 1  # a check failed, or something is left out; its name was printed
@@ -39,7 +39,7 @@ def launch(
     if about is not None:
 
         @app.callback(help=about)
-        def program(version: VersionOption = False) -> None:
+        def program(version: options.Version = False) -> None:
             pass
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

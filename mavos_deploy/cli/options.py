@@ -31,27 +31,27 @@ def _print_version(wanted: bool) -> None:
 
 
 # Every command has these three.
-QuietOption = Annotated[
+Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
 ]
-JsonOption = Annotated[
+Json = Annotated[
     bool,
     typer.Option("--json", help="Print the result as one JSON document, and no progress."),
 ]
-VersionOption = Annotated[
+Version = Annotated[
     bool,
     typer.Option(
         "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ]
 
-BundleArgument = Annotated[
+BundleFolder = Annotated[
     Path,
     typer.Argument(
         metavar="BUNDLE", help="Bundle folder, as mavos-export writes it.", show_default=False
     ),
 ]
-CheckpointOption = Annotated[
+Checkpoint = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -59,13 +59,13 @@ CheckpointOption = Annotated[
         "shipped and for untrained weights.",
     ),
 ]
-ThreadsOption = Annotated[
+Threads = Annotated[
     int | None,
     typer.Option(
         min=1, metavar="N", help="CPU threads to use. Default: all that this process may use."
     ),
 ]
-BackendOption = Annotated[
+BackendName = Annotated[
     str,
     typer.Option(
         metavar="NAME",
@@ -74,7 +74,7 @@ BackendOption = Annotated[
         "backend that can't be used is an error; no other takes its place.",
     ),
 ]
-FitOption = Annotated[
+FitMode = Annotated[
     Fit,
     typer.Option(
         help="Frames are resized to the bundle's size. refuse: a video whose aspect ratio differs "
@@ -82,25 +82,25 @@ FitOption = Annotated[
         "stretch: it is distorted, and its masks get worse."
     ),
 ]
-OverwriteOption = Annotated[
+Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace what an earlier run wrote to the output folder."),
 ]
 
 # A data set, and who segments it.
-LayoutOption = Annotated[
+LayoutName = Annotated[
     Layout | None,
     typer.Option(help="Arrangement of the data set's folders. Default: detected."),
 ]
-SplitOption = Annotated[
+Split = Annotated[
     str,
     typer.Option(metavar="NAME", help="Part of the data set; val and valid mean the same."),
 ]
-SequencesOption = Annotated[
+Sequences = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="Take only these sequences. Default: all of the split."),
 ]
-WorkersOption = Annotated[
+Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
@@ -108,7 +108,7 @@ WorkersOption = Annotated[
         "sequence. Default: in this process.",
     ),
 ]
-ShardOption = Annotated[
+Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
@@ -116,7 +116,7 @@ ShardOption = Annotated[
         "N. For jobs that share one results folder. Default: all.",
     ),
 ]
-RayOption = Annotated[
+Ray = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
@@ -124,7 +124,7 @@ RayOption = Annotated[
         "or HOST:PORT or ray://HOST:PORT. Default: no cluster.",
     ),
 ]
-RedoOption = Annotated[
+Redo = Annotated[
     bool,
     typer.Option(
         "--overwrite",

@@ -5,20 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
-from mavos_deploy.cli.options import (
-    BackendOption,
-    Fit,
-    FitOption,
-    JsonOption,
-    OverwriteOption,
-    QuietOption,
-    ThreadsOption,
-    VersionOption,
-    open_named,
-)
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
@@ -78,13 +68,13 @@ def run(
         int,
         typer.Option(min=1, metavar="N", help="Take each N-th frame; files keep their numbers."),
     ] = 1,
-    fit: FitOption = Fit.REFUSE,
-    threads: ThreadsOption = None,
-    backend: BackendOption = DEFAULT_BACKEND,
-    overwrite: OverwriteOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    fit: options.FitMode = options.Fit.REFUSE,
+    threads: options.Threads = None,
+    backend: options.BackendName = DEFAULT_BACKEND,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Segment the objects of one video, given their first masks.
 
@@ -112,7 +102,7 @@ def run(
         say.progress("segmenting", frames.length) as advance,
     ):
         about = segmenter.about
-        check_fit(segmenter.input_size(frames.size), frames, fit is Fit.STRETCH)
+        check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
         summary = segment_video(
@@ -149,7 +139,7 @@ def _segmenter(
     from mavos_deploy.runtime.triton.client import RemoteSegmenter
 
     if bundle is not None:
-        return Segmenter(bundle, open_named(say, bundle, threads, backend))
+        return Segmenter(bundle, options.open_named(say, bundle, threads, backend))
     assert server is not None
     return RemoteSegmenter(server)
 

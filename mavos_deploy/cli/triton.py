@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, forbid, forbid_others, launch
 from mavos_deploy.cli.notices import warn_if_untrained
-from mavos_deploy.cli.options import JsonOption, OverwriteOption, QuietOption, VersionOption
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import state_bytes
@@ -153,10 +153,10 @@ def triton(
             "--rate-limit=execution_count; 1 comes first.",
         ),
     ] = 1,
-    overwrite: OverwriteOption = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Write or check a model repository for a Triton server.
 

@@ -5,19 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
-from mavos_deploy.cli.options import (
-    BackendOption,
-    BundleArgument,
-    CheckpointOption,
-    JsonOption,
-    QuietOption,
-    ThreadsOption,
-    VersionOption,
-    open_named,
-)
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -28,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: BundleArgument,
-    checkpoint: CheckpointOption = None,
+    bundle: options.BundleFolder,
+    checkpoint: options.Checkpoint = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -48,11 +39,11 @@ def verify(
             "groups; 1 where a side is below 64 pixels.",
         ),
     ] = None,
-    threads: ThreadsOption = None,
-    backend: BackendOption = DEFAULT_BACKEND,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-    version: VersionOption = False,
+    threads: options.Threads = None,
+    backend: options.BackendName = DEFAULT_BACKEND,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
 ) -> None:
     """Compare a bundle with PyTorch, graph by graph and as a whole.
 
@@ -67,7 +58,7 @@ def verify(
     say = Console(json=as_json, quiet=quiet)
     warn_if_untrained(say, opened.manifest)
     network = network_of(opened.manifest, checkpoint)
-    with Segmenter(opened, open_named(say, opened, threads, backend)) as segmenter:
+    with Segmenter(opened, options.open_named(say, opened, threads, backend)) as segmenter:
         parity = compare(say, segmenter, network, frames, objects)
     say.result(parity.to_dict())
     if parity.passed:

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from mavos_deploy import __version__
+from mavos_deploy.cli import options
 from mavos_deploy.cli.launch import FAILED, forbid, forbid_others, launch, require
-from mavos_deploy.cli.options import VersionOption
 from mavos_deploy.errors import InputError, MavosError
 
 Capture = pytest.CaptureFixture[str]
@@ -64,7 +64,7 @@ def test_sigterm_ends_a_command_as_an_interrupt_does(start: Start, capsys: Captu
 
 
 def test_a_version_is_printed_before_anything_is_asked_for(start: Start, capsys: Capture) -> None:
-    def some(needed: str, version: VersionOption = False) -> None:
+    def some(needed: str, version: options.Version = False) -> None:
         raise AssertionError(needed)
 
     assert start(some, "--version") == 0

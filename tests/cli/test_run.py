@@ -139,33 +139,14 @@ def test_a_later_mask_adds_an_object(
 def test_true_masks_of_all_frames_are_ignored_with_one_warning(
     call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
-    alone = call(
-        "mavos-run",
-        bundle,
-        video.frames,
-        "--masks",
-        video.mask,
-        "--max-frames",
-        "5",
-        "--output",
-        "alone",
-    )
+    arguments = ("mavos-run", bundle, video.frames, "--max-frames", "5", "--masks")
+    alone = call(*arguments, video.mask, "--output", "alone")
     truth = tmp_path / "truth"
     truth.mkdir()
     for index in range(5):
         name = f"{index:05d}.png"
         (truth / name).write_bytes((video.truth / name).read_bytes())
-    ended = call(
-        "mavos-run",
-        bundle,
-        video.frames,
-        "--masks",
-        truth,
-        "--max-frames",
-        "5",
-        "--output",
-        "given",
-    )
+    ended = call(*arguments, truth, "--output", "given")
     assert alone.returncode == ended.returncode == 0
     lines = [line for line in ended.stderr.splitlines() if "UNTRAINED" not in line]
     assert len(lines) == 1
@@ -207,15 +188,7 @@ def test_a_video_of_another_shape_runs_if_distortion_is_accepted(
     labels[8:24, 8:40] = 1
     write_mask(tmp_path / "first.png", labels)
     ended = call(
-        "mavos-run",
-        bundle,
-        "wide.mp4",
-        "--masks",
-        "first.png",
-        "--fit",
-        "stretch",
-        "--output",
-        "o",
+        "mavos-run", bundle, "wide.mp4", "--masks", "first.png", "--fit", "stretch", "--output", "o"
     )
     assert ended.returncode == 0
     assert Image.open(tmp_path / "o/00002.png").size == (96, 32)
