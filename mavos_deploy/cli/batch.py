@@ -44,8 +44,9 @@ def batch(
 ) -> None:
     """Segment all videos of a data set.
 
-    Each object's first mask is given, and sequences that are finished already are kept. Exits with
-    1 if something could not be segmented; its name is printed, and the rest is segmented.
+    Follows each object from its first mask on, and keeps the sequences that an earlier run
+    finished. Exits with 1 if something could not be segmented; its name is printed, and the rest is
+    segmented.
     """
     from mavos_deploy.cli.segment_dataset import Distribution, report_problems, segment_dataset
     from mavos_deploy.runtime.bundle import Bundle

@@ -1,4 +1,4 @@
-"""What a command says, and to whom: standard output, standard error, or nobody."""
+"""Lines, results, progress and warnings of a command, on standard output or standard error."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ err = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji
 
 @dataclass(frozen=True)
 class Console:
-    """The voice of one run of a command; `--json` and `--quiet` decide what is heard.
+    """The voice of one run of a command, which `--json` and `--quiet` turn down.
 
     Attributes:
         json: Print one JSON document on standard output and no other line, and draw no progress.

@@ -65,7 +65,7 @@ def evaluate(
     baseline: Annotated[
         Baseline | None,
         typer.Option(
-            help="Also score each object's first mask, repeated in every frame. Default: not."
+            help="Also score each object's first mask, repeated in every frame. Default: none."
         ),
     ] = None,
     fit: options.FitMode = options.Fit.REFUSE,
@@ -81,8 +81,8 @@ def evaluate(
 ) -> None:
     """Score masks over a data set with J and F.
 
-    A bundle is run first, or masks that are there already are scored. Exits with 1 if something in
-    the data or the results could not be scored; its name is printed, and the rest is scored.
+    Runs a bundle first, or scores existing masks with --results. Exits with 1 if something in the
+    data or the results could not be scored; its name is printed, and the rest is scored.
     """
     from mavos_deploy.evaluation.evaluate import evaluate as score
     from mavos_deploy.runtime.datasets.opening import open_dataset

@@ -84,7 +84,7 @@ FitMode = Annotated[
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace what an earlier run wrote to the output folder."),
+    typer.Option("--overwrite", help="Replace the results of an earlier run. Default: refuse to."),
 ]
 
 # A data set, and who segments it.
