@@ -1,7 +1,6 @@
 """The network's numbers and the contract's are the same, though neither may import the other."""
 
 import ast
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from mavos_deploy.export.exporter import dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
 from mavos_deploy.models import tracker, variants
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.records import encode
 from mavos_deploy.runtime import contract
 from mavos_deploy.runtime.contract import GraphName
 
@@ -29,15 +27,6 @@ def test_every_graph_of_the_contract_has_a_module() -> None:
 
 def test_the_default_memory_gap_is_that_of_the_network() -> None:
     assert contract.MEMORY_GAP == tracker.MEMORY_GAP
-
-
-def test_a_graphs_name_is_plain_text_wherever_it_goes() -> None:
-    name = GraphName.STEP
-    assert f"{name}" == str(name) == f"{name:s}" == ", ".join([name]) == "elstt_step"
-    assert json.loads(json.dumps({name: name}, indent=1)) == {"elstt_step": "elstt_step"}
-    assert encode({name: [name]}) == {"elstt_step": ["elstt_step"]}
-    by_text: dict[str, int] = {name: 1}
-    assert by_text["elstt_step"] == 1
 
 
 def test_names_of_graphs_stand_in_the_contract_alone() -> None:
