@@ -18,7 +18,7 @@ from PIL import Image
 from mavos_deploy.cli.program import COMMANDS as PLACES
 from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.media.masks import write_mask
-from tests.bundles import copy_to_change
+from tests.bundles import copy_to_change, hollow_bundle
 
 if TYPE_CHECKING:
     from tests.exports import Exports
@@ -40,6 +40,12 @@ Ended = subprocess.CompletedProcess[str]
 @pytest.fixture(scope="session")
 def bundle(exported: "Exports") -> Path:
     return exported("mobilenet", (65, 97), 2, "cpu")
+
+
+@pytest.fixture(scope="session")
+def hollow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle without graphs, for what is refused before they load."""
+    return hollow_bundle(tmp_path_factory.mktemp("hollow"))
 
 
 @pytest.fixture

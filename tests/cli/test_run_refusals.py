@@ -180,28 +180,28 @@ def _bad_input(kind: str, folder: Path) -> str:
     ],
 )
 def test_an_input_that_cannot_be_used_is_refused(
-    refused: Refused, bundle: Path, video: SimpleNamespace, tmp_path: Path, kind: str, said: str
+    refused: Refused, hollow: Path, video: SimpleNamespace, tmp_path: Path, kind: str, said: str
 ) -> None:
     source = _bad_input(kind, tmp_path)
-    reason = refused("mavos-run", bundle, source, "--masks", video.mask, "--overlay", "o.mp4")
+    reason = refused("mavos-run", hollow, source, "--masks", video.mask, "--overlay", "o.mp4")
     assert said in reason
 
 
 def test_a_stream_that_refuses_is_named(
-    refused: Refused, bundle: Path, video: SimpleNamespace
+    refused: Refused, hollow: Path, video: SimpleNamespace
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
         address = f"rtsp://127.0.0.1:{closed.getsockname()[1]}/live"
-        reason = refused("mavos-run", bundle, address, "--masks", video.mask)
+        reason = refused("mavos-run", hollow, address, "--masks", video.mask)
     assert reason.startswith(f"{address} cannot be opened (")
 
 
 def test_a_stream_address_may_be_longer_than_a_file_name(
-    refused: Refused, bundle: Path, video: SimpleNamespace
+    refused: Refused, hollow: Path, video: SimpleNamespace
 ) -> None:
     address = f"nonsense://host/{'x' * 500}"
-    reason = refused("mavos-run", bundle, address, "--masks", video.mask)
+    reason = refused("mavos-run", hollow, address, "--masks", video.mask)
     assert reason.startswith(f"{address} cannot be opened (")
 
 
@@ -241,14 +241,14 @@ def test_a_video_that_is_cut_off_gives_the_frames_it_has(
 
 def test_a_video_whose_index_is_cut_off_is_refused(
     refused: Refused,
-    bundle: Path,
+    hollow: Path,
     video: SimpleNamespace,
     encode: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     _cut(encode, tmp_path / "cut.mov", "libx264", 0.6)
     (tmp_path / "cut.mov").rename(tmp_path / "cut.mp4")
-    reason = refused("mavos-run", bundle, "cut.mp4", "--masks", video.mask)
+    reason = refused("mavos-run", hollow, "cut.mp4", "--masks", video.mask)
     assert "cut.mp4 cannot be opened: its index (moov) is missing" in reason
 
 
@@ -343,7 +343,7 @@ def test_an_output_that_cannot_be_used_is_refused(
 )
 def test_an_overlay_that_cannot_be_written_is_refused(
     refused: Refused,
-    bundle: Path,
+    hollow: Path,
     video: SimpleNamespace,
     tmp_path: Path,
     overlay: str,
@@ -354,7 +354,7 @@ def test_an_overlay_that_cannot_be_written_is_refused(
     (tmp_path / "clip.mp4").write_bytes(video.clip.read_bytes())
     reason = refused(
         "mavos-run",
-        bundle,
+        hollow,
         "clip.mp4",
         "--masks",
         video.mask,
@@ -378,7 +378,7 @@ def test_options_of_the_server_are_refused_also_where_they_name_the_default(
 
 
 def test_a_missing_onnx_runtime_names_its_extra(
-    one_line: Callable[[Ended, str], str], bundle: Path, video: SimpleNamespace, tmp_path: Path
+    one_line: Callable[[Ended, str], str], hollow: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
     script = (
         "import sys; sys.modules['onnxruntime'] = None\n"
@@ -386,7 +386,7 @@ def test_a_missing_onnx_runtime_names_its_extra(
         "main()"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, bundle, video.frames, "--masks", video.mask],
+        [sys.executable, "-c", script, hollow, video.frames, "--masks", video.mask],
         cwd=tmp_path,
         capture_output=True,
         text=True,
