@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media import frames
+from mavos_deploy.runtime.media import decoding
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
@@ -398,7 +398,7 @@ def test_a_stream_is_read_to_its_end(tmp_path: Path) -> None:
 def test_a_stream_that_stays_silent_is_given_up(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "LIVE_TIMEOUT", 0.2)
+    monkeypatch.setattr(decoding, "LIVE_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live"
         with pytest.raises(InputError, match=r"cannot be opened .* within 0\.2 seconds"):
@@ -409,7 +409,7 @@ def test_a_stream_that_stops_gives_its_frames_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = _video(tmp_path / "a.ts", count=40).read_bytes()
-    monkeypatch.setattr(frames, "LIVE_TIMEOUT", 1.0)
+    monkeypatch.setattr(decoding, "LIVE_TIMEOUT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         given = _read_from(server, content)
     assert len(given) > COUNT
