@@ -24,25 +24,27 @@ TORCH = find_spec("torch") is not None
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 TINY_SIZE = (161, 289)
 MARKS = {"exported": "exports", "network": "network", "server": "server", "cluster": "ray"}
+LONG = ("exports", "network")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their fixtures, and put files that export first.
+    """Mark tests by their fixtures, and put files with long tests first.
 
     The first such file of each folder comes before all second ones: files of one folder tend to
     share a bundle, and workers that start with different bundles do not wait for each other.
     """
-    exporting: dict[Path, int] = {}
+    rounds: dict[Path, int] = {}
     earlier: Counter[Path] = Counter()
     for item in items:
         for fixture, mark in MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
-        if item.get_closest_marker("exports") and item.path not in exporting:
-            exporting[item.path] = earlier[item.path.parent]
+        if item.path not in rounds and any(map(item.get_closest_marker, LONG)):
+            rounds[item.path] = earlier[item.path.parent]
             earlier[item.path.parent] += 1
-    items.sort(key=lambda item: exporting.get(item.path, len(items)))
+    last = len(rounds)
+    items.sort(key=lambda item: rounds.get(item.path, last))
 
 
 @pytest.hookimpl(wrapper=True)
