@@ -5,7 +5,7 @@ segmenting is on a frame's critical path.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,11 +162,6 @@ def segment_video(
     failure: MavosError | None = None
     video: OverlayWriter | None = None
 
-    def read() -> Iterator[tuple[SourceFrame, PreparedT, Mask | None]]:
-        for frame in frames:
-            later = masks.for_stem(frame.stem, first=False)
-            yield frame, segmenter.prepare(frame.rgb), later
-
     def write(result: tuple[SourceFrame, Labels]) -> None:
         frame, labels = result
         write_mask(output / f"{frame.stem}.png", labels, mask.palette)
@@ -180,7 +175,7 @@ def segment_video(
             state = segmenter.start(first.rgb, mask.labels)
             summary.objects = state.objects
             make_output()
-            reader = ReadAhead(read(), depth)
+            reader = ReadAhead(_prepared(segmenter, frames, masks), depth)
             # From here on an interrupt ends the reading, and what was segmented is written, so
             # that masks and overlay end at the same frame.
             stack.enter_context(deferred_interrupts(reader.stop))
@@ -192,17 +187,11 @@ def segment_video(
                 with reader, WriteBehind(write, depth) as writer:
                     writer.put((first, mask.labels))
                     on_frame(summary.frames)
-                    for frame, prepared, later in reader:
+                    for frame, labels in _steps(segmenter, state, reader, summary):
                         stems.add(frame.stem)
-                        added = _new_objects(later, state.ids, summary)
-                        labels, state = segmenter.step(prepared, state, added)
                         writer.put((frame, labels))
-                        new = [i for i in state.objects if i not in summary.objects]
-                        summary.added |= dict.fromkeys(new, frame.stem)
-                        summary.objects = state.objects
                         on_frame(summary.frames)
                 on_frame(summary.frames)
-                segmenter.end(state)
             except MavosError as error:
                 failure = error  # the video so far is finished all the same
     except KeyboardInterrupt:
@@ -215,6 +204,31 @@ def segment_video(
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
+
+
+def _prepared(
+    segmenter: VideoSegmenter[PreparedT, StateT], frames: Iterator[SourceFrame], masks: MaskSource
+) -> Iterator[tuple[SourceFrame, PreparedT, Mask | None]]:
+    """Frames with their masks, resized; runs in the reading thread."""
+    for frame in frames:
+        yield frame, segmenter.prepare(frame.rgb), masks.for_stem(frame.stem, first=False)
+
+
+def _steps(
+    segmenter: VideoSegmenter[PreparedT, StateT],
+    state: StateT,
+    frames: Iterable[tuple[SourceFrame, PreparedT, Mask | None]],
+    summary: Summary,
+) -> Iterator[tuple[SourceFrame, Labels]]:
+    """Frames with their labels; the objects go to the summary, and the video ends with them."""
+    for frame, prepared, later in frames:
+        added = _new_objects(later, state.ids, summary)
+        labels, state = segmenter.step(prepared, state, added)
+        new = [i for i in state.objects if i not in summary.objects]
+        summary.added |= dict.fromkeys(new, frame.stem)
+        summary.objects = state.objects
+        yield frame, labels
+    segmenter.end(state)
 
 
 def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:
