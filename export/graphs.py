@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import BLOCKS, IDENTITIES
 from mavos_deploy.runtime.contract import GraphName
-
-PROBABILITY_MARGIN = 1e-5  # soft aggregation keeps this far from 0 and 1, as upstream
 
 
 class Graph(nn.Module):
@@ -93,12 +92,7 @@ class Decoder(Graph):
         logits = self.network.decode(decoder_embedding, features)
         used = logits[:, : object_mask.shape[1]] + object_mask[:, :, None, None]
         full = row_weights @ (used @ column_weights.transpose(0, 1))  # B, channels, H, W
-        exponent = (full - full.amax(1, keepdim=True)).exp()
-        probabilities = exponent / exponent.sum(1, keepdim=True)
-        background, objects = probabilities.split([1, object_mask.shape[1] - 1], 1)
-        merged = torch.cat([background.prod(0), objects.flatten(0, 1)])
-        merged = merged.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-        labels = merged.argmax(0).to(torch.int32)
+        labels = soft_aggregation(full)
         groups = logits.shape[0]
         nearest = labels.index_select(0, row_index).index_select(1, column_index)
         first = torch.arange(groups, dtype=torch.int32, device=labels.device) * IDENTITIES

@@ -18,7 +18,6 @@ BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects of one group
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 
-MEMORY_GAP = 10  # frames between two writes to the dynamic slot, as in every published config
 
 SLOTS = ("reference", "dynamic", "short")  # the three memories of a video
 # Type of the memory's values: the bundle's precision, or levels of 8 bits whose scales the manifest
