@@ -78,7 +78,7 @@ def observe(
         InputError: There are no samples of the graph, or they aren't finite.
         BackendError: The library failed.
     """
-    ranges = dict.fromkeys(graph.observed(kind), (0.0, 0.0))
+    ranges = dict.fromkeys(graph.needed(graph.groups, kind), (0.0, 0.0))
     given = {value.name for value in graph.model.graph.input}
     inner = [name for name in ranges if name not in given]
     run = _inner_values(graph, inner, threads)

@@ -89,13 +89,6 @@ class FloatGraph:
         """The layers of some groups."""
         return [layer for layer in self.layers if layer.group in groups]
 
-    def observed(self, kind: GraphKind) -> list[str]:
-        """Activations whose ranges quantising any layer may need."""
-        names = [name for layer in self.layers for name in (layer.reads, layer.writes)]
-        if kind != GraphKind.CPU:
-            names = [layer.reads for layer in self.layers]
-        return list(dict.fromkeys(names))
-
     def needed(self, groups: Collection[str], kind: GraphKind) -> list[str]:
         """Activations whose ranges quantising these groups needs."""
         layers = self.chosen(groups)

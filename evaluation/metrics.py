@@ -26,15 +26,10 @@ Mask = NDArray[np.bool_]
 
 
 class Score(NamedTuple):
-    """J and F of one object, in one frame or on average over frames.
+    """Scores of one object in a frame, or their means over frames, each from 0 to 1."""
 
-    Attributes:
-        region: J, from 0 to 1.
-        boundary: F, from 0 to 1.
-    """
-
-    region: float
-    boundary: float
+    region: float  # J
+    boundary: float  # F
 
     @property
     def mean(self) -> float:

@@ -16,13 +16,9 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Wave:
-    """A sum of sines of time.
+    """A sum of sines of time."""
 
-    Attributes:
-        terms: Amplitude, period in frames and phase of each sine.
-    """
-
-    terms: tuple[tuple[float, float, float], ...]
+    terms: tuple[tuple[float, float, float], ...]  # amplitude, period in frames, phase
 
     def at(self, time: float) -> float:
         """The sum at a time, in frames."""
@@ -31,60 +27,34 @@ class Wave:
 
 @dataclass(frozen=True)
 class Thing:
-    """A sprite and its path.
+    """A sprite and its path; lengths in pixels."""
 
-    Attributes:
-        label: Id of the object; 0 for an unlabelled thing.
-        sprite: Picture with opacity.
-        radius: Half of the sprite's side, in pixels.
-        x: Column of the middle of the path, in pixels.
-        y: Row of the middle of the path, in pixels.
-        path: Way from the middle in x and in y, in pixels.
-        size: Factor on the radius, as an exponent of two.
-        turn: Swinging part of the angle, in radians.
-        spin: Steady part of the angle, in radians a frame.
-        bend: Amplitude, frequency, period in frames and phase of the sprite's bending.
-    """
-
-    label: int
+    label: int  # id of the object; 0 for an unlabelled thing
     sprite: Sprite
-    radius: float
-    x: float
-    y: float
-    path: tuple[Wave, Wave]
-    size: Wave
-    turn: Wave
-    spin: float
-    bend: tuple[float, float, float, float]
+    radius: float  # half of the sprite's side
+    x: float  # column of the middle of the path
+    y: float  # row of the middle of the path
+    path: tuple[Wave, Wave]  # way from the middle in x and in y
+    size: Wave  # factor on the radius, as an exponent of two
+    turn: Wave  # swinging part of the angle, in radians
+    spin: float  # steady part of the angle, in radians a frame
+    bend: tuple[float, float, float, float]  # amplitude, frequency, period in frames, phase
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A video's geometry and light.
-
-    Attributes:
-        height: Height of a frame, in pixels.
-        width: Width of a frame, in pixels.
-        start: Time of the first frame.
-        pace: Time from a frame to the next; 1 is the usual pace.
-        ground: Background, larger than a frame.
-        things: Objects and unlabelled things, rearmost first.
-        camera: Shift in x and y in pixels, zoom as an exponent of two, and roll in radians.
-        light: Gain, warmth, and tilt over the picture.
-        blur: Share of the time between frames that the shutter is open; 0 for sharp pictures.
-        grain: Largest noise of a pixel, of 255.
-    """
+    """A video's geometry and light; lengths in pixels."""
 
     height: int
     width: int
-    start: float
-    pace: float
-    ground: Picture
-    things: tuple[Thing, ...]
-    camera: tuple[Wave, Wave, Wave, Wave]
-    light: tuple[Wave, Wave, Wave]
-    blur: float
-    grain: float
+    start: float  # time of the first frame
+    pace: float  # time from a frame to the next; 1 is the usual pace
+    ground: Picture  # background, larger than a frame
+    things: tuple[Thing, ...]  # rearmost first
+    camera: tuple[Wave, Wave, Wave, Wave]  # x, y, zoom as an exponent of two, roll in radians
+    light: tuple[Wave, Wave, Wave]  # gain, warmth, tilt over the picture
+    blur: float  # share of the time between frames that the shutter is open; 0 for sharp
+    grain: float  # largest noise of a pixel, of 255
 
 
 def render(scene: Scene, index: int, noise: Draws) -> tuple[NDArray[np.uint8], Labels]:

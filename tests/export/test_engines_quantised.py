@@ -35,7 +35,7 @@ def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
         method=RangeMethod.MINMAX,
         groups={name: graph.groups for name, graph in graphs.items()},
         ranges={
-            name: dict.fromkeys(graph.observed(GraphKind(target)), (-4.0, 4.0))
+            name: dict.fromkeys(graph.needed(graph.groups, GraphKind(target)), (-4.0, 4.0))
             for name, graph in graphs.items()
         },
         sources={name: bundle.manifest.graphs[name].sha256 for name in graphs},
