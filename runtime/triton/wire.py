@@ -33,31 +33,27 @@ class WireTensor:
         name: Name of the tensor.
         dtype: Triton's name without `TYPE_`.
         shape: Extents, without a batch axis, which the model doesn't have.
-        meaning: Words for the table in docs/serving.md.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    meaning: str
 
 
 INPUTS = (
-    WireTensor("frame", "UINT8", (-1, -1, 3), "RGB, height x width x 3"),
-    WireTensor("frame_file", "STRING", (1,), "instead of `frame`: a JPEG or PNG file"),
-    WireTensor("labels", "UINT8", (-1, -1), "objects' ids at START, or new objects later"),
-    WireTensor("labels_file", "STRING", (1,), "instead of `labels`: a palette or grey PNG file"),
-    WireTensor("remove", "UINT8", (-1,), "ids of objects to stop following, before the frame"),
-    WireTensor(
-        "frame_index", "INT64", (1,), "frames before this one; a repeated one is answered again"
-    ),
+    WireTensor("frame", "UINT8", (-1, -1, 3)),
+    WireTensor("frame_file", "STRING", (1,)),  # in place of `frame`: a JPEG or PNG file
+    WireTensor("labels", "UINT8", (-1, -1)),  # objects' ids at START, new objects later
+    WireTensor("labels_file", "STRING", (1,)),  # in place of `labels`: a palette or grey PNG file
+    WireTensor("remove", "UINT8", (-1,)),  # ids of objects to stop following, before the frame
+    WireTensor("frame_index", "INT64", (1,)),  # frames before this one; repeats are answered again
 )
 OUTPUTS = (
-    WireTensor("labels", "UINT8", (-1, -1), "ids at the frame's size; 0 is the background"),
-    WireTensor("labels_file", "STRING", (1,), "the same as a palette PNG file"),
-    WireTensor("objects", "UINT8", (-1,), "ids being followed after this frame"),
-    WireTensor("ids", "UINT8", (-1,), "ids that the memory has a place for"),
-    WireTensor("frame_index", "INT64", (1,), "of the frame that was answered"),
+    WireTensor("labels", "UINT8", (-1, -1)),
+    WireTensor("labels_file", "STRING", (1,)),  # the labels as a palette PNG file
+    WireTensor("objects", "UINT8", (-1,)),  # ids being followed after this frame
+    WireTensor("ids", "UINT8", (-1,)),  # ids that the memory has a place for
+    WireTensor("frame_index", "INT64", (1,)),  # index of the frame that was answered
 )
 
 
