@@ -15,7 +15,7 @@ from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.media.frames import read_image
 from mavos_deploy.runtime.media.masks import write_mask
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 
@@ -94,7 +94,7 @@ class SequenceReader:
             self.size = rgb.shape[0], rgb.shape[1]
             given = None
             if labels is not None and new:
-                given = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+                given = only_objects(labels, new)
             yield ClipFrame(stem, rgb, given, labels, follows, tuple(new))
 
     def _read(self, path: Path, labels: Labels | None) -> NDArray[np.uint8]:
