@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.processors import usable_processors
 from tests import golden
+from tests.made_clips import synthetic_clip
 from tests.made_sequences import write_masks
 
 if TYPE_CHECKING:

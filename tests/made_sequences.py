@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.media.masks import write_mask
+from tests.made_clips import synthetic_clip
 
 Labels = NDArray[np.uint8]
 

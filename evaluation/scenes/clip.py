@@ -109,25 +109,6 @@ def _noise(
     return np.asarray(field / field.std())
 
 
-def synthetic_clip(
-    height: int,
-    width: int,
-    frames: int,
-    objects: int = 3,
-    late_objects: int = 0,
-    late_frame: int | None = None,
-    seed: int = 0,
-) -> Clip:
-    """Render a whole clip; see `iter_clip` for the arguments and errors."""
-    rendered = iter_clip(height, width, frames, objects, late_objects, late_frame, seed)
-    pictures = np.empty((frames, height, width, 3), dtype=np.uint8)
-    labels = np.empty((frames, height, width), dtype=np.uint8)
-    for index, (picture, label_map) in enumerate(rendered):
-        pictures[index] = picture
-        labels[index] = label_map
-    return Clip(pictures, labels)
-
-
 def iter_clip(
     height: int,
     width: int,

@@ -19,7 +19,6 @@ from mavos_deploy.calibration.quantise_attention import CHANGED, WEIGHT_ZERO, le
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.recorder import record
 from mavos_deploy.errors import BackendError, BundleError, InputError
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.variants import VARIANTS
@@ -39,6 +38,7 @@ from mavos_deploy.runtime.quantisation import (
     Quantisation,
     RangeMethod,
 )
+from tests.made_clips import synthetic_clip
 
 GROUPS = 2
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.cli.program import COMMANDS as PLACES
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime.media.masks import write_mask
 from tests.bundles import copy_to_change, hollow_bundle
+from tests.made_clips import synthetic_clip
 
 if TYPE_CHECKING:
     from tests.exports import Exports

@@ -21,8 +21,8 @@ from mavos_deploy.evaluation.metrics import (
     score_labels,
     statistics,
 )
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from tests import made_sequences
+from tests.made_clips import synthetic_clip
 
 Mask = NDArray[np.bool_]
 TOOLKIT: dict[str, Any] = json.loads(

@@ -10,7 +10,6 @@ import onnx
 import pytest
 
 from mavos_deploy.errors import BundleError
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.parity import LIMITS, Parity
 from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
@@ -19,6 +18,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.geometry import network_size
 from mavos_deploy.runtime.manifest import write_manifest
+from tests.made_clips import synthetic_clip
 from tests.placement import check_placement
 
 GetNetwork = Callable[[str], Mavos]

@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import BackendError, InputError
-from mavos_deploy.evaluation.scenes.clip import synthetic_clip
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.objects import number_objects
 from mavos_deploy.runtime.resize import PreparedFrame
 from tests import golden
+from tests.made_clips import synthetic_clip
 
 GetSegmenter = Callable[[str], Segmenter]
 Labels = NDArray[np.uint8]

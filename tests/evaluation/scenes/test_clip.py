@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.evaluation.scenes.clip import iter_clip, synthetic_clip
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from tests.made_clips import synthetic_clip
 
 LABELS_CRC = 0xAB5AF7DB
 FRAMES_MEAN = [139.41, 130.33, 106.62]  # red, green, blue
