@@ -139,6 +139,9 @@ def calibrate(
         forbid(context, *CHOOSING, because="is for choosing, and --replay repeats a choice")
     if kind is NumberType.FP8 and target is GraphKind.CPU:
         raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
+    if target is GraphKind.TENSORRT:
+        because = "has no effect with --for tensorrt, which always keeps attention in float"
+        forbid(context, "float_attention", because=f"{because}; leave it out")
     require("onnx", "ml_dtypes", "onnxruntime", extra="calibrate,cpu")
     from mavos_deploy.calibration.calibrate import CalibrationRequest
     from mavos_deploy.calibration.quantised_bundle import check_source

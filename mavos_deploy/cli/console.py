@@ -61,9 +61,8 @@ class Console:
             self.line(text)
 
     def note(self, text: str) -> None:
-        """Print a line for a person on standard error, which leaves standard output alone."""
-        if not self.quiet:
-            err.print(text)
+        """Print a line that results depend on, on standard error and whatever the options."""
+        err.print(text)
 
     def warn(self, message: str) -> None:
         """Print a line that must not be missed, whatever the options."""

@@ -68,8 +68,8 @@ def evaluate(
             help="Also score each object's first mask, repeated in every frame. Default: none."
         ),
     ] = None,
-    fit: options.FitMode = options.Fit.REFUSE,
-    threads: options.Threads = None,
+    fit: options.FitEach = options.Fit.REFUSE,
+    threads: options.ThreadsEach = None,
     backend: options.BackendName = DEFAULT_BACKEND,
     workers: options.Workers = None,
     shard: options.Shard = None,
@@ -99,6 +99,9 @@ def evaluate(
             *("fit", "threads", "backend", "workers", "shard", "ray", "overwrite"),
             because="is for segmenting with a bundle; leave it out with --results",
         )
+    if shard is not None:
+        because = "is for scoring; leave it out with --shard, and give it when all are scored"
+        forbid(context, "baseline", because=because)
     distribution = Distribution.parse(workers, shard, ray, overwrite)
     dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
     predicted, about = None, None

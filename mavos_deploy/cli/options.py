@@ -78,8 +78,8 @@ FitMode = Annotated[
     Fit,
     typer.Option(
         help="Frames are resized to the bundle's size. refuse: a video whose aspect ratio differs "
-        "from the bundle's by more than 5% is refused, or named and left out of a data set. "
-        "stretch: it is distorted, and its masks get worse."
+        "from the bundle's by more than 5% is refused. stretch: it is distorted, and its masks get "
+        "worse."
     ),
 ]
 Overwrite = Annotated[
@@ -88,6 +88,23 @@ Overwrite = Annotated[
 ]
 
 # A data set, and who segments it.
+FitEach = Annotated[
+    Fit,
+    typer.Option(
+        help="Frames are resized to the bundle's size. refuse: a video whose aspect ratio differs "
+        "from the bundle's by more than 5% is named and left out. stretch: it is distorted, and "
+        "its masks get worse."
+    ),
+]
+ThreadsEach = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="CPU threads to use; with --workers, of each worker. Default: all that this process "
+        "may use, which workers share. With --ray, cores of each worker; default 4.",
+    ),
+]
 LayoutName = Annotated[
     Layout | None,
     typer.Option(help="Arrangement of the data set's folders. Default: detected."),

@@ -31,13 +31,13 @@ def run(
         ),
     ],
     masks: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="FILE_OR_DIR",
             help="Palette PNG of the first frame, or a folder of <frame stem>.png in which later "
-            "files add objects (frames of a video are named 00000, 00001, ...).",
+            "files add objects (frames of a video are named 00000, 00001, ...). Needed.",
         ),
-    ],
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +85,11 @@ def run(
     from mavos_deploy.runtime.media.masks import MaskSource
     from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
 
+    if masks is None:
+        raise InputError(
+            "--masks is missing; give the first frame's mask or a folder of masks, or take "
+            "mavos-batch where the input is a data set with masks of its own"
+        )
     say = Console(json=as_json, quiet=quiet)
     bundle, source = _split_paths(paths, server)
     if server is not None:

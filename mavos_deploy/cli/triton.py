@@ -185,7 +185,7 @@ def triton(
         forbid(context, "plans", because="is for --graphs tensorrt; leave it out")
     from mavos_deploy.runtime.triton.config import Options
 
-    options = Options(
+    wanted = Options(
         name=name,
         limits=Limits(max_streams, max_objects, max_pixels, idle),
         instances=instances,
@@ -196,29 +196,29 @@ def triton(
         queue_timeout=queue_timeout,
         priority=priority,
     )
-    if graphs is Graphs.TENSORRT and not options.gpus:
+    if graphs is Graphs.TENSORRT and not wanted.gpus:
         raise InputError("--graphs tensorrt needs a GPU; add --gpus 0")
     folder = output or Path(f"{bundle.resolve().name}-triton")
-    _write(say, Bundle.open(bundle), folder, options, plans, overwrite)
+    _write(say, Bundle.open(bundle), folder, wanted, plans, overwrite)
 
 
 def _write(
     say: Console,
     bundle: Bundle,
     folder: Path,
-    options: "Options",
+    wanted: "Options",
     plans: Path | None,
     overwrite: bool,
 ) -> None:
     from mavos_deploy.runtime.triton.repository import write_repository
 
-    with replacing_directory(folder, overwrite, marker=options.name) as temporary:
-        write_repository(bundle, temporary, options, plans)
+    with replacing_directory(folder, overwrite, marker=wanted.name) as temporary:
+        write_repository(bundle, temporary, wanted, plans)
         if faults := _faults(temporary):
             raise InputError(f"{faults[0]}; the repository was not written")
     warn_if_untrained(say, bundle.manifest)
     models = sorted(path.name for path in folder.iterdir())
-    limits = options.limits
+    limits = wanted.limits
     group = state_bytes(bundle.specs)
     bound = group * groups_for(limits.max_objects) * limits.max_streams
     say.result(

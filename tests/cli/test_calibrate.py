@@ -98,6 +98,11 @@ def test_what_is_not_faster_is_not_written(
         pytest.param(
             ("--data", "DATA", "--recordings", "DATA"), "holds no recordings.json", id="recordings"
         ),
+        pytest.param(
+            ("--data", "DATA", "--for", "tensorrt", "--float-attention"),
+            "--float-attention has no effect with --for tensorrt",
+            id="float-attention",
+        ),
         pytest.param(("--replay", "BUNDLE"), "is not quantised", id="replay"),
         pytest.param(("--data", "DATA", "--replay", "BUNDLE"), "give either --data", id="both"),
         pytest.param(

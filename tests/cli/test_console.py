@@ -26,7 +26,7 @@ def speak(say: Console) -> None:
         pytest.param(
             Console(), "a line\na fault\n", "a note\nwarning: look out\n", id="for-a-person"
         ),
-        pytest.param(Console(quiet=True), "", "a fault\nwarning: look out\n", id="quiet"),
+        pytest.param(Console(quiet=True), "", "a fault\na note\nwarning: look out\n", id="quiet"),
         pytest.param(
             Console(json=True),
             '{\n  "a": [\n    1\n  ]\n}\n',
@@ -36,7 +36,7 @@ def speak(say: Console) -> None:
         pytest.param(
             Console(json=True, quiet=True),
             '{\n  "a": [\n    1\n  ]\n}\n',
-            "warning: look out\n",
+            "a note\nwarning: look out\n",
             id="json-and-quiet",
         ),
     ],

@@ -31,6 +31,11 @@ SHORT = {"lost": made_sequences.SEQUENCES["lost"]()}
         pytest.param(
             ("DAVIS", "--results", "results", "--layout", "lvos"), "no meta.json", id="layout"
         ),
+        pytest.param(
+            ("a", "DAVIS", "--shard", "1/2", "--baseline", "first-mask"),
+            "--baseline is for scoring; leave it out with --shard",
+            id="baseline-of-a-shard",
+        ),
         pytest.param(("results", "--results", "results"), "none of the known layouts", id="none"),
     ],
 )

@@ -80,6 +80,16 @@ def test_a_first_mask_that_cannot_be_used_is_refused(
     assert str(masks) in reason
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [pytest.param((), "--masks is missing; give the first frame's mask", id="no-masks")],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    refused: Refused, hollow: Path, video: SimpleNamespace, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in refused("mavos-run", hollow, video.frames, *arguments)
+
+
 def test_a_folder_without_the_first_mask_is_refused_with_what_it_has(
     refused: Refused, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
