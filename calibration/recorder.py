@@ -240,7 +240,7 @@ def record(
             },
             seen=recorder.seen,
         )
-        text = json.dumps(encode(made, FORMAT_VERSION), indent=2) + "\n"
+        text = json.dumps(encode(made, FORMAT_VERSION), indent=2, allow_nan=False) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
     return Recordings(**vars(made), path=folder)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mavos_deploy.evaluation.metrics import Score
 from mavos_deploy.runtime.contract import GraphName
 
-HUGE = 1e30  # stands for NaN, which JSON can't hold
+HUGE = 1e30  # stands for NaN and infinity, which JSON can't hold
 UPDATES = 2  # memory updates by MCA that every clip must go past
 
 
@@ -62,7 +62,7 @@ class Difference:
         tensor: Name of the output.
         frame: Index of the frame in its clip.
         relative: Largest absolute difference divided by the range of PyTorch's tensor; for a label
-            map the share of pixels that differ. `HUGE` where a value is NaN.
+            map the share of pixels that differ. `HUGE` where a value is NaN or infinite.
         absolute: Largest absolute difference; for a label map as `relative`.
         limit: Largest accepted `relative`.
     """
@@ -92,7 +92,7 @@ def difference(
     else:
         absolute = float(np.abs(np.asarray(got, np.float64) - want).max())
         relative = absolute / (float(want.max() - want.min()) or 1.0)
-    if np.isnan(relative):  # compares false with everything, so it must not pass as small
+    if not np.isfinite(relative):  # NaN compares false with everything, and would pass as small
         relative = absolute = HUGE
     return Difference(*place, relative, absolute, limit)
 

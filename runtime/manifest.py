@@ -184,7 +184,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of the manifest file: indented, with each list of numbers on one line."""
-        text = json.dumps(encode(self, FORMAT_VERSION), indent=2)
+        text = json.dumps(encode(self, FORMAT_VERSION), indent=2, allow_nan=False)
         return _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text) + "\n"
 
     @classmethod

@@ -196,7 +196,7 @@ def save_state(state: State, path: Path, backend: Backend) -> None:
         name: np.ascontiguousarray(backend.download(tensor))
         for name, tensor in state.memory.items()
     }
-    text = json.dumps(records.encode(counters, FORMAT_VERSION))
+    text = json.dumps(records.encode(counters, FORMAT_VERSION), allow_nan=False)
     with replacing(path) as temporary:
         # Not save_file, which makes the file unreadable to other users.
         temporary.write_bytes(save(tensors, {METADATA: text}))

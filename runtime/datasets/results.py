@@ -139,7 +139,7 @@ class Results:
         with replacing_directory(self.path / name, overwrite=True, marker=RECORD) as temporary:
             predicted = segment(temporary)
             data = encode(self._settings, FORMAT_VERSION) | encode(predicted)
-            text = json.dumps(data, indent=2) + "\n"
+            text = json.dumps(data, indent=2, allow_nan=False) + "\n"
             (temporary / RECORD).write_text(text, encoding="utf-8")
         return predicted
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.evaluation.metrics import Score
-from mavos_deploy.export.parity import LIMITS, ClipComparison, Difference, Parity, difference
+from mavos_deploy.export.parity import HUGE, LIMITS, ClipComparison, Difference, Parity, difference
 from mavos_deploy.runtime.contract import GraphName
 
 EXACT = np.array([0.0, 1.0], np.float32)
@@ -40,8 +40,10 @@ def _in_first_clip(parity: Parity, **change: Any) -> Parity:  # noqa: ANN401
     return replace(parity, clips=(replace(first, **change), *others))
 
 
-def test_a_tensor_with_nan_does_not_pass(passing: Parity) -> None:
-    found = difference(("encoder", "embedding", 3), np.array([0.0, np.nan]), EXACT, 1e-4)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_tensor_with_nan_or_infinity_does_not_pass(value: float, passing: Parity) -> None:
+    found = difference(("encoder", "embedding", 3), np.array([0.0, value]), EXACT, 1e-4)
+    assert found.relative == found.absolute == HUGE
     parity = _in_first_clip(passing, differences=(*passing.clips[0].differences, found))
     assert not parity.passed
     assert json.loads(json.dumps(parity.to_dict(), allow_nan=False))["passed"] is False

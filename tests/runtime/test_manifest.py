@@ -1,7 +1,7 @@
 """The manifest: what releases before this one wrote is read, and what is wrong is said."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.engines import Hardware, Library
-from mavos_deploy.runtime.manifest import MANIFEST, Manifest, Target, is_bundle
+from mavos_deploy.runtime.manifest import MANIFEST, Manifest, Target, is_bundle, write_manifest
 from mavos_deploy.runtime.quantisation import GraphKind
 
 DATA = Path("tests/data/manifests")
@@ -48,6 +48,14 @@ def test_manifests_of_earlier_releases_are_read(name: str, identity: str) -> Non
 @pytest.mark.parametrize("name", ["quantised", "any_size"])
 def test_a_manifest_is_written_as_it_was_byte_for_byte(name: str) -> None:
     assert Manifest.from_json(_text(name), name).to_json() == _text(name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_lacks_is_not_written(value: float, tmp_path: Path) -> None:
+    manifest = replace(_read(_data()), parity={"worst_agreement": value})
+    with pytest.raises(ValueError, match="JSON"):
+        write_manifest(tmp_path, manifest)
+    assert not any(tmp_path.iterdir())
 
 
 def test_every_part_is_read_into_its_own_type() -> None:
