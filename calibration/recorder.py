@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.records import decode, encode, read
+from mavos_deploy.records import advice, decode, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
@@ -266,7 +266,8 @@ def open_recordings(folder: Path, bundle: Bundle) -> Recordings:
     file = folder / RECORD
 
     def fail(reason: str) -> InputError:
-        return InputError(f"{file} is damaged, or another release's ({reason}); record again")
+        said = f"{file} is damaged, or another release's ({reason})"
+        return InputError(said + advice(reason, "record again"))
 
     try:
         content = read(file, fail)

@@ -55,6 +55,11 @@ def decode(
         raise fail(f"it is not valid JSON ({error})") from None
 
 
+def advice(reason: str, remedy: str) -> str:
+    """The end of an error: what to do, unless the reason says it already."""
+    return "" if reason.endswith(UPDATE) else f"; {remedy}"
+
+
 def check_version(data: object, version: int, fail: Callable[[str], MavosError]) -> None:
     """Refuse a decoded record of another format version.
 

@@ -19,7 +19,6 @@ from mavos_deploy.models.propagation import Projection
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
 
 UNUSED = -1e10  # logit of identities that no object has, as upstream in float32
-MEMORY_GAP = 10  # frames between two writes to the long-term memory, as in every released config
 
 Labels = NDArray[np.uint8]
 
@@ -173,7 +172,7 @@ class Tracker:
         self,
         network: Mavos,
         size: tuple[int, int],
-        memory_gap: int = MEMORY_GAP,
+        memory_gap: int,
         engine: type[GroupEngine] = GroupEngine,
     ) -> None:
         self.network = network

@@ -145,21 +145,29 @@ class Bundle:
             command += f" --compute-capability {capability}"
         return command
 
-    def check(self, relative: str, sha256: str, remedy: str = EXPORT) -> None:
+    def check(self, relative: str, sha256: str) -> None:
         """Check that a file of the manifest lies in the bundle and is the one that was made.
 
         Args:
             relative: Path in the bundle, with forward slashes.
             sha256: SHA-256 of the file that was made.
-            remedy: What to do about a file that is missing or altered.
 
         Raises:
             BundleError: The file is missing, altered, or lies outside of the bundle.
         """
-        self._compare(relative, sha256, self._inside(relative, remedy, file_sha256), remedy)
+        self._compare(relative, sha256, self._inside(relative, EXPORT, file_sha256), EXPORT)
 
     def read(self, relative: str, sha256: str, remedy: str = EXPORT) -> bytes:
-        """The content of a file of the manifest; arguments and errors are those of `check`."""
+        """The content of a file of the manifest, checked; see `check`.
+
+        Args:
+            relative: See `check`.
+            sha256: See `check`.
+            remedy: Advice about a file that is missing or altered.
+
+        Raises:
+            BundleError: See `check`.
+        """
         content = self._inside(relative, remedy, Path.read_bytes)
         self._compare(relative, sha256, hashlib.sha256(content).hexdigest(), remedy)
         return content

@@ -1,6 +1,6 @@
 """The protocol between a segmenter and its caller: the same for one here and one on a server.
 
-Whoever reads videos, masks or options is written against `VideoSegmenter`. The checks of frames,
+Code that reads videos, masks or options is written against `VideoSegmenter`. The checks of frames,
 labels and states are here too, so that both kinds of segmenter refuse the same things in the same
 words.
 """

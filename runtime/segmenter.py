@@ -118,6 +118,8 @@ class Segmenter:
     def prepare(self, frame: AnyFrame) -> PreparedFrame:
         """Check a frame and resize it, which `start` and `step` otherwise do themselves.
 
+        It may run in another thread while a step runs.
+
         Args:
             frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size; a prepared one is given
                 back.

@@ -224,7 +224,7 @@ def test_a_reader_of_a_folder_sees_at_most_18_entries() -> None:
         assert len(seen) <= 18, folder
 
 
-@pytest.mark.parametrize("folder", ["runtime", "calibration"])
+@pytest.mark.parametrize("folder", ["runtime", "evaluation", "calibration"])
 def test_folder_never_imports_torch_or_onnx(folder: str) -> None:
     for file in sorted((ROOT / folder).rglob("*.py")):
         # What writes quantised graphs, which nothing imports until it is used.

@@ -15,12 +15,12 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import state_bytes
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing_directory
-from mavos_deploy.runtime.triton.wire import TRACKER, Limits
+from mavos_deploy.runtime.triton.wire import TRACKER, StreamLimits
 
 if TYPE_CHECKING:
     from mavos_deploy.runtime.triton.config import Options
 
-DEFAULTS = Limits()
+DEFAULTS = StreamLimits()
 
 
 class Graphs(str, Enum):
@@ -187,7 +187,7 @@ def triton(
 
     wanted = Options(
         name=name,
-        limits=Limits(max_streams, max_objects, max_pixels, idle),
+        limits=StreamLimits(max_streams, max_objects, max_pixels, idle),
         instances=instances,
         gpus=_gpus(gpus),
         threads=threads,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.records import decode, encode
+from mavos_deploy.records import advice, decode, encode
 from mavos_deploy.runtime.datasets.prediction import Predicted, digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
 from mavos_deploy.runtime.manifest import Manifest
@@ -190,7 +190,7 @@ def _read_record(path: Path) -> Record:
     def fail(reason: str) -> InputError:
         other = "was written by another release of mavos-deploy"
         what = other if "format version" in reason else "is damaged"
-        return InputError(f"{path} {what} ({reason}); choose another folder")
+        return InputError(f"{path} {what} ({reason})" + advice(reason, "choose another folder"))
 
     try:
         content = path.read_bytes()

@@ -85,7 +85,9 @@ class RayCluster:
                     f"{max(cores, default=0)} cores; give a smaller --threads"
                     + (", or a --backend for the CPU" if gpus else "")
                 )
-            self._arguments = ray.put(sent), replace(setup, threads=threads)
+            # Plain values: a node with another release must get as far as to say so.
+            content = content_of(setup.bundle.manifest)
+            self._arguments = ray.put(sent), content, setup.backend, threads, setup.stretch
         except BaseException:
             self.close()
             raise
@@ -182,7 +184,7 @@ def check_address(address: str) -> None:
 
 
 class RayWorker:
-    """A worker in an actor. Ray starts no actor again; whoever distributes opens a fresh one.
+    """A worker in an actor. Ray starts no actor again; the crew opens a fresh one.
 
     Attributes:
         pid: Number of the actor's process on its own machine; None until it is ready.
@@ -244,9 +246,12 @@ class RayWorker:
 class _Actor:
     """The part on a node. It answers with errors, since Ray wraps what is raised."""
 
-    def __init__(self, files: dict[str, bytes], setup: Setup) -> None:
+    def __init__(
+        self, files: dict[str, bytes], content: str, backend: str, threads: int, stretch: bool
+    ) -> None:
         self._files = files
-        self._setup = setup
+        self._content = content
+        self._rest = backend, threads, stretch
         self._worker: OwnProcess | None = None
 
     def ready(self) -> tuple[str, int, Settings | str]:
@@ -260,9 +265,9 @@ class _Actor:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
                 bundle = Bundle.open(folder)
-                if content_of(bundle.manifest) != content_of(self._setup.bundle.manifest):
+                if content_of(bundle.manifest) != self._content:
                     raise BackendError("another bundle arrived than was sent; run it again")
-                self._worker = OwnProcess(replace(self._setup, bundle=bundle))
+                self._worker = OwnProcess(Setup(bundle, *self._rest))
                 answer = self._worker.ready()
         except Exception as error:
             answer = f"{socket.gethostname()}: {reason(error)}"

@@ -1,4 +1,4 @@
-"""Workers: whoever has a bundle loaded and segments one sequence after another with it."""
+"""Workers: each has a bundle loaded and segments one sequence after another with it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Worker(Protocol):
 
         Raises:
             OutputError: The folder can't be written to.
-            InputError: The sequence can't be segmented, whoever tries.
+            InputError: No worker can segment the sequence.
             Exception: The worker ended meanwhile, or can't go on. After this, as after any error
                 and interrupt, nothing writes to the folder any more.
         """

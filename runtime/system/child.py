@@ -26,13 +26,17 @@ class ChildDiedError(MavosError):
             if -code == signal.SIGKILL:
                 end += ", perhaps because memory was short"
         super().__init__(f"{name} {end}")
+        self._made_of = name, code
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), self._made_of  # so that a child can hand it on to its parent
 
 
 class Child:
     """A process that is spawned, so that it inherits neither memory nor threads.
 
     It never sees Ctrl-C or SIGTERM; its parent has to kill it, as the end of a `with` block does.
-    Whoever keeps it elsewhere makes it within `processes_start`, so that no interrupt comes
+    Code that keeps it elsewhere makes it within `processes_start`, so that no interrupt comes
     between its start and its being known.
 
     Attributes:

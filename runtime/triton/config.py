@@ -14,7 +14,7 @@ from mavos_deploy.runtime.triton.wire import (
     START,
     STREAM,
     TRACKER,
-    Limits,
+    StreamLimits,
     Untyped,
     WireTensor,
 )
@@ -51,7 +51,7 @@ class Options:
     """
 
     name: str = TRACKER
-    limits: Limits = field(default_factory=Limits)
+    limits: StreamLimits = field(default_factory=StreamLimits)
     instances: int = 1
     gpus: tuple[int, ...] = ()
     threads: int | None = None

@@ -30,7 +30,7 @@ from mavos_deploy.runtime.triton.wire import (
     START,
     STREAM,
     VERSION,
-    Limits,
+    StreamLimits,
     Untyped,
 )
 
@@ -215,7 +215,7 @@ def _controls(name: str, config: Untyped) -> Iterator[Fault]:
 
 def _limits(name: str, config: Untyped) -> Iterator[Fault]:
     try:
-        limits = Limits.from_parameters(parameters_of(config))
+        limits = StreamLimits.from_parameters(parameters_of(config))
     except InputError as error:
         yield Fault(name, str(error), "the limits that mavos-triton writes")
         return

@@ -22,7 +22,7 @@ from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
-from mavos_deploy.runtime.triton.wire import Limits
+from mavos_deploy.runtime.triton.wire import StreamLimits
 
 REMEMBERED = 4096  # streams that are gone, for which the reason can still be told
 LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
@@ -117,7 +117,7 @@ class Streams:
     """
 
     segmenter: Segmenter
-    limits: Limits
+    limits: StreamLimits
     clock: Callable[[], float] = time.monotonic
     _open: dict[int, Stream] = field(default_factory=dict)
     _gone: OrderedDict[int, str] = field(default_factory=OrderedDict)

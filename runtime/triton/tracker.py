@@ -19,7 +19,7 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
 from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
-from mavos_deploy.runtime.triton.wire import BUNDLE, Limits, Untyped
+from mavos_deploy.runtime.triton.wire import BUNDLE, StreamLimits, Untyped
 
 START_FLAG, END_FLAG = 1, 2  # Triton's numbers for the flags of a request in a sequence
 SHORTEST_SWEEP = 0.1  # seconds between two looks for idle streams
@@ -44,7 +44,7 @@ class TritonPythonModel:
         parameters = {
             name: value["string_value"] for name, value in config.get("parameters", {}).items()
         }
-        limits = Limits.from_parameters(parameters)
+        limits = StreamLimits.from_parameters(parameters)
         bundle = Bundle.open(Path(args["model_repository"]) / args["model_version"] / BUNDLE)
         segmenter = Segmenter(bundle, self._backend(bundle, parameters))
         if "graph_models" not in parameters:  # those warm themselves up; here they can't be called

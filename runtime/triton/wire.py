@@ -58,7 +58,7 @@ OUTPUTS = (
 
 
 @dataclass(frozen=True)
-class Limits:
+class StreamLimits:
     """Limits of one instance of the tracker, which bound its memory.
 
     Attributes:
@@ -78,7 +78,7 @@ class Limits:
         return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> "Limits":
+    def from_parameters(cls, parameters: Mapping[str, str]) -> "StreamLimits":
         """Read limits out of the parameters of a model configuration.
 
         Raises:

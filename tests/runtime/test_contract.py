@@ -7,9 +7,9 @@ import pytest
 
 from mavos_deploy.export.exporter import dimensions_of
 from mavos_deploy.export.graphs import GRAPHS
-from mavos_deploy.models import tracker, variants
+from mavos_deploy.models import variants
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime import contract, state
+from mavos_deploy.runtime import contract
 from mavos_deploy.runtime.contract import GraphName
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +23,6 @@ def test_constants_agree(name: str) -> None:
 def test_every_graph_of_the_contract_has_a_module() -> None:
     specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), None)
     assert list(specs) == list(GRAPHS)
-
-
-def test_the_default_memory_gap_is_that_of_the_network() -> None:
-    assert state.MEMORY_GAP == tracker.MEMORY_GAP
 
 
 def test_names_of_graphs_stand_in_the_contract_alone() -> None:

@@ -1,6 +1,7 @@
 """Videos over a Ray cluster on this machine, one of whose workers is killed in mid-run."""
 
 import hashlib
+import inspect
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +19,7 @@ from mavos_deploy.errors import BackendError, BundleError, InputError, MavosErro
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.prediction import OutputError
-from mavos_deploy.runtime.datasets.results import Results, Settings
+from mavos_deploy.runtime.datasets.results import Results, Settings, content_of
 from mavos_deploy.runtime.engines import Engine, Flags, Library
 from mavos_deploy.runtime.jobs.crew import segment_all
 from mavos_deploy.runtime.jobs.ray_cluster import (
@@ -128,8 +130,8 @@ def test_an_actor_drops_the_graphs_once_loaded_and_says_whose_fault_an_error_is(
         raise error
 
     monkeypatch.setattr("mavos_deploy.runtime.jobs.worker.segment_sequence", fail)
-    setup = Setup(tiny, "onnxruntime-cpu", 1, False)
-    actor = _Actor(files_of(tiny, setup.backend), setup)
+    backend = "onnxruntime-cpu"
+    actor = _Actor(files_of(tiny, backend), content_of(tiny.manifest), backend, 1, False)
     assert isinstance(actor.ready()[2], Settings)
     assert not actor._files
     data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:1], (64, 96), 2))
@@ -211,3 +213,19 @@ def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:
     nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 4.0}, {"CPU": 16.0, "GPU": 8.0}, {}]
     assert places_of(nodes, threads=4, gpus=0) == 2 + 1 + 4
     assert places_of(nodes, threads=4, gpus=1) == 1 + 0 + 4
+
+
+def test_a_node_with_another_release_is_named() -> None:
+    asked = SimpleNamespace(remote=lambda: ("0.0.1", 7, "whatever it says"))
+    library = SimpleNamespace(get=lambda reference: reference, exceptions=SimpleNamespace())
+    library.exceptions.RayError = RuntimeError
+    worker = RayWorker(library, SimpleNamespace(ready=asked))
+    with pytest.raises(
+        BackendError, match=r"has mavos-deploy 0\.0\.1, .* install the same release"
+    ):
+        worker.ready()
+
+
+def test_an_actor_is_made_of_plain_values() -> None:
+    given = inspect.get_annotations(_Actor.__init__)
+    assert set(given.values()) == {dict[str, bytes], str, int, bool, None}

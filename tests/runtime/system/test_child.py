@@ -1,6 +1,7 @@
 """A child answers, or says how it ended; it is gone when its parent is done with it."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -123,3 +124,9 @@ with Child.calling("the sleep", time.sleep, 60) as child:
     assert said.count("Traceback") == 1
     assert said.endswith("KeyboardInterrupt\n")
     assert ended(pid)
+
+
+def test_a_death_can_be_handed_on_to_another_process() -> None:
+    death = ChildDiedError("the worker", -9)
+    copy = pickle.loads(pickle.dumps(death))
+    assert (str(copy), copy.code) == (str(death), -9)

@@ -31,10 +31,10 @@ def server(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     pytest.importorskip("tritonclient.grpc")
     from mavos_deploy.runtime.triton.config import Options
     from mavos_deploy.runtime.triton.repository import write_repository
-    from mavos_deploy.runtime.triton.wire import Limits
+    from mavos_deploy.runtime.triton.wire import StreamLimits
 
     repository: Path = tmp_path_factory.mktemp("repository")
-    limits = Limits(max_streams=12, max_objects=20, max_pixels=200 * 300, idle_seconds=60)
+    limits = StreamLimits(max_streams=12, max_objects=20, max_pixels=200 * 300, idle_seconds=60)
     write_repository(bundle, repository, Options(limits=limits, threads=1))
     with TritonServer(repository, tmp_path_factory.mktemp("server")) as running:
         yield running

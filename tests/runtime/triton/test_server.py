@@ -21,7 +21,7 @@ from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.media.masks import write_mask
 from mavos_deploy.runtime.triton.config import Options
 from mavos_deploy.runtime.triton.repository import write_repository
-from mavos_deploy.runtime.triton.wire import Limits
+from mavos_deploy.runtime.triton.wire import StreamLimits
 from tests.triton_server import TritonServer, free_port
 
 grpc = pytest.importorskip("tritonclient.grpc")
@@ -360,7 +360,7 @@ def test_streams_that_die_or_idle_lose_their_places_and_restarts_their_states(
     """One server with little patience, killed and started again in mid-stream."""
     repository = tmp_path / "repository"
     repository.mkdir()
-    limits = Limits(max_streams=1, idle_seconds=2)
+    limits = StreamLimits(max_streams=1, idle_seconds=2)
     write_repository(bundle, repository, Options(limits=limits, threads=1))
     frames, first = noise[5, :6], blocks(5)
     expected = masks(local, frames, first)

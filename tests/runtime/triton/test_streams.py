@@ -13,7 +13,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, StreamLostError
 from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
-from mavos_deploy.runtime.triton.wire import Limits
+from mavos_deploy.runtime.triton.wire import StreamLimits
 
 FRAME = np.zeros((20, 30, 3), np.uint8)
 LABELS = np.zeros((20, 30), np.uint8)
@@ -59,7 +59,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def streams(clock: Clock) -> Streams:
-    limits = Limits(max_streams=2, max_objects=4, max_pixels=1000, idle_seconds=10)
+    limits = StreamLimits(max_streams=2, max_objects=4, max_pixels=1000, idle_seconds=10)
     return Streams(CountingSegmenter(), limits, clock)  # type: ignore[arg-type]
 
 
