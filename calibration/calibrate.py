@@ -44,8 +44,8 @@ class CalibrationRequest:
     """The wishes for a quantised bundle.
 
     Attributes:
-        target: Kind of the quantised graphs.
-        type: Number format of the quantised layers, one of `quantisation.TYPES[target]`.
+        kind: Kind of the quantised graphs.
+        number: Number format of the quantised layers, one of `quantisation.TYPES[kind]`.
         max_drop: Largest loss of J&F against the unquantised bundle, from 0 to 1.
         most_frames: Frames to use of each clip at most.
         seed: Seed of the choice of samples; None takes the seed of existing recordings, or 0.
@@ -53,8 +53,8 @@ class CalibrationRequest:
         attention: Whether attention may be computed in integers; for ONNX Runtime on a CPU only.
     """
 
-    target: GraphKind = GraphKind.CPU
-    type: NumberType = NumberType.INT8
+    kind: GraphKind = GraphKind.CPU
+    number: NumberType = NumberType.INT8
     max_drop: float = 0.005
     most_frames: int = 60
     seed: int | None = None
@@ -238,11 +238,11 @@ class Calibration:
         graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
         done = self.progress("finding ranges", len(recordings.files))
         ranges = {
-            name: observe(graph, recordings, request.target, request.threads, done)
+            name: observe(graph, recordings, request.kind, request.threads, done)
             for name, graph in graphs.items()
         }
         levels = {}
-        if request.target == GraphKind.CPU and request.attention:
+        if request.kind == GraphKind.CPU and request.attention:
             read = [n for n in recordings.files if n.partition(".")[0] in CHANGED["memory"]]
             done = self.progress("finding the scales of values", len(read))
             levels = observe_values(graphs, recordings, request.threads, done)
@@ -253,8 +253,8 @@ class Calibration:
             recordings=recordings,
             ranges=ranges,
             levels=levels,
-            kind=request.target,
-            type=request.type,
+            kind=request.kind,
+            number=request.number,
             scratch=scratch,
         )
 

@@ -116,7 +116,7 @@ class FloatGraph:
         """
         model = ModelProto()
         model.CopyFrom(self.model)
-        writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.type)
+        writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.number)
         writer.write(self.chosen(entry.groups.get(self.name, ())))
         if entry.attention:
             assert entry.kind == GraphKind.CPU, entry.kind

@@ -21,7 +21,7 @@ PLOT_DPI = 150
 
 def saved_unit(report: CalibrationReport) -> tuple[str, float]:
     """The unit that `Cost.saved` is shown in, and the factor to get there."""
-    if report.request.target == GraphKind.CPU:
+    if report.request.kind == GraphKind.CPU:
         return "ms per frame", 1000.0
     return "% of multiplications", 100.0
 

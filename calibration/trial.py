@@ -40,7 +40,7 @@ class Trial:
         ranges: Ranges of the activations, by graph and tensor.
         levels: Levels of every part of attention; empty where attention stays float.
         kind: Kind of the quantised graphs.
-        type: Number format of the quantised layers.
+        number: Number format of the quantised layers.
         scratch: Folder for the graphs to try.
     """
 
@@ -51,7 +51,7 @@ class Trial:
     ranges: dict[str, dict[str, Range]]
     levels: Mapping[str, tuple[Levels, ...]]
     kind: GraphKind
-    type: NumberType
+    number: NumberType
     scratch: Path
 
     @property
@@ -89,7 +89,7 @@ class Trial:
         layers = {name: chosen for name, chosen in groups.items() if name != ATTENTION}
         return Quantisation(
             kind=self.kind,
-            type=self.type,
+            number=self.number,
             method=RangeMethod.MINMAX,
             groups=layers,
             ranges={

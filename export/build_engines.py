@@ -186,7 +186,7 @@ def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
             "fp32 bundle with mavos-calibrate --for tensorrt"
         )
     for capability in capabilities:
-        if quantisation.type == NumberType.FP8 and capability_pair(capability) < FP8_CAPABILITY:
+        if quantisation.number == NumberType.FP8 and capability_pair(capability) < FP8_CAPABILITY:
             raise BackendError(
                 f"{bundle.path} is in fp8, which GPUs have from compute capability 8.9 on, not "
                 f"{capability}; quantise with --type int8 for it"

@@ -131,7 +131,7 @@ class Manifest:
     @property
     def arithmetic(self) -> str:
         """Type that the coarsest products are computed in: `int8`, `fp8`, or the precision."""
-        return self.quantisation.type if self.quantisation else self.precision
+        return self.quantisation.number if self.quantisation else self.precision
 
     @property
     def memory_values(self) -> str:

@@ -90,16 +90,16 @@ class Levels:
         return scale[:, None, None], zero[:, None, None]
 
 
-class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target"}):
+class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target", "number": "type"}):
     """How graphs were quantised.
 
     Inputs and outputs keep the bundle's precision, but for the values of the memory where
-    `attention` holds `memory`: these are levels. A manifest calls `kind` `target`, hence a Struct:
-    a dataclass can't name a key otherwise than its field.
+    `attention` holds `memory`: these are levels. A manifest calls `kind` `target` and `number`
+    `type`, hence a Struct: a dataclass can't name a key otherwise than its field.
 
     Attributes:
         kind: Kind of the graphs, which says where they run.
-        type: Number format of the products, one of `TYPES[kind]`.
+        number: Number format of the products, one of `TYPES[kind]`.
         method: How the ranges were chosen.
         groups: Quantised groups of layers by graph.
         ranges: Range of every quantised activation, by graph and tensor.
@@ -111,7 +111,7 @@ class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target"}):
     """
 
     kind: GraphKind
-    type: NumberType
+    number: NumberType
     method: RangeMethod
     groups: dict[str, tuple[str, ...]]
     ranges: dict[str, dict[str, Range]]
@@ -123,8 +123,8 @@ class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target"}):
     compared: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if self.type not in TYPES[self.kind]:
-            raise ValueError(f"{self.type} graphs for {self.kind} are unknown to this release")
+        if self.number not in TYPES[self.kind]:
+            raise ValueError(f"{self.number} graphs for {self.kind} are unknown to this release")
         if unknown := self.attention.keys() - set(ATTENTIONS):
             raise ValueError(
                 f"attention {min(unknown)!r:.40} is unknown to this release, which reads "

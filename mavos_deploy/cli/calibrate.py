@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Without these, x86 processors add pairs of uint8 x int8 products in 16 bits, which can overflow.
 EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni", "asimd")
 CHOOSING = (
-    *("layout", "split", "sequences", "frames", "target", "kind", "max_drop", "float_attention"),
+    *("layout", "split", "sequences", "frames", "kind", "number", "max_drop", "float_attention"),
     *("recordings", "seed", "threads"),
 )  # options without a meaning where a choice is repeated
 
@@ -57,7 +57,7 @@ def calibrate(
             "stage of the memory.",
         ),
     ] = 60,
-    target: Annotated[
+    kind: Annotated[
         GraphKind,
         typer.Option(
             "--for",
@@ -65,7 +65,7 @@ def calibrate(
             "bundle made for one does not run on the other.",
         ),
     ] = GraphKind.CPU,
-    kind: Annotated[
+    number: Annotated[
         NumberType,
         typer.Option(
             "--type",
@@ -137,9 +137,9 @@ def calibrate(
         raise InputError("give either --data, to choose, or --replay, to repeat a choice")
     if replay is not None:
         forbid(context, *CHOOSING, because="is for choosing, and --replay repeats a choice")
-    if kind is NumberType.FP8 and target is GraphKind.CPU:
+    if number is NumberType.FP8 and kind is GraphKind.CPU:
         raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
-    if target is GraphKind.TENSORRT:
+    if kind is GraphKind.TENSORRT:
         because = "has no effect with --for tensorrt, which always keeps attention in float"
         forbid(context, "float_attention", because=f"{because}; leave it out")
     require("onnx", "ml_dtypes", "onnxruntime", extra="calibrate,cpu")
@@ -155,11 +155,11 @@ def calibrate(
         _replay(say, opened, replay, output, overwrite)
         return
     assert data is not None
-    suffix = kind.value if target is GraphKind.CPU else f"{kind.value}-{target.value}"
+    suffix = str(number) if kind is GraphKind.CPU else f"{number}-{kind}"
     folder = output or Path(f"{bundle.resolve().name}-{suffix}")
     request = CalibrationRequest(
-        target=target,
-        type=kind,
+        kind=kind,
+        number=number,
         max_drop=max_drop,
         most_frames=frames,
         seed=seed,
@@ -232,11 +232,11 @@ def _warn(say: Console, report: "CalibrationReport", bundle: Bundle) -> None:
         say.warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
     if set(report.recorded) & set(report.held_out):
         say.warn("ranges and figures come from the same clips; give two clips or more")
-    if report.request.target == "tensorrt":
+    if report.request.kind is GraphKind.TENSORRT:
         warn_if_tiled(say, bundle.manifest)
     instructions = describe_machine()["instructions"]
     assert isinstance(instructions, list)
-    if report.request.target == "cpu" and not set(instructions) & set(EXACT_PRODUCTS):
+    if report.request.kind is GraphKind.CPU and not set(instructions) & set(EXACT_PRODUCTS):
         say.warn(
             "this processor adds int8 products in 16 bits, which can overflow; masks and times "
             "hold for processors like it only"
@@ -295,7 +295,7 @@ def _verdict(report: "CalibrationReport") -> Iterator[str]:
         layers = sum(rows[group].layers for group in groups) if len(rows) > 1 else rows[None].layers
         whole = report.is_chosen(rows[None])
         yield (
-            f"{request.type}: {graph}, {layers} of {rows[None].layers} "
+            f"{request.number}: {graph}, {layers} of {rows[None].layers} "
             + ("products with values" if graph == ATTENTION else "layers")
             + ("" if whole else f" ({', '.join(groups)})")
         )

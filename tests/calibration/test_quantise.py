@@ -26,8 +26,8 @@ FLOAT_ONLY = (*NORMS, "Softmax", "Resize", "MatMul", "ReduceMean")
 
 @pytest.fixture(params=["cpu-int8", "tensorrt-int8", "tensorrt-fp8"])
 def form(request: pytest.FixtureRequest) -> tuple[str, str]:
-    target, _, kind = str(request.param).partition("-")
-    return target, kind
+    kind, _, number = str(request.param).partition("-")
+    return kind, number
 
 
 @pytest.fixture(params=GRAPHS)
@@ -37,12 +37,12 @@ def graph(request: pytest.FixtureRequest, tiny_bundle: Path) -> FloatGraph:
 
 
 def _quantised(
-    graph: FloatGraph, groups: tuple[str, ...], target: str, kind: str, limits: Range
+    graph: FloatGraph, groups: tuple[str, ...], kind: str, number: str, limits: Range
 ) -> ModelProto:
-    ranges = dict.fromkeys(graph.needed(groups, GraphKind(target)), limits)
+    ranges = dict.fromkeys(graph.needed(groups, GraphKind(kind)), limits)
     entry = Quantisation(
-        kind=GraphKind(target),
-        type=NumberType(kind),
+        kind=GraphKind(kind),
+        number=NumberType(number),
         method=RangeMethod.MINMAX,
         groups={graph.name: groups},
         ranges={graph.name: ranges},
@@ -53,8 +53,8 @@ def _quantised(
     return onnx.load_from_string(graph.quantised(entry))
 
 
-def _whole(graph: FloatGraph, target: str, kind: str) -> ModelProto:
-    return _quantised(graph, graph.groups, target, kind, (-2.0, 6.0))
+def _whole(graph: FloatGraph, kind: str, number: str) -> ModelProto:
+    return _quantised(graph, graph.groups, kind, number, (-2.0, 6.0))
 
 
 def test_groups_are_modules_and_few(graph: FloatGraph) -> None:
@@ -65,8 +65,8 @@ def test_groups_are_modules_and_few(graph: FloatGraph) -> None:
 def test_only_layers_read_and_write_rounded_tensors(
     graph: FloatGraph, form: tuple[str, str]
 ) -> None:
-    target, kind = form
-    model = _whole(graph, target, kind)
+    kind, number = form
+    model = _whole(graph, kind, number)
     layers = {layer.node for layer in graph.layers}
     rounded = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     counts = {"QuantizeLinear": 0, "DequantizeLinear": 0}
@@ -78,7 +78,7 @@ def test_only_layers_read_and_write_rounded_tensors(
             assert {node.input[0], node.input[1]} <= rounded
     read = {layer.reads for layer in graph.layers}
     written = {layer.writes for layer in graph.layers}
-    assert counts["QuantizeLinear"] == len(read | written if target == "cpu" else read)
+    assert counts["QuantizeLinear"] == len(read | written if kind == "cpu" else read)
 
 
 def test_what_must_stay_float_is_never_between_q_and_dq(
@@ -110,29 +110,29 @@ def test_logits_are_made_in_float(tiny_bundle: Path, form: tuple[str, str]) -> N
 def test_types_and_scales_are_what_each_library_wants(
     graph: FloatGraph, form: tuple[str, str]
 ) -> None:
-    target, kind = form
-    model = _whole(graph, target, kind)
+    kind, number = form
+    model = _whole(graph, kind, number)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     activation = {
         "cpu-int8": TensorProto.UINT8,
         "tensorrt-int8": TensorProto.INT8,
         "tensorrt-fp8": TensorProto.FLOAT8E4M3FN,
-    }[f"{target}-{kind}"]
+    }[f"{kind}-{number}"]
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             scale, zero = (constants[name] for name in node.input[1:3])
             assert zero.data_type == activation
             assert list(zero.dims) == list(scale.dims) == []
-            if target == "tensorrt":
+            if kind == "tensorrt":
                 assert float(numpy_helper.to_array(zero)) == 0
         elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
             stored, scale, zero = (constants[name] for name in node.input[:3])
             assert list(scale.dims) == list(zero.dims) == [stored.dims[0]]
             assert not numpy_helper.to_array(zero).astype(np.float32).any()
             if stored.data_type == TensorProto.INT32:
-                assert target == "cpu"  # TensorRT refuses rounded biases
+                assert kind == "cpu"  # TensorRT refuses rounded biases
             else:
-                weights = TensorProto.FLOAT8E4M3FN if kind == "fp8" else TensorProto.INT8
+                weights = TensorProto.FLOAT8E4M3FN if number == "fp8" else TensorProto.INT8
                 assert stored.data_type == weights
 
 

@@ -61,7 +61,7 @@ def attention_bundle(
     graphs = {str(name): FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
     entry = Quantisation(
         kind=GraphKind.CPU,
-        type=NumberType.INT8,
+        number=NumberType.INT8,
         method=RangeMethod.MINMAX,
         groups={},
         ranges={},

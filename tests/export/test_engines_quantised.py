@@ -31,7 +31,7 @@ def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
     graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
     entry = Quantisation(
         kind=GraphKind(target),
-        type=NumberType(kind),
+        number=NumberType(kind),
         method=RangeMethod.MINMAX,
         groups={name: graph.groups for name, graph in graphs.items()},
         ranges={

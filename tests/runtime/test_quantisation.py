@@ -17,7 +17,7 @@ from mavos_deploy.runtime.quantisation import (
 LEVELS = (Levels((0.5, 2.0), (64, 0)),) * 3
 FIELDS: dict[str, Any] = {
     "kind": GraphKind.CPU,
-    "type": NumberType.INT8,
+    "number": NumberType.INT8,
     "method": RangeMethod.MINMAX,
     "groups": {},
     "ranges": {},
@@ -32,8 +32,8 @@ FIELDS: dict[str, Any] = {
     [
         ({}, None),
         ({"attention": {"memory": LEVELS, "self": LEVELS}}, None),
-        ({"kind": GraphKind.TENSORRT, "type": NumberType.FP8}, None),
-        ({"type": NumberType.FP8}, "fp8 graphs for cpu"),
+        ({"kind": GraphKind.TENSORRT, "number": NumberType.FP8}, None),
+        ({"number": NumberType.FP8}, "fp8 graphs for cpu"),
         ({"attention": {"cross": LEVELS}}, "attention 'cross' is unknown"),
         ({"kind": GraphKind.TENSORRT, "attention": {"self": LEVELS}}, "graphs for tensorrt don't"),
     ],
