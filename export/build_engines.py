@@ -34,7 +34,7 @@ class BuildRequest:
     """The engines that are wanted, and how they are built.
 
     Attributes:
-        library: `tensorrt`, `tensorrt_rtx`, or `auto` for the one that fits this machine.
+        library: Library that builds; None takes the one that fits this machine.
         capabilities: Compute capabilities to build for, such as `8.6`; none means this machine's
             GPU.
         limits: Shapes that the engines take.
@@ -45,7 +45,7 @@ class BuildRequest:
             one for each processor with TensorRT-RTX.
     """
 
-    library: str = "auto"
+    library: Library | None = None
     capabilities: tuple[str, ...] = ()
     limits: ShapeLimits = field(default_factory=ShapeLimits)
     flags: Flags = field(default_factory=Flags)
@@ -94,20 +94,22 @@ def build_engines(
     """
     gpu = first_gpu()
     library = choose_library(request, gpu)
-    if library == "tensorrt_rtx" and request.timing_cache is not None:
+    if library is Library.TENSORRT_RTX and request.timing_cache is not None:
         raise InputError("tensorrt_rtx times no kernels; leave --timing-cache out")
     capabilities = _capabilities(request, library, gpu)
     trt = open_library(library)
     _check_quantisation(bundle, capabilities)
     check_request(trt, library, request.flags, capabilities)
-    own = gpu if library == "tensorrt" else None  # RTX plans don't depend on where they are built
+    own = (
+        gpu if library is Library.TENSORRT else None
+    )  # RTX plans don't depend on where they are built
     wanted = [
         Engine(
             graph=graph,
             file="",
             sha256="",
             graph_sha256=bundle.manifest.graphs[graph].sha256,
-            library=Library(library),
+            library=library,
             version=str(trt.__version__),
             capability=capability,
             gpu=own.name if own else None,
@@ -132,16 +134,16 @@ def build_engines(
     return results
 
 
-def choose_library(request: BuildRequest, gpu: Gpu | None) -> str:
+def choose_library(request: BuildRequest, gpu: Gpu | None) -> Library:
     """The library to build with.
 
-    `auto` takes TensorRT where it is installed and nothing but this machine's GPU is asked for,
-    else TensorRT-RTX, which needs no GPU to build.
+    Where the request names none: TensorRT where it is installed and nothing but this machine's GPU
+    is asked for, else TensorRT-RTX, which needs no GPU to build.
 
     Raises:
         BackendError: Neither is installed.
     """
-    if request.library != "auto":
+    if request.library is not None:
         return request.library
     installed = [name for name in Library if find_spec(name) is not None]
     if not installed:
@@ -150,12 +152,12 @@ def choose_library(request: BuildRequest, gpu: Gpu | None) -> str:
             "pip install 'mavos-deploy[tensorrt]' or 'mavos-deploy[tensorrt-rtx]'"
         )
     own = gpu is not None and set(request.capabilities) <= {gpu.capability}
-    return "tensorrt" if "tensorrt" in installed and own else installed[-1]
+    return Library.TENSORRT if Library.TENSORRT in installed and own else installed[-1]
 
 
-def _capabilities(request: BuildRequest, library: str, gpu: Gpu | None) -> list[str]:
+def _capabilities(request: BuildRequest, library: Library, gpu: Gpu | None) -> list[str]:
     given = list(dict.fromkeys(request.capabilities))
-    if library == "tensorrt":
+    if library is Library.TENSORRT:
         if gpu is None:
             raise BackendError(
                 "tensorrt builds on the GPU that runs the engine, and none can be used here; build "

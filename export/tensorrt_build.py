@@ -16,7 +16,7 @@ from mavos_deploy.runtime.backends.tensorrt_library import (
     library_said,
     open_library,
 )
-from mavos_deploy.runtime.engines import Engine, Flags
+from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.system.files import replacing
 
 
@@ -40,13 +40,13 @@ class Task:
         return f"{self.onnx} for {self.engine.capability}"
 
 
-def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: list[str]) -> None:
+def check_request(trt: ModuleType, library: Library, flags: Flags, capabilities: list[str]) -> None:
     """Refuse a request that the library can't fulfil, before any work.
 
     Raises:
         BackendError: The library doesn't know a capability, or has no such compatibility.
     """
-    if library == "tensorrt_rtx":
+    if library is Library.TENSORRT_RTX:
         known = list(trt.ComputeCapability.__members__)
         for capability in capabilities:
             if _member(capability) not in known:
@@ -62,7 +62,7 @@ def check_request(trt: ModuleType, library: str, flags: Flags, capabilities: lis
                 "tensorrt_rtx has no version-compatible engines: each release loads its own only; "
                 "leave --version-compatible out, and build again after an update"
             )
-        if flags.hardware_compatible != "none":
+        if flags.hardware_compatible is not Hardware.NONE:
             raise BackendError(
                 "tensorrt_rtx has no hardware-compatible engines; name every GPU's capability with "
                 "--compute-capability instead"
@@ -127,7 +127,7 @@ def _configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: A
         config.set_preview_feature(features[resize], True)
     if (level := _level(flags)) is not None:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
-    if engine.library == "tensorrt_rtx":
+    if engine.library is Library.TENSORRT_RTX:
         config.num_compute_capabilities = 1
         capability = trt.ComputeCapability.__members__[_member(engine.capability)]
         config.set_compute_capability(capability, 0)

@@ -1,6 +1,5 @@
 """The report of a bench: bench.json, tables for people, and plots."""
 
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from mavos_deploy.evaluation.tables import can_draw
 from mavos_deploy.export.bench.timing import Timings, megabytes, milliseconds, summarise
 from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.system.files import replacing
@@ -123,11 +123,6 @@ def write_report(report: Report, folder: Path) -> list[Path]:
                 figure.savefig(temporary, dpi=PLOT_DPI)
             files.append(folder / name)
     return files
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def tables(report: Report) -> list[Table]:

@@ -8,7 +8,7 @@ import typer
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import forbid, launch, require
-from mavos_deploy.cli.notices import can_draw, warn_if_untrained
+from mavos_deploy.cli.notices import warn_if_untrained, warn_without_plots
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
@@ -127,7 +127,7 @@ def _print(say: Console, report: dict[str, Any], output: Path | None) -> None:
         )
     if output is not None:
         files = write_report(report, output)
-        can_draw(say)
+        warn_without_plots(say)
         say.line(f"in {output}: {', '.join(file.name for file in files)}")
 
 

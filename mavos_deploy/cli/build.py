@@ -149,7 +149,7 @@ def build(
         raise InputError(f"--max-output {max_output}: sides end at {LARGEST_SIDE} pixels")
     limits = ShapeLimits(max_groups, best_groups, largest)
     request = BuildRequest(
-        library=library,
+        library=None if library == AUTO else Library(library),
         capabilities=_capabilities(compute_capability),
         limits=limits,
         flags=Flags(tf32, version_compatible, hardware_compatible, memory_limit),

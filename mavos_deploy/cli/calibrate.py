@@ -12,7 +12,7 @@ import typer
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch, require
-from mavos_deploy.cli.notices import can_draw, warn_if_tiled, warn_if_untrained
+from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained, warn_without_plots
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.manifest import replacing_bundle
@@ -209,7 +209,7 @@ def _calibrate(
         report = run(bundle, list(dataset.sequences), request, folder, kept, bars)
     if report.worth_it:
         reports.write_reports(report, folder)
-        if can_draw(say):
+        if warn_without_plots(say):
             reports.draw_plot(report, folder)
     return report
 

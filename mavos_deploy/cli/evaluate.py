@@ -10,7 +10,7 @@ import typer
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch
-from mavos_deploy.cli.notices import can_draw
+from mavos_deploy.cli.notices import warn_without_plots
 from mavos_deploy.cli.segment_dataset import (
     Distribution,
     Segmented,
@@ -194,7 +194,7 @@ def _report(
         )
         return
     files = [*tables.write_tables(evaluation, folder), folder / tables.RESULTS]
-    if can_draw(say):
+    if warn_without_plots(say):
         files += tables.draw_plots(evaluation, folder)
     say.line(f"in {folder}: {', '.join(file.name for file in files)}")
 

@@ -39,8 +39,8 @@ def warn_if_tiled(say: "Console", manifest: "Manifest") -> None:
         )
 
 
-def can_draw(say: "Console") -> bool:
-    """Whether plots can be drawn; a warning says what is missing if not."""
+def warn_without_plots(say: "Console") -> bool:
+    """Warn where plots can't be drawn, and tell whether they can."""
     from mavos_deploy.evaluation import tables
 
     drawn = tables.can_draw()

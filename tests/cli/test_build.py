@@ -67,7 +67,7 @@ def test_options_reach_the_builder(call: Call, hollow: Path, requests: list[Buil
     assert ended.returncode == 0, ended.stderr
     assert requests == [
         BuildRequest(
-            library="tensorrt_rtx",
+            library=Library.TENSORRT_RTX,
             capabilities=("8.6", "12.0"),
             limits=ShapeLimits(5, 2, (720, 1280)),
             flags=Flags(tf32=True, memory_limit=512),

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.cli.console import Console
-from mavos_deploy.cli.notices import can_draw, warn_if_inexact, warn_if_tiled, warn_if_untrained
+from mavos_deploy.cli.notices import (
+    warn_if_inexact,
+    warn_if_tiled,
+    warn_if_untrained,
+    warn_without_plots,
+)
 from mavos_deploy.evaluation import tables
 from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.manifest import Manifest, Target
@@ -46,8 +51,8 @@ def test_attention_in_tiles_is_warned_of(manifest: Manifest, capsys: Capture) ->
 
 def test_missing_plots_are_warned_of(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "can_draw", lambda: True)
-    assert can_draw(SAY)
+    assert warn_without_plots(SAY)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(tables, "can_draw", lambda: False)
-    assert not can_draw(SAY)
+    assert not warn_without_plots(SAY)
     assert "no plots: matplotlib is missing; pip install" in capsys.readouterr().err

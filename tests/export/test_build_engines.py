@@ -11,6 +11,7 @@ from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
 from mavos_deploy.export.tensorrt_build import Task
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.engines import Library
 from mavos_deploy.runtime.manifest import write_manifest
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.bundles import hollow_bundle
@@ -86,7 +87,7 @@ def test_tensorrt_builds_for_this_machines_gpu_only(
     fake()
     monkeypatch.setattr(engines, "first_gpu", lambda: gpu)
     with pytest.raises(BackendError, match=said):
-        build_engines(Bundle.open(hollow), BuildRequest("tensorrt", given), _silent)
+        build_engines(Bundle.open(hollow), BuildRequest(Library.TENSORRT, given), _silent)
 
 
 def test_tensorrt_engines_carry_gpu_driver_and_timings(
@@ -103,7 +104,7 @@ def test_tensorrt_engines_carry_gpu_driver_and_timings(
             done(task, 1.0)
 
     monkeypatch.setattr(engines, "run_tasks", run)
-    request = BuildRequest("tensorrt", timing_cache=tmp_path / "timings")
+    request = BuildRequest(Library.TENSORRT, timing_cache=tmp_path / "timings")
     assert len(build_engines(Bundle.open(hollow), request, _silent)) == 5
     name = "tensorrt-10.3.0-NVIDIA_RTX_A4000-580.65.06.timing"
     assert {task.timing_cache for task, _ in seen} == {tmp_path / "timings" / name}
@@ -137,14 +138,14 @@ def test_replacing_an_entry_deletes_nothing_but_plans_of_the_bundle(
 ) -> None:
     fake()
     _built_by_a_stand_in(monkeypatch)
-    build_engines(Bundle.open(hollow), BuildRequest("tensorrt"), _silent)
+    build_engines(Bundle.open(hollow), BuildRequest(Library.TENSORRT), _silent)
     target = hollow / file
     if not target.exists():
         target.write_bytes(b"kept")
     manifest = Bundle.open(hollow).manifest
     spoilt = tuple(replace(engine, file=file) for engine in manifest.engines)
     write_manifest(hollow, replace(manifest, engines=spoilt))
-    build_engines(Bundle.open(hollow), BuildRequest("tensorrt"), _silent)
+    build_engines(Bundle.open(hollow), BuildRequest(Library.TENSORRT), _silent)
     assert target.is_file()
     assert all(e.file.startswith("engines/tensorrt-") for e in Bundle.open(hollow).manifest.engines)
 
@@ -157,5 +158,5 @@ def test_nothing_is_written_through_a_link_out_of_the_bundle(
     (tmp_path / "elsewhere").mkdir()
     (hollow / "engines").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="leads out of the bundle"):
-        build_engines(Bundle.open(hollow), BuildRequest("tensorrt"), _silent)
+        build_engines(Bundle.open(hollow), BuildRequest(Library.TENSORRT), _silent)
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -11,6 +11,7 @@ from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.build_engines import BuildRequest, build_engines
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.engines import Library
 from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, RangeMethod
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
@@ -25,17 +26,17 @@ pytestmark = [
 ]
 
 
-def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
+def _quantised(source: Path, folder: Path, kind: str, number: str) -> Bundle:
     """A bundle with every layer quantised."""
     bundle = Bundle.open(source)
     graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
     entry = Quantisation(
-        kind=GraphKind(target),
-        number=NumberType(kind),
+        kind=GraphKind(kind),
+        number=NumberType(number),
         method=RangeMethod.MINMAX,
         groups={name: graph.groups for name, graph in graphs.items()},
         ranges={
-            name: dict.fromkeys(graph.needed(graph.groups, GraphKind(target)), (-4.0, 4.0))
+            name: dict.fromkeys(graph.needed(graph.groups, GraphKind(kind)), (-4.0, 4.0))
             for name, graph in graphs.items()
         },
         sources={name: bundle.manifest.graphs[name].sha256 for name in graphs},
@@ -47,30 +48,32 @@ def _quantised(source: Path, folder: Path, target: str, kind: str) -> Bundle:
 
 
 @pytest.mark.parametrize(
-    ("target", "kind", "capability", "said"),
+    ("kind", "number", "capability", "said"),
     [
         pytest.param("cpu", "int8", "8.6", "was quantised for a CPU", id="for-cpu"),
         pytest.param("tensorrt", "fp8", "8.6", "from compute capability 8.9 on", id="fp8-on-8.6"),
     ],
 )
 def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
-    target: str, kind: str, capability: str, said: str, tiny_bundle: Path, tmp_path: Path
+    kind: str, number: str, capability: str, said: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = _quantised(tiny_bundle, tmp_path, target, kind)
+    bundle = _quantised(tiny_bundle, tmp_path, kind, number)
     with pytest.raises(BackendError, match=said):
-        build_engines(bundle, BuildRequest("tensorrt_rtx", (capability,)), lambda result: None)
+        build_engines(
+            bundle, BuildRequest(Library.TENSORRT_RTX, (capability,)), lambda result: None
+        )
     assert not (tmp_path / "engines").exists()
 
 
 @pytest.mark.parametrize(
-    ("kind", "capabilities"),
+    ("number", "capabilities"),
     [pytest.param("int8", ("8.6", "8.9"), id="int8"), pytest.param("fp8", ("8.9",), id="fp8")],
 )
 def test_every_layer_quantised_builds(
-    kind: str, capabilities: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
+    number: str, capabilities: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", kind)
-    request = BuildRequest("tensorrt_rtx", capabilities)
+    bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", number)
+    request = BuildRequest(Library.TENSORRT_RTX, capabilities)
     results = build_engines(bundle, request, lambda result: None)
     assert len(results) == 5 * len(capabilities)
     assert all(result.built for result in results)

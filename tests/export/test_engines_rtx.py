@@ -44,7 +44,7 @@ def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("built") / "bundle"
     copy_to_change(half_bundle, folder)
     reported: list[BuiltEngine] = []
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES, ShapeLimits(max_groups=3))
     results = build_engines(Bundle.open(folder), request, reported.append)
     assert len(results) == len(reported) == 15
     assert all(result.built for result in results)
@@ -102,7 +102,7 @@ def test_profiles_go_from_one_group_and_small_videos_to_the_most(built: Path) ->
 
 def test_what_is_up_to_date_is_kept(own: Path) -> None:
     before = _contents(own)
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES, ShapeLimits(max_groups=3))
     results = build_engines(Bundle.open(own), request, _silent)
     assert not any(result.built for result in results)
     assert _contents(own) == before
@@ -122,7 +122,7 @@ def test_only_what_is_missing_or_spoilt_is_built_again(own: Path, change: str) -
         text = plan.read_bytes()
         plan.unlink()
         plan.write_bytes(text[:-1] + bytes([text[-1] ^ 1]))
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES, ShapeLimits(max_groups=3))
+    request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES, ShapeLimits(max_groups=3))
     results = build_engines(Bundle.open(own), request, _silent)
     assert [o.engine.slot for o in results if o.built] == [engine.slot]
     bundle = Bundle.open(own)
@@ -137,7 +137,7 @@ def test_other_flags_replace_the_plan_of_a_graph(
 ) -> None:
     bundle = _with_fast_graph_only(Bundle.open(own), monkeypatch)
     request = BuildRequest(
-        "tensorrt_rtx", ("8.6",), ShapeLimits(max_groups=3), Flags(memory_limit=512)
+        Library.TENSORRT_RTX, ("8.6",), ShapeLimits(max_groups=3), Flags(memory_limit=512)
     )
     (result,) = build_engines(bundle, request, _silent)
     assert result.built
@@ -152,7 +152,7 @@ def test_the_librarys_words_say_why_a_build_fails(
 ) -> None:
     before = _contents(plain)
     bundle = _with_fast_graph_only(Bundle.open(plain), monkeypatch)
-    request = BuildRequest("tensorrt_rtx", ("8.6",), flags=Flags(memory_limit=1))
+    request = BuildRequest(Library.TENSORRT_RTX, ("8.6",), flags=Flags(memory_limit=1))
     with pytest.raises(BackendError, match=r"failed to build it: .*workspace") as caught:
         build_engines(bundle, request, _silent)
     assert len(str(caught.value).splitlines()) == 1
@@ -179,28 +179,30 @@ def test_a_graph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("request_", "said"),
     [
         pytest.param(
-            BuildRequest("tensorrt_rtx", ("6.1",)),
+            BuildRequest(Library.TENSORRT_RTX, ("6.1",)),
             "capability 6.1; accepted are 7.5,",
             id="old-gpu",
         ),
         pytest.param(
-            BuildRequest("tensorrt_rtx", ("8.6",), flags=Flags(version_compatible=True)),
+            BuildRequest(Library.TENSORRT_RTX, ("8.6",), flags=Flags(version_compatible=True)),
             "leave --version-compatible out",
             id="version",
         ),
         pytest.param(
             BuildRequest(
-                "tensorrt_rtx", ("8.6",), flags=Flags(hardware_compatible=Hardware.AMPERE_PLUS)
+                Library.TENSORRT_RTX,
+                ("8.6",),
+                flags=Flags(hardware_compatible=Hardware.AMPERE_PLUS),
             ),
             "name every GPU's capability with --compute-capability",
             id="hardware",
         ),
         pytest.param(
-            BuildRequest("tensorrt_rtx", ("8.6",), timing_cache=Path("x")),
+            BuildRequest(Library.TENSORRT_RTX, ("8.6",), timing_cache=Path("x")),
             "leave --timing-cache out",
             id="timings",
         ),
-        pytest.param(BuildRequest("tensorrt_rtx"), "--compute-capability 8.6", id="no-gpu"),
+        pytest.param(BuildRequest(Library.TENSORRT_RTX), "--compute-capability 8.6", id="no-gpu"),
     ],
 )
 def test_what_the_library_cannot_do_is_refused(
@@ -248,7 +250,7 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
 
     size = (481, 849) if VARIANTS[variant].align_corners else (480, 848)
     write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", precision), None, tmp_path, print)
-    request = BuildRequest("tensorrt_rtx", CAPABILITIES)
+    request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES)
     results = build_engines(Bundle.open(tmp_path), request, print)
     assert len(results) == 15
 

@@ -53,7 +53,7 @@ SOURCES = (
             "plan": "IHostMemory",
         },
         "self task engine flags logger path file temporary contextlib capability text names shapes "
-        "name features",
+        "name features Hardware Library",
         ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
     Source(

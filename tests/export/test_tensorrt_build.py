@@ -8,7 +8,7 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.tensorrt_build import build_plan, check_request
-from mavos_deploy.runtime.engines import Flags, Hardware
+from mavos_deploy.runtime.engines import Flags, Hardware, Library
 from tests.tensorrt_recorder import Recorder, task_of
 
 
@@ -89,7 +89,7 @@ def test_an_old_release_without_a_compatibility_is_refused(fake: Callable[..., R
     with pytest.raises(BackendError, match=r"tensorrt 10\.3\.0 has no hardware compatibility"):
         check_request(
             fake(),  # type: ignore[arg-type]
-            "tensorrt",
+            Library.TENSORRT,
             Flags(hardware_compatible=Hardware.SAME_CAPABILITY),
             ["8.6"],
         )

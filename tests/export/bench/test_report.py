@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from mavos_deploy.export.bench.report import can_draw, make_report, tables, write_report
+from mavos_deploy.evaluation.tables import can_draw
+from mavos_deploy.export.bench.report import make_report, tables, write_report
 from mavos_deploy.export.bench.timing import Timings
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.system.machine import Load
