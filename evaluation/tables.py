@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.evaluation.baselines import Baseline
 from mavos_deploy.evaluation.evaluate import (
     Evaluation,
     Figures,
@@ -26,7 +27,6 @@ FORMAT_VERSION = 1
 RESULTS = "results.json"
 SEQUENCE_PLOT = "jf-per-sequence.png"
 TIME_PLOT = "jf-over-time.png"
-BASELINE = "first-mask"  # name of the only baseline: each reference mask repeated
 GLOBAL_COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 SEQUENCE_COLUMNS = ("Sequence", "J-Mean", "F-Mean")
 TIME_BINS = 20  # parts of a sequence that the plot over time averages
@@ -102,7 +102,7 @@ def summary(evaluation: Evaluation, results: Path, bundle: dict[str, Any] | None
         "bundle": bundle,
         "reference_only": dataset.reference_only,
         "global": _row(figures),
-        "baseline": {BASELINE: baseline.row()} if baseline else None,
+        "baseline": {Baseline.FIRST_MASK: baseline.row()} if baseline else None,
         "sequences": [_sequence(item) for item in evaluation.sequences],
         "problems": [
             {
@@ -121,7 +121,7 @@ def _sequence(sequence: SequenceResult) -> dict[str, Any]:
     return {
         "name": sequence.name,
         "global": _row(figures),
-        "baseline": {BASELINE: baseline.row()} if baseline else None,
+        "baseline": {Baseline.FIRST_MASK: baseline.row()} if baseline else None,
         "objects": [
             {
                 "id": item.object_id,

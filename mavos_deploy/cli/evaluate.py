@@ -1,7 +1,6 @@
 """The command `mavos-eval`."""
 
 import json
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from mavos_deploy.cli.segment_dataset import (
     segment_dataset,
 )
 from mavos_deploy.errors import InputError
+from mavos_deploy.evaluation.baselines import Baseline
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundle import Bundle
 
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
     from mavos_deploy.evaluation.evaluate import Evaluation, Figures
     from mavos_deploy.runtime.datasets.sequences import Dataset
-
-
-class Baseline(str, Enum):
-    """Masks to compare with."""
-
-    FIRST_MASK = "first-mask"
 
 
 def evaluate(

@@ -1,8 +1,7 @@
 """The command `mavos-triton`."""
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,20 +14,10 @@ from mavos_deploy.runtime.bundle import Bundle
 from mavos_deploy.runtime.contract import state_bytes
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing_directory
+from mavos_deploy.runtime.triton.config import Graphs, Options
 from mavos_deploy.runtime.triton.wire import TRACKER, StreamLimits
 
-if TYPE_CHECKING:
-    from mavos_deploy.runtime.triton.config import Options
-
 DEFAULTS = StreamLimits()
-
-
-class Graphs(str, Enum):
-    """Models that run the graphs."""
-
-    TRACKER = "tracker"
-    ONNXRUNTIME = "onnxruntime"
-    TENSORRT = "tensorrt"
 
 
 def triton(
@@ -183,15 +172,13 @@ def triton(
         )
     if graphs is not Graphs.TENSORRT:
         forbid(context, "plans", because="is for --graphs tensorrt; leave it out")
-    from mavos_deploy.runtime.triton.config import Options
-
     wanted = Options(
         name=name,
         limits=StreamLimits(max_streams, max_objects, max_pixels, idle),
         instances=instances,
         gpus=_gpus(gpus),
         threads=threads,
-        backend=None if graphs is Graphs.TRACKER else graphs.value,
+        graphs=graphs,
         queue_limit=queue_limit,
         queue_timeout=queue_timeout,
         priority=priority,
@@ -206,7 +193,7 @@ def _write(
     say: Console,
     bundle: Bundle,
     folder: Path,
-    wanted: "Options",
+    wanted: Options,
     plans: Path | None,
     overwrite: bool,
 ) -> None:

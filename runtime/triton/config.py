@@ -18,11 +18,10 @@ from mavos_deploy.runtime.triton.wire import (
     Untyped,
     WireTensor,
 )
+from mavos_deploy.words import Word
 
 CONFIG = "config.pbtxt"
 
-# Name of a graph's file, by the backend that runs it.
-GRAPH_FILES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 TYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8", "int32": "INT32"}
 
 # Streams that Triton hands on to one instance of the tracker. The tracker refuses those beyond its
@@ -31,6 +30,18 @@ CANDIDATES = 4096
 # Triton forgets a stream later than the tracker does, whose error says what happened.
 IDLE_FACTOR = 2
 WARM_GROUPS = 1
+
+
+class Graphs(Word):
+    """Models that run the graphs: the tracker itself, or graph models of a backend of Triton's."""
+
+    TRACKER = "tracker"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+
+
+# Name of a graph's file, by the backend that runs it.
+GRAPH_FILES: dict[str, str] = {Graphs.ONNXRUNTIME: "model.onnx", Graphs.TENSORRT: "model.plan"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,7 @@ class Options:
         instances: Instances of the tracker and of each graph model; with several GPUs, on each.
         gpus: GPUs to run on; empty for the CPU.
         threads: CPU threads of each instance; None shares out all that the server may use.
-        backend: Triton backend of the graph models, a key of `GRAPH_FILES`; None lets the tracker
-            run the graphs itself, and there are no graph models.
+        graphs: Models that run the graphs.
         queue_limit: Requests that may wait for a graph model.
         queue_timeout: Seconds that a request may wait.
         priority: Priority of the tracker's instances among a server's models; 1 is served first.
@@ -55,7 +65,7 @@ class Options:
     instances: int = 1
     gpus: tuple[int, ...] = ()
     threads: int | None = None
-    backend: str | None = None
+    graphs: Graphs = Graphs.TRACKER
     queue_limit: int = 64
     queue_timeout: float = 10.0
     priority: int = 1
@@ -142,7 +152,7 @@ def tracker_config(manifest: Manifest, options: Options) -> Untyped:
         "identity": manifest.identity,
         "device": "gpu" if options.gpus else "cpu",
         **({"threads": str(options.threads)} if options.threads else {}),
-        **({"graph_models": options.name} if options.backend else {}),
+        **({"graph_models": options.name} if options.graphs is not Graphs.TRACKER else {}),
     }
     for name, value in parameters.items():
         config.parameters[name].string_value = value
@@ -158,11 +168,11 @@ def graph_config(spec: GraphSpec, manifest: Manifest, options: Options) -> Untyp
     Args:
         spec: The graph's tensors, by the bundle's contract.
         manifest: Manifest of the bundle.
-        options: Options of the repository, with a backend.
+        options: Options of the repository, with graph models.
     """
     pb = messages()
     config = pb.ModelConfig(
-        name=graph_model(options.name, spec.name), backend=options.backend, max_batch_size=0
+        name=graph_model(options.name, spec.name), backend=options.graphs.value, max_batch_size=0
     )
     for tensor in spec.inputs:
         config.input.append(
@@ -187,7 +197,7 @@ def graph_config(spec: GraphSpec, manifest: Manifest, options: Options) -> Untyp
         entry = warmup.inputs[tensor.name]
         entry.data_type, entry.zero_data = graph_type(tensor), True
         entry.dims.extend(tensor.shape_at(**shapes))
-    if options.backend == "onnxruntime":
+    if options.graphs is Graphs.ONNXRUNTIME:
         # The package's sessions share one arena; a server's models can't, and each would keep its
         # own peak.
         threads = {"intra_op_thread_count": str(options.threads)} if options.threads else {}

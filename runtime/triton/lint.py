@@ -16,6 +16,7 @@ from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,
     TYPES,
+    Graphs,
     from_text,
     graph_shape,
     messages,
@@ -250,7 +251,7 @@ def _graph(
     ):
         contract = {t.name: (TYPES[t.dtype], tuple(graph_shape(t))) for t in tensors}
         yield from _compare(model, side, _config_tensors(given), contract)
-    if config.backend == "tensorrt":
+    if config.backend == Graphs.TENSORRT:
         yield from _plan(model, file)
     elif file_sha256(file) != bundle.manifest.graphs[spec.name].sha256:
         yield Fault(model, f"{file.name} is not the bundle's {spec.name}", "that graph")

@@ -9,6 +9,7 @@ from mavos_deploy.runtime.manifest import MANIFEST
 from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,
+    Graphs,
     Options,
     graph_config,
     to_text,
@@ -46,11 +47,11 @@ def write_repository(
             f"{bundle.path} takes frames of any size, and a server needs to know how much memory a "
             "stream may take; export one for your videos' size with mavos-export --size-for WxH"
         )
-    found = {} if options.backend != "tensorrt" else _plans(bundle, plans)
-    if options.backend is not None:
+    found = {} if options.graphs is not Graphs.TENSORRT else _plans(bundle, plans)
+    if options.graphs is not Graphs.TRACKER:
         for graph, spec in bundle.specs.items():
             model = folder / graph_model(options.name, graph)
-            target = model / VERSION / GRAPH_FILES[options.backend]
+            target = model / VERSION / GRAPH_FILES[options.graphs]
             target.parent.mkdir(parents=True)
             shutil.copyfile(found.get(graph, bundle.graph_path(graph)), target)
             _write(model / CONFIG, to_text(graph_config(spec, bundle.manifest, options)))

@@ -15,6 +15,7 @@ from mavos_deploy.runtime.contract import state_bytes
 
 pytest.importorskip("tritonclient.grpc")
 from mavos_deploy.runtime.triton.config import (
+    Graphs,
     Options,
     from_text,
     to_text,
@@ -37,7 +38,7 @@ def plans(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def written(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("written")
-    write_repository(bundle, folder, Options(backend="onnxruntime"))
+    write_repository(bundle, folder, Options(graphs=Graphs.ONNXRUNTIME))
     return folder
 
 
@@ -63,14 +64,14 @@ def edit(config: Path, change: Callable[..., object]) -> None:
     config.write_text(to_text(message))
 
 
-@pytest.mark.parametrize("backend", [None, "onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("graphs", list(Graphs))
 def test_a_generated_repository_parses_and_has_no_fault(
-    bundle: Bundle, plans: Path, tmp_path: Path, backend: str | None
+    bundle: Bundle, plans: Path, tmp_path: Path, graphs: Graphs
 ) -> None:
-    gpus = (0, 1) if backend == "tensorrt" else ()
-    write_repository(bundle, tmp_path, Options(backend=backend, gpus=gpus), plans)
+    gpus = (0, 1) if graphs is Graphs.TENSORRT else ()
+    write_repository(bundle, tmp_path, Options(graphs=graphs, gpus=gpus), plans)
     models = sorted(path.name for path in tmp_path.iterdir())
-    expected = ["mavos", *(f"mavos_{graph}" for graph in GRAPHS if backend)]
+    expected = ["mavos", *(f"mavos_{graph}" for graph in GRAPHS if graphs is not Graphs.TRACKER)]
     assert models == sorted(expected)
     for model in models:
         text = (tmp_path / model / "config.pbtxt").read_text()
@@ -254,7 +255,7 @@ def test_a_planted_fault_in_a_configuration_is_found(repository: Path, fault: st
 def test_a_plan_that_triton_cannot_load_is_found(
     bundle: Bundle, plans: Path, tmp_path: Path, header: bytes, told: str
 ) -> None:
-    write_repository(bundle, tmp_path, Options(backend="tensorrt", gpus=(0,)), plans)
+    write_repository(bundle, tmp_path, Options(graphs=Graphs.TENSORRT, gpus=(0,)), plans)
     (tmp_path / "mavos_encoder/1/model.plan").write_bytes(header)
     found = check_repository(tmp_path)
     assert len(found) == 1

@@ -19,7 +19,7 @@ from mavos_deploy.errors import InputError, ServerError, StreamLostError
 from mavos_deploy.runtime import Bundle, RemoteSegmenter, RemoteState, Segmenter, VideoSegmenter
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.media.masks import write_mask
-from mavos_deploy.runtime.triton.config import Options
+from mavos_deploy.runtime.triton.config import Graphs, Options
 from mavos_deploy.runtime.triton.repository import write_repository
 from mavos_deploy.runtime.triton.wire import StreamLimits
 from tests.triton_server import TritonServer, free_port
@@ -424,7 +424,7 @@ def test_graph_models_give_the_masks_of_a_local_run(
 ) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
-    write_repository(bundle, repository, Options(backend="onnxruntime", threads=1))
+    write_repository(bundle, repository, Options(graphs=Graphs.ONNXRUNTIME, threads=1))
     with (
         TritonServer(repository, tmp_path) as own,
         RemoteSegmenter(own.address) as remote,
