@@ -1,5 +1,6 @@
 """Measures the cost and gain of quantising a group, and chooses groups under a budget."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.evaluation.metrics import score_frame
+from mavos_deploy.records import HUGE
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.objects import Labels
@@ -208,6 +210,7 @@ class TeacherForced(WatchedBackend):
                 want = outputs[name]
                 spread = float(want.max() - want.min()) or 1.0
                 error = float(np.abs(got - want).max()) / spread
+                error = error if math.isfinite(error) else HUGE
                 self.errors[graph] = max(self.errors[graph], error)
         return outputs
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.evaluation.metrics import Score
+from mavos_deploy.records import HUGE
 from mavos_deploy.runtime.contract import GraphName
 
-HUGE = 1e30  # stands for NaN and infinity, which JSON can't hold
 UPDATES = 2  # memory updates by MCA that every clip must go past
 
 

@@ -20,6 +20,7 @@ from mavos_deploy.errors import MavosError
 T = TypeVar("T")
 
 UPDATE = "update mavos-deploy"  # ends a reason for which nothing else helps
+HUGE = 1e30  # stands for NaN and infinity, which JSON lacks
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.evaluation.metrics import Score
-from mavos_deploy.export.parity import HUGE, LIMITS, ClipComparison, Difference, Parity, difference
+from mavos_deploy.export.parity import LIMITS, ClipComparison, Difference, Parity, difference
+from mavos_deploy.records import HUGE
 from mavos_deploy.runtime.contract import GraphName
 
 EXACT = np.array([0.0, 1.0], np.float32)
