@@ -131,3 +131,10 @@ def write_clips(root: Path, names: list[str], size: tuple[int, int], frames: int
             Image.fromarray(frame).save(folder / f"{stem}.jpg", quality=95)
         write_masks(root / "Annotations/480p" / name, stems, clip.labels)
     return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of the sequences, records included; nothing hidden may be left."""
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -14,10 +14,14 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+
+from mavos_deploy.runtime import VideoSegmenter
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLE = "MAVOS_TRITON_PYTHON"
@@ -168,3 +172,24 @@ def _backends(server: Path, version: str, scratch: Path) -> Path:
         stand_in.mkdir()
         shutil.copy(ROOT / "tests" / "onnxruntime_backend.py", stand_in / "model.py")
     return folder
+
+
+def masks(
+    segmenter: VideoSegmenter[Any, Any], frames: np.ndarray, first: np.ndarray
+) -> list[np.ndarray]:
+    """The masks of a whole video, from either kind of segmenter."""
+    state = segmenter.start(frames[0], first)
+    found = []
+    for frame in frames[1:]:
+        labels, state = segmenter.step(segmenter.prepare(frame), state)
+        found.append(labels)
+    segmenter.end(state)
+    return found
+
+
+def blocks(stream: int) -> np.ndarray:
+    """First labels that differ from stream to stream."""
+    labels = np.zeros((33, 49), np.uint8)
+    labels[stream : stream + 12, 4:20] = 1
+    labels[15:30, 20 + stream : 32 + stream] = 2 + stream
+    return labels

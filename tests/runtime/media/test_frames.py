@@ -1,76 +1,15 @@
-"""Every kind of source yields the same frames, and damage is named after the whole frames."""
+"""Folders and videos yield the same kind of frames, and what cannot be read is refused."""
 
-import socket
-import struct
-import sys
-import threading
-from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from av.audio.stream import AudioStream
-from av.video.stream import VideoStream
 from PIL import Image
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media import decoding
-from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
-
-HEIGHT, WIDTH, COUNT = 48, 64, 12
-NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-
-
-def _video(
-    path: Path,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    count: int = COUNT,
-    sound_seconds: int = 0,
-    faststart: bool = True,
-) -> Path:
-    """Ten frames per second; noise that moves, so that every frame takes bytes."""
-    options = {"movflags": "faststart"} if faststart and path.suffix in (".mp4", ".mov") else {}
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=10)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
-        sound = container.add_stream("aac", rate=8000) if sound_seconds else None
-        for index in range(count):
-            picture = av.VideoFrame.from_ndarray(np.roll(NOISE, 3 * index, 1), format="rgb24")
-            picture.pts = index
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-        if sound is not None:
-            _add_sound(container, sound, sound_seconds)
-    return path
-
-
-def _add_sound(container: av.container.OutputContainer, sound: AudioStream, seconds: int) -> None:
-    for start in range(0, 8000 * seconds, 1000):
-        silence = np.zeros((1, 1000), np.float32)
-        samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-        samples.sample_rate, samples.pts = 8000, start
-        samples.time_base = Fraction(1, 8000)
-        container.mux(sound.encode(samples))
-    container.mux(sound.encode(None))
-
-
-def _cut(path: Path, share: float) -> Path:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    return path
-
-
-def _patch(path: Path, box: bytes, offset: int, data: bytes) -> Path:
-    """Overwrite bytes of an MP4, counted from the end of a box's name."""
-    content = bytearray(path.read_bytes())
-    start = content.index(box) + len(box) + offset
-    content[start : start + len(data)] = data
-    path.write_bytes(content)
-    return path
+from mavos_deploy.runtime.media.frames import open_frames
+from tests.made_videos import COUNT, HEIGHT, KINDS, NOISE, WIDTH, read_until_refused, video
 
 
 def _images(folder: Path, names: list[str], size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
@@ -78,19 +17,6 @@ def _images(folder: Path, names: list[str], size: tuple[int, int] = (WIDTH, HEIG
     for value, name in enumerate(names):
         Image.new("RGB", size, (value, 0, 0)).save(folder / name)
     return folder
-
-
-def _read_until_refused(source: Path, match: str) -> list[SourceFrame]:
-    given: list[SourceFrame] = []
-    with open_frames(str(source)) as opened, pytest.raises(InputError, match=match):
-        given.extend(_collecting(opened, given))
-    return given
-
-
-def _collecting(source: Iterable[SourceFrame], into: list[SourceFrame]) -> list[SourceFrame]:
-    for frame in source:
-        into.append(frame)
-    return []
 
 
 # Folders of images
@@ -143,14 +69,14 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
 def test_an_image_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
     _images(tmp_path, ["0.png", "1.png"])
     _images(tmp_path, ["2.png"], size=(10, 20))
-    given = _read_until_refused(tmp_path, r"frame 2 is 20x10 but the first one is 48x64")
+    given = read_until_refused(tmp_path, r"frame 2 is 20x10 but the first one is 48x64")
     assert len(given) == 2
 
 
 def test_a_damaged_image_is_named_after_the_whole_ones(tmp_path: Path) -> None:
     _images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "2.png").write_bytes(b"\x89PNG")
-    assert len(_read_until_refused(tmp_path, r"2\.png: not a readable picture")) == 2
+    assert len(read_until_refused(tmp_path, r"2\.png: not a readable picture")) == 2
 
 
 def test_an_image_of_16_bits_is_refused(tmp_path: Path) -> None:
@@ -179,20 +105,10 @@ def test_a_single_image_is_refused_with_advice(tmp_path: Path) -> None:
 
 # Video files
 
-KINDS = [
-    pytest.param("a.mp4", "libx264", id="mp4"),
-    pytest.param("a.mov", "mpeg4", id="mov"),
-    pytest.param("a.mkv", "libx264", id="mkv"),
-    pytest.param("a.webm", "libvpx-vp9", id="webm"),
-    pytest.param("a.avi", "mpeg4", id="avi"),
-    pytest.param("a.ts", "libx264", id="ts"),
-    pytest.param("a.flv", "libx264", id="flv"),
-]
-
 
 @pytest.mark.parametrize(("name", "codec"), KINDS)
 def test_every_frame_of_a_whole_video_is_given(tmp_path: Path, name: str, codec: str) -> None:
-    path = _video(tmp_path / name, codec)
+    path = video(tmp_path / name, codec)
     with open_frames(str(path)) as source:
         assert (source.kind, source.size, source.fps) == ("video", (HEIGHT, WIDTH), 10)
         assert source.length in (COUNT, None)
@@ -203,7 +119,7 @@ def test_every_frame_of_a_whole_video_is_given(tmp_path: Path, name: str, codec:
 
 
 def test_thinned_videos_keep_their_numbers(tmp_path: Path) -> None:
-    with open_frames(str(_video(tmp_path / "a.mp4")), every=5) as source:
+    with open_frames(str(video(tmp_path / "a.mp4")), every=5) as source:
         assert (source.length, source.fps) == (3, 2)
         assert [frame.stem for frame in source] == ["00000", "00005", "00010"]
     with open_frames(str(tmp_path / "a.mp4"), max_frames=4) as source:
@@ -211,130 +127,9 @@ def test_thinned_videos_keep_their_numbers(tmp_path: Path) -> None:
         assert len(list(source)) == 4
 
 
-def test_videos_of_10_bits_become_rgb(tmp_path: Path) -> None:
-    path = _video(tmp_path / "a.mkv", "ffv1", "yuv422p10le", count=2)
-    with open_frames(str(path)) as source:
-        assert all(frame.rgb.dtype == np.uint8 for frame in source)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "turns"),
-    [
-        pytest.param((0, 1, -1, 0), -1, id="clockwise"),
-        pytest.param((-1, 0, 0, -1), 2, id="upside-down"),
-        pytest.param((0, -1, 1, 0), 1, id="counterclockwise"),
-    ],
-)
-def test_display_rotation_is_applied(
-    tmp_path: Path, matrix: tuple[int, int, int, int], turns: int
-) -> None:
-    path = _video(tmp_path / "a.mp4", count=2)
-    with open_frames(str(path)) as source:
-        upright = [frame.rgb for frame in source]
-    a, b, c, d = (value * 65536 for value in matrix)
-    # The matrix of the track header follows version, times, ids, reserved words and volume.
-    _patch(path, b"tkhd", 40, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30))
-    with open_frames(str(path)) as source:
-        turned = list(source)
-        assert source.size == turned[0].rgb.shape[:2]
-    for before, after in zip(upright, turned, strict=True):
-        assert np.array_equal(np.rot90(before, turns), after.rgb)
-
-
-def test_a_video_trimmed_by_an_edit_list_is_whole(tmp_path: Path) -> None:
-    path = _video(tmp_path / "a.mp4", count=30)
-    _patch(path, b"elst", 8, struct.pack(">I", 1000))  # show one of three seconds
-    with open_frames(str(path)) as source:
-        assert len(list(source)) == 10
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_sound_longer_than_the_picture_is_no_damage(tmp_path: Path, name: str) -> None:
-    with open_frames(str(_video(tmp_path / name, sound_seconds=4))) as source:
-        assert len(list(source)) == COUNT
-
-
-@pytest.mark.parametrize(("name", "codec"), [kind for kind in KINDS if kind.id != "ts"])
-def test_a_video_cut_in_half_gives_its_whole_frames_and_then_says_so(
-    tmp_path: Path, name: str, codec: str
-) -> None:
-    path = _video(tmp_path / name, codec, count=30)
-    with open_frames(str(path)) as source:
-        whole = list(source)
-    _cut(path, 0.6)
-    given = _read_until_refused(path, rf"{name}: the file is cut off at frame \d{{5}}")
-    assert 3 < len(given) < 25
-    for expected, actual in zip(whole, given, strict=False):
-        assert np.array_equal(expected.rgb, actual.rgb)
-
-
-def test_the_number_of_the_first_missing_frame_is_given(tmp_path: Path) -> None:
-    path = _cut(_video(tmp_path / "a.mov", "mpeg4", count=30), 0.6)
-    given = _read_until_refused(path, "cut off at frame")
-    with open_frames(str(path)) as source, pytest.raises(InputError) as caught:
-        list(source)
-    assert f"cut off at frame {len(given):05d}" in str(caught.value)
-
-
-def test_a_cut_behind_the_last_wanted_frame_does_not_matter(tmp_path: Path) -> None:
-    path = _cut(_video(tmp_path / "a.mp4", count=30), 0.6)
-    with open_frames(str(path), max_frames=2) as source:
-        assert len(list(source)) == 2
-
-
-def test_damage_in_the_middle_is_named_with_its_frame(tmp_path: Path) -> None:
-    path = _video(tmp_path / "a.mp4", count=60)
-    with av.open(str(path)) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-        start, size = packets[40].pos, packets[40].size
-    assert start is not None
-    content = bytearray(path.read_bytes())
-    content[start : start + size] = b"\xff" * size
-    path.write_bytes(content)
-    given = _read_until_refused(path, r"a\.mp4: damaged \(.*\) at frame 000\d\d; get a whole copy")
-    assert 20 < len(given) < 60
-
-
-@pytest.mark.parametrize("share", [0.5, 0.95])
-def test_an_mp4_without_its_index_is_refused(tmp_path: Path, share: float) -> None:
-    path = _cut(_video(tmp_path / "a.mp4", faststart=False), share)
-    with pytest.raises(InputError, match=r"a\.mp4 cannot be opened: its index \(moov\) is missing"):
-        open_frames(str(path))
-
-
-@pytest.mark.parametrize("content", [b"", b"no video at all" * 99], ids=["empty", "text"])
-def test_a_file_that_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.mp4 cannot be opened: not a video"):
-        open_frames(str(tmp_path / "a.mp4"))
-
-
-def test_a_video_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
-    path = _cut(_video(tmp_path / "a.mp4"), 0.2)
-    with pytest.raises(InputError, match=r"a\.mp4: the file is cut off at frame 00000"):
-        open_frames(str(path))
-
-
-def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
-    path = _video(tmp_path / "a.avi", "mpeg4", count=1)
-    with av.open(str(path)) as container:
-        packet = next(container.demux(video=0))
-        start = packet.pos
-    path.write_bytes(path.read_bytes()[:start])
-    with pytest.raises(InputError, match=r"a\.avi"):
-        open_frames(str(path))
-
-
-def test_a_file_with_sound_only_is_refused(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as container:
-        _add_sound(container, container.add_stream("aac", rate=8000), 1)
-    with pytest.raises(InputError, match=r"a\.m4a holds no video"):
-        open_frames(str(tmp_path / "a.m4a"))
-
-
 def test_a_video_that_changes_its_size_is_refused(tmp_path: Path) -> None:
     first, second = (tmp_path / "a.ts", tmp_path / "b.ts")
-    _video(first)
+    video(first)
     with av.open(str(second), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
@@ -344,7 +139,7 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path: Path) -> None:
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     first.write_bytes(first.read_bytes() + second.read_bytes())
-    given = _read_until_refused(first, "frame 000.. is 80x96 but the first one is 48x64")
+    given = read_until_refused(first, "frame 000.. is 80x96 but the first one is 48x64")
     assert len(given) >= COUNT - 3
 
 
@@ -352,7 +147,7 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path: Path) -> None:
 def test_odd_file_names_are_only_names(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _video(tmp_path / "a.mp4", count=2).rename(tmp_path / name)
+    video(tmp_path / "a.mp4", count=2).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with open_frames(name) as source:
         assert len(list(source)) == 2
@@ -369,15 +164,6 @@ def test_limits_below_one_are_refused(tmp_path: Path, limits: tuple[int, int | N
         open_frames(str(tmp_path), *limits)
 
 
-# Cameras and streams
-
-
-def test_a_missing_camera_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(InputError, match=r"camera 987 does not exist: there is no /dev/video987"):
-        open_frames("987")
-
-
 def test_a_folder_named_like_a_camera_is_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,59 +171,3 @@ def test_a_folder_named_like_a_camera_is_a_folder(
     monkeypatch.chdir(tmp_path)
     with open_frames("0") as source:
         assert source.kind == "images"
-
-
-def test_a_stream_is_read_to_its_end(tmp_path: Path) -> None:
-    path = _video(tmp_path / "a.ts")
-    with open_frames(f"file://{path}") as source:
-        assert (source.kind, source.size, source.length) == ("stream", (HEIGHT, WIDTH), None)
-        assert [frame.stem for frame in source] == [f"{index:05d}" for index in range(COUNT)]
-
-
-@pytest.mark.parametrize("scheme", ["tcp", "rtsp", "http"])
-def test_a_stream_that_stays_silent_is_given_up(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "LIVE_TIMEOUT", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live"
-        with pytest.raises(InputError, match=r"cannot be opened .* within 0\.2 seconds"):
-            open_frames(address)
-
-
-def test_a_stream_that_stops_gives_its_frames_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = _video(tmp_path / "a.ts", count=40).read_bytes()
-    monkeypatch.setattr(decoding, "LIVE_TIMEOUT", 1.0)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        given = _read_from(server, content)
-    assert len(given) > COUNT
-
-
-def _read_from(server: socket.socket, content: bytes) -> list[SourceFrame]:
-    """Read a stream whose sender falls silent with the connection open."""
-    connections: list[socket.socket] = []
-
-    def send() -> None:
-        connection, _ = server.accept()
-        connection.sendall(content)
-        connections.append(connection)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    given: list[SourceFrame] = []
-    address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    try:
-        with open_frames(address) as source, pytest.raises(InputError, match="stopped after"):
-            _collecting(iter(source), given)
-    finally:
-        sender.join()
-        for connection in connections:
-            connection.close()
-    return given
-
-
-def test_an_unknown_protocol_is_refused() -> None:
-    with pytest.raises(InputError, match=r"foo://x cannot be opened \(Protocol not found\)"):
-        open_frames("foo://x")

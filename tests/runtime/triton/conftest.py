@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime import Bundle, RemoteSegmenter, Segmenter
+from mavos_deploy.runtime.backends.table import open_backend
 from tests.triton_server import TritonServer, server_python
 
 SIZE = (33, 49)  # pixels, of `tiny`
@@ -38,3 +39,17 @@ def server(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     write_repository(bundle, repository, Options(limits=limits, threads=1))
     with TritonServer(repository, tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def local(bundle: Bundle) -> Iterator[Segmenter]:
+    """The bundle in this process."""
+    with Segmenter(bundle, open_backend(bundle, 1)) as segmenter:
+        yield segmenter
+
+
+@pytest.fixture
+def remote(server: TritonServer) -> Iterator[RemoteSegmenter]:
+    """A client of the server."""
+    with RemoteSegmenter(server.address) as segmenter:
+        yield segmenter

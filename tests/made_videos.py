@@ -1,0 +1,76 @@
+"""Small videos that move, and what can be read of a damaged one."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
+
+HEIGHT, WIDTH, COUNT = 48, 64, 12
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def video(
+    path: Path,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    count: int = COUNT,
+    sound_seconds: int = 0,
+    faststart: bool = True,
+) -> Path:
+    """Ten frames per second; noise that moves, so that every frame takes bytes."""
+    options = {"movflags": "faststart"} if faststart and path.suffix in (".mp4", ".mov") else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        sound = container.add_stream("aac", rate=8000) if sound_seconds else None
+        for index in range(count):
+            picture = av.VideoFrame.from_ndarray(np.roll(NOISE, 3 * index, 1), format="rgb24")
+            picture.pts = index
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            add_sound(container, sound, sound_seconds)
+    return path
+
+
+def add_sound(container: av.container.OutputContainer, sound: AudioStream, seconds: int) -> None:
+    for start in range(0, 8000 * seconds, 1000):
+        silence = np.zeros((1, 1000), np.float32)
+        samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        samples.sample_rate, samples.pts = 8000, start
+        samples.time_base = Fraction(1, 8000)
+        container.mux(sound.encode(samples))
+    container.mux(sound.encode(None))
+
+
+def read_until_refused(source: Path, match: str) -> list[SourceFrame]:
+    given: list[SourceFrame] = []
+    with open_frames(str(source)) as opened, pytest.raises(InputError, match=match):
+        given.extend(collecting(opened, given))
+    return given
+
+
+def collecting(source: Iterable[SourceFrame], into: list[SourceFrame]) -> list[SourceFrame]:
+    for frame in source:
+        into.append(frame)
+    return []
+
+
+KINDS = [
+    pytest.param("a.mp4", "libx264", id="mp4"),
+    pytest.param("a.mov", "mpeg4", id="mov"),
+    pytest.param("a.mkv", "libx264", id="mkv"),
+    pytest.param("a.webm", "libvpx-vp9", id="webm"),
+    pytest.param("a.avi", "mpeg4", id="avi"),
+    pytest.param("a.ts", "libx264", id="ts"),
+    pytest.param("a.flv", "libx264", id="flv"),
+]
