@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.runtime.media.masks import read_mask, write_mask
+from tests.made_videos import add_sound
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -141,17 +141,6 @@ def test_a_later_mask_that_cannot_be_used_ends_the_run_and_keeps_what_is_whole(
         assert sum(1 for _ in container.decode(video=0)) == 4
 
 
-def _sound(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", 44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.sample_rate = 44100
-        frame.time_base = Fraction(1, 44100)
-        frame.pts = 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 def _bad_input(kind: str, folder: Path) -> str:
     """Make an unusable input and return its name."""
     path = folder / kind
@@ -168,7 +157,8 @@ def _bad_input(kind: str, folder: Path) -> str:
     elif kind == "empty.mp4":
         path.touch()
     elif kind == "sound.mp4":
-        _sound(path)
+        with av.open(str(path), "w") as container:
+            add_sound(container, container.add_stream("aac", rate=8000), 1)
     elif kind == "picture.png":
         Image.new("RGB", (96, 64)).save(path)
     return kind
