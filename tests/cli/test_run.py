@@ -382,4 +382,4 @@ def test_options_of_a_data_set_are_unknown(
 def test_masks_are_needed(call: Call, bundle: Path, video: SimpleNamespace) -> None:
     ended = call("mavos-run", bundle, video.frames)
     assert ended.returncode == 2
-    assert "Missing option '--masks'" in ended.stderr
+    assert "--masks is missing; give the first frame's mask or a folder of masks" in ended.stderr
