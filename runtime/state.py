@@ -23,7 +23,6 @@ from mavos_deploy.runtime.objects import VOID, object_mask
 from mavos_deploy.runtime.protocol import check_followed
 from mavos_deploy.runtime.system.files import replacing
 
-MEMORY_GAP = 10  # default; frames between two writes to the dynamic slot, as the authors have it
 FORMAT_VERSION = 1
 METADATA = "mavos_state"  # key of the counters in a file's metadata
 

@@ -12,6 +12,7 @@ from mavos_deploy.cli.console import Console, err
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
 from mavos_deploy.cli.verify import compare, verdict
+from mavos_deploy.defaults import MEMORY_GAP, VIDEO
 from mavos_deploy.errors import InputError
 from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.runtime.backends.table import open_backend
@@ -20,14 +21,12 @@ from mavos_deploy.runtime.contract import Precision
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
 from mavos_deploy.runtime.manifest import PARITY, Manifest, Target, replacing_bundle
 from mavos_deploy.runtime.segmenter import Segmenter
-from mavos_deploy.runtime.state import MEMORY_GAP
 from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:
     from mavos_deploy.export.exporter import Plan
     from mavos_deploy.export.parity import Parity
 
-DEFAULT_VIDEO = (480, 854)  # the 480p frame of DAVIS
 DYNAMIC = "dynamic"  # in place of a size
 
 
@@ -164,7 +163,7 @@ def _plan_size(size: str | None, size_for: str | None, align_corners: bool) -> S
         return check_size(*parse_size(size, called="--size"), align_corners)
     if size_for is not None:
         return _video_size(size_for, "--size-for", align_corners)
-    return network_size(*DEFAULT_VIDEO, align_corners)
+    return network_size(*VIDEO, align_corners)
 
 
 def _video_size(text: str, option: str, align_corners: bool) -> Size:
