@@ -9,7 +9,6 @@ files of earlier releases. msgspec checks all that; this module words the errors
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -81,21 +80,6 @@ def encode(record: object, version: int | None = None) -> dict[str, Any]:
     """A record as plain values for `json.dumps`, with its format version first."""
     plain: dict[str, Any] = msgspec.to_builtins(record)
     return plain if version is None else {"format_version": version, **plain}
-
-
-def read(file: Path, fail: Callable[[str], MavosError]) -> bytes:
-    """The content of a record's file.
-
-    Raises:
-        FileNotFoundError: There is no such file; the caller knows what that means.
-        MavosError: The file can't be read; `fail` made the error.
-    """
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise fail(f"it can't be read ({error})") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from mavos_deploy.errors import BundleError, InputError
-from mavos_deploy.records import UPDATE, decode, encode
+from mavos_deploy.records import advice, decode, encode
 from mavos_deploy.runtime.contract import (
     Dimensions,
     GraphSpec,
@@ -202,11 +202,8 @@ class Manifest:
 
         def fail(reason: str) -> BundleError:
             do = next((do for part, do in REMEDIES.items() if f"`{part}" in reason), None)
-            if not reason.endswith(UPDATE):
-                reason += f"; {do or EXPORT}"
-            elif do:
-                reason += f", or {do}"
-            return BundleError(f"{name} is not a manifest of this release: {reason}")
+            end = advice(reason, do or EXPORT) or (f", or {do}" if do else "")
+            return BundleError(f"{name} is not a manifest of this release: {reason}{end}")
 
         return decode(cls, text, fail, FORMAT_VERSION)
 

@@ -3,8 +3,8 @@
 A worker that dies loses the video it was at, and nothing else: the video goes back to the others
 and a fresh worker takes the place. After an error that isn't about its video a worker counts as
 dead, because a GPU or a process that failed once may fail at every video from then on. A video that
-lost its workers is tried again, and reported in the end if no try succeeds. The crew
-makes the folders and names them when they are complete; workers only fill them.
+lost its workers is tried again, and reported in the end if no try succeeds. The crew makes the
+folders and names them when they are complete; workers only fill them.
 """
 
 import threading
