@@ -28,7 +28,7 @@ from mavos_deploy.export.bench.runners import BackendRunner, warm_up
 from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS, GraphName, extents
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing

@@ -42,7 +42,7 @@ from mavos_deploy.runtime.backends.protocol import (
 )
 from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.doctor import diagnose
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import PreparedFrame

@@ -22,7 +22,7 @@ from mavos_deploy.export.bench.timing import time_steps
 from mavos_deploy.runtime.backends import onnxruntime_cpu
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.onnxruntime_library import session_options
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine, peak_bytes

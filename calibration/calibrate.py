@@ -26,10 +26,10 @@ from mavos_deploy.calibration.trial import Trial
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.protocol import Array
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.quantisation import Levels
 from mavos_deploy.runtime.contract import GraphSpec
-from mavos_deploy.runtime.quantisation import Levels
 
 
 class FloatMemory(WatchedBackend):

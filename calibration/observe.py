@@ -17,8 +17,8 @@ from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
 from mavos_deploy.runtime.backends.protocol import Array
+from mavos_deploy.runtime.bundles.quantisation import ATTENTIONS, GraphKind, Levels, Range
 from mavos_deploy.runtime.contract import BLOCKS, GraphName
-from mavos_deploy.runtime.quantisation import ATTENTIONS, GraphKind, Levels, Range
 from mavos_deploy.runtime.system.processors import usable_processors
 
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p

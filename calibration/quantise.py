@@ -23,7 +23,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, Range
+from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType, Quantisation, Range
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 RECTIFIERS = ("Relu", "Clip")  # ONNX Runtime computes them with the convolution before them

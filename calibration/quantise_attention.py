@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.errors import BundleError
+from mavos_deploy.runtime.bundles.quantisation import HIGHEST_LEVEL, Levels
 from mavos_deploy.runtime.contract import BLOCKS, GraphName
-from mavos_deploy.runtime.quantisation import HIGHEST_LEVEL, Levels
 
 # Operations between a memory and its product; they work the same on any type.
 MOVES = ("Concat", "Reshape", "Slice")

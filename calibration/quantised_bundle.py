@@ -10,9 +10,9 @@ from mavos_deploy.calibration.sensitivity import ATTENTION
 from mavos_deploy.calibration.trial import changed_graphs
 from mavos_deploy.errors import BundleError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import GraphFile, Manifest, write_manifest
-from mavos_deploy.runtime.quantisation import Quantisation
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, write_manifest
+from mavos_deploy.runtime.bundles.quantisation import Quantisation
 
 TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
 

@@ -20,7 +20,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.records import advice, decode, encode
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.prediction import digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed

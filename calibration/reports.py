@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mavos_deploy.calibration.calibrate import CalibrationReport
-from mavos_deploy.runtime.quantisation import GraphKind
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:

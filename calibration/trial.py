@@ -11,9 +11,8 @@ from mavos_deploy.calibration.quantise_attention import CHANGED
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.calibration.sensitivity import ATTENTION, Cost, Groups
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.contract import BLOCKS
-from mavos_deploy.runtime.quantisation import (
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.quantisation import (
     ATTENTIONS,
     GraphKind,
     Levels,
@@ -22,6 +21,7 @@ from mavos_deploy.runtime.quantisation import (
     Range,
     RangeMethod,
 )
+from mavos_deploy.runtime.contract import BLOCKS
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Products of a part of attention: long-term and short-term ones in each block for the memory.

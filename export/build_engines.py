@@ -15,10 +15,10 @@ from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.tensorrt_build import Task, build_plan, check_request
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.backends.tensorrt_library import open_library
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Engine, Flags, Library, capability_pair
-from mavos_deploy.runtime.manifest import MANIFEST, Manifest, write_manifest
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library, capability_pair
+from mavos_deploy.runtime.bundles.manifest import MANIFEST, Manifest, write_manifest
+from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.child import Child, ChildDiedError
 from mavos_deploy.runtime.system.files import cache_folder, writing
 from mavos_deploy.runtime.system.gpu import Gpu, first_gpu

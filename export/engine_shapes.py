@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.bundles.engines import Profile, Shape
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.contract import GraphSpec, extents
-from mavos_deploy.runtime.engines import Profile, Shape
 from mavos_deploy.runtime.geometry import STRIDE, Size
-from mavos_deploy.runtime.manifest import Manifest
 
 SHORTEST_SIDE = STRIDE // 2  # pixels of a video; the authors' rule takes no shorter one
 

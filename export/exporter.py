@@ -14,6 +14,7 @@ from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
+from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, Target, write_manifest
 from mavos_deploy.runtime.contract import (
     Dimensions,
     GraphName,
@@ -22,7 +23,6 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, grid
-from mavos_deploy.runtime.manifest import GraphFile, Manifest, Target, write_manifest
 
 CPU_TILE = (8, 18)  # tokens; the fastest of several tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")

@@ -6,7 +6,7 @@ from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.models.checkpoint import load_network, shipped_weights
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
-from mavos_deploy.runtime.manifest import Manifest
+from mavos_deploy.runtime.bundles.manifest import Manifest
 
 
 def network_of(manifest: Manifest, checkpoint: Path | None) -> Mavos:

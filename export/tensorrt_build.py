@@ -16,7 +16,7 @@ from mavos_deploy.runtime.backends.tensorrt_library import (
     library_said,
     open_library,
 )
-from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.system.files import replacing
 
 

@@ -25,10 +25,10 @@ from mavos_deploy.export.parity import (
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.models.variants import BLOCKS
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.contract import SLOTS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
 from mavos_deploy.runtime.resize import interpolation, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter

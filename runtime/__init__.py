@@ -1,6 +1,6 @@
 """Frames in, masks out, without PyTorch: bundles, backends and the segmenter."""
 
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.protocol import VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State

@@ -9,7 +9,7 @@ from typing import Any
 from mavos_deploy import __version__
 from mavos_deploy.errors import MavosError, one_line
 from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, BackendKind
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.gpu import first_gpu
 from mavos_deploy.runtime.system.machine import describe_machine

@@ -17,7 +17,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import BLOCKS, SLOTS
 from mavos_deploy.runtime.geometry import FloatImage, Size
 from mavos_deploy.runtime.objects import Labels, groups_for, number_objects, own_ids

@@ -15,10 +15,10 @@ from safetensors.numpy import save
 from mavos_deploy import records
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.contract import IDENTITIES, memory_specs
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.objects import VOID, object_mask
 from mavos_deploy.runtime.protocol import check_followed
 from mavos_deploy.runtime.system.files import replacing

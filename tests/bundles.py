@@ -5,8 +5,14 @@ import os
 from pathlib import Path
 from shutil import copytree
 
+from mavos_deploy.runtime.bundles.manifest import (
+    MANIFEST,
+    GraphFile,
+    Manifest,
+    Target,
+    write_manifest,
+)
 from mavos_deploy.runtime.contract import Dimensions, Precision, graph_specs
-from mavos_deploy.runtime.manifest import MANIFEST, GraphFile, Manifest, Target, write_manifest
 
 
 def copy_to_change(bundle: Path, folder: Path) -> Path:

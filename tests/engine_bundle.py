@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library, Profile
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from mavos_deploy.runtime.contract import GROUPS
-from mavos_deploy.runtime.engines import Engine, Flags, Library, Profile
-from mavos_deploy.runtime.manifest import write_manifest
 from tests.tensorrt_stand_in import CAPABILITY, VERSION
 
 SIZE = 97  # pixels on each side, and the memory gap, of the fixture `tiny_bundle`

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mavos_deploy.export.tensorrt_build import Task
-from mavos_deploy.runtime.engines import Engine, Flags, Library
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
 
 
 def task_of(folder: Path, timing_cache: Path | None = None, **changes: Any) -> Task:  # noqa: ANN401

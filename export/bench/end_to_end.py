@@ -13,7 +13,7 @@ from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.export.bench.runners import BackendRunner, video_size
 from mavos_deploy.export.bench.timing import milliseconds
 from mavos_deploy.runtime.backends.protocol import Backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.frames import FrameSource, open_frames
 from mavos_deploy.runtime.media.masks import MaskSource, write_mask

@@ -10,7 +10,7 @@ from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.report import Report, make_report
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, Subject, warm_up
 from mavos_deploy.export.bench.timing import shortest_run, time_steps
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.machine import LoadMeter
 
 # Shows how far something is, by its name and total; yields what to call with the count done.

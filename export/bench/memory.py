@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from mavos_deploy.export.bench.runners import Subject, warm_up
 from mavos_deploy.export.bench.timing import megabytes
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.machine import peak_bytes
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mavos_deploy.evaluation.tables import can_draw
 from mavos_deploy.export.bench.timing import Timings, megabytes, milliseconds, summarise
-from mavos_deploy.runtime.manifest import Manifest
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import Load, describe_machine
 from mavos_deploy.runtime.system.processors import usable_processors

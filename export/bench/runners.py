@@ -10,7 +10,7 @@ from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.export.bench.runners import Runner, made_clip
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 PARTS = 40  # medians that a line over the video's length is fitted through, at most
 

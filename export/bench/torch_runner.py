@@ -13,7 +13,7 @@ from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tracker import GroupEngine, Memory, Tracker
-from mavos_deploy.runtime.manifest import Manifest
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.system.processors import usable_processors

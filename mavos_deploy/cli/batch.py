@@ -49,7 +49,7 @@ def batch(
     segmented.
     """
     from mavos_deploy.cli.segment_dataset import Distribution, report_problems, segment_dataset
-    from mavos_deploy.runtime.bundle import Bundle
+    from mavos_deploy.runtime.bundles.bundle import Bundle
     from mavos_deploy.runtime.datasets.opening import open_dataset
     from mavos_deploy.runtime.jobs.worker import Setup
 

@@ -11,7 +11,7 @@ from mavos_deploy.cli.launch import forbid, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained, warn_without_plots
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from mavos_deploy.export.bench.ways import Way

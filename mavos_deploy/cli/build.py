@@ -12,9 +12,9 @@ from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import launch
 from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Flags, Hardware, Library, capability_pair
 from mavos_deploy.runtime.contract import CHANNELS
-from mavos_deploy.runtime.engines import Flags, Hardware, Library, capability_pair
 from mavos_deploy.runtime.geometry import LARGEST_SIDE, parse_size
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch, require
 from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained, warn_without_plots
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import replacing_bundle
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import replacing_bundle
+from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.machine import describe_machine
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from mavos_deploy.runtime.doctor import Diagnosis

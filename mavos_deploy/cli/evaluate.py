@@ -19,7 +19,7 @@ from mavos_deploy.cli.segment_dataset import (
 from mavos_deploy.errors import InputError
 from mavos_deploy.evaluation.baselines import Baseline
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from rich.table import Table

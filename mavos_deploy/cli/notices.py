@@ -6,7 +6,7 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 
 if TYPE_CHECKING:
     from mavos_deploy.cli.console import Console
-    from mavos_deploy.runtime.manifest import Manifest
+    from mavos_deploy.runtime.bundles.manifest import Manifest
     from mavos_deploy.runtime.protocol import About
 
 

@@ -14,7 +14,7 @@ from mavos_deploy.runtime.datasets.sequences import Layout
 if TYPE_CHECKING:
     from mavos_deploy.cli.console import Console
     from mavos_deploy.runtime.backends.protocol import Backend
-    from mavos_deploy.runtime.bundle import Bundle
+    from mavos_deploy.runtime.bundles.bundle import Bundle
 
 
 class Fit(str, Enum):

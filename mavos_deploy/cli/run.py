@@ -11,7 +11,7 @@ from mavos_deploy.cli.launch import INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from mavos_deploy.runtime.media.video import Summary

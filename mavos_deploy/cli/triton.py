@@ -10,7 +10,7 @@ from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, forbid, forbid_others, launch
 from mavos_deploy.cli.notices import warn_if_untrained
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import state_bytes
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing_directory

@@ -10,7 +10,7 @@ from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 
 if TYPE_CHECKING:

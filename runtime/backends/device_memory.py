@@ -8,7 +8,7 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.tensorrt_protocol import Context, Device
-from mavos_deploy.runtime.engines import Shape
+from mavos_deploy.runtime.bundles.engines import Shape
 
 SCRATCH_STEP = 1 << 20  # bytes to which the scratch memory is rounded up
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     FEWEST_USED,
     SLOTS,

@@ -18,7 +18,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
     session_options,
 )
 from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 DEVICE = 0  # number among the GPUs that CUDA shows; CUDA_VISIBLE_DEVICES chooses
 

@@ -15,9 +15,9 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
     session_options,
 )
 from mavos_deploy.runtime.backends.protocol import Array, Traits
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.contract import GraphSpec
-from mavos_deploy.runtime.quantisation import GraphKind
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 

@@ -8,7 +8,7 @@ from typing import Any
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.onnxruntime_bound import DEVICE, OnnxRuntimeBound
 from mavos_deploy.runtime.backends.onnxruntime_library import CUDA, open_library
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.gpu import require_gpu
 
 NAME = "onnxruntime-cuda"

@@ -8,7 +8,7 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError, one_line
 from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import extents
 from mavos_deploy.runtime.system.processors import usable_processors
 

@@ -21,8 +21,8 @@ from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import open_engines
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Library
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Library
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.engines import Engine
+from mavos_deploy.runtime.bundles.engines import Engine
 from mavos_deploy.runtime.system.files import cache_folder, replacing
 
 

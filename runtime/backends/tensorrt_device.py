@@ -28,8 +28,8 @@ from mavos_deploy.runtime.backends.tensorrt_library import (
     library_said,
     open_library,
 )
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Engine, Library, Shape, check_shapes
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Engine, Library, Shape, check_shapes
 from mavos_deploy.runtime.system.gpu import Gpu, require_gpu
 
 TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32"}

@@ -18,9 +18,9 @@ from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
 from mavos_deploy.runtime.backends.tensorrt_device import TensorRtDevice
 from mavos_deploy.runtime.backends.tensorrt_launches import GraphLaunches
 from mavos_deploy.runtime.backends.tensorrt_protocol import Device
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Library
 from mavos_deploy.runtime.contract import output_shapes
-from mavos_deploy.runtime.engines import Library
 
 
 class TensorRtGpu:

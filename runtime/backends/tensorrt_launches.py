@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.device_memory import Scratch
 from mavos_deploy.runtime.backends.tensorrt_protocol import Context, Device, Launch
+from mavos_deploy.runtime.bundles.engines import Shape
 from mavos_deploy.runtime.contract import GraphSpec
-from mavos_deploy.runtime.engines import Shape
 
 KEPT = 24  # sets of addresses of each graph that have a context and a captured graph of their own
 STALE = 8 * KEPT  # launches of a graph after which a set that didn't come back may make room

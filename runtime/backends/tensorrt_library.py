@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.engines import Library
+from mavos_deploy.runtime.bundles.engines import Library
 
 # Extras of mavos-deploy.
 EXTRAS: dict[str, str] = {Library.TENSORRT: "tensorrt", Library.TENSORRT_RTX: "tensorrt-rtx"}

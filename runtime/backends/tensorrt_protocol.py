@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from mavos_deploy.runtime.backends.protocol import Array
-from mavos_deploy.runtime.engines import Shape
+from mavos_deploy.runtime.bundles.engines import Shape
 
 
 class Context(Protocol):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.records import advice, decode, encode
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.datasets.prediction import Predicted, digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
-from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing_directory, writing
 

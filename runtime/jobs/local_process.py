@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from mavos_deploy.errors import BackendError, InputError, MavosError
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.datasets.prediction import Predicted
 from mavos_deploy.runtime.datasets.results import Settings
 from mavos_deploy.runtime.datasets.sequences import VideoSequence

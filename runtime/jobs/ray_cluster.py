@@ -18,7 +18,8 @@ from typing import Any
 from mavos_deploy import __version__
 from mavos_deploy.errors import BackendError, InputError, MavosError, one_line
 from mavos_deploy.runtime.backends.table import backend_kind
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted
 from mavos_deploy.runtime.datasets.results import Settings, content_of
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
@@ -30,7 +31,6 @@ from mavos_deploy.runtime.jobs.worker import (
     failure,
     reason,
 )
-from mavos_deploy.runtime.manifest import MANIFEST
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.processors import usable_processors
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mavos_deploy.errors import InputError, MavosError, one_line
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted, segment_sequence
 from mavos_deploy.runtime.datasets.results import Settings
 from mavos_deploy.runtime.datasets.sequences import VideoSequence

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 from mavos_deploy.errors import MavosError
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.contract import GraphSpec, TensorSpec, extents
-from mavos_deploy.runtime.manifest import Manifest
 from mavos_deploy.runtime.triton.served_graphs import graph_model
 from mavos_deploy.runtime.triton.wire import (
     END,

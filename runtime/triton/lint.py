@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphSpec
 from mavos_deploy.runtime.triton.config import (
     CONFIG,

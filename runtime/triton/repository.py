@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import MANIFEST
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,

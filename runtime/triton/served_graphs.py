@@ -6,7 +6,7 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.protocol import Array, Tensor, Traits
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.triton.wire import Untyped
 

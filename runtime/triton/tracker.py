@@ -15,7 +15,7 @@ import numpy as np
 from mavos_deploy.errors import BackendError, InputError, MavosError, StreamLostError
 from mavos_deploy.runtime.backends.protocol import Array, Backend
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
 from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams

@@ -14,11 +14,11 @@ from mavos_deploy.calibration.rollout import Rollout, frames_of
 from mavos_deploy.calibration.sensitivity import Cost
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.results import content_of
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.manifest import MANIFEST
-from mavos_deploy.runtime.quantisation import GraphKind
 
 Made = tuple[CalibrationReport, Path]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.calibration.observe import Extremes, widened
-from mavos_deploy.runtime.quantisation import Range
+from mavos_deploy.runtime.bundles.quantisation import Range
 
 
 def _range(values: np.ndarray, parts: int = 1) -> Range:

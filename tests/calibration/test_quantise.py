@@ -11,7 +11,7 @@ from mavos_deploy.calibration.quantise import MOST_GROUPS, FloatGraph
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.quantisation import (
+from mavos_deploy.runtime.bundles.quantisation import (
     GraphKind,
     NumberType,
     Quantisation,

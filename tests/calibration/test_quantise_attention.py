@@ -27,10 +27,8 @@ from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.onnxruntime_library import open_library
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.contract import GraphSpec, state_bytes
-from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.manifest import MANIFEST
-from mavos_deploy.runtime.quantisation import (
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
+from mavos_deploy.runtime.bundles.quantisation import (
     HIGHEST_LEVEL,
     GraphKind,
     Levels,
@@ -38,6 +36,8 @@ from mavos_deploy.runtime.quantisation import (
     Quantisation,
     RangeMethod,
 )
+from mavos_deploy.runtime.contract import GraphSpec, state_bytes
+from mavos_deploy.runtime.datasets.opening import open_dataset
 from tests.made_clips import synthetic_clip
 
 GROUPS = 2

@@ -12,9 +12,9 @@ import pytest
 from mavos_deploy.export import build_engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine
 from mavos_deploy.export.engine_shapes import ShapeLimits
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Engine, Flags, Library
-from mavos_deploy.runtime.manifest import Target, write_manifest
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
+from mavos_deploy.runtime.bundles.manifest import Target, write_manifest
 from tests.bundles import hollow_bundle
 
 Ended = subprocess.CompletedProcess[str]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 Refused = Callable[..., str]
 Ended = subprocess.CompletedProcess[str]

@@ -26,7 +26,7 @@ from mavos_deploy.export.parity import (  # noqa: E402
     Parity,
 )
 from mavos_deploy.models.checkpoint import MCA_PREFIX  # noqa: E402
-from mavos_deploy.runtime.bundle import Bundle  # noqa: E402
+from mavos_deploy.runtime.bundles.bundle import Bundle  # noqa: E402
 from mavos_deploy.runtime.contract import GraphSpec  # noqa: E402
 from tests.checkpoints import zeros  # noqa: E402
 

@@ -13,8 +13,8 @@ from mavos_deploy.cli.notices import (
     warn_without_plots,
 )
 from mavos_deploy.evaluation import tables
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.manifest import Manifest, Target
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import Manifest, Target
 from tests.bundles import hollow_bundle
 
 Capture = pytest.CaptureFixture[str]

@@ -35,7 +35,7 @@ WRITING = [
 
 @pytest.fixture(scope="module")
 def repository(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mavos_deploy.runtime.bundle import Bundle
+    from mavos_deploy.runtime.bundles.bundle import Bundle
     from mavos_deploy.runtime.triton.config import Options
     from mavos_deploy.runtime.triton.repository import write_repository
 

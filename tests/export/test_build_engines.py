@@ -11,8 +11,8 @@ from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines, run_tasks
 from mavos_deploy.export.tensorrt_build import Task
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Library
-from mavos_deploy.runtime.manifest import write_manifest
+from mavos_deploy.runtime.bundles.engines import Library
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.bundles import hollow_bundle
 from tests.tensorrt_recorder import Recorder, task_of

@@ -16,8 +16,8 @@ from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from mavos_deploy.runtime.geometry import network_size
-from mavos_deploy.runtime.manifest import write_manifest
 from tests.made_clips import synthetic_clip
 from tests.placement import check_placement
 

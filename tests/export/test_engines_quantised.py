@@ -11,8 +11,13 @@ from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.build_engines import BuildRequest, build_engines
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Library
-from mavos_deploy.runtime.quantisation import GraphKind, NumberType, Quantisation, RangeMethod
+from mavos_deploy.runtime.bundles.engines import Library
+from mavos_deploy.runtime.bundles.quantisation import (
+    GraphKind,
+    NumberType,
+    Quantisation,
+    RangeMethod,
+)
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
     raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")

@@ -17,7 +17,7 @@ from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_e
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
-from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
 from tests.bundles import copy_to_change
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:

@@ -8,7 +8,7 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.tensorrt_build import build_plan, check_request
-from mavos_deploy.runtime.engines import Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.engines import Flags, Hardware, Library
 from tests.tensorrt_recorder import Recorder, task_of
 
 

@@ -18,7 +18,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.backends.protocol import Backend
-from mavos_deploy.runtime.manifest import MANIFEST
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from tests.exports import Exports
 
 GetNetwork = Callable[[str], Mavos]

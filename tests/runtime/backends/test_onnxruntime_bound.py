@@ -18,7 +18,7 @@ from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.backends.onnxruntime_bound import OnnxRuntimeBound
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU
 from mavos_deploy.runtime.backends.protocol import Transfers
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import memory_specs
 from tests import golden
 from tests.bundles import hollow_bundle

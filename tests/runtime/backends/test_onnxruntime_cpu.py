@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 
 
 class _Session:

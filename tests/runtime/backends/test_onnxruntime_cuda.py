@@ -11,7 +11,7 @@ import pytest
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, CUDA
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.bundles import hollow_bundle
 

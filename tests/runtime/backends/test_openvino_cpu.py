@@ -12,7 +12,7 @@ import pytest
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import Bundle
 from tests import golden
 from tests.bundles import hollow_bundle
 

@@ -22,8 +22,8 @@ from mavos_deploy.runtime.backends.table import (
     choose_backend,
     open_backend,
 )
-from mavos_deploy.runtime.bundle import Bundle
-from mavos_deploy.runtime.engines import Library
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.engines import Library
 from tests.bundles import hollow_bundle
 from tests.test_packaging import pyproject
 

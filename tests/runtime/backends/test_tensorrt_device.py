@@ -10,7 +10,7 @@ import pytest
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Bundle, Segmenter
-from mavos_deploy.runtime.manifest import write_manifest
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from tests.cuda_stand_in import Gpu0
 from tests.engine_bundle import MOST_GROUPS, SIZE, picture, squares
 

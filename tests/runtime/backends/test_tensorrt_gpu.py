@@ -15,8 +15,8 @@ from mavos_deploy.runtime import Bundle, Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Transfers
 from mavos_deploy.runtime.backends.table import choose_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
-from mavos_deploy.runtime.engines import Flags
-from mavos_deploy.runtime.manifest import write_manifest
+from mavos_deploy.runtime.bundles.engines import Flags
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from tests.cuda_stand_in import Gpu0
 from tests.engine_bundle import GAP, SIZE, add_engines, picture, squares
 

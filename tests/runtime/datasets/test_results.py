@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.datasets.prediction import Predicted, digest
 from mavos_deploy.runtime.datasets.results import (
     RECORD,
@@ -16,7 +17,6 @@ from mavos_deploy.runtime.datasets.results import (
     content_of,
 )
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
-from mavos_deploy.runtime.manifest import Manifest
 
 SETTINGS = Settings("ab12", "tiny", True, "onnxruntime-cpu", "fp32", False)
 SEQUENCE = VideoSequence("one", {}, {}, (), None, True)

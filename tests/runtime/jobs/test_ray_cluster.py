@@ -17,10 +17,10 @@ import pytest
 
 from mavos_deploy.errors import BackendError, BundleError, InputError, MavosError
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.prediction import OutputError
 from mavos_deploy.runtime.datasets.results import Results, Settings, content_of
-from mavos_deploy.runtime.engines import Engine, Flags, Library
 from mavos_deploy.runtime.jobs.crew import segment_all
 from mavos_deploy.runtime.jobs.ray_cluster import (
     RayCluster,

@@ -10,8 +10,8 @@ import pytest
 from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.export.build_engines import _up_to_date
 from mavos_deploy.runtime import Bundle, doctor
-from mavos_deploy.runtime.engines import Engine, Flags, Hardware, Library
-from mavos_deploy.runtime.manifest import write_manifest
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.manifest import write_manifest
 from tests.bundles import hollow_bundle
 
 PLAN = b"a plan"

@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.records import advice, decode, encode
+from mavos_deploy.runtime.bundles.engines import Engine
+from mavos_deploy.runtime.bundles.quantisation import Quantisation
 from mavos_deploy.runtime.contract import (
     Dimensions,
     GraphSpec,
@@ -23,9 +25,7 @@ from mavos_deploy.runtime.contract import (
     TensorSpec,
     graph_specs,
 )
-from mavos_deploy.runtime.engines import Engine
 from mavos_deploy.runtime.geometry import Size, check_size, network_size
-from mavos_deploy.runtime.quantisation import Quantisation
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 from mavos_deploy.words import Word
 

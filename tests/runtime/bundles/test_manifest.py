@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.engines import Hardware, Library
-from mavos_deploy.runtime.manifest import MANIFEST, Manifest, Target, is_bundle, write_manifest
-from mavos_deploy.runtime.quantisation import GraphKind
+from mavos_deploy.runtime.bundles.engines import Hardware, Library
+from mavos_deploy.runtime.bundles.manifest import (
+    MANIFEST,
+    Manifest,
+    Target,
+    is_bundle,
+    write_manifest,
+)
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 
 DATA = Path("tests/data/manifests")
 # As written by releases with a decoder of their own, and the identity that those gave it. States

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime.quantisation import (
+from mavos_deploy.runtime.bundles.quantisation import (
     HIGHEST_LEVEL,
     GraphKind,
     Levels,

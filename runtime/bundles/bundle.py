@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime.bundles.engines import Engine, Library, Misfit, Why, choose
+from mavos_deploy.runtime.bundles.manifest import EXPORT, MANIFEST, GraphFile, Manifest
 from mavos_deploy.runtime.contract import BLOCKS, GraphName, GraphSpec
-from mavos_deploy.runtime.engines import Engine, Library, Misfit, Why, choose
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
-from mavos_deploy.runtime.manifest import EXPORT, MANIFEST, GraphFile, Manifest
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import pytest
 
 from mavos_deploy.errors import BundleError
 from mavos_deploy.records import decode, encode
-from mavos_deploy.runtime.engines import (
+from mavos_deploy.runtime.bundles.engines import (
     Engine,
     Flags,
     Hardware,

@@ -1,0 +1,1 @@
+"""The folder of a bundle: its manifest, hashes, engines and quantisation."""
