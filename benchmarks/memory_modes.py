@@ -35,8 +35,8 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.geometry import network_size
-from mavos_deploy.runtime.media.frames import read_image
 from mavos_deploy.runtime.media.masks import read_mask, write_mask
+from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.resize import resize_frame
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import machine
@@ -170,7 +170,7 @@ def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -
     engine, memory_gap = MODES[mode]
     tracker: Tracker | None = None
     for stem, picture in sequence.images.items():
-        rgb = read_image(picture)
+        rgb = read_rgb(picture)
         height, width = rgb.shape[:2]
         size = network_size(height, width, network.variant.align_corners)
         frame = torch.from_numpy(resize_frame(rgb, *size)).float()

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from mavos_deploy.calibration.rollout import Rollout, check_pictures, frames_of
 from mavos_deploy.errors import InputError
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.records import advice, decode, encode
+from mavos_deploy.records import advice, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import GraphName
@@ -270,14 +270,11 @@ def open_recordings(folder: Path, bundle: Bundle) -> Recordings:
         return InputError(said + advice(reason, "record again"))
 
     try:
-        content = file.read_bytes()
+        recordings = Recordings(**vars(read(Record, file, fail, FORMAT_VERSION)), path=folder)
     except FileNotFoundError:
         raise InputError(
             f"{folder} holds no {RECORD}, so these are no recordings; choose another folder"
         ) from None
-    except OSError as error:
-        raise fail(f"it can't be read ({error})") from None
-    recordings = Recordings(**vars(decode(Record, content, fail, FORMAT_VERSION)), path=folder)
     manifest = bundle.manifest
     own = {name: graph.sha256 for name, graph in manifest.graphs.items()}
     if recordings.identity != manifest.identity or recordings.graphs != own:

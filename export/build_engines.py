@@ -313,8 +313,7 @@ def _move_in(bundle: Bundle, engines: dict[Path, Engine]) -> None:
                 moved.append(target)
             plan.replace(target)
         # Read again: another build may have added its own meanwhile.
-        file = bundle.path / MANIFEST
-        manifest = Manifest.from_json(file.read_text(encoding="utf-8"), str(file))
+        manifest = Manifest.read(bundle.path / MANIFEST)
         replaced = {engine.slot for engine in engines.values()}
         kept = [engine for engine in manifest.engines if engine.slot not in replaced]
         new = sorted(engines.values(), key=lambda engine: (engine.capability, engine.graph))

@@ -7,21 +7,55 @@ files of earlier releases. msgspec checks all that; this module words the errors
 """
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from mavos_deploy.errors import MavosError
+from mavos_deploy.reading import read_regular
 
 T = TypeVar("T")
 
 UPDATE = "update mavos-deploy"  # ends a reason for which nothing else helps
+LARGEST = 64 * 2**20  # bytes of a file; the metadata of YouTube-VOS have 12 million
+DIGITS = 20  # of an integer: 64 bits
 HUGE = 1e30  # stands for NaN and infinity, which JSON lacks
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+
+
+def read(
+    kind: type[T],
+    path: Path,
+    fail: Callable[[str], MavosError],
+    version: int | None = None,
+) -> T:
+    """Read a record out of a JSON file.
+
+    Args:
+        kind: The record's class.
+        path: The file.
+        fail: See `decode`.
+        version: See `decode`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        MavosError: It can't be read, is no regular file or has more bytes than `LARGEST`, or
+            `decode` refuses it; `fail` made the error.
+    """
+    try:
+        content = read_regular(path, LARGEST)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file can have
+        raise fail(f"it can't be read ({error})") from None
+    return decode(kind, content, fail, version)
 
 
 def decode(
@@ -40,18 +74,37 @@ def decode(
         version: The `format_version` that the record must have; None where it has none.
 
     Raises:
-        MavosError: The text is no JSON, of another version, or a field is missing, of the wrong
-            type or refused by the record's class; `fail` made the error.
+        MavosError: The text is no JSON, holds a key twice, a number that no 64 bits hold or text
+            that no file can have, is of another version, or a field is missing, of the wrong type
+            or refused by the record's class; `fail` made the error.
     """
+    endless: list[str] = []
+
+    def number(text: str) -> float:
+        if math.isinf(value := float(text)):
+            endless.append(text)
+        return value
+
     try:
         text = content if isinstance(content, str) else content.decode()
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+            parse_float=number,
+            object_pairs_hook=_object,
+        )
+        if "\\u" in text:  # bytes of file names come as surrogates; others can't be written again
+            json.dumps(data, ensure_ascii=False).encode(errors="surrogateescape")
         if version is not None:
             check_version(data, version, fail)
-        return msgspec.convert(data, kind)
+        record = msgspec.convert(data, kind)
+        if endless:  # said last: where no number may be so large, the record says it with its place
+            raise ValueError(f"{endless[0]:.40} is too large a number")
+        return record
     except msgspec.ValidationError as error:
         raise fail(_reason(error, data, kind)) from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise fail(f"it is not valid JSON ({error})") from None
 
 
@@ -84,6 +137,21 @@ def encode(record: object, version: int | None = None) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= DIGITS else 1 << 64
+    if not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{text:.40} is too large an integer")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"it holds the key {key!r:.40} twice")
+    return found
 
 
 def _reason(error: msgspec.ValidationError, data: object, kind: type[T]) -> str:

@@ -45,12 +45,9 @@ class Bundle:
             what = "is a file" if path.exists() else "does not exist"
             raise BundleError(f"{path} {what}; give a bundle's folder, as mavos-export writes it")
         try:
-            text = file.read_text(encoding="utf-8")
+            bundle = cls(path, Manifest.read(file))
         except FileNotFoundError:
             raise BundleError(f"{path} is not a bundle: it holds no {MANIFEST}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{file} can't be read ({error})") from None
-        bundle = cls(path, Manifest.from_json(text, str(file)))
         bundle._check_levels()
         bundle._check_contract()
         for graph in bundle.manifest.files:

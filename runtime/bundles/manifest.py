@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from mavos_deploy.errors import BundleError, InputError
-from mavos_deploy.records import advice, decode, encode
+from mavos_deploy.errors import BundleError, InputError, MavosError
+from mavos_deploy.records import advice, decode, encode, read
 from mavos_deploy.runtime.bundles.engines import Engine
 from mavos_deploy.runtime.bundles.quantisation import Quantisation
 from mavos_deploy.runtime.contract import (
@@ -199,22 +200,32 @@ class Manifest:
             BundleError: The text is no manifest or one of another format, or a field is missing, of
                 the wrong type or out of its range.
         """
+        return decode(cls, text, partial(_unfit, name), FORMAT_VERSION)
 
-        def fail(reason: str) -> BundleError:
-            do = next((do for part, do in REMEDIES.items() if f"`{part}" in reason), None)
-            end = advice(reason, do or EXPORT) or (f", or {do}" if do else "")
-            return BundleError(f"{name} is not a manifest of this release: {reason}{end}")
+    @classmethod
+    def read(cls, file: Path) -> "Manifest":
+        """Read and check the manifest in a file.
 
-        return decode(cls, text, fail, FORMAT_VERSION)
+        Raises:
+            FileNotFoundError: There is no such file.
+            BundleError: It can't be read, or see `from_json`.
+        """
+        return read(cls, file, partial(_unfit, str(file)), FORMAT_VERSION)
+
+
+def _unfit(name: str, reason: str) -> BundleError:
+    do = next((do for part, do in REMEDIES.items() if f"`{part}" in reason), None)
+    end = advice(reason, do or EXPORT) or (f", or {do}" if do else "")
+    return BundleError(f"{name} is not a manifest of this release: {reason}{end}")
 
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds a manifest of ours, whatever its version and the files beside it."""
     try:
-        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = read(dict, folder / MANIFEST, MavosError)
+    except (OSError, MavosError):
         return False
-    return isinstance(data, dict) and {"format_version", "graphs"} <= data.keys()
+    return {"format_version", "graphs"} <= data.keys()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -1,5 +1,6 @@
 """The folders and metadata of DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.records import decode
+from mavos_deploy.reading import read_regular
+from mavos_deploy.records import LARGEST, read
 from mavos_deploy.runtime.datasets.sequences import (
     LAST_FRAME_COUNTS,
     Layout,
@@ -21,6 +23,7 @@ from mavos_deploy.runtime.media.frames import IMAGE_SUFFIXES, natural_order
 from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # as in the published figures
+LONGEST_NAME = 240  # bytes of a name; with an ending, a file's may have 255
 ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth
 
 
@@ -139,7 +142,7 @@ def _resolution(root: Path) -> str:
 
 def _read_names(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(file, LARGEST).decode().splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{file} can't be read ({error})") from None
     names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
@@ -149,9 +152,14 @@ def _read_names(file: Path) -> list[str]:
 
 
 def _check_name(name: str, file: Path) -> None:
-    # Names become folders of the results, so none may lead out of them.
-    if name != Path(name).name or name.startswith("."):
+    if not _is_name(name):
         raise InputError(f"{file}: {name!r:.60} is not the name of a sequence's folder")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text may name a file: names become those of results, so none may lead elsewhere."""
+    plain = text == Path(text).name and not text.startswith(".") and "\0" not in text
+    return plain and len(os.fsencode(text)) <= LONGEST_NAME
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -173,7 +181,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return {file.stem: file for file in sorted(found, key=natural_order)}
 
 
-def _stem_order(stem: str) -> tuple[list[str | int], str]:
+def _stem_order(stem: str) -> tuple[list[tuple[int, str]], str]:
     return natural_order(Path(f"{stem}.png"))
 
 
@@ -219,8 +227,8 @@ def videos_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
         return InputError(f"{file} lists no videos as in {expected}: {reason}; get it again")
 
     try:
-        videos = decode(_Metadata, file.read_bytes(), fail).videos
-    except OSError as error:
+        videos = read(_Metadata, file, fail).videos
+    except FileNotFoundError as error:
         raise InputError(f"{file} can't be read ({error}); get it again") from None
     for name in videos:
         _check_name(name, file)
@@ -228,7 +236,7 @@ def videos_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _object_id(key: str) -> int:
-    if not key.isascii() or not key.isdigit() or not 0 < int(key) < VOID:
+    if not key.isascii() or not key.isdigit() or len(key) > 3 or not 0 < int(key) < VOID:
         raise InputError(f"object id {key!r:.20}: ids go from 1 to {VOID - 1}")
     return int(key)
 
@@ -239,7 +247,8 @@ def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str
         raise InputError(f"an object's entry is {entry!r:.40}")
     if layout is Layout.YOUTUBE_VOS:
         frames = entry.get("frames")
-        if not isinstance(frames, list) or not frames or not all(type(f) is str for f in frames):
+        usable = isinstance(frames, list) and frames
+        if not usable or not all(type(f) is str and _is_name(f) for f in frames):
             raise InputError(f"an object's `frames` are {frames!r:.40}")
         return tuple(sorted(dict.fromkeys(frames), key=_stem_order))
     given = entry.get("frame_range")

@@ -13,8 +13,8 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.datasets.annotations import Truth, size_text
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.geometry import Size, check_aspect
-from mavos_deploy.runtime.media.frames import read_image
 from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
@@ -98,7 +98,7 @@ class SequenceReader:
             yield ClipFrame(stem, rgb, given, labels, follows, tuple(new))
 
     def _read(self, path: Path, labels: Labels | None) -> NDArray[np.uint8]:
-        rgb = read_image(path)
+        rgb = read_rgb(path)
         own = rgb.shape[0], rgb.shape[1]
         if self.size is not None and own != self.size:
             raise InputError(

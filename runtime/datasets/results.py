@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.records import advice, decode, encode
+from mavos_deploy.reading import read_regular
+from mavos_deploy.records import LARGEST, advice, decode, encode
 from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.datasets.prediction import Predicted, digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
@@ -193,7 +194,7 @@ def _read_record(path: Path) -> Record:
         return InputError(f"{path} {what} ({reason})" + advice(reason, "choose another folder"))
 
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST)
     except OSError as error:  # gone, where another process replaces the folder just now
         raise fail(f"it can't be read ({error})") from None
     settings = decode(Settings, content, fail, FORMAT_VERSION)

@@ -7,9 +7,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from av.container import InputContainer
-from PIL import ImageOps
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
@@ -21,7 +19,7 @@ from mavos_deploy.runtime.media.decoding import (
     upright,
     video_stream,
 )
-from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.protocol import RgbFrame
 
 Kind = Literal["video", "images", "camera", "stream"]
@@ -163,26 +161,18 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
                 "its mask; remove one of them"
             )
     chosen = islice(enumerate(files), 0, None, every)
-    frames = (SourceFrame(index, file.stem, read_image(file)) for index, file in chosen)
+    frames = (SourceFrame(index, file.stem, read_rgb(file)) for index, file in chosen)
     return FrameSource(
         str(folder), "images", islice(frames, max_frames), _taken(len(files), every, max_frames)
     )
 
 
-def natural_order(file: Path) -> tuple[list[str | int], str]:
+def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
     """A key to sort files by, with which the numbers in their names count up: a2 before a10."""
+    # A number is compared by its length first: Python makes no integer of thousands of digits.
     parts = re.split(r"([0-9]+)", file.stem)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], file.name
-
-
-def read_image(file: Path) -> RgbFrame:
-    """Read a picture as uint8 RGB of shape (H, W, 3), with EXIF rotation applied.
-
-    Raises:
-        InputError: The file is missing, damaged or of a kind that is not read.
-    """
-    upright = ImageOps.exif_transpose(open_image(file))
-    return np.array(upright.convert("RGB"), np.uint8)
+    digits = (part.lstrip("0") if place % 2 else part for place, part in enumerate(parts))
+    return [(len(d) if n % 2 else 0, d) for n, d in enumerate(digits)], file.name
 
 
 def _opened(

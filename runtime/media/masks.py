@@ -10,7 +10,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.media.pictures import mode_of, open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.system.files import replacing
 
@@ -121,11 +121,7 @@ def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None
 
 def is_palette_png(path: Path) -> bool:
     """Whether a file is a PNG of mode P, as `write_mask` makes them. Only its header is read."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.mode == "P"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+    return mode_of(path, ("PNG",)) == "P"
 
 
 class MaskSource:

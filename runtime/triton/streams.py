@@ -12,12 +12,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
 from mavos_deploy.runtime.geometry import LARGEST_SIDE
 from mavos_deploy.runtime.media.masks import palette_colors
-from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.media.pictures import SERVED, open_image, read_rgb
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -218,8 +218,8 @@ class Streams:
             self._check_size(request.frame.shape[0], request.frame.shape[1])
             return request.frame
         assert request.frame_file is not None
-        image = _open(request.frame_file, "frame_file", self._check_size)
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+        content = _bounded(request.frame_file, "frame_file")
+        return read_rgb(Path("frame_file"), content, self._check_size, SERVED)
 
     def _check_size(self, height: int, width: int) -> None:
         longest, pixels = LARGEST_SIDE, self.limits.max_pixels
@@ -264,7 +264,8 @@ def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, byt
                 f"{frame.shape[1]}; send labels of the frame's size"
             )
 
-    image = _open(request.labels_file, "labels_file", check_size)
+    content = _bounded(request.labels_file, "labels_file")
+    image = open_image(Path("labels_file"), content, check_size, SERVED)
     if image.mode not in ("P", "L", "1") or image.format == "JPEG":
         raise InputError(
             f"labels_file: a {image.format} picture of mode {image.mode}; send a palette (P) or "
@@ -274,7 +275,7 @@ def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, byt
     return np.array(image, np.uint8), bytes(palette) if palette else None
 
 
-def _open(content: bytes, name: str, check_size: Callable[[int, int], None]) -> Image.Image:
+def _bounded(content: bytes, name: str) -> bytes:
     if len(content) > LARGEST_FILE:
         raise InputError(f"{name}: {len(content)} bytes; the limit is {LARGEST_FILE}")
-    return open_image(Path(name), content, check_size)
+    return content

@@ -1,13 +1,16 @@
 """Records are read by their annotations, and what is wrong with one is said with its place."""
 
 import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import pytest
 from msgspec import Meta
 
+from mavos_deploy import records
 from mavos_deploy.errors import BundleError
 from mavos_deploy.records import decode, encode
 from mavos_deploy.words import Word
@@ -41,8 +44,12 @@ class Whole:
     paints: dict[str, Renamed] = field(default_factory=dict)
 
 
+def fail(reason: str) -> BundleError:
+    return BundleError(f"a.json: {reason}")
+
+
 def read(text: str | bytes, version: int | None = None) -> Whole:
-    return decode(Whole, text, lambda reason: BundleError(f"a.json: {reason}"), version)
+    return decode(Whole, text, fail, version)
 
 
 def test_a_record_comes_back_as_it_was_written() -> None:
@@ -98,6 +105,18 @@ def test_a_record_comes_back_as_it_was_written() -> None:
         pytest.param(b'{"pair": "\xff"}', "it is not valid JSON", id="no-text"),
         pytest.param("[" * 100_000, "it is not valid JSON", id="too-deep"),
         pytest.param('{"pair": [1, NaN]}', "it is not valid JSON", id="nan"),
+        pytest.param(
+            '{"pair": [1, 2], "paints": {"a": {"share": 1}}, "pair": [3, 4]}',
+            "it holds the key 'pair' twice",
+            id="key-twice",
+        ),
+        pytest.param(
+            '{"pair": [1, 2], "more": [1e999]}', "1e999 is too large a number", id="infinite-aside"
+        ),
+        pytest.param(f'{{"pair": [1, 1{"0" * 400}]}}', "000 is too large an integer", id="giant"),
+        pytest.param(f'{{"pair": [1, {"9" * 5000}]}}', "999 is too large an integer", id="longer"),
+        pytest.param(f'{{"pair": [1, {2**64}]}}', f"{2**64} is too large an integer", id="65-bits"),
+        pytest.param('{"pair": "\\ud800"}', "it is not valid JSON", id="half-a-character"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(text: str | bytes, reason: str) -> None:
@@ -120,3 +139,29 @@ def test_another_version_is_refused_before_anything_else(text: str, reason: str)
     with pytest.raises(BundleError) as raised:
         read(text, 2)
     assert reason in str(raised.value)
+
+
+def test_bytes_of_file_names_that_are_no_utf_8_come_back() -> None:
+    name = os.fsdecode(b"a\xff")
+    assert read(json.dumps({"pair": [1, 2], "parts": {name: {"file": name}}})).parts[name].file
+
+
+def test_a_record_is_read_out_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"pair": [1, 2]}')
+    assert records.read(Whole, tmp_path / "a.json", fail) == Whole((1, 2))
+    with pytest.raises(FileNotFoundError):
+        records.read(Whole, tmp_path / "b.json", fail)
+    with pytest.raises(BundleError, match="it can't be read"):
+        records.read(Whole, tmp_path, fail)
+    with pytest.raises(BundleError, match="it can't be read"):
+        records.read(Whole, tmp_path / "a\0", fail)
+
+
+def test_a_pipe_or_a_giant_file_is_no_record(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(BundleError, match=r"it can't be read .it is a pipe"):
+        records.read(Whole, tmp_path / "a.json", fail)
+    with (tmp_path / "b.json").open("wb") as file:
+        file.truncate(records.LARGEST + 1)
+    with pytest.raises(BundleError, match="the limit is"):
+        records.read(Whole, tmp_path / "b.json", fail)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.export.build_engines import _up_to_date
 from mavos_deploy.runtime import Bundle, doctor
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
-from mavos_deploy.runtime.bundles.manifest import write_manifest
+from mavos_deploy.runtime.bundles.manifest import is_bundle, write_manifest
 from tests.bundles import hollow_bundle
 
 PLAN = b"a plan"
@@ -59,6 +60,22 @@ def test_a_bundle_without_engines_opens(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(data))
     with pytest.raises(BackendError, match="built for: none at all"):
         Bundle.open(folder).engine(*CALL)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_a_manifest_that_is_no_small_file_is_refused_unread(folder: Path, kind: str) -> None:
+    file = folder / "manifest.json"
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as opened:
+            opened.truncate(1 << 40)
+    with pytest.raises(BundleError, match=r"manifest\.json .*it can't be read"):
+        Bundle.open(folder)
+    assert not is_bundle(folder)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sequences, frames and spans are found in the four layouts, and what is wrong is named."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.opening import detect_layout, open_dataset
 from mavos_deploy.runtime.datasets.sequences import Layout, VideoSequence
+from mavos_deploy.runtime.media.frames import natural_order
 from tests import made_sequences
 from tests.made_sequences import write_frames, write_masks
 
@@ -213,6 +215,9 @@ def test_frames_of_the_metadata_without_a_picture_are_named(tmp_path: Path) -> N
         pytest.param({"1": {"frames": []}}, "`frames` are []", id="no-frames"),
         pytest.param({"1": {"frames": [5]}}, "`frames` are [5]", id="numbers"),
         pytest.param({"1": 5}, "an object's entry is 5", id="no-entry"),
+        pytest.param({"9" * 5000: {"frames": ["00005"]}}, "object id '999", id="giant-id"),
+        pytest.param({"1": {"frames": ["9" * 5000]}}, "`frames` are ['999", id="giant-stem"),
+        pytest.param({"1": {"frames": ["../5"]}}, "`frames` are ['../5']", id="stem-leads-out"),
     ],
 )
 def test_metadata_of_a_sequence_that_makes_no_sense_is_named(
@@ -258,6 +263,16 @@ def test_an_object_of_lvos_that_starts_nowhere_is_named(tmp_path: Path) -> None:
         pytest.param(
             '{"videos": {"v": {"objects": {"1": {}}}}}', "no object has `frames`", id="no-spans"
         ),
+        pytest.param(
+            f'{{"videos": {{"{"A" * 300}": {{"objects": {{"1": {{}}}}}}}}}}',
+            "is not the name of",
+            id="long-name",
+        ),
+        pytest.param(
+            '{"videos": {"v": {"objects": {"1": {"frame_range": {"start": Infinity}}}}}}',
+            "Infinity is no number",
+            id="endless",
+        ),
     ],
 )
 def test_damaged_metadata_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -284,6 +299,21 @@ def test_names_that_lead_out_of_the_data_set_are_refused(tmp_path: Path) -> None
     (data / "ImageSets/2017/val.txt").write_text("../../secret\n")
     with pytest.raises(InputError, match="is not the name of a sequence's folder"):
         open_dataset(data)
+
+
+@pytest.mark.parametrize("name", ["valid/meta.json", "ImageSets/2017/val.txt"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    data = youtube_vos(tmp_path) if name.endswith("json") else davis(tmp_path)
+    (data / name).unlink()
+    os.mkfifo(data / name)
+    with pytest.raises(InputError):
+        open_dataset(data)
+
+
+def test_names_with_thousands_of_digits_have_an_order() -> None:
+    names = ["a2.png", f"a{'9' * 5000}.png", "a10.png", "a02.png"]
+    ordered = sorted(map(Path, names), key=natural_order)
+    assert [path.name[:4] for path in ordered] == ["a02.", "a2.p", "a10.", "a999"]
 
 
 def test_chosen_sequences_must_exist(tmp_path: Path) -> None:

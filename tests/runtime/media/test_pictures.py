@@ -1,5 +1,10 @@
 """Pictures that are read, and those that are refused."""
 
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media import pictures
-from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.media.pictures import mode_of, open_image, read_rgb
 
 
 def test_a_picture_of_too_many_pixels_is_refused(
@@ -59,3 +64,64 @@ def test_no_decoder_of_another_format_is_reached(tmp_path: Path, kind: str) -> N
     Image.new("RGB", (4, 3)).save(tmp_path / "a.png", format=kind)
     with pytest.raises(InputError, match=r"a\.png: not a readable picture"):
         open_image(tmp_path / "a.png")
+
+
+def _with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one more chunk after its header."""
+    chunk = kind + content
+    whole = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png[:33] + whole + png[33:]
+
+
+def test_a_broken_exif_block_is_named_and_nothing_else_comes_out(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(_with_chunk(whole, b"eXIf", b"Exif\0\0XX\0*\0\0\0\x08"))
+    with pytest.raises(InputError, match=r"a\.png: its EXIF block.*is damaged.*save the picture"):
+        read_rgb(tmp_path / "a.png")
+    assert open_image(tmp_path / "a.png").size == (4, 3)  # a mask isn't turned
+
+
+@pytest.mark.parametrize("error", [TypeError("float"), KeyError(3), RuntimeError(), MemoryError()])
+def test_whatever_a_decoder_raises_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.tif")
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", broken)
+    for read in (open_image, read_rgb):
+        with pytest.raises(InputError, match=r"a\.tif: "):
+            read(tmp_path / "a.tif")
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert mode_of(tmp_path / "a.png") is None
+    with pytest.raises(InputError, match=r"a\.png: not a readable picture.*it is a pipe"):
+        open_image(tmp_path / "a.png")
+
+
+def test_only_the_formats_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png", format="TIFF")
+    with pytest.raises(InputError, match=r"expected PNG, JPEG"):
+        read_rgb(tmp_path / "a.png", formats=pictures.SERVED)
+
+
+def test_pillow_does_not_write_its_warnings_to_the_terminal(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 3))
+    image.save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    (directory,) = struct.unpack("<I", content[4:8])
+    struct.pack_into("<HHII", content, directory + 2, 0x010E, 2, 9999, 0xFFFFFF)  # beyond the end
+    (tmp_path / "a.tif").write_bytes(content)
+    code = (
+        "import sys; from pathlib import Path; from mavos_deploy.runtime.media.pictures import *\n"
+        "try: read_rgb(Path(sys.argv[1]))\n"
+        "except InputError: pass"
+    )
+    arguments = [sys.executable, "-W", "default", "-c", code, str(tmp_path / "a.tif")]
+    ran = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
