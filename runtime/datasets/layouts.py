@@ -247,8 +247,8 @@ def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str
         raise InputError(f"an object's entry is {entry!r:.40}")
     if layout is Layout.YOUTUBE_VOS:
         frames = entry.get("frames")
-        usable = isinstance(frames, list) and frames
-        if not usable or not all(type(f) is str and _is_name(f) for f in frames):
+        named = isinstance(frames, list) and all(type(f) is str and _is_name(f) for f in frames)
+        if not isinstance(frames, list) or not frames or not named:
             raise InputError(f"an object's `frames` are {frames!r:.40}")
         return tuple(sorted(dict.fromkeys(frames), key=_stem_order))
     given = entry.get("frame_range")
