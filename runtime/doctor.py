@@ -33,6 +33,7 @@ PACKAGES = {
     "torch": None,
     "onnx": None,
     "tritonclient": None,
+    "pycocotools": "pycocotools.mask",
 }
 NVIDIA = "0x10de"  # vendor of PCI devices
 DISPLAY = "0x03"  # class of PCI devices that draw or compute
