@@ -24,6 +24,7 @@ def video(
     count: int = COUNT,
     sound_seconds: int = 0,
     faststart: bool = True,
+    sound_codec: str = "aac",
 ) -> Path:
     """Ten frames per second; noise that moves, so that every frame takes bytes."""
     options = {"movflags": "faststart"} if faststart and path.suffix in (".mp4", ".mov") else {}
@@ -31,7 +32,7 @@ def video(
         stream = container.add_stream(codec, rate=10)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
-        sound = container.add_stream("aac", rate=8000) if sound_seconds else None
+        sound = container.add_stream(sound_codec, rate=48000) if sound_seconds else None
         for index in range(count):
             picture = av.VideoFrame.from_ndarray(np.roll(NOISE, 3 * index, 1), format="rgb24")
             picture.pts = index
@@ -43,13 +44,20 @@ def video(
 
 
 def add_sound(container: av.container.OutputContainer, sound: AudioStream, seconds: int) -> None:
-    for start in range(0, 8000 * seconds, 1000):
-        silence = np.zeros((1, 1000), np.float32)
-        samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-        samples.sample_rate, samples.pts = 8000, start
-        samples.time_base = Fraction(1, 8000)
+    rate = sound.rate
+    for start in range(0, rate * seconds, rate // 8):
+        noise = np.random.default_rng(start).normal(0, 0.1, (1, rate // 8)).astype(np.float32)
+        samples = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+        samples.sample_rate, samples.pts = rate, start
+        samples.time_base = Fraction(1, rate)
         container.mux(sound.encode(samples))
     container.mux(sound.encode(None))
+
+
+def pictures_of(path: Path) -> list[np.ndarray]:
+    """Pictures of a video as PyAV alone reads them."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def read_until_refused(source: Path, match: str) -> list[SourceFrame]:

@@ -118,7 +118,7 @@ def _run_once(
 
 def write_clip(path: Path, size: Size, frames: int, objects: int) -> None:
     """Encode a made-up clip as H.264."""
-    with OverlayWriter(path, size, None) as writer:
+    with OverlayWriter(path, size) as writer:
         nothing = np.zeros(size, np.uint8)
         for frame, _ in iter_clip(*size, frames, objects=objects):
             writer.write(frame, nothing)

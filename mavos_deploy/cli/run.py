@@ -120,6 +120,8 @@ def run(
             on_frame=advance,
         )
     _warn_of_masks(say, summary)
+    for note in summary.notes:
+        say.warn(note)
     say.result(_document(summary, folder, overlay, about))
     say.line(_told(summary, folder, overlay))
     if summary.interrupted:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
 
+import av
 from av.container import InputContainer
 
 from mavos_deploy.errors import InputError
@@ -19,6 +21,7 @@ from mavos_deploy.runtime.media.decoding import (
     upright,
     video_stream,
 )
+from mavos_deploy.runtime.media.encoding import Original
 from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.protocol import RgbFrame
 
@@ -35,11 +38,15 @@ class SourceFrame:
         index: Number in the source, from 0; skipped frames are counted.
         stem: File stem of an image; the five-digit index otherwise.
         rgb: The picture, uint8, shape (H, W, 3).
+        time: Time at which it is shown, in seconds, by the source's clock; None for images.
+        duration: Time until the next frame that comes, in seconds; None where it is unknown.
     """
 
     index: int
     stem: str
     rgb: RgbFrame
+    time: Fraction | None = None
+    duration: Fraction | None = None
 
 
 class FrameSource:
@@ -50,7 +57,7 @@ class FrameSource:
         kind: "video", "images", "camera" or "stream".
         size: Height and width of every frame in pixels, upright.
         length: Number of frames that will come, where the container states it; else None.
-        fps: Frames per second of the frames that come; None for images or where it is unknown.
+        original: What a video that shows these frames takes over from the source.
     """
 
     def __init__(
@@ -59,7 +66,7 @@ class FrameSource:
         kind: Kind,
         frames: Iterator[SourceFrame],
         length: int | None = None,
-        fps: float | None = None,
+        original: Original | None = None,
         container: InputContainer | None = None,
     ) -> None:
         """Read the first frame, so that the size is known and an unusable source fails early."""
@@ -70,7 +77,7 @@ class FrameSource:
         self.kind = kind
         self.size: Size = first.rgb.shape[:2]
         self.length = length
-        self.fps = fps
+        self.original = original or Original()
         self._container = container
         self._frames = chain([first], _same_size(frames, name, self.size))
 
@@ -180,15 +187,33 @@ def _opened(
 ) -> FrameSource:
     try:
         stream = video_stream(name, container)
+        rate = stream.average_rate or stream.guessed_rate
+        original = Original(
+            time_base=stream.time_base,
+            rate=Fraction(rate) / every if rate else None,
+            sound=Path(name) if kind == "video" else None,
+        )
         decode = decode_file if kind == "video" else decode_live
-        pictures = decode(name, container, stream)
+        pictures = _to_the_end(decode(name, container, stream), original)
         chosen = islice(enumerate(pictures), 0, None, every)
-        frames = (SourceFrame(i, f"{i:05d}", upright(picture)) for i, picture in chosen)
+        frames = (_frame(index, picture, every) for index, picture in chosen)
         known = kind == "video" and stream.frames > 0
         length = _taken(stream.frames, every, max_frames) if known else None
-        rate = stream.average_rate or stream.guessed_rate
-        fps = float(rate) / every if rate else None
-        return FrameSource(name, kind, islice(frames, max_frames), length, fps, container)
+        return FrameSource(name, kind, islice(frames, max_frames), length, original, container)
     except BaseException:
         container.close()
         raise
+
+
+def _to_the_end(pictures: Iterator[av.VideoFrame], original: Original) -> Iterator[av.VideoFrame]:
+    """The same pictures; behind the last one, sound is known to belong to the end."""
+    yield from pictures
+    original.ended = True
+
+
+def _frame(index: int, picture: av.VideoFrame, every: int) -> SourceFrame:
+    time = duration = None
+    if picture.pts is not None and picture.time_base:
+        time = picture.pts * picture.time_base
+        duration = picture.duration * every * picture.time_base if picture.duration else None
+    return SourceFrame(index, f"{index:05d}", upright(picture), time, duration)

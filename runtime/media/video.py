@@ -40,6 +40,7 @@ class Summary:
         ignored_masks: Number of later masks that brought no new object, and were left alone.
         unused_masks: Mask files that belong to no frame of the video.
         seconds: Time from the first frame to the last mask.
+        notes: Lines that say what a written video could not take over from the source.
         interrupted: Whether Ctrl-C ended the run. Everything written is whole then, and every
             frame that was segmented is written.
     """
@@ -50,6 +51,7 @@ class Summary:
     ignored_masks: int = 0
     unused_masks: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
     interrupted: bool = False
 
     @property
@@ -167,7 +169,7 @@ def segment_video(
         write_mask(output / f"{frame.stem}.png", labels, mask.palette)
         summary.frames += 1
         if video is not None:
-            video.write(frame.rgb, labels)
+            video.write(frame.rgb, labels, frame.time, frame.duration)
         summary.seconds = time.perf_counter() - started
 
     try:
@@ -181,7 +183,7 @@ def segment_video(
             stack.enter_context(deferred_interrupts(reader.stop))
             if overlay is not None:
                 video = stack.enter_context(
-                    OverlayWriter(overlay, source.size, source.fps, mask.palette)
+                    OverlayWriter(overlay, source.size, source.original, mask.palette)
                 )
             try:
                 with reader, WriteBehind(write, depth) as writer:
@@ -201,6 +203,7 @@ def segment_video(
     if failure is not None:
         kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
         raise type(failure)(f"{failure}{kept}") from failure
+    summary.notes = video.notes if video is not None else []
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
