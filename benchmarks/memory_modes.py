@@ -35,7 +35,8 @@ from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.geometry import network_size
-from mavos_deploy.runtime.media.masks import read_mask, write_mask
+from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.resize import resize_frame
 from mavos_deploy.runtime.system.files import replacing

@@ -17,7 +17,8 @@ from mavos_deploy.evaluation.metrics import Score, Statistics, score_frame, stat
 from mavos_deploy.runtime.datasets.annotations import Truth, ids_in, size_text
 from mavos_deploy.runtime.datasets.prediction import Predicted
 from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed, missing
-from mavos_deploy.runtime.media.masks import read_mask
+from mavos_deploy.runtime.masks.numbering import Numbering
+from mavos_deploy.runtime.masks.pictures import read_mask
 from mavos_deploy.runtime.objects import Labels
 
 
@@ -264,6 +265,7 @@ class _Predictions:
     def __init__(self, sequence: VideoSequence, folder: Path) -> None:
         self._name = sequence.name
         self._folder = folder
+        self._numbering = Numbering()
         self._problems: list[Problem] = []
         self._missing: list[str] = []
         self._ids: dict[int, str] = {}  # found ids, each with the first frame that has it
@@ -274,7 +276,7 @@ class _Predictions:
             self._missing.append(stem)
             return None
         try:
-            labels = read_mask(path, allow_void=True).labels
+            labels = read_mask(path, self._numbering).labels
         except InputError as error:
             self._add(stem, f"unusable mask ({error})", "a palette or grey PNG")
             return None

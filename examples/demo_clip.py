@@ -20,7 +20,7 @@ import numpy as np
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.evaluation.scenes.clip import iter_clip
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.system.files import replacing_directory
 
 FRAME_RATE = 24  # frames per second

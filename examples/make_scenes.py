@@ -19,7 +19,7 @@ from rich.progress import track
 from mavos_deploy.errors import MavosError
 from mavos_deploy.evaluation.scenes.scene import MAX_OBJECTS, iter_scene
 from mavos_deploy.evaluation.scenes.textures import HELD_OUT_PHOTOS, Photo, load_photos
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.system.files import replacing_directory
 
 QUALITY = 95  # of the JPEG files

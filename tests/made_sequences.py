@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from tests.made_clips import synthetic_clip
 
 Labels = NDArray[np.uint8]

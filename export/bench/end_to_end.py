@@ -15,8 +15,9 @@ from mavos_deploy.export.bench.timing import milliseconds
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.masks.png import write_mask
+from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import FrameSource, open_frames
-from mavos_deploy.runtime.media.masks import MaskSource, write_mask
 from mavos_deploy.runtime.media.overlay import OverlayWriter
 from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
 from mavos_deploy.runtime.objects import Labels

@@ -81,8 +81,8 @@ def run(
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files. mavos-batch
     segments all videos of a data set.
     """
+    from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
-    from mavos_deploy.runtime.media.masks import MaskSource
     from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
 
     if masks is None:
@@ -110,15 +110,18 @@ def run(
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
+        annotations = MaskSource(masks, frames.size, frames.stems)
         summary = segment_video(
             segmenter,
             frames,
-            MaskSource(masks, frames.size),
+            annotations,
             folder,
             overlay,
             make_output=make_output,
             on_frame=advance,
         )
+    for note in annotations.notes:
+        say.note(note)
     _warn_of_masks(say, summary)
     for note in summary.notes:
         say.warn(note)

@@ -4,7 +4,8 @@ import numpy as np
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, listed
-from mavos_deploy.runtime.media.masks import read_mask
+from mavos_deploy.runtime.masks.numbering import Numbering
+from mavos_deploy.runtime.masks.pictures import read_mask
 from mavos_deploy.runtime.objects import VOID, Labels
 
 
@@ -23,6 +24,7 @@ class Truth:
         self.palette: bytes | None = None
         self._sequence = sequence
         self._size: tuple[int, int] | None = None
+        self._numbering = Numbering()
         self._unknown: dict[int, str] = {}
 
     def read(self, stem: str) -> tuple[Labels | None, list[int]]:
@@ -39,7 +41,7 @@ class Truth:
         if path is None:
             return None, []
         try:
-            mask = read_mask(path, allow_void=True)
+            mask = read_mask(path, self._numbering)
         except InputError as error:
             self._add(stem, f"unusable annotation ({error})", "a palette or grey PNG")
             return None, []

@@ -13,7 +13,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.datasets.annotations import Truth, size_text
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.geometry import Size, check_aspect
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.segmenter import Segmenter

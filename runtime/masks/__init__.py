@@ -1,1 +1,1 @@
-"""Label maps in all formats that others read and write, one module for each."""
+"""Label maps of videos, in every format that is read or written."""

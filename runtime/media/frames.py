@@ -58,6 +58,7 @@ class FrameSource:
         size: Height and width of every frame in pixels, upright.
         length: Number of frames that will come, where the container states it; else None.
         original: What a video that shows these frames takes over from the source.
+        stems: Stems of all frames that come, for images; None where frames are named by number.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class FrameSource:
         length: int | None = None,
         original: Original | None = None,
         container: InputContainer | None = None,
+        stems: tuple[str, ...] | None = None,
     ) -> None:
         """Read the first frame, so that the size is known and an unusable source fails early."""
         first = next(frames, None)
@@ -78,6 +80,7 @@ class FrameSource:
         self.size: Size = first.rgb.shape[:2]
         self.length = length
         self.original = original or Original()
+        self.stems = stems
         self._container = container
         self._frames = chain([first], _same_size(frames, name, self.size))
 
@@ -167,11 +170,10 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
                 f"{folder} holds {before.name} and {after.name}: each stem names one frame and "
                 "its mask; remove one of them"
             )
-    chosen = islice(enumerate(files), 0, None, every)
+    chosen = list(islice(enumerate(files), 0, None, every))[:max_frames]
     frames = (SourceFrame(index, file.stem, read_rgb(file)) for index, file in chosen)
-    return FrameSource(
-        str(folder), "images", islice(frames, max_frames), _taken(len(files), every, max_frames)
-    )
+    stems = tuple(file.stem for _, file in chosen)
+    return FrameSource(str(folder), "images", frames, len(chosen), stems=stems)
 
 
 def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.media.encoding import Original, VideoWriter
-from mavos_deploy.runtime.media.masks import palette_colors
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 

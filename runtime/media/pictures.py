@@ -32,6 +32,7 @@ def open_image(
     content: bytes | None = None,
     check_size: Callable[[int, int], None] | None = None,
     formats: tuple[str, ...] = FORMATS,
+    as_mask: bool = False,
 ) -> Image.Image:
     """Read a picture of 8 bits per channel whole, as it is in its file.
 
@@ -39,7 +40,9 @@ def open_image(
         path: PNG, JPEG, BMP, WebP or TIFF.
         content: Bytes to read in place of the file; the path then only names them in messages.
         check_size: Called with height and width before anything is decoded; may refuse them.
-        formats: Formats that are accepted, some of `FORMATS`.
+        formats: Formats that are accepted, in Pillow's names.
+        as_mask: Whether the values of pixels are wanted: one channel of 16 bits is accepted then,
+            and a file of several pictures is refused.
 
     Returns:
         The loaded picture in the mode of its file; the file is closed.
@@ -48,7 +51,7 @@ def open_image(
         InputError: The file is missing, no regular file, of another format, unreadable, damaged,
             cut off, too large or of 16 bits.
     """
-    return _read(path, content, check_size, formats, lambda image: image)
+    return _read(path, content, check_size, formats, lambda image: image, as_mask)
 
 
 def read_rgb(
@@ -107,6 +110,7 @@ def _read(
     check_size: Callable[[int, int], None] | None,
     formats: tuple[str, ...],
     convert: Callable[[Image.Image], T],
+    as_mask: bool = False,
 ) -> T:
     """Check, decode and convert a picture; nothing but an InputError comes out."""
     try:
@@ -114,7 +118,7 @@ def _read(
             open_regular(path) if content is None else BytesIO(content) as file,
             Image.open(file, formats=formats) as image,
         ):
-            _check(path, image, check_size)
+            _check(path, image, check_size, as_mask)
             image.load()
             return convert(image)
     except InputError:
@@ -139,7 +143,10 @@ def _read(
 
 
 def _check(
-    path: Path, image: ImageFile.ImageFile, check_size: Callable[[int, int], None] | None
+    path: Path,
+    image: ImageFile.ImageFile,
+    check_size: Callable[[int, int], None] | None,
+    as_mask: bool,
 ) -> None:
     """Refuse a picture by what its head says."""
     width, height = image.size
@@ -149,8 +156,13 @@ def _check(
         raise InputError(f"{path}: {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
     # Pillow cuts 16-bit RGB to 8 bits without a word; only the raw mode still tells.
     raw_modes = " ".join(str(tile[3]) for tile in image.tile)
-    if image.mode.startswith("I") or image.mode == "F" or ";16" in raw_modes:
+    whole = image.mode.startswith("I")
+    if (whole and not as_mask) or image.mode == "F" or (";16" in raw_modes and not whole):
         raise InputError(f"{path}: more than 8 bits per channel; save it with 8 bits per channel")
+    if as_mask and (count := getattr(image, "n_frames", 1)) > 1:
+        raise InputError(
+            f"{path}: {count} pictures in one file, but a mask is one; save each as a PNG"
+        )
 
 
 def _said(error: Exception) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.geometry import Size, check_aspect
+from mavos_deploy.runtime.masks.png import is_palette_png, write_mask
+from mavos_deploy.runtime.masks.source import Mask, MaskSource
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
-from mavos_deploy.runtime.media.masks import Mask, MaskSource, is_palette_png, write_mask
 from mavos_deploy.runtime.media.overlay import OverlayWriter
 from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
 from mavos_deploy.runtime.objects import Labels
@@ -35,6 +36,7 @@ class Summary:
 
     Attributes:
         frames: Frames segmented and written.
+        start: Stem of the frame that the first mask belongs to.
         objects: Ids followed at the end.
         added: Ids of objects that came after the first frame, with the stem of their first frame.
         ignored_masks: Number of later masks that brought no new object, and were left alone.
@@ -46,6 +48,7 @@ class Summary:
     """
 
     frames: int = 0
+    start: str = ""
     objects: tuple[int, ...] = ()
     added: dict[int, str] = field(default_factory=dict)
     ignored_masks: int = 0
@@ -140,7 +143,7 @@ def segment_video(
 
     Args:
         segmenter: A segmenter here, or the client of a server.
-        source: The video, just opened; its first frame has a mask.
+        source: The video, just opened. Frames before the first mask are left out.
         masks: Masks of the first frame, and of frames where objects are added.
         output: Folder for the masks, `<frame stem>.png`.
         overlay: MP4 file for the coloured video; None for no such video.
@@ -155,10 +158,8 @@ def segment_video(
             until then are kept, each whole; the message ends with their number.
     """
     frames = iter(source)
-    first = next(frames)
-    mask = masks.for_stem(first.stem, first=True)
-    assert mask is not None
-    summary, stems = Summary(), {first.stem}
+    first, mask = _start(frames, masks)
+    summary, stems = Summary(start=first.stem), {first.stem}
     depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
     started = time.perf_counter()
     failure: MavosError | None = None
@@ -207,6 +208,19 @@ def segment_video(
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
+
+
+def _start(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[SourceFrame, Mask]:
+    """The first frame that has a mask, and its mask."""
+    for before, frame in enumerate(frames):
+        if (mask := masks.for_stem(frame.stem, first=True)) is not None:
+            if before:
+                masks.notes.append(
+                    f"the first mask is that of frame {frame.stem}; the {before} frames before it "
+                    "are left out"
+                )
+            return frame, mask
+    raise InputError("no mask belongs to a frame of this video; name masks after its frames")
 
 
 def _prepared(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
 from mavos_deploy.runtime.geometry import LARGEST_SIDE
-from mavos_deploy.runtime.media.masks import palette_colors
+from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.media.pictures import SERVED, open_image, read_rgb
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame

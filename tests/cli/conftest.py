@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.cli.program import COMMANDS as PLACES
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from tests.bundles import copy_to_change, hollow_bundle
 from tests.made_clips import synthetic_clip
 

@@ -17,7 +17,7 @@ from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.datasets.prediction import Predicted, segment_sequence
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.jobs import worker as jobs
-from mavos_deploy.runtime.media.masks import read_mask
+from mavos_deploy.runtime.masks.pictures import read_mask
 from tests import made_sequences
 from tests.made_clips import synthetic_clip
 from tests.made_sequences import Made, write_davis, write_masks

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.runtime.media.masks import read_mask, write_mask
+from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.png import write_mask
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]

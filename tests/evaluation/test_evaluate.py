@@ -11,7 +11,7 @@ import pytest
 from mavos_deploy.evaluation.evaluate import Evaluation, evaluate
 from mavos_deploy.evaluation.metrics import score_frame
 from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from tests import made_sequences
 from tests.made_sequences import Made, write_davis
 

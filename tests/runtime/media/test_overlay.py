@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.masks import palette_colors
+from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.media.overlay import OverlayWriter, draw_objects
 from tests.made_videos import pictures_of
 

@@ -15,7 +15,7 @@ from PIL import Image
 from mavos_deploy.cli import run as cli
 from mavos_deploy.errors import ServerError, StreamLostError
 from mavos_deploy.runtime import Bundle, RemoteSegmenter, Segmenter
-from mavos_deploy.runtime.media.masks import write_mask
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.triton.config import Graphs, Options
 from mavos_deploy.runtime.triton.repository import write_repository
 from mavos_deploy.runtime.triton.wire import StreamLimits

@@ -1,0 +1,214 @@
+"""Masks in picture files: one file, a folder of them, or a folder for each object."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.kinds import read_kind
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
+from mavos_deploy.runtime.media.frames import natural_order
+from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.objects import VOID, Labels
+
+MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
+FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
+
+
+def read_mask(
+    path: Path, numbering: Numbering | None = None, content: bytes | None = None
+) -> Reading:
+    """Read a picture as a label map.
+
+    Args:
+        path: PNG, TIFF, WebP, GIF or BMP of any kind in `KINDS`.
+        numbering: What earlier masks of the same video have shown, so that all are numbered alike;
+            changed by this one. None reads the picture by itself.
+        content: Bytes to read in place of the file; the path then only names them in messages.
+
+    Returns:
+        Labels, uint8 (H, W), in which 255 is void; the palette; and how they were read.
+
+    Raises:
+        InputError: The file is missing, damaged, or can't be read as a mask with certainty.
+    """
+    image = open_image(path, content, formats=MASK_FORMATS, as_mask=True)
+    if image.format == "JPEG":
+        raise InputError(
+            f"{path}: a JPEG picture, whose compression changes object ids; save it as a palette "
+            "(mode P) or grey (mode L) PNG"
+        )
+    return read_kind(image, str(path), Numbering() if numbering is None else numbering)
+
+
+class _Pictures:
+    """Reads the pictures of one video, all with one numbering."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.palette: bytes | None = None
+        self._numbering = Numbering()
+
+    def read(self, path: Path) -> Labels:
+        reading = read_mask(path, self._numbering)
+        self.palette = self.palette or reading.palette
+        if reading.how and (note := f"masks are {reading.how}") not in self.notes:
+            self.notes.append(note)
+        return reading.labels
+
+
+def file_maps(path: Path) -> LabelMaps:
+    """The label map of a picture file of any name.
+
+    Args:
+        path: The file.
+    """
+    pictures = _Pictures()
+    return LabelMaps(
+        {path.stem: partial(pictures.read, path)},
+        notes=pictures.notes,
+        palette=lambda: pictures.palette,
+        single=True,
+    )
+
+
+def folder_maps(path: Path) -> LabelMaps:
+    """The label maps of a folder: a picture for each frame, or a folder or file for each object.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        InputError: It holds no masks, or two for one frame.
+    """
+    files = _masks_in(path)
+    folders = [
+        folder for folder in sorted(path.iterdir(), key=natural_order) if _masks_inside(folder)
+    ]
+    if not files and not folders:
+        raise InputError(
+            f"{path} holds no mask ({', '.join(MASK_SUFFIXES)}); expected masks named <frame stem>"
+            ".png, or a folder of them for each object"
+        )
+    if not files and len(folders) == 1 and not folders[0].name.isdigit():
+        return _frame_files(list(_masks_in(folders[0]).values()), [f"masks are in {folders[0]}"])
+    if not files:
+        return _by_object(folders)
+    if not any(character.isdigit() for stem in files for character in stem):
+        return _objects_of_one_frame(list(files.values()))
+    return _frame_files(list(files.values()), [])
+
+
+def _masks_inside(folder: Path) -> bool:
+    return folder.is_dir() and not folder.name.startswith(".") and bool(_masks_in(folder))
+
+
+def _masks_in(folder: Path) -> dict[str, Path]:
+    """Mask files by their stems, in natural order."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir(), key=natural_order):
+        if file.suffix.lower() not in MASK_SUFFIXES or file.name.startswith("."):
+            continue
+        if file.stem in found:
+            raise InputError(
+                f"{folder} holds {found[file.stem].name} and {file.name}: each stem names one "
+                "frame; remove one of them"
+            )
+        found[file.stem] = file
+    return found
+
+
+def _frame_files(files: list[Path], notes: list[str]) -> LabelMaps:
+    pictures = _Pictures()
+    pictures.notes += notes
+    frames: dict[str, Callable[[], Labels]] = {f.stem: partial(pictures.read, f) for f in files}
+    return LabelMaps(frames, notes=pictures.notes, palette=lambda: pictures.palette)
+
+
+def _by_object(folders: list[Path]) -> LabelMaps:
+    """Masks in folders: one for each object with its frames, or for each frame with its objects."""
+    contents = {folder.name: _masks_in(folder) for folder in folders}
+    stems = {stem for files in contents.values() for stem in files}
+    by_frame = all(len(name) >= FRAME_DIGITS and name.isdigit() for name in contents) and not any(
+        len(stem) >= FRAME_DIGITS and stem.isdigit() for stem in stems
+    )
+    frames: dict[str, dict[str, Path]] = {}
+    for name, files in contents.items():
+        for stem, file in files.items():
+            frame, an_object = (name, stem) if by_frame else (stem, name)
+            frames.setdefault(frame, {})[an_object] = file
+    what = "file" if by_frame else "folder"
+    return _per_object(frames, sorted(stems if by_frame else contents), what)
+
+
+def _objects_of_one_frame(files: list[Path]) -> LabelMaps:
+    """Files without a number in their names: the objects of one frame, or its only mask."""
+    if len(files) == 1:
+        return file_maps(files[0])
+    return _per_object({"": {f.stem: f for f in files}}, [f.stem for f in files], "file", True)
+
+
+def _per_object(
+    frames: dict[str, dict[str, Path]], objects: list[str], what: str, single: bool = False
+) -> LabelMaps:
+    """Label maps out of a mask for each object.
+
+    Args:
+        frames: Files by frame and by the object's name.
+        objects: Names of all objects.
+        what: Thing that stands for an object, for notes.
+        single: Whether all are masks of one frame.
+    """
+    ids = _ids_of(objects)
+    listed = as_text(f"{name} is {number}" for name, number in ids.items())
+    notes = [f"masks have one {what} for each object: {listed}"]
+    readers = {name: _Pictures() for name in objects}
+
+    def draw(files: dict[str, Path]) -> Labels:
+        labels: Labels | None = None
+        for name, file in sorted(files.items(), key=lambda item: -ids[item[0]]):
+            mask = readers[name].read(file)
+            if len(used := np.unique(mask[mask > 0])) > 1:
+                raise InputError(
+                    f"{file}: {len(used)} values in the mask of one object; save the object as "
+                    "255, or label maps as <frame stem>.png in one folder"
+                )
+            if labels is None:
+                labels = np.zeros_like(mask)
+            if labels.shape != mask.shape:
+                raise InputError(
+                    f"{file}: the mask is {mask.shape[0]}x{mask.shape[1]}, but that of another "
+                    f"object is {labels.shape[0]}x{labels.shape[1]}; save them in one size"
+                )
+            overlap = "objects overlap; shared pixels go to the smaller id"
+            if overlap not in notes and (labels[mask > 0] > 0).any():
+                notes.append(overlap)
+            labels[mask > 0] = ids[name]
+        assert labels is not None
+        return labels
+
+    drawn: dict[str, Callable[[], Labels]] = {
+        frame: partial(draw, frames[frame])
+        for frame in sorted(frames, key=lambda stem: natural_order(Path(f"{stem}.png")))
+    }
+    named = {number: name for name, number in ids.items() if not name.isdigit()}
+    return LabelMaps(drawn, names=named, notes=notes, single=single)
+
+
+def _ids_of(names: list[str]) -> dict[str, int]:
+    """Ids of objects: the numbers that they are named by, or places in the order of names."""
+    numbers = {name: int(name[-9:]) for name in names if name.isascii() and name.isdigit()}
+    if len(numbers) < len(names) or len(set(numbers.values())) < len(names):
+        numbers = {name: place for place, name in enumerate(sorted(names), 1)}
+    elif 0 in numbers.values():
+        numbers = {name: number + 1 for name, number in numbers.items()}
+    if max(numbers.values()) >= VOID:
+        raise InputError(
+            f"object {max(numbers.values())}: a label map holds ids 1 to {VOID - 1}; give the "
+            "objects smaller numbers"
+        )
+    return numbers

@@ -1,0 +1,34 @@
+"""Palette PNGs: the format in which label maps are written unless another is asked for."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from mavos_deploy.runtime.masks.palette import palette_colors
+from mavos_deploy.runtime.media.pictures import mode_of
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.system.files import replacing
+
+
+def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None:
+    """Write a palette PNG of mode P, whole or not at all.
+
+    Args:
+        path: The file to create or replace.
+        labels: uint8, shape (H, W).
+        palette: RGB bytes of the input mask; None for DAVIS's palette.
+
+    Raises:
+        InputError: The disk is full or the place can't be written to.
+    """
+    image = Image.fromarray(labels)
+    # All 256 colours: Pillow packs the indices of a shorter palette into fewer bits and silently
+    # cuts the ones that do not fit.
+    image.putpalette(palette_colors(palette).tobytes())
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def is_palette_png(path: Path) -> bool:
+    """Whether a file is a PNG of mode P, as `write_mask` makes them. Only its header is read."""
+    return mode_of(path, ("PNG",)) == "P"

@@ -1,0 +1,69 @@
+"""Regions of equal values in a picture, and the thin lines between them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.runtime.geometry import Size
+
+COMPACT = 6  # pixels of a 3 x 3 neighbourhood with the centre's value, from which it lies inside
+
+Values = NDArray[Any]  # (H, W), any integer type
+
+
+def compact(values: Values) -> NDArray[np.bool_]:
+    """Pixels of (H, W) that lie inside a region: most of their neighbourhood has their value."""
+    padded = np.pad(values, 1, mode="edge")
+    height, width = values.shape
+    same = np.zeros(values.shape, np.uint8)
+    for dy in range(3):
+        for dx in range(3):
+            same += padded[dy : dy + height, dx : dx + width] == values
+    return same >= COMPACT
+
+
+def beside(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of (H, W) with a marked one above, below, to the left or to the right."""
+    found = np.zeros_like(marked)
+    found[1:] |= marked[:-1]
+    found[:-1] |= marked[1:]
+    found[:, 1:] |= marked[:, :-1]
+    found[:, :-1] |= marked[:, 1:]
+    return found
+
+
+def lined(region: NDArray[np.bool_], line: NDArray[np.bool_]) -> float:
+    """Share of a region's border that lies beside a line, 0 to 1; 0 without a border."""
+    border = region & beside(~region)
+    length = np.count_nonzero(border)
+    return np.count_nonzero(border & beside(line)) / length if length else 0.0
+
+
+def fill_from_nearest(values: Values, kept: NDArray[np.bool_]) -> Values:
+    """Give every other pixel the value of the nearest one that is kept, in steps of one pixel.
+
+    Args:
+        values: Shape (H, W).
+        kept: Shape (H, W), true for at least one pixel.
+    """
+    filled, missing = values.copy(), ~kept
+    rows, columns = np.nonzero(missing)
+    while len(rows):
+        found = np.zeros(len(rows), bool)
+        given = filled[rows, columns]
+        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            y, x = _inside(rows + dy, columns + dx, (values.shape[0], values.shape[1]))
+            usable = ~missing[y, x] & ~found
+            given[usable] = filled[y, x][usable]
+            found |= usable
+        filled[rows[found], columns[found]] = given[found]
+        missing[rows[found], columns[found]] = False
+        rows, columns = rows[~found], columns[~found]
+    return filled
+
+
+def _inside(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], size: Size
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return rows.clip(0, size[0] - 1), columns.clip(0, size[1] - 1)

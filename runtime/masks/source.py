@@ -1,0 +1,159 @@
+"""The label maps of a video beside its frames: found by name, and brought to the frames' size."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import ASPECT_LIMIT, Size
+from mavos_deploy.runtime.masks.names import FrameNames
+from mavos_deploy.runtime.masks.opening import open_label_maps
+from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.resize import resize_labels
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Labels of one frame.
+
+    Attributes:
+        labels: uint8, shape (H, W); 0 is background, other values are object ids, gaps allowed.
+        palette: RGB bytes of the file, 3 per index, at most 768; None for a grey mask.
+    """
+
+    labels: Labels
+    palette: bytes | None
+
+
+class MaskSource:
+    """The annotations of one video: those of one frame, or of frames that they are named after.
+
+    Attributes:
+        notes: One line for each thing that was concluded from the masks that were read so far.
+        names: Names of objects by id, where the format has names.
+    """
+
+    def __init__(
+        self, path: Path, size: Size | None = None, frames: Collection[str] | None = None
+    ) -> None:
+        """Find the annotations; they are read when asked for.
+
+        Args:
+            path: A mask file, a folder of masks, or an annotation file.
+            size: Height and width of the frames in pixels; None accepts any.
+            frames: Names of all frames; None where frames are named by their number.
+
+        Raises:
+            InputError: The path does not exist, or holds no masks.
+        """
+        self._path = path
+        self._size = size
+        self._maps = open_label_maps(path)
+        self._names = FrameNames(self._maps.frames, frames)
+        self.names = self._maps.names
+        self.notes = self._maps.notes
+
+    def for_stem(self, stem: str, first: bool) -> Mask | None:
+        """The annotation of one frame.
+
+        Args:
+            stem: File stem of the frame, or its five-digit number in a video.
+            first: Whether no earlier frame had a mask, so that this one must have objects.
+
+        Returns:
+            The mask, or None for a frame without one.
+
+        Raises:
+            InputError: No later frame can have a first mask either, the first mask has no object,
+                or a mask can't be used.
+        """
+        name = self._name_of(stem, first)
+        if name is None:
+            return None
+        labels = self._maps.frames[name]()
+        what = str(self._path) if self._maps.single else f"{self._path}: mask {name}"
+        if self._size is not None:
+            labels = self._fitted(what, labels, self._size)
+        _check(what, labels, require_objects=first)
+        return Mask(labels, self._maps.palette())
+
+    def _name_of(self, stem: str, first: bool) -> str | None:
+        if self._maps.single:
+            return next(iter(self._maps.frames)) if first else None
+        name = self._names.mask_of(stem)
+        if name is None and first and not self._names.may_come(stem):
+            masks = list(self._maps.frames)
+            listed = ", ".join(masks[:3]) + (f" and {len(masks) - 3} more" if masks[3:] else "")
+            raise InputError(
+                f"{self._path}: no mask belongs to frame {stem} or a later one; there is {listed}; "
+                f"name a mask after its frame, such as {stem}.png"
+            )
+        if name is not None and name != stem and self._names.by_number:
+            self._note(
+                f"masks are matched with frames by number: {name} with frame {stem}", once=38
+            )
+        return name
+
+    def _fitted(self, what: str, labels: Labels, size: Size) -> Labels:
+        """Labels at the frames' size."""
+        own: Size = (labels.shape[0], labels.shape[1])
+        if own == size:
+            return labels
+        if same_shape(own, size):
+            self._note(
+                f"masks are {own[0]}x{own[1]} and were resized to their frames' "
+                f"{size[0]}x{size[1]} (nearest)"
+            )
+            return resize_labels(labels, *size)
+        if same_shape((own[1], own[0]), size):
+            raise InputError(
+                f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, turned by 90 "
+                "degrees; turn the mask as the frames are shown"
+            )
+        raise InputError(
+            f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, which has another "
+            "aspect; make the mask on a frame of this video, as it is shown"
+        )
+
+    def _note(self, text: str, once: int | None = None) -> None:
+        """Add a note, unless one with the same first characters is there."""
+        if not any(note[:once] == text[:once] for note in self.notes):
+            self.notes.append(text)
+
+    def unmatched(self, stems: set[str]) -> list[str]:
+        """Names of the masks that belong to none of these frames, in order of time.
+
+        Args:
+            stems: Stems of the frames.
+        """
+        if self._maps.single:
+            return []
+        used = {self._names.mask_of(stem) for stem in stems}
+        return [name for name in self._maps.frames if name not in used]
+
+
+def same_shape(size: Size, other: Size) -> bool:
+    """Whether one size is the other one scaled, as far as whole pixels allow, or off by a pixel."""
+    if abs(size[0] - other[0]) <= 1 and abs(size[1] - other[1]) <= 1:
+        return True
+    (height, width), (other_height, other_width) = sorted((size, other))
+    ratio = (width * other_height) / (height * other_width)
+    if max(ratio, 1 / ratio) > 1 + ASPECT_LIMIT:
+        return False
+    return abs(height - other_height * width / other_width) <= 1 or (
+        abs(width - other_width * height / other_height) <= 1
+    )
+
+
+def _check(what: str, labels: Labels, require_objects: bool) -> None:
+    if void := np.count_nonzero(labels == VOID):
+        if require_objects and not ((labels > 0) & (labels < VOID)).any():
+            raise InputError(f"{what}: no object in the mask; every pixel is 0 or void (255)")
+        raise InputError(
+            f"{what}: {void} pixels are 255, and 255 marks void in DAVIS; set them to 0, or to "
+            "the id of their object"
+        )
+    if require_objects and not labels.any():
+        raise InputError(f"{what}: no object in the mask; every pixel is 0")

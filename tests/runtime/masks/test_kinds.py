@@ -1,0 +1,334 @@
+"""Pictures of every kind are read as the label map that they show, or refused with the reason."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.numbering import Numbering, Reading
+from mavos_deploy.runtime.masks.palette import palette_colors
+from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.regions import fill_from_nearest
+from tests.made_sequences import box, disc
+
+Labels = NDArray[np.uint8]
+SIZE = (90, 140)
+FOUR = np.array([[0, 0, 0], [255, 200, 0], [0, 90, 255], [250, 250, 250]], np.uint8)
+
+
+def three() -> Labels:
+    """Objects 1, 2 and 3; 2 touches 1."""
+    labels = np.zeros(SIZE, np.uint8)
+    labels[disc(SIZE, 30, 40, 22)] = 1
+    labels[box(SIZE, 40, 50, 30, 40)] = 2
+    labels[disc(SIZE, 60, 115, 15)] = 3
+    return labels
+
+
+def one() -> Labels:
+    return np.asarray(three() == 2).astype(np.uint8)
+
+
+def read(image: Image.Image, numbering: Numbering | None = None, suffix: str = "png") -> Reading:
+    """Read a picture out of a file of its own format."""
+    file = BytesIO()
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    image.save(file, suffix, **options)
+    return read_mask(Path(f"a.{suffix}"), numbering, file.getvalue())
+
+
+def palette_image(indices: Labels, palette: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    return image
+
+
+def in_colours(labels: Labels, colours: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(colours[labels])
+
+
+def transparent(labels: Labels, colours: NDArray[np.uint8], behind: int = 0) -> Image.Image:
+    alpha = np.where(labels > 0, 255, behind).astype(np.uint8)
+    return Image.fromarray(np.dstack([colours[labels], alpha]))
+
+
+def grey_alpha(labels: Labels) -> Image.Image:
+    return Image.merge("LA", [Image.fromarray(labels), Image.new("L", SIZE[::-1], 255)])
+
+
+def levels(*values: int) -> NDArray[np.uint8]:
+    return np.array([0, *values], np.uint8)[three()]
+
+
+DAVIS = palette_colors(None)
+ORDER = np.array([3, 1, 0, 2], np.uint8)  # index of each label in a palette that is sorted anew
+
+THREE: dict[str, Callable[[], Image.Image]] = {
+    "grey": lambda: Image.fromarray(three()),
+    "davis-palette": lambda: palette_image(three(), DAVIS),
+    "grey-with-alpha": lambda: grey_alpha(three()),
+    "16-bit": lambda: Image.fromarray(three().astype(np.uint16)),
+    "8-bit-widened-to-16": lambda: Image.fromarray(three().astype(np.uint16) * 257),
+    "levels-of-three": lambda: Image.fromarray(levels(85, 170, 255)),
+    "davis-colours": lambda: in_colours(three(), DAVIS),
+    "davis-colours-with-alpha": lambda: transparent(three(), DAVIS),
+    "davis-colours-opaque": lambda: transparent(three(), DAVIS, behind=255),
+    "davis-colours-sorted-anew": lambda: palette_image(ORDER[three()], DAVIS[np.argsort(ORDER)]),
+    "adaptive": lambda: in_colours(three(), DAVIS).convert(
+        "P", palette=Image.Palette.ADAPTIVE, colors=4
+    ),
+    "adaptive-of-16": lambda: in_colours(three(), DAVIS).convert(
+        "P", palette=Image.Palette.ADAPTIVE, colors=16
+    ),
+    "grey-as-rgb": lambda: Image.fromarray(three()).convert("RGB"),
+}
+
+
+@pytest.mark.parametrize("kind", THREE)
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp", "gif", "bmp"])
+def test_three_objects_are_read_from_any_kind_and_format(kind: str, suffix: str) -> None:
+    image = THREE[kind]()
+    lost = {
+        "webp": ("L", "P", "LA", "I;16"),
+        "gif": ("LA", "I;16", "RGB", "RGBA"),
+        "bmp": ("LA", "I;16", "RGBA"),
+    }
+    if image.mode in lost.get(suffix, ()):
+        image = Image.fromarray(three()) if image.mode == "I;16" else image
+        image = image.convert("RGB")
+    reading = read(image, suffix=suffix)
+    present = np.unique(reading.labels).tolist()
+    assert present == [0, 1, 2, 3]
+    assert np.array_equal(reading.labels, three())
+
+
+BINARY: dict[str, Callable[[], Image.Image]] = {
+    "0-255": lambda: Image.fromarray(one() * 255),
+    "1-bit": lambda: Image.fromarray(one() > 0),
+    "0-255-palette": lambda: palette_image(
+        one() * 255, np.repeat(np.arange(256, dtype=np.uint8), 3)
+    ),
+    "0-255-rgb": lambda: Image.fromarray(one() * 255).convert("RGB"),
+    "0-65535": lambda: Image.fromarray(one().astype(np.uint16) * 65535),
+    "0-1000": lambda: Image.fromarray(one().astype(np.uint16) * 1000),
+    "soft-128": lambda: Image.fromarray(one() * 128).filter(ImageFilter.BoxBlur(2)),
+    "soft-255": lambda: Image.fromarray(one() * 255).filter(ImageFilter.GaussianBlur(2)),
+    "soft-254-rgb": lambda: (
+        Image.fromarray(one() * 254).filter(ImageFilter.GaussianBlur(1.5)).convert("RGB")
+    ),
+    "black-cut-out": lambda: transparent(one(), np.zeros((2, 3), np.uint8)),
+    "cut-out": lambda: transparent(
+        one(), np.random.default_rng(0).integers(0, 255, (2, 3), np.uint8)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_one_object_is_object_one_and_it_is_said(kind: str) -> None:
+    reading = read(BINARY[kind]())
+    differing = np.mean(reading.labels != one())
+    assert differing < 0.002 if kind.startswith("soft") else differing == 0  # rounded corners
+    assert reading.how is not None
+
+
+def test_a_cut_out_of_a_photograph_is_object_one() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    reading = read(Image.fromarray(np.dstack([rgb, three() * 80])))
+    assert np.array_equal(reading.labels, (three() > 1).astype(np.uint8))
+    assert reading.how == "a cut-out: opaque pixels are object 1"
+
+
+@pytest.mark.parametrize("values", [(64, 128, 191), (1, 77, 254), (5, 9, 200), (50, 100, 150)])
+def test_ids_with_gaps_stay_as_they_are(values: tuple[int, ...]) -> None:
+    reading = read(Image.fromarray(levels(*values)))
+    assert np.array_equal(reading.labels, levels(*values))
+    assert reading.how is None
+
+
+def test_levels_with_rounding_either_way_are_objects_in_their_order() -> None:
+    for values in ((127, 255), (128, 255), (63, 127, 191, 255), (64, 128, 191, 255)):
+        four = np.minimum(three(), len(values))
+        reading = read(Image.fromarray(np.array([0, *values], np.uint8)[four]))
+        used = np.unique(four)[1:]
+        if len(values) == len(used):
+            assert np.array_equal(reading.labels, four)
+
+
+@pytest.mark.parametrize("three_pixels", [1, 200])
+def test_an_object_of_three_pixels_is_kept(three_pixels: int) -> None:
+    labels = np.where(three() == 3, 0, three())
+    labels[5, 100:103] = three_pixels if three_pixels != 1 else 3
+    assert np.array_equal(read(Image.fromarray(labels)).labels, labels)
+    small = np.where(labels >= 3, 3, labels)
+    assert np.array_equal(read(in_colours(small, FOUR)).labels > 0, small > 0)
+    assert len(np.unique(read(in_colours(small, FOUR)).labels)) == 4
+
+
+def test_other_colours_are_numbered_by_their_value_and_it_is_said() -> None:
+    reading = read(in_colours(three(), FOUR))
+    assert reading.how is not None
+    expected = {0x005AFF: 1, 0xFAFAFA: 2, 0xFFC800: 3}
+    for label, colour in enumerate(FOUR.tolist()):
+        packed = colour[0] << 16 | colour[1] << 8 | colour[2]
+        assert set(reading.labels[three() == label].tolist()) == {expected.get(packed, 0)}
+        assert f"#{packed:06x}" in reading.how
+
+
+def test_smoothed_borders_of_colours_go_to_the_nearest_object() -> None:
+    image = in_colours(three(), DAVIS).resize((560, 360), Image.Resampling.NEAREST)
+    reading = read(image.filter(ImageFilter.GaussianBlur(1)))
+    expected = np.repeat(np.repeat(three(), 4, axis=0), 4, axis=1)
+    assert np.unique(reading.labels).tolist() == [0, 1, 2, 3]
+    assert np.mean(reading.labels != expected) < 0.02
+    assert "blended" in (reading.how or "")
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_transparent_index_is_the_background(index: int, suffix: str) -> None:
+    colours = np.array([[9, 9, 9], [255, 200, 0], [0, 90, 255], [250, 250, 250]], np.uint8)
+    indices = ((three() + index) % 4).astype(np.uint8)
+    image = palette_image(indices, colours)
+    image.info["transparency"] = index
+    reading = read(image, suffix=suffix)
+    assert np.array_equal(reading.labels == 0, three() == 0)
+    for label in (1, 2, 3):
+        assert len(set(reading.labels[three() == label].tolist())) == 1
+    assert np.unique(reading.labels).tolist() == [0, 1, 2, 3]
+
+
+def test_black_beside_transparent_pixels_is_refused() -> None:
+    with pytest.raises(InputError, match="some pixels are transparent and others black"):
+        read(transparent(three(), np.array([[0] * 3, [0] * 3, [9] * 3, [90, 0, 0]], np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        pytest.param(
+            lambda: Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), "u1")),
+            "most of them no region, so it is a photograph",
+            id="photograph",
+        ),
+        pytest.param(
+            lambda: Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), "u1")),
+            "as photographs and depth maps are",
+            id="grey-photograph",
+        ),
+        pytest.param(
+            lambda: Image.fromarray(three().astype(np.uint16) + 300),
+            "16 bits per pixel with values from 300 to",
+            id="large-ids",
+        ),
+        pytest.param(
+            lambda: Image.fromarray(np.repeat(three(), 4, 0)).resize(
+                (140, 97), Image.Resampling.BILINEAR
+            ),
+            "thin lines",
+            id="resized-with-interpolation",
+        ),
+        pytest.param(
+            lambda: palette_image(three() % 3 + (three() == 0) * np.uint8(3), FOUR[[1, 2, 3, 2]]),
+            "the background",
+            id="background-unknown",
+        ),
+    ],
+)
+def test_pictures_that_do_not_tell_are_refused(
+    image: Callable[[], Image.Image], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        read(image())
+
+
+def hidden(labels: Labels, *gone: int) -> Labels:
+    return np.where(np.isin(labels, gone), 0, labels).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "levels-of-three",
+        "davis-colours",
+        "davis-colours-with-alpha",
+        "davis-colours-sorted-anew",
+        "davis-palette",
+        "grey",
+    ],
+)
+@pytest.mark.parametrize("gone", [(1,), (2,), (3,), (1, 2), (1, 3), (1, 2, 3)])
+def test_later_masks_with_fewer_objects_keep_their_ids(kind: str, gone: tuple[int, ...]) -> None:
+    labels, numbering = hidden(three(), *gone), Numbering()
+    makers: dict[str, Callable[[Labels], Image.Image]] = {
+        "levels-of-three": lambda m: Image.fromarray(np.array([0, 85, 170, 255], np.uint8)[m]),
+        "davis-colours": lambda m: in_colours(m, DAVIS),
+        "davis-colours-with-alpha": lambda m: transparent(m, DAVIS),
+        "davis-colours-sorted-anew": lambda m: in_colours(m, DAVIS).convert(
+            "P", palette=Image.Palette.ADAPTIVE, colors=len(np.unique(m))
+        ),
+        "davis-palette": lambda m: palette_image(m, DAVIS),
+        "grey": Image.fromarray,
+    }
+    assert np.array_equal(read(makers[kind](three()), numbering).labels, three())
+    assert np.array_equal(read(makers[kind](labels), numbering).labels, labels)
+    assert np.array_equal(read(makers[kind](three()), numbering).labels, three())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_colours_keep_their_ids_when_objects_come_and_go(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    colours = np.vstack([[0, 0, 0], random.integers(1, 255, (3, 3))]).astype(np.uint8)
+    numbering = Numbering()
+    first = read(in_colours(hidden(three(), 2), colours), numbering).labels
+    later = read(in_colours(three(), colours), numbering).labels
+    for label in (0, 1, 3):
+        assert np.array_equal(first[three() == label], later[three() == label])
+    assert set(later[three() == 2].tolist()) == {3}
+
+
+def test_void_of_the_first_mask_stays_void_where_it_is_alone() -> None:
+    void, numbering = three(), Numbering()
+    void[0] = 255
+    assert np.array_equal(read(Image.fromarray(void), numbering).labels, void)
+    alone = np.where(void == 255, void, 0).astype(np.uint8)
+    assert np.array_equal(read(Image.fromarray(alone), numbering).labels, alone)
+
+
+def test_void_of_a_davis_palette_is_void_from_the_first_mask_on() -> None:
+    reading = read(palette_image(one() * 255, DAVIS))
+    assert set(np.unique(reading.labels).tolist()) == {0, 255}
+
+
+def test_a_soft_mask_behind_a_clean_one_is_cut_alike() -> None:
+    numbering = Numbering()
+    clean = Image.fromarray(one() * 255)
+    for image in (clean, clean.filter(ImageFilter.GaussianBlur(1)), clean):
+        assert np.mean(read(image, numbering).labels != one()) < 0.002  # rounded corners
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "reason"),
+    [
+        ((85, 170, 255), (85, 100, 255), "grey value 100, but earlier masks"),
+        ((255, 255, 255), (1, 2, 3), "earlier masks of this video have one object of value 255"),
+    ],
+)
+def test_later_masks_of_another_numbering_are_refused(
+    first: tuple[int, ...], later: tuple[int, ...], reason: str
+) -> None:
+    numbering = Numbering()
+    read(Image.fromarray(levels(*first)), numbering)
+    with pytest.raises(InputError, match=reason):
+        read(Image.fromarray(levels(*later)), numbering)
+
+
+def test_pixels_take_the_value_of_the_nearest_one_that_is_kept() -> None:
+    values = np.array([[1, 9, 9, 9, 9, 2]], np.uint8)
+    kept = values != 9
+    assert fill_from_nearest(values, kept).tolist() == [[1, 1, 1, 2, 2, 2]]

@@ -1,0 +1,146 @@
+"""Masks in picture files keep their indices and palette, and unusable ones are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.opening import open_label_maps
+from mavos_deploy.runtime.masks.pictures import read_mask
+
+LABELS = np.array([[0, 0, 1, 1], [0, 3, 3, 1], [20, 20, 0, 0]], np.uint8)
+
+
+def save(path: Path, labels: NDArray[np.uint8], mode: str = "L") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels)
+    if mode == "P":
+        image.putpalette(bytes(range(96)))
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["P", "L"])
+def test_indices_are_kept_with_their_gaps(tmp_path: Path, mode: str) -> None:
+    mask = read_mask(save(tmp_path / "a.png", LABELS, mode))
+    assert mask.labels.dtype == np.uint8
+    assert np.array_equal(mask.labels, LABELS)
+    assert (mask.palette is None) == (mode == "L")
+
+
+def test_the_palette_of_the_file_is_kept(tmp_path: Path) -> None:
+    mask = read_mask(save(tmp_path / "a.png", LABELS, "P"))
+    assert mask.palette is not None
+    assert mask.palette[:63] == bytes(range(63))
+
+
+def test_void_pixels_are_kept(tmp_path: Path) -> None:
+    labels = np.where(LABELS == 1, 255, LABELS).astype(np.uint8)
+    assert np.array_equal(read_mask(save(tmp_path / "a.png", labels)).labels, labels)
+
+
+def test_a_jpeg_mask_is_refused_with_the_reason(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", LABELS)
+    with pytest.raises(InputError, match=r"a JPEG picture, whose compression changes object ids"):
+        read_mask(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "header-only"]
+)
+def test_a_damaged_mask_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.png: not a readable picture"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_a_file_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(LABELS), Image.fromarray(LABELS[::-1])]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"a\.tif: 2 pictures in one file, but a mask is one"):
+        read_mask(tmp_path / "a.tif")
+
+
+def test_a_folder_has_a_label_map_for_each_file_in_natural_order(tmp_path: Path) -> None:
+    for name in ("2.png", "10.PNG", "1.tif", ".3.png"):
+        save(tmp_path / name, LABELS)
+    maps = open_label_maps(tmp_path)
+    assert list(maps.frames) == ["1", "2", "10"]
+    assert all(np.array_equal(draw(), LABELS) for draw in maps.frames.values())
+    assert not maps.single
+
+
+def test_two_masks_of_one_frame_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", LABELS)
+    save(tmp_path / "1.tif", LABELS)
+    with pytest.raises(InputError, match=r"holds 1\.png and 1\.tif"):
+        open_label_maps(tmp_path)
+
+
+def per_object(labels: NDArray[np.uint8], object_id: int) -> NDArray[np.uint8]:
+    return np.where(labels == object_id, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("names", "frame"),
+    [
+        pytest.param({1: "1/00000.png", 3: "3/00000.png", 20: "20/00000.png"}, "00000", id="sam2"),
+        pytest.param({1: "001/7.png", 3: "003/7.png", 20: "020/7.png"}, "7", id="padded-objects"),
+        pytest.param({1: "00007/1.png", 3: "00007/3.png", 20: "00007/20.png"}, "00007", id="frame"),
+    ],
+)
+def test_masks_of_single_objects_are_put_together(
+    tmp_path: Path, names: dict[int, str], frame: str
+) -> None:
+    for object_id, name in names.items():
+        save(tmp_path / name, per_object(LABELS, object_id))
+    maps = open_label_maps(tmp_path)
+    assert list(maps.frames) == [frame]
+    assert np.array_equal(maps.frames[frame](), LABELS)
+    assert "for each object" in maps.notes[0]
+
+
+def test_objects_that_are_named_get_numbers_in_the_order_of_names(tmp_path: Path) -> None:
+    save(tmp_path / "dog.png", per_object(LABELS, 1))
+    save(tmp_path / "cat.png", per_object(LABELS, 20))
+    maps = open_label_maps(tmp_path)
+    assert maps.names == {1: "cat", 2: "dog"}
+    (draw,) = maps.frames.values()
+    assert np.array_equal(draw(), np.where(LABELS == 1, 2, LABELS == 20))
+    assert maps.notes[0] == "masks have one file for each object: cat is 1, dog is 2"
+
+
+def test_objects_that_overlap_share_their_pixels_by_id_and_it_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "2/00000.png", np.full((3, 4), 255, np.uint8))
+    save(tmp_path / "1/00000.png", per_object(LABELS, 1))
+    maps = open_label_maps(tmp_path)
+    assert np.array_equal(maps.frames["00000"](), np.where(LABELS == 1, 1, 2))
+    assert any("shared pixels go to the smaller id" in note for note in maps.notes)
+
+
+def test_a_label_map_where_one_object_is_expected_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "1/00000.png", LABELS)
+    save(tmp_path / "2/00000.png", LABELS)
+    with pytest.raises(InputError, match="3 values in the mask of one object"):
+        open_label_maps(tmp_path).frames["00000"]()
+
+
+def test_a_folder_within_the_folder_is_read_and_said(tmp_path: Path) -> None:
+    save(tmp_path / "clip/00000.png", LABELS)
+    maps = open_label_maps(tmp_path)
+    assert np.array_equal(maps.frames["00000"](), LABELS)
+    assert maps.notes == [f"masks are in {tmp_path / 'clip'}"]
+
+
+def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "00000.jpg").touch()
+    with pytest.raises(InputError, match=r"holds no mask .*; expected masks named <frame stem>"):
+        open_label_maps(tmp_path)
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="masks does not exist"):
+        open_label_maps(tmp_path / "masks")
