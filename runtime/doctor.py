@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,10 @@ def _packages(problems: list[str]) -> dict[str, str]:
                 f"{package} {release} is installed, but can't be imported ({one_line(error)}); "
                 "install it again, or the libraries that it needs"
             )
+    if find_spec("cv2") is None:  # found by its module: it has four packages
+        problems.append(
+            "OpenCV, which resizes frames, is missing; pip install opencv-python-headless"
+        )
     if "onnxruntime" in found and "onnxruntime-gpu" in found:
         problems.append(
             "onnxruntime and onnxruntime-gpu are both installed, and the later one overwrote the "

@@ -30,7 +30,7 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
     ids = (*ids, *(value for value in present if value not in ids))
     table = np.zeros(256, np.uint8)
     table[list(ids)] = np.arange(1, len(ids) + 1)
-    return ids, table[annotation]
+    return ids, np.take(table, annotation)
 
 
 def own_ids(ids: tuple[int, ...], labels: Labels) -> Labels:
@@ -38,11 +38,16 @@ def own_ids(ids: tuple[int, ...], labels: Labels) -> Labels:
 
     Args:
         ids: The video's own id of internal ids 1, 2, ...
-        labels: Internal ids, uint8 of any shape.
+        labels: Internal ids, uint8 of any shape, none of them beyond the last of `ids`.
+
+    Returns:
+        uint8 of the same shape; the argument itself where all ids are the internal ones.
     """
+    if ids == tuple(range(1, len(ids) + 1)):
+        return labels
     table = np.zeros(256, np.uint8)
     table[1 : len(ids) + 1] = ids
-    return table[labels]
+    return np.take(table, labels)
 
 
 def only_objects(labels: Labels, ids: Collection[int]) -> Labels:

@@ -1,19 +1,13 @@
 """Resizing of frames, labels and logits, as the authors do it."""
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
-
-# Cubic resize is OpenCV's, with this coefficient, as the published weights were run. Pillow's -0.5
-# and its antialiasing differ from it by up to 172 grey levels.
-CUBIC_COEFFICIENT = -0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +16,12 @@ class PreparedFrame:
 
     Attributes:
         size: Height and width of the frame that it was made from, in pixels.
-        resized: float32, shape (H, W, 3) at the network's size, values 0..255 and a little beyond.
+        resized: Shape (H, W, 3) at the network's size, float32, values 0..255 and a little beyond;
+            the frame itself, perhaps uint8, where it has that size.
     """
 
     size: Size
-    resized: FloatImage
+    resized: npt.NDArray[np.uint8] | FloatImage
 
 
 def nearest_index(source: int, target: int) -> npt.NDArray[np.int32]:
@@ -121,8 +116,8 @@ def interpolation(
 def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: int) -> FloatImage:
     """Resize a frame as the authors do: OpenCV's cubic on float32, not rounded, not clamped.
 
-    Half-pixel centres, coefficient -0.75, border replicated, no antialiasing. OpenCV does it if
-    it is installed; otherwise numpy does, equal to 1e-3.
+    Half-pixel centres, coefficient -0.75, border replicated, no antialiasing. Pillow's cubic, with
+    -0.5 and antialiasing, differs from it by up to 172 grey levels.
 
     Args:
         rgb: uint8 or float32, shape (H, W, 3), values 0..255.
@@ -134,6 +129,7 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
 
     Raises:
         InputError: The frame has another shape or type.
+        BackendError: OpenCV can't be imported.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in (np.uint8, np.float32):
         raise InputError(
@@ -144,45 +140,17 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
     if frame.shape[:2] == (height, width):
         return frame
     opencv = _opencv()
-    if opencv is None:
-        return _resize_cubic(frame, height, width)
     resized = opencv.resize(frame, (width, height), interpolation=opencv.INTER_CUBIC)
     return np.asarray(resized, np.float32)
 
 
-@cache
-def _opencv() -> ModuleType | None:
+def _opencv() -> Any:  # noqa: ANN401  # untyped
+    """Import OpenCV, only when a frame has to be resized: it takes a tenth of a second."""
     try:
-        return import_module("cv2")
-    except ImportError:  # not installed, or installed without the system libraries it needs
-        return None
-
-
-def _resize_cubic(frame: FloatImage, height: int, width: int) -> FloatImage:
-    # One axis at a time, each as the leading one: gathering whole rows is 3 times faster than
-    # gathering pixels within rows.
-    tall = _resize_rows(frame, height)
-    return np.ascontiguousarray(_resize_rows(tall.transpose(1, 0, 2), width).transpose(1, 0, 2))
-
-
-def _resize_rows(frame: FloatImage, target: int) -> FloatImage:
-    source, across, channels = frame.shape
-    rows = np.ascontiguousarray(frame).reshape(source, -1)
-    # In float64, as OpenCV computes positions; float32 would be off by up to 0.02 grey levels.
-    position = (np.arange(target) + 0.5) * (source / target) - 0.5
-    low = np.floor(position)
-    distance = position - low
-    result = np.zeros((target, rows.shape[1]), np.float32)
-    for tap in (-1, 0, 1, 2):
-        index = np.clip(low.astype(np.int64) + tap, 0, source - 1)
-        weight = _cubic(np.abs(distance - tap)).astype(np.float32)
-        result += weight[:, None] * rows[index]
-    return result.reshape(target, across, channels)
-
-
-def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Keys' cubic kernel at distances 0..2 from the sample, in pixels."""
-    a = CUBIC_COEFFICIENT
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = a * (((distance - 5) * distance + 8) * distance - 4)
-    return np.where(distance <= 1, near, far)
+        import cv2
+    except ImportError as error:  # not installed, or without the system libraries that it needs
+        raise BackendError(
+            f"OpenCV can't be imported ({one_line(error)}), and it resizes frames; install it with "
+            "pip install --force-reinstall opencv-python-headless"
+        ) from error
+    return cv2

@@ -138,7 +138,8 @@ class Segmenter:
             return frame
         check_frame(frame)
         own = frame.shape[0], frame.shape[1]
-        return PreparedFrame(own, resize_frame(frame, *self.input_size(own)))
+        size = self.input_size(own)
+        return PreparedFrame(own, frame if own == size else resize_frame(frame, *size))
 
     def start(self, frame: AnyFrame, labels: Labels) -> State:
         """Begin a video with its reference frame; see `VideoSegmenter.start`."""
@@ -146,7 +147,7 @@ class Segmenter:
         check_labels(labels, prepared.size, first=True)
         ids, internal = number_objects((), labels)
         empty = State(self._identity, prepared.size, self.input_size(prepared.size), ids)
-        return self._reference(self._graphs.encode(prepared.resized), internal, empty)
+        return self._reference(self._graphs.encode(prepared), internal, empty)
 
     def step(
         self, frame: AnyFrame, state: State, annotation: Labels | None = None
@@ -185,7 +186,7 @@ class Segmenter:
             raise InputError(
                 f"frame of {given} in a video of {wanted}; all frames of a video have one size"
             )
-        features = self._graphs.encode(prepared.resized)
+        features = self._graphs.encode(prepared)
         step = self._graphs.step(features, state.memory)
         decoded = self._graphs.decode(features, step, state)
         return Observation(features, step, decoded, self.backend)

@@ -13,9 +13,9 @@ from mavos_deploy.runtime.contract import (
     memory_names,
     memory_specs,
 )
-from mavos_deploy.runtime.geometry import FloatImage, Size
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
-from mavos_deploy.runtime.resize import interpolation
+from mavos_deploy.runtime.resize import PreparedFrame, interpolation
 from mavos_deploy.runtime.state import State
 
 Tensors = dict[str, Tensor]  # by their names in the contract
@@ -36,13 +36,10 @@ class FiveGraphs:
         self._backend = backend
         self._interpolation: dict[tuple[Size, Size], Tensors] = {}
 
-    def encode(self, resized: FloatImage) -> Tensors:
-        """Features of a frame, once for all groups of objects.
-
-        Args:
-            resized: float32, [H, W, 3] at the network's size.
-        """
-        return self._run(GraphName.ENCODER, {"frame": self._backend.upload(resized[None])})
+    def encode(self, frame: PreparedFrame) -> Tensors:
+        """Features of a frame, once for all groups of objects."""
+        pixels = frame.resized[None].astype(np.float32, copy=False)
+        return self._run(GraphName.ENCODER, {"frame": self._backend.upload(pixels)})
 
     def step(self, features: Tensors, memory: Mapping[str, Tensor]) -> Tensors:
         """The blocks' outputs for a frame and the three slots of the memory."""

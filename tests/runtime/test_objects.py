@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime.objects import object_mask, only_objects, split_groups
+from mavos_deploy.runtime.objects import (
+    number_objects,
+    object_mask,
+    only_objects,
+    own_ids,
+    split_groups,
+)
 
 
 def test_only_these_objects_are_left() -> None:
@@ -12,6 +18,23 @@ def test_only_these_objects_are_left() -> None:
     assert kept.dtype == np.uint8
     assert kept.tolist() == [[0, 0, 2], [0, 2, 9]]
     assert labels[0, 1] == 1
+
+
+def test_ids_that_count_up_from_one_cost_no_copy() -> None:
+    labels = np.array([[0, 1], [2, 3]], np.uint8)
+    assert own_ids((1, 2, 3), labels) is labels
+
+
+@pytest.mark.parametrize("ids", [(1, 3, 2), (2, 3, 4), (7, 254, 1)])
+def test_labels_get_the_videos_own_ids(ids: tuple[int, ...]) -> None:
+    labels = np.array([[0, 1], [2, 3]], np.uint8)
+    found = own_ids(ids, labels)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[0, ids[0]], [ids[1], ids[2]]]
+    assert labels.tolist() == [[0, 1], [2, 3]]
+    known, internal = number_objects(ids, found)
+    assert known == ids
+    assert np.array_equal(internal, labels)
 
 
 @pytest.mark.parametrize(

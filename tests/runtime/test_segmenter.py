@@ -212,6 +212,16 @@ def test_a_prepared_frame_gives_what_the_frame_gives(chain: Segmenter) -> None:
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_a_frame_of_the_networks_size_is_prepared_without_a_copy(chain: Segmenter) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (*chain.bundle.manifest.size, 3), np.uint8)
+    assert chain.prepare(frame).resized is frame
+    labels = np.zeros(frame.shape[:2], np.uint8)
+    labels[20:60, 40:90] = 1
+    as_floats, _ = chain.step(frame.astype(np.float32), chain.start(frame, labels))
+    as_bytes, _ = chain.step(frame, chain.start(frame.astype(np.float32), labels))
+    np.testing.assert_array_equal(as_bytes, as_floats)
+
+
 def test_a_frame_prepared_for_another_bundle_is_refused(chain: Segmenter) -> None:
     state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
     other = PreparedFrame(golden.SIZE, np.zeros((97, 161, 3), np.float32))
