@@ -48,8 +48,9 @@ def infer(client: Any, stream: int, flags: str = "", **tensors: np.ndarray) -> A
 
 
 RESIZE = """
-import sys, cv2, numpy
-frame, size = numpy.load(sys.stdin.buffer), tuple(map(int, sys.argv[1:]))
+import io, sys, cv2, numpy
+frame = numpy.load(io.BytesIO(sys.stdin.buffer.read()))
+size = tuple(map(int, sys.argv[1:]))
 resized = cv2.resize(frame.astype("float32"), size, interpolation=cv2.INTER_CUBIC)
 numpy.save(sys.stdout.buffer, resized)
 """
