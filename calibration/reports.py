@@ -32,7 +32,7 @@ def write_reports(report: CalibrationReport, folder: Path) -> None:
     Raises:
         InputError: The files can't be written.
     """
-    with replacing(folder / REPORT) as temporary:
+    with replacing(folder / REPORT, follow=False) as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     unit, factor = saved_unit(report)
     text = io.StringIO()
@@ -50,7 +50,7 @@ def write_reports(report: CalibrationReport, folder: Path) -> None:
                 int(report.is_chosen(cost)),
             )
         )
-    with replacing(folder / TABLE) as temporary:
+    with replacing(folder / TABLE, follow=False) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
@@ -61,7 +61,7 @@ def draw_plot(report: CalibrationReport, folder: Path) -> None:
         InputError: The file can't be written.
     """
     figure = _figure(report)
-    with replacing(folder / PLOT) as temporary:
+    with replacing(folder / PLOT, follow=False) as temporary:
         figure.savefig(temporary, dpi=PLOT_DPI)
 
 

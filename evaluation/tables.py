@@ -68,7 +68,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> list[Path]:
     for name, rows in tables.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with replacing(folder / name) as temporary:
+        with replacing(folder / name, follow=False) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
     return [folder / name for name in tables]
 
@@ -79,7 +79,7 @@ def write_results(text: str, folder: Path) -> None:
     Raises:
         InputError: The file can't be written.
     """
-    with replacing(folder / RESULTS) as temporary:
+    with replacing(folder / RESULTS, follow=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -165,7 +165,7 @@ def draw_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
     scored = [s for s in evaluation.sequences if any(item.frames for item in s.objects)]
     drawn = {SEQUENCE_PLOT: _draw_sequences(scored), TIME_PLOT: _draw_time(scored)}
     for name, figure in drawn.items():
-        with replacing(folder / name) as temporary:
+        with replacing(folder / name, follow=False) as temporary:
             figure.savefig(temporary, dpi=PLOT_DPI)
     return [folder / name for name in drawn]
 

@@ -119,7 +119,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
             SHARES_PLOT: _draw_shares(report),
         }
         for name, figure in drawn.items():
-            with replacing(folder / name) as temporary:
+            with replacing(folder / name, follow=False) as temporary:
                 figure.savefig(temporary, dpi=PLOT_DPI)
             files.append(folder / name)
     return files

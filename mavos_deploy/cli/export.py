@@ -204,7 +204,7 @@ def _report_failure(say: Console, parity: "Parity") -> None:
 
 
 def _write_parity(folder: Path, parity: "Parity") -> None:
-    with replacing(folder / PARITY) as temporary:
+    with replacing(folder / PARITY, follow=False) as temporary:
         temporary.write_text(json.dumps(parity.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 

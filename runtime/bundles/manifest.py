@@ -230,7 +230,7 @@ def is_bundle(folder: Path) -> bool:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write or replace the manifest of a bundle's folder."""
-    with replacing(folder / MANIFEST) as temporary:
+    with replacing(folder / MANIFEST, follow=False) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from mavos_deploy.runtime.datasets.prediction import Predicted, digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing_directory, writing
+from mavos_deploy.runtime.system.left_overs import clear_left_overs
 
 RECORD = "run.json"
 FORMAT_VERSION = 2  # raised whenever an older release would misread a record
@@ -109,6 +110,7 @@ class Results:
         self._settings = settings
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            clear_left_overs(self.path)
         if self._overwrite:
             for name in self._there:
                 shutil.rmtree(self.path / name, ignore_errors=True)

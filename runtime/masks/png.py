@@ -7,14 +7,14 @@ from PIL import Image
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.media.pictures import mode_of
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.files import new_file
 
 
 def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None:
-    """Write a palette PNG of mode P, whole or not at all.
+    """Write a palette PNG of mode P, whole or not at all; see `new_file`.
 
     Args:
-        path: The file to create or replace.
+        path: The file to create or replace, in a folder that exists.
         labels: uint8, shape (H, W).
         palette: RGB bytes of the input mask; None for DAVIS's palette.
 
@@ -25,8 +25,8 @@ def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None
     # All 256 colours: Pillow packs the indices of a shorter palette into fewer bits and silently
     # cuts the ones that do not fit.
     image.putpalette(palette_colors(palette).tobytes())
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+    with new_file(path) as file:
+        image.save(file, format="PNG")
 
 
 def is_palette_png(path: Path) -> bool:

@@ -22,6 +22,7 @@ from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.system.files import writing
+from mavos_deploy.runtime.system.folders import FolderGoneError, HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 
 AHEAD = 2  # frames that may wait before and after segmenting
@@ -80,7 +81,7 @@ def check_fit(size: Size, source: FrameSource, stretch: bool) -> None:
 
 def prepare_output(
     folder: Path, overlay: Path | None, overwrite: bool, inputs: tuple[Path, ...]
-) -> Callable[[], None]:
+) -> Callable[[], HeldFolder]:
     """Check that masks may go to a folder, and the coloured video to its file.
 
     Args:
@@ -90,14 +91,16 @@ def prepare_output(
         inputs: Files and folders that the run reads and must never replace. They need not exist.
 
     Returns:
-        A function to call before the first mask is written: it makes the folder, or empties it of
-        masks.
+        A function to call before the first mask is written: it makes the folder and holds it, or
+        empties it of masks and of what a killed run left.
 
     Raises:
         InputError: The folder holds something, or, with `overwrite`, something that is no palette
-            PNG; the video exists; or an input would be replaced.
+            PNG; another run writes to it; the video exists; or an input would be replaced.
     """
-    present = sorted(folder.iterdir()) if folder.is_dir() else []
+    check_free(folder)
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    present = [path for path in found if not is_own(path)]
     replaced = [p for p in (folder, *present, overlay) if p is not None and p.exists()]
     for given in inputs:
         if given.exists() and any(given.samefile(p) for p in replaced):
@@ -120,11 +123,21 @@ def prepare_output(
                 f"{path} is no palette mask, so {folder} is not replaced; choose another folder"
             )
 
-    def make() -> None:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for mask in present:
-                mask.unlink()
+    def make() -> HeldFolder:
+        held = HeldFolder(folder)
+        try:
+            with writing(folder):
+                if sorted(path for path in folder.iterdir() if not is_own(path)) != present:
+                    raise InputError(
+                        f"{folder} was changed by something else since this run began; run it "
+                        "again, with another folder if that was another run"
+                    )
+                for mask in present:
+                    mask.unlink()
+        except BaseException:
+            held.close()
+            raise
+        return held
 
     return make
 
@@ -136,7 +149,7 @@ def segment_video(
     output: Path,
     overlay: Path | None = None,
     *,
-    make_output: Callable[[], None],
+    make_output: Callable[[], HeldFolder],
     on_frame: Callable[[int], None],
 ) -> Summary:
     """Segment a video and write a mask for each of its frames.
@@ -155,7 +168,8 @@ def segment_video(
 
     Raises:
         MavosError: A frame or mask can't be used, or a file can't be written. The masks written
-            until then are kept, each whole; the message ends with their number.
+            until then are kept, each whole; the message ends with their number. Or the folder was
+            removed under the run.
     """
     frames = iter(source)
     first, mask = _start(frames, masks)
@@ -167,6 +181,7 @@ def segment_video(
 
     def write(result: tuple[SourceFrame, Labels]) -> None:
         frame, labels = result
+        held.check()
         write_mask(output / f"{frame.stem}.png", labels, mask.palette)
         summary.frames += 1
         if video is not None:
@@ -177,7 +192,7 @@ def segment_video(
         with ExitStack() as stack:
             state = segmenter.start(first.rgb, mask.labels)
             summary.objects = state.objects
-            make_output()
+            held = stack.enter_context(make_output())
             reader = ReadAhead(_prepared(segmenter, frames, masks), depth)
             # From here on an interrupt ends the reading, and what was segmented is written, so
             # that masks and overlay end at the same frame.
@@ -194,6 +209,7 @@ def segment_video(
                         stems.add(frame.stem)
                         writer.put((frame, labels))
                         on_frame(summary.frames)
+                held.check_files(".png", summary.frames)
                 on_frame(summary.frames)
             except MavosError as error:
                 failure = error  # the video so far is finished all the same
@@ -203,6 +219,8 @@ def segment_video(
         failure = failure or error
     if failure is not None:
         kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
+        if isinstance(failure, FolderGoneError):
+            kept = f"; {summary.frames} masks had been written, each whole"
         raise type(failure)(f"{failure}{kept}") from failure
     summary.notes = video.notes if video is not None else []
     if not summary.interrupted:

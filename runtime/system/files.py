@@ -2,13 +2,15 @@
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.system.left_overs import Token, clear_left_overs
+from mavos_deploy.runtime.system.locks import Lock
 
 _NO_ROOM = {
     errno.ENOSPC: "the disk is full",
@@ -24,6 +26,10 @@ _NO_ACCESS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.ENOTEMPTY: "a folder of that name appeared meanwhile",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.EISDIR: "a folder has that name",
+    errno.ELOOP: "a link stands in its place, and is not followed",
+    errno.ESTALE: "its folder was removed on the file server",
+    errno.EIO: "the disk or its connection failed",
 }
 
 
@@ -71,33 +77,75 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, follow: bool = True) -> Iterator[Path]:
     """Write a file under a temporary name and rename it when the block succeeds.
 
-    Missing parent folders are created. A link is followed, so that the link itself stays.
+    Missing parent folders are created. What a killed process left of the same file is removed.
 
     Args:
         path: The file to create or replace.
+        follow: Whether a link at `path` is followed, so that the link itself stays. That is for
+            names that a user typed; in folders of ours a link is replaced, so that nobody who may
+            write there can lead the file elsewhere.
 
     Yields:
-        A path in the same folder with the same suffix. The block must create it.
+        An empty file in the same folder with the same suffix. The block must fill it.
 
     Raises:
         InputError: The path is a folder, the disk is full, or the place can't be written to. The
             temporary file is removed and an older file at `path` is untouched, as after any error.
     """
-    target = path.resolve()
+    target = path.resolve() if follow else path.parent.resolve() / path.name
     if target.is_dir():
         raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
     with writing(path):
         target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target, "part")
+        clear_left_overs(target.parent, target.name)
+    temporary = Token().path(target, "part")
+    lock: Lock | None = None
     try:
         with writing(path, temporary):
+            # The lock on the file itself tells others that it is no left-over.
+            lock = Lock(temporary, new=True)
             yield temporary
             temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the reason is the error before
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file of a run's own folder under a temporary name, and rename it at the end.
+
+    Neither the folder nor a link at the path is made or followed: a link is replaced, so that
+    nobody who may write to the folder can lead the file elsewhere.
+
+    Args:
+        path: The file to create or replace.
+
+    Yields:
+        The open file.
+
+    Raises:
+        InputError: The folder is gone, the disk is full, or the place can't be written to. The
+            temporary file is removed and an older file at `path` is untouched, as after any error.
+    """
+    temporary = Token().path(path, "part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with writing(path, temporary):
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+                yield file
+            temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -105,7 +153,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_directory(path: Path, overwrite: bool, marker: str | None = None) -> Iterator[Path]:
     """Fill a folder under a temporary name and rename it when the block succeeds.
 
-    An older folder is moved aside and removed only after the new one has its name.
+    An older folder is moved aside and removed only after the new one has its name. What a killed
+    process left of the same folder is removed.
 
     Args:
         path: The folder to create.
@@ -122,6 +171,9 @@ def replacing_directory(path: Path, overwrite: bool, marker: str | None = None) 
             the older folder is untouched, as after any error or Ctrl-C.
     """
     target = path.resolve()
+    with writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear_left_overs(target.parent, target.name)
     if target.exists():
         if not target.is_dir():
             raise InputError(f"{path} exists and is not a folder; choose another name")
@@ -131,24 +183,27 @@ def replacing_directory(path: Path, overwrite: bool, marker: str | None = None) 
             raise InputError(
                 f"{path} holds no {marker}, so it is not replaced; choose another folder"
             )
-    temporary = _beside(target, "part")
+    token = Token()
+    temporary = token.path(target, "part")
+    with writing(path):
+        lock = Lock(token.path(target, "lock"), new=True)
     try:
         with writing(path):
-            temporary.mkdir(parents=True)
+            temporary.mkdir()
         with writing(path, temporary):
             yield temporary
         with writing(path):
-            _swap(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            _swap(temporary, target, token)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # has another name by now, without an error
+        lock.remove()
 
 
-def _swap(new: Path, target: Path) -> None:
+def _swap(new: Path, target: Path, token: Token) -> None:
     if not target.exists():
         new.rename(target)
         return
-    old = _beside(target, "old")
+    old = token.path(target, "old")
     target.rename(old)
     try:
         new.rename(target)
@@ -156,8 +211,3 @@ def _swap(new: Path, target: Path) -> None:
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(path: Path, label: str) -> Path:
-    """A hidden name in the same folder, with the same suffix, that nothing else uses."""
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.{label}{path.suffix}")

@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import BinaryIO
 
 import imgviz
 import numpy as np
@@ -50,8 +51,8 @@ def test_colours_are_a_copy_that_may_be_changed() -> None:
 def test_a_full_disk_is_one_line_and_leaves_no_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(image: Image.Image, path: Path, **options: str) -> None:
-        path.write_bytes(b"half")
+    def fail(image: Image.Image, file: BinaryIO, **options: str) -> None:
+        file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fail)

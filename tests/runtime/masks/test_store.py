@@ -147,6 +147,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_a_video_takes_a_fraction_of_what_pngs_take(tmp_path: Path) -> None:
     labels = list(synthetic_clip(240, 432, 40, objects=3, seed=1).labels)
     _write(tmp_path / "masks", labels)
+    (tmp_path / "png").mkdir()
     for order, one in enumerate(labels):
         write_mask(tmp_path / "png" / f"{order}.png", one)
     sizes = [file.stat().st_size for file in os.scandir(tmp_path / "png")]

@@ -1,0 +1,110 @@
+"""Folders that one run fills: locked while it lasts, and watched, so that no file is lost."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.system.files import writing
+from mavos_deploy.runtime.system.left_overs import is_left_over
+from mavos_deploy.runtime.system.locks import HeldError, Lock, holder
+
+LOCK = ".mavos-lock"  # name of the lock in a folder, while a run fills it
+
+
+class FolderGoneError(InputError):
+    """A folder that was removed, moved or emptied while a run wrote to it."""
+
+
+class HeldFolder:
+    """A folder that one run fills. Use it in a `with` block, or call `close`.
+
+    Args:
+        path: The folder; made with its parents where it is missing. It may be a link.
+
+    Raises:
+        InputError: Another run fills it, or it can't be made or written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = Lock(path / LOCK)
+        except HeldError as error:
+            raise _refusal(path, error.holder) from None
+        for file in hidden_left_overs(path):
+            with suppress(OSError):
+                file.unlink()
+
+    def check(self) -> None:
+        """Refuse to go on when the folder is no longer the one that was locked.
+
+        Raises:
+            FolderGoneError: It, or the lock in it, was removed or replaced.
+        """
+        if not self._lock.in_place():
+            raise FolderGoneError(
+                f"{self.path} was removed or replaced during the run; leave the folder and its "
+                f"{LOCK} alone until the run has ended"
+            )
+
+    def check_files(self, suffix: str, count: int) -> None:
+        """Check that as many files are there as were written.
+
+        Args:
+            suffix: Ending of their names, such as `.png`.
+            count: Number of files that were written.
+
+        Raises:
+            FolderGoneError: The folder or some of the files are gone.
+        """
+        self.check()
+        with os.scandir(self.path) as entries:
+            names = [e.name for e in entries if e.name.endswith(suffix)]
+        present = sum(not name.startswith(".") for name in names)
+        if present < count:
+            raise FolderGoneError(
+                f"{count - present} of {count} files in {self.path} were removed during the run; "
+                "run it again"
+            )
+
+    def close(self) -> None:
+        """Free the folder for others. Safe to call twice."""
+        self._lock.remove()
+
+    def __enter__(self) -> "HeldFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_free(path: Path) -> None:
+    """Refuse a folder that another run fills just now.
+
+    Raises:
+        InputError: One does.
+    """
+    if found := holder(path / LOCK):
+        raise _refusal(path, found)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a name in a folder is a lock or a left-over of a run, and no result."""
+    return path.name == LOCK or is_left_over(path)
+
+
+def hidden_left_overs(folder: Path) -> Iterator[Path]:
+    """Files in a folder that a killed run left under temporary names."""
+    for path in folder.iterdir():
+        if is_left_over(path) and (path.is_file() or path.is_symlink()):
+            yield path
+
+
+def _refusal(path: Path, found: str) -> InputError:
+    return InputError(
+        f"{path} is being written to by {found}; wait until it has ended, or choose another folder"
+    )
