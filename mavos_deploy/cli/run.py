@@ -110,22 +110,25 @@ def run(
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
-        annotations = MaskSource(masks, frames.size, frames.stems)
-        summary = segment_video(
-            segmenter,
-            frames,
-            annotations,
-            folder,
-            overlay,
-            make_output=make_output,
-            on_frame=advance,
-        )
-    for note in annotations.notes:
-        say.note(note)
+        annotations = MaskSource(masks, frames.size, frames.stems, frames.turns)
+        try:
+            summary = segment_video(
+                segmenter,
+                frames,
+                annotations,
+                folder,
+                overlay,
+                make_output=make_output,
+                on_frame=advance,
+            )
+        finally:
+            for note in annotations.notes:
+                say.note(note)
     _warn_of_masks(say, summary)
     for note in summary.notes:
         say.warn(note)
-    say.result(_document(summary, folder, overlay, about))
+    notes = [*annotations.notes, *summary.notes]
+    say.result(_document(summary, folder, overlay, about) | {"notes": notes})
     say.line(_told(summary, folder, overlay))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -13,6 +13,12 @@ from mavos_deploy.runtime.masks.opening import open_label_maps
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.resize import resize_labels
 
+TURNED = {
+    1: "the video is shown turned by 90 degrees counterclockwise, so turn the mask likewise",
+    3: "the video is shown turned by 90 degrees clockwise, so turn the mask likewise",
+}
+NOT_TURNED = "turn the mask so that it lies over the frame as it is shown"
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -36,7 +42,11 @@ class MaskSource:
     """
 
     def __init__(
-        self, path: Path, size: Size | None = None, frames: Collection[str] | None = None
+        self,
+        path: Path,
+        size: Size | None = None,
+        frames: Collection[str] | None = None,
+        turns: int = 0,
     ) -> None:
         """Find the annotations; they are read when asked for.
 
@@ -44,12 +54,14 @@ class MaskSource:
             path: A mask file, a folder of masks, or an annotation file.
             size: Height and width of the frames in pixels; None accepts any.
             frames: Names of all frames; None where frames are named by their number.
+            turns: Quarter turns counterclockwise by which a video's stored pictures are shown.
 
         Raises:
             InputError: The path does not exist, or holds no masks.
         """
         self._path = path
         self._size = size
+        self._turns = turns
         self._maps = open_label_maps(path)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
@@ -110,7 +122,7 @@ class MaskSource:
         if same_shape((own[1], own[0]), size):
             raise InputError(
                 f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, turned by 90 "
-                "degrees; turn the mask as the frames are shown"
+                f"degrees; {TURNED.get(self._turns, NOT_TURNED)}"
             )
         raise InputError(
             f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, which has another "

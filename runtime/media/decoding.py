@@ -115,8 +115,13 @@ def video_stream(name: str, container: InputContainer) -> VideoStream:
 def upright(picture: av.VideoFrame) -> RgbFrame:
     """A picture as uint8 RGB of shape (H, W, 3), with its display rotation applied."""
     rgb = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-    turns = round(picture.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
+    turns = turns_of(picture)
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+
+
+def turns_of(picture: av.VideoFrame) -> int:
+    """Quarter turns counterclockwise, as np.rot90 takes them, by which a picture is shown."""
+    return round(picture.rotation / 90) % 4
 
 
 def decode_live(

@@ -18,6 +18,7 @@ from mavos_deploy.runtime.media.decoding import (
     decode_live,
     open_live,
     open_video,
+    turns_of,
     upright,
     video_stream,
 )
@@ -40,6 +41,7 @@ class SourceFrame:
         rgb: The picture, uint8, shape (H, W, 3).
         time: Time at which it is shown, in seconds, by the source's clock; None for images.
         duration: Time until the next frame that comes, in seconds; None where it is unknown.
+        turns: Quarter turns counterclockwise by which the stored picture was turned.
     """
 
     index: int
@@ -47,6 +49,7 @@ class SourceFrame:
     rgb: RgbFrame
     time: Fraction | None = None
     duration: Fraction | None = None
+    turns: int = 0
 
 
 class FrameSource:
@@ -58,6 +61,7 @@ class FrameSource:
         size: Height and width of every frame in pixels, upright.
         length: Number of frames that will come, where the container states it; else None.
         original: What a video that shows these frames takes over from the source.
+        turns: Quarter turns counterclockwise by which the stored pictures were turned.
         stems: Stems of all frames that come, for images; None where frames are named by number.
     """
 
@@ -80,6 +84,7 @@ class FrameSource:
         self.size: Size = first.rgb.shape[:2]
         self.length = length
         self.original = original or Original()
+        self.turns = first.turns
         self.stems = stems
         self._container = container
         self._frames = chain([first], _same_size(frames, name, self.size))
@@ -218,4 +223,5 @@ def _frame(index: int, picture: av.VideoFrame, every: int) -> SourceFrame:
     if picture.pts is not None and picture.time_base:
         time = picture.pts * picture.time_base
         duration = picture.duration * every * picture.time_base if picture.duration else None
-    return SourceFrame(index, f"{index:05d}", upright(picture), time, duration)
+    turns = turns_of(picture)
+    return SourceFrame(index, f"{index:05d}", upright(picture), time, duration, turns)

@@ -15,12 +15,14 @@ import numpy as np
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.png import is_palette_png, write_mask
+from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.source import Mask, MaskSource
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
 from mavos_deploy.runtime.media.overlay import OverlayWriter
 from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
+from mavos_deploy.runtime.resize import resize_labels
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.folders import FolderGoneError, HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
@@ -43,7 +45,8 @@ class Summary:
         ignored_masks: Number of later masks that brought no new object, and were left alone.
         unused_masks: Mask files that belong to no frame of the video.
         seconds: Time from the first frame to the last mask.
-        notes: Lines that say what a written video could not take over from the source.
+        notes: Lines that say what a written video could not take over from the source, and which
+            objects are too small for the network.
         interrupted: Whether Ctrl-C ended the run. Everything written is whole then, and every
             frame that was segmented is written.
     """
@@ -190,6 +193,8 @@ def segment_video(
 
     try:
         with ExitStack() as stack:
+            input_size = segmenter.input_size(source.size)
+            summary.notes += _small(mask.labels, (), input_size)
             state = segmenter.start(first.rgb, mask.labels)
             summary.objects = state.objects
             held = stack.enter_context(make_output())
@@ -205,7 +210,7 @@ def segment_video(
                 with reader, WriteBehind(write, depth) as writer:
                     writer.put((first, mask.labels))
                     on_frame(summary.frames)
-                    for frame, labels in _steps(segmenter, state, reader, summary):
+                    for frame, labels in _steps(segmenter, state, reader, summary, input_size):
                         stems.add(frame.stem)
                         writer.put((frame, labels))
                         on_frame(summary.frames)
@@ -222,7 +227,7 @@ def segment_video(
         if isinstance(failure, FolderGoneError):
             kept = f"; {summary.frames} masks had been written, each whole"
         raise type(failure)(f"{failure}{kept}") from failure
-    summary.notes = video.notes if video is not None else []
+    summary.notes += video.notes if video is not None else []
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
@@ -241,6 +246,18 @@ def _start(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[SourceFram
     raise InputError("no mask belongs to a frame of this video; name masks after its frames")
 
 
+def _small(labels: Labels, known: tuple[int, ...], size: Size) -> list[str]:
+    """Lines about new objects that are too small for the network.
+
+    Raises:
+        InputError: All objects of a first mask are.
+    """
+    small = small_objects(np.where(np.isin(labels, known), 0, labels).astype(np.uint8), size)
+    if not known and not resize_labels(labels, *size).any():
+        raise InputError("; ".join(small.values()))
+    return list(small.values())
+
+
 def _prepared(
     segmenter: VideoSegmenter[PreparedT, StateT], frames: Iterator[SourceFrame], masks: MaskSource
 ) -> Iterator[tuple[SourceFrame, PreparedT, Mask | None]]:
@@ -254,10 +271,13 @@ def _steps(
     state: StateT,
     frames: Iterable[tuple[SourceFrame, PreparedT, Mask | None]],
     summary: Summary,
+    input_size: Size,
 ) -> Iterator[tuple[SourceFrame, Labels]]:
     """Frames with their labels; the objects go to the summary, and the video ends with them."""
     for frame, prepared, later in frames:
         added = _new_objects(later, state.ids, summary)
+        if added is not None:
+            summary.notes += _small(added, state.ids, input_size)
         labels, state = segmenter.step(prepared, state, added)
         new = [i for i in state.objects if i not in summary.objects]
         summary.added |= dict.fromkeys(new, frame.stem)

@@ -107,11 +107,24 @@ def test_a_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> N
         source.for_stem("00000", first=True)
 
 
-def test_a_turned_mask_is_refused_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("turns", "advice"),
+    [
+        (0, "turn the mask so that it lies over the frame"),
+        (1, "shown turned by 90 degrees counterclockwise, so turn the mask likewise"),
+        (3, "shown turned by 90 degrees clockwise, so turn the mask likewise"),
+    ],
+)
+def test_a_turned_mask_is_refused_with_the_way_to_turn_it(
+    tmp_path: Path, turns: int, advice: str
+) -> None:
     labels = np.repeat(np.repeat(LABELS, 30, axis=0), 60, axis=1)
-    source = MaskSource(save(tmp_path / "a.png", labels), (240, 90))
-    with pytest.raises(InputError, match="turned by 90 degrees; turn the mask"):
+    source = MaskSource(save(tmp_path / "a.png", labels), (240, 90), turns=turns)
+    with pytest.raises(InputError, match=f"turned by 90 degrees; .*{advice}"):
         source.for_stem("00000", first=True)
+    turned = np.rot90(labels, turns or 1)
+    again = MaskSource(save(tmp_path / "b.png", turned), (240, 90), turns=turns)
+    assert again.for_stem("00000", first=True) is not None
 
 
 @pytest.mark.parametrize(
