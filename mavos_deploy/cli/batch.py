@@ -56,6 +56,8 @@ def batch(
     say = Console(json=as_json, quiet=quiet)
     distribution = Distribution.parse(workers, shard, ray, overwrite)
     dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
+    for note in dataset.notes:
+        say.note(note)
     segmented = segment_dataset(
         say,
         Setup(Bundle.open(bundle), backend, threads, fit is options.Fit.STRETCH),

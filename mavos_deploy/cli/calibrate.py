@@ -167,6 +167,8 @@ def calibrate(
         attention=not float_attention,
     )
     dataset = open_dataset(data, layout, split, options.names_of(sequences))
+    for note in dataset.notes:
+        say.note(note)
     with replacing_bundle(folder, overwrite) as temporary:
         report = _calibrate(say, opened, dataset, request, temporary, recordings)
         _warn(say, report, opened)

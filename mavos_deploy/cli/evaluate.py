@@ -98,6 +98,8 @@ def evaluate(
         forbid(context, "baseline", because=because)
     distribution = Distribution.parse(workers, shard, ray, overwrite)
     dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
+    for note in dataset.notes:
+        say.note(note)
     predicted, about = None, None
     if bundle is not None:
         opened = Bundle.open(bundle)

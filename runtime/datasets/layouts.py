@@ -1,4 +1,4 @@
-"""The folders and metadata of DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video."""
+"""The folders and metadata of each layout."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -27,10 +27,13 @@ LONGEST_NAME = 240  # bytes of a name; with an ending, a file's may have 255
 ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth
 
 
-def _davis(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+def _by_list(
+    layout: Layout, root: Path, split: str, problems: list[Problem]
+) -> list[VideoSequence]:
+    """Sequences of a layout like DAVIS: a list for each split, and a folder for each resolution."""
     annotations, images = root / "Annotations", root / "JPEGImages"
     resolution = _resolution(root)
-    lists = root / "ImageSets/2017"
+    lists = lists_of(layout, root)
     file = lists / f"{split}.txt"
     if file.is_file():
         names = _read_names(file)
@@ -40,7 +43,29 @@ def _davis(root: Path, split: str, problems: list[Problem]) -> list[VideoSequenc
     else:
         names = [folder.name for folder in subfolders(annotations / resolution)]
     return _sequences_by_folder(
-        Layout.DAVIS, names, images / resolution, annotations / resolution, True, problems
+        layout, names, images / resolution, annotations / resolution, True, problems
+    )
+
+
+def lists_of(layout: Layout, root: Path) -> Path:
+    """The folder with the lists of a data set's splits, existing or not."""
+    lists = root / "ImageSets"
+    if layout is Layout.VISOR:
+        return lists / "2022"
+    if layout is Layout.DAVIS:
+        return lists / "2017"
+    own = [lists / name for name in (DAVIS_RESOLUTION, "1080p", "2016")]
+    return next((folder for folder in own if folder.is_dir()), own[0])
+
+
+def _mose(root: Path, split: str, problems: list[Problem]) -> list[VideoSequence]:
+    folder = split_folder(root, split)
+    if folder is None:
+        raise InputError(f"{root}: no folder {split}/Annotations; give another --split")
+    annotations = folder / "Annotations"
+    names = [sequence.name for sequence in subfolders(annotations)]
+    return _sequences_by_folder(
+        Layout.MOSE, names, folder / "JPEGImages", annotations, True, problems
     )
 
 
@@ -119,10 +144,13 @@ def _sequences_by_metadata(
 
 Finder = Callable[[Path, str, list[Problem]], list[VideoSequence]]
 FINDERS: dict[Layout, Finder] = {
-    Layout.DAVIS: _davis,
+    Layout.DAVIS: partial(_by_list, Layout.DAVIS),
+    Layout.DAVIS_2016: partial(_by_list, Layout.DAVIS_2016),
     Layout.YOUTUBE_VOS: partial(_sequences_by_metadata, Layout.YOUTUBE_VOS),
     Layout.LVOS: partial(_sequences_by_metadata, Layout.LVOS),
     Layout.LONG_TIME_VIDEO: _long_time_video,
+    Layout.MOSE: _mose,
+    Layout.VISOR: partial(_by_list, Layout.VISOR),
 }
 
 
@@ -145,10 +173,17 @@ def _read_names(file: Path) -> list[str]:
         lines = read_regular(file, LARGEST).decode().splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{file} can't be read ({error})") from None
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = list(dict.fromkeys(_sequence_in(line) for line in lines if line.strip()))
     for name in names:
         _check_name(name, file)
     return names
+
+
+def _sequence_in(line: str) -> str:
+    """The sequence that a line of a list names: by itself, or in the path of a picture."""
+    picture = line.split()[0]
+    parts = Path(picture).parts
+    return parts[-2] if len(parts) > 2 and Path(picture).suffix else line.strip()
 
 
 def _check_name(name: str, file: Path) -> None:
@@ -187,19 +222,28 @@ def _stem_order(stem: str) -> tuple[list[tuple[int, str]], str]:
 
 def split_folder(root: Path, split: str) -> Path | None:
     """The folder of a split, which may be the root itself."""
-    for name in _synonyms(split.removesuffix(ALL_FRAMES)):
+    for name in synonyms(split.removesuffix(ALL_FRAMES)):
         if (root / name / "Annotations").is_dir():
             return root / name
     return root if (root / "Annotations").is_dir() else None
 
 
-def _synonyms(split: str) -> tuple[str, ...]:
+def splits_of(layout: Layout, root: Path) -> list[str]:
+    """Names of a data set's splits, as far as its folders tell."""
+    if layout is Layout.MOSE:
+        return [f.name for f in subfolders(root) if (f / "Annotations").is_dir()]
+    lists = lists_of(layout, root)
+    return sorted(path.stem for path in lists.glob("*.txt")) if lists.is_dir() else []
+
+
+def synonyms(split: str) -> tuple[str, ...]:
+    """Names that mean the same split."""
     return {"val": ("val", "valid"), "valid": ("valid", "val")}.get(split, (split,))
 
 
 def metadata_file(folder: Path, split: str) -> Path | None:
     """The metadata file of a split under one of its usual names; None where there is none."""
-    names = [f"{name}_meta.json" for name in _synonyms(split.removesuffix(ALL_FRAMES))]
+    names = [f"{name}_meta.json" for name in synonyms(split.removesuffix(ALL_FRAMES))]
     files = [folder / name for name in (*names, "meta.json")]
     files += sorted(f for f in folder.glob("*_meta.json") if "expression" not in f.name)
     return next((file for file in files if file.is_file()), None)

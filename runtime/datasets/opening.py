@@ -1,7 +1,6 @@
 """Opens a benchmark data set: finds its layout and its sequences.
 
-Four layouts are known: DAVIS 2017, YouTube-VOS, LVOS and Long-Time Video. docs/eval.md shows their
-folders and the sources of their protocols.
+docs/eval.md shows the folders of each layout and the sources of their protocols.
 """
 
 from collections.abc import Iterable
@@ -12,18 +11,23 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.layouts import (
     DAVIS_RESOLUTION,
     FINDERS,
+    lists_of,
     metadata_file,
     split_folder,
+    splits_of,
     subfolders,
+    synonyms,
     videos_of,
 )
 from mavos_deploy.runtime.datasets.sequences import Dataset, Layout, Problem, listed, missing
+
+DEFAULT_SPLIT = "val"
 
 
 def open_dataset(
     path: Path,
     layout: Layout | None = None,
-    split: str = "val",
+    split: str = DEFAULT_SPLIT,
     names: Iterable[str] | None = None,
 ) -> Dataset:
     """Find the sequences of a data set.
@@ -46,6 +50,7 @@ def open_dataset(
         raise InputError(f"split {split!r}: give the name of a split, such as val")
     if layout is None:
         layout = detect_layout(path, split)
+    split, notes = _split_of(path, layout, split)
     problems: list[Problem] = []
     sequences = FINDERS[layout](path, split, problems)
     if names is not None:
@@ -61,7 +66,7 @@ def open_dataset(
     if not sequences:
         why = f" ({problems[0]})" if problems else ""
         raise InputError(f"{path}: no sequence of the split {split} can be used{why}")
-    dataset = Dataset(path, layout, split, tuple(sequences), tuple(problems))
+    dataset = Dataset(path, layout, split, tuple(sequences), tuple(problems), notes)
     if dataset.reference_only:
         return dataset
     for sequence in sequences:
@@ -72,7 +77,17 @@ def open_dataset(
     return replace(dataset, problems=tuple(problems))
 
 
-def detect_layout(path: Path, split: str = "val") -> Layout:
+def _split_of(path: Path, layout: Layout, split: str) -> tuple[str, tuple[str, ...]]:
+    """The split to take, and a note where the default is not there and another one is the only."""
+    if layout not in (Layout.DAVIS_2016, Layout.VISOR, Layout.MOSE, Layout.BURST):
+        return split, ()
+    there = splits_of(layout, path)
+    if split != DEFAULT_SPLIT or len(there) != 1 or set(there) & set(synonyms(split)):
+        return split, ()
+    return there[0], (f"{path} has no split {split}; {there[0]} is its only one, and is taken",)
+
+
+def detect_layout(path: Path, split: str = DEFAULT_SPLIT) -> Layout:
     """Tell a data set's layout from its folders.
 
     Args:
@@ -82,7 +97,10 @@ def detect_layout(path: Path, split: str = "val") -> Layout:
     Raises:
         InputError: None of the layouts fits, or the metadata can't be read.
     """
-    if (path / "ImageSets/2017").is_dir() or (path / "Annotations" / DAVIS_RESOLUTION).is_dir():
+    by_list = (Layout.DAVIS, Layout.VISOR, Layout.DAVIS_2016)
+    if found_lists := [known for known in by_list if lists_of(known, path).is_dir()]:
+        return found_lists[0]
+    if (path / "Annotations" / DAVIS_RESOLUTION).is_dir():
         return Layout.DAVIS
     folder = split_folder(path, split)
     if folder is not None and (found := metadata_file(folder, split)):
@@ -96,11 +114,14 @@ def detect_layout(path: Path, split: str = "val") -> Layout:
             f"{found}: no object has `frames` (YouTube-VOS) or `frame_range` (LVOS); give another "
             "folder, or force a layout with --layout"
         )
+    if splits_of(Layout.MOSE, path):
+        return Layout.MOSE
     annotations = path / "Annotations"
     if annotations.is_dir() and any(next(f.glob("*.png"), None) for f in subfolders(annotations)):
         return Layout.LONG_TIME_VIDEO
     raise InputError(
-        f"{path} has none of the known layouts for the split {split}: ImageSets/2017 (davis), "
-        f"{split}/meta.json (youtube-vos, lvos), or Annotations/<sequence>/*.png "
-        "(long-time-video); give the folder that holds them, or another --split"
+        f"{path} has none of the known layouts for the split {split}: ImageSets/2017, 480p or 2022 "
+        f"(davis, davis-2016, visor), {split}/meta.json (youtube-vos, lvos), {split}/Annotations "
+        "(mose), or Annotations/<sequence>/*.png (long-time-video); give the folder that holds "
+        "them, or another --split"
     )

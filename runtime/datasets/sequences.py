@@ -14,17 +14,25 @@ class Layout(Word):
     """How a data set's folders are arranged, which also says how it is scored."""
 
     DAVIS = "davis"
+    DAVIS_2016 = "davis-2016"
     YOUTUBE_VOS = "youtube-vos"
     LVOS = "lvos"
     LONG_TIME_VIDEO = "long-time-video"
+    MOSE = "mose"
+    VISOR = "visor"
+    BURST = "burst"
 
 
 # Whether the last frame of an object's span counts. The first never does: its mask is given.
 LAST_FRAME_COUNTS = {
     Layout.DAVIS: False,
+    Layout.DAVIS_2016: False,
     Layout.YOUTUBE_VOS: True,
     Layout.LVOS: False,
     Layout.LONG_TIME_VIDEO: False,
+    Layout.MOSE: False,
+    Layout.VISOR: True,
+    Layout.BURST: True,
 }
 
 
@@ -114,6 +122,7 @@ class Dataset:
         split: Name of the split, as in the names of the tables.
         sequences: Usable sequences in the data set's order.
         problems: Faults of its files.
+        notes: One line for each thing that was concluded, for the user.
     """
 
     path: Path
@@ -121,6 +130,7 @@ class Dataset:
     split: str
     sequences: tuple[VideoSequence, ...]
     problems: tuple[Problem, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def reference_only(self) -> bool:

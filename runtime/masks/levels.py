@@ -74,7 +74,7 @@ def _as_cut(values: Labels, used: list[int], numbering: Numbering) -> Reading:
     """Read a mask of a video whose masks are of one object."""
     strength = numbering.strength
     between = (values > 0) & (values != strength)
-    if _regions(values, between, len(used)):
+    if between.any() and _regions(values, between, len(used)):
         raise ValueError(
             f"grey values {as_text(used)}, but earlier masks of this video have one object of "
             f"value {strength}; give every object one value in all masks, best its id"
