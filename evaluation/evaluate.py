@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError
 from mavos_deploy.evaluation.metrics import Score, Statistics, score_frame, statistics
-from mavos_deploy.runtime.datasets.annotations import Truth, ids_in, size_text
+from mavos_deploy.evaluation.predictions import Predictions, results_folder
+from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.prediction import Predicted
-from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed, missing
-from mavos_deploy.runtime.masks.numbering import Numbering
-from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed
 from mavos_deploy.runtime.objects import Labels
 
 
@@ -90,12 +88,14 @@ class SequenceResult:
         objects: Every object that has a reference mask, also those without a frame to score.
         baseline: Scores of the repeated reference masks, by object; empty where not wanted.
         problems: Frames and objects that were left out, with the reasons.
+        notes: One line for each thing that was concluded from its masks.
     """
 
     name: str
     objects: tuple[ObjectResult, ...]
     baseline: tuple[ObjectResult, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,13 @@ class Evaluation:
         dataset: The data set.
         sequences: Scores of each sequence that was scored.
         problems: Everything that could not be scored, with the reasons.
+        notes: One line for each thing that was concluded from the masks, with their sequences.
     """
 
     dataset: Dataset
     sequences: tuple[SequenceResult, ...]
     problems: tuple[Problem, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def figures(self) -> Figures | None:
@@ -181,6 +183,7 @@ def evaluate(
     """
     results = []
     problems = list(dataset.problems)
+    folder, nested = results_folder(folder, [sequence.name for sequence in dataset.sequences])
     for sequence in dataset.sequences:
         done = None if predicted is None else predicted[sequence.name]
         if done is not None:
@@ -197,10 +200,16 @@ def evaluate(
         )
         results.append(result)
         problems += result.problems
+    of_note: dict[str, list[str]] = {}
+    for result in results:
+        for note in result.notes:
+            of_note.setdefault(note, []).append(result.name)
+    notes = [nested] if nested else []
+    notes += [f"{note} ({listed(names)})" for note, names in of_note.items()]
     places = {sequence.name: place for place, sequence in enumerate(dataset.sequences)}
     problems.sort(key=lambda p: (places.get(p.sequence or "", -1), p.frame or ""))
     # A problem that stops both a run and its scoring is named once.
-    return Evaluation(dataset, tuple(results), tuple(dict.fromkeys(problems)))
+    return Evaluation(dataset, tuple(results), tuple(dict.fromkeys(problems)), tuple(notes))
 
 
 def score_sequence(
@@ -228,7 +237,7 @@ def score_sequence(
         gone = Problem(sequence.name, None, f"no results in {folder}", "a mask per scored frame")
         return SequenceResult(sequence.name, (), (), (gone,))
     truth = Truth(sequence)
-    predictions = _Predictions(sequence, folder)
+    predictions = Predictions(sequence, folder)
     ours, repeated_scores = _Series(), _Series()
     due: dict[str, list[int]] = {}  # objects to score by frame
     repeated: Labels | None = None
@@ -239,7 +248,7 @@ def score_sequence(
             continue
         ids = due.get(stem, [])
         if ids and stem not in skipped:
-            predicted = predictions.read(stem, labels.shape)
+            predicted = predictions.read(stem, labels.shape, sorted(truth.starts))
             if predicted is not None:
                 ours.add(stem, score_frame(labels, predicted, ids))
                 if with_baseline and repeated is not None:
@@ -256,50 +265,5 @@ def score_sequence(
         ours.results(truth.starts),
         repeated_scores.results(truth.starts) if with_baseline else (),
         tuple(problems),
+        tuple(predictions.notes),
     )
-
-
-class _Predictions:
-    """The predicted masks of a sequence, and their problems."""
-
-    def __init__(self, sequence: VideoSequence, folder: Path) -> None:
-        self._name = sequence.name
-        self._folder = folder
-        self._numbering = Numbering()
-        self._problems: list[Problem] = []
-        self._missing: list[str] = []
-        self._ids: dict[int, str] = {}  # found ids, each with the first frame that has it
-
-    def read(self, stem: str, size: tuple[int, ...]) -> Labels | None:
-        path = self._folder / f"{stem}.png"
-        if not path.exists():
-            self._missing.append(stem)
-            return None
-        try:
-            labels = read_mask(path, self._numbering).labels
-        except InputError as error:
-            self._add(stem, f"unusable mask ({error})", "a palette or grey PNG")
-            return None
-        if labels.shape != size:
-            self._add(
-                stem, f"mask of {size_text(labels.shape)}", f"{size_text(size)}, as annotated"
-            )
-            return None
-        for object_id in ids_in(labels):
-            self._ids.setdefault(object_id, stem)
-        return labels
-
-    def close(self, known: Collection[int]) -> list[Problem]:
-        if self._missing:
-            self._add(self._missing[0], missing(self._missing, "mask"), "one per scored frame")
-        extra = {i: stem for i, stem in self._ids.items() if i not in known}
-        if extra:
-            self._add(
-                next(iter(extra.values())),
-                f"extra ids in masks: {listed(map(str, sorted(extra)))} (counted as background)",
-                f"the annotated ids, {listed(map(str, sorted(known)))}",
-            )
-        return self._problems
-
-    def _add(self, stem: str, found: str, expected: str) -> None:
-        self._problems.append(Problem(self._name, stem, found, expected))

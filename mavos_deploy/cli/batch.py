@@ -17,7 +17,7 @@ def batch(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Folder of a data set: DAVIS, YouTube-VOS, LVOS or Long-Time Video.",
+            help="Folder of a data set: DAVIS, YouTube-VOS, LVOS, Long-Time Video, MOSE or VISOR.",
         ),
     ],
     output: Annotated[

@@ -176,6 +176,8 @@ def _report(
 
     summary = tables.summary(evaluation, masks, about)
     say.result(summary)
+    for note in evaluation.notes:
+        say.note(note)
     if evaluation.figures is not None:
         say.line(_table(evaluation))
     if not say.json:

@@ -246,7 +246,7 @@ def metadata_file(folder: Path, split: str) -> Path | None:
     names = [f"{name}_meta.json" for name in synonyms(split.removesuffix(ALL_FRAMES))]
     files = [folder / name for name in (*names, "meta.json")]
     files += sorted(f for f in folder.glob("*_meta.json") if "expression" not in f.name)
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if file.exists()), None)
 
 
 @dataclass(frozen=True)

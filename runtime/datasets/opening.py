@@ -79,7 +79,7 @@ def open_dataset(
 
 def _split_of(path: Path, layout: Layout, split: str) -> tuple[str, tuple[str, ...]]:
     """The split to take, and a note where the default is not there and another one is the only."""
-    if layout not in (Layout.DAVIS_2016, Layout.VISOR, Layout.MOSE, Layout.BURST):
+    if layout not in (Layout.DAVIS_2016, Layout.VISOR, Layout.MOSE):
         return split, ()
     there = splits_of(layout, path)
     if split != DEFAULT_SPLIT or len(there) != 1 or set(there) & set(synonyms(split)):

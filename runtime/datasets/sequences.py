@@ -20,7 +20,6 @@ class Layout(Word):
     LONG_TIME_VIDEO = "long-time-video"
     MOSE = "mose"
     VISOR = "visor"
-    BURST = "burst"
 
 
 # Whether the last frame of an object's span counts. The first never does: its mask is given.
@@ -32,7 +31,6 @@ LAST_FRAME_COUNTS = {
     Layout.LONG_TIME_VIDEO: False,
     Layout.MOSE: False,
     Layout.VISOR: True,
-    Layout.BURST: True,
 }
 
 

@@ -85,7 +85,7 @@ def folder_maps(path: Path) -> LabelMaps:
     Raises:
         InputError: It holds no masks, or two for one frame.
     """
-    files = _masks_in(path)
+    files = masks_in(path)
     folders = [
         folder for folder in sorted(path.iterdir(), key=natural_order) if _masks_inside(folder)
     ]
@@ -95,7 +95,7 @@ def folder_maps(path: Path) -> LabelMaps:
             ".png, or a folder of them for each object"
         )
     if not files and len(folders) == 1 and not folders[0].name.isdigit():
-        return _frame_files(list(_masks_in(folders[0]).values()), [f"masks are in {folders[0]}"])
+        return _frame_files(list(masks_in(folders[0]).values()), [f"masks are in {folders[0]}"])
     if not files:
         return _by_object(folders)
     if not any(character.isdigit() for stem in files for character in stem):
@@ -104,11 +104,15 @@ def folder_maps(path: Path) -> LabelMaps:
 
 
 def _masks_inside(folder: Path) -> bool:
-    return folder.is_dir() and not folder.name.startswith(".") and bool(_masks_in(folder))
+    return folder.is_dir() and not folder.name.startswith(".") and bool(masks_in(folder))
 
 
-def _masks_in(folder: Path) -> dict[str, Path]:
-    """Mask files by their stems, in natural order."""
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Mask files in a folder by their stems, in natural order.
+
+    Raises:
+        InputError: Two files have one stem.
+    """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir(), key=natural_order):
         if file.suffix.lower() not in MASK_SUFFIXES or file.name.startswith("."):
@@ -131,7 +135,7 @@ def _frame_files(files: list[Path], notes: list[str]) -> LabelMaps:
 
 def _by_object(folders: list[Path]) -> LabelMaps:
     """Masks in folders: one for each object with its frames, or for each frame with its objects."""
-    contents = {folder.name: _masks_in(folder) for folder in folders}
+    contents = {folder.name: masks_in(folder) for folder in folders}
     stems = {stem for files in contents.values() for stem in files}
     by_frame = all(len(name) >= FRAME_DIGITS and name.isdigit() for name in contents) and not any(
         len(stem) >= FRAME_DIGITS and stem.isdigit() for stem in stems

@@ -79,6 +79,18 @@ def test_the_table_of_backends_is_what_the_code_reads() -> None:
     assert printed.stdout in page, "put what python docs/print_backends.py prints there"
 
 
+def test_the_table_of_mask_pictures_is_what_the_code_reads() -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "docs" / "print_masks.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    page = (ROOT / "docs" / "masks.md").read_text(encoding="utf-8")
+    assert printed.stdout in page, "put what python docs/print_masks.py prints there"
+
+
 def parity_row(what: str, stem: str) -> list[str]:
     """A row of a parity table, from what mavos-export or mavos-verify wrote."""
     file = ROOT / "benchmarks" / "results" / f"parity_{stem}.json"

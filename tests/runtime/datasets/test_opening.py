@@ -1,4 +1,4 @@
-"""Sequences, frames and spans are found in the four layouts, and what is wrong is named."""
+"""Sequences, frames and spans are found in every layout, and what is wrong is named."""
 
 import json
 import os
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.opening import detect_layout, open_dataset
 from mavos_deploy.runtime.datasets.sequences import Layout, VideoSequence
 from mavos_deploy.runtime.media.frames import natural_order
@@ -70,11 +72,48 @@ def long_time_video(root: Path) -> Path:
     return root
 
 
+def davis_2016(root: Path) -> Path:
+    """Lists of paths, and masks of 0 and 255, one of them with an alpha channel."""
+    stems, lines = [f"{index:05d}" for index in range(6)], []
+    for name in ("b", "a"):
+        write_frames(root / "JPEGImages/480p" / name, stems, SIZE)
+        folder = root / "Annotations/480p" / name
+        folder.mkdir(parents=True)
+        for stem, mask in zip(stems, masks(6, (1, 0)), strict=True):
+            Image.fromarray(mask * 255).convert("LA" if stem == "00003" else "L").save(
+                folder / f"{stem}.png"
+            )
+            lines.append(f"/JPEGImages/480p/{name}/{stem}.jpg /Annotations/480p/{name}/{stem}.png ")
+    (root / "ImageSets/480p").mkdir(parents=True)
+    (root / "ImageSets/480p/val.txt").write_text("\n".join(lines))
+    return root
+
+
+def mose(root: Path) -> Path:
+    stems = [f"{index:05d}" for index in range(5)]
+    for split in ("train", "valid"):
+        write_frames(root / split / "JPEGImages/0a1", stems, SIZE)
+        write_masks(root / split / "Annotations/0a1", stems, masks(5, (1, 0), (2, 3)))
+    return root
+
+
+def visor(root: Path) -> Path:
+    stems = [f"P01_01_frame_{140 * index:010d}" for index in range(4)]
+    write_frames(root / "JPEGImages/480p/P01_01_seq_00001", stems, SIZE)
+    write_masks(root / "Annotations/480p/P01_01_seq_00001", stems, masks(4, (1, 0)))
+    (root / "ImageSets/2022").mkdir(parents=True)
+    (root / "ImageSets/2022/val.txt").write_text("P01_01_seq_00001\n")
+    return root
+
+
 MAKERS: dict[Layout, Callable[[Path], Path]] = {
     Layout.DAVIS: davis,
     Layout.YOUTUBE_VOS: youtube_vos,
     Layout.LVOS: lvos,
     Layout.LONG_TIME_VIDEO: long_time_video,
+    Layout.DAVIS_2016: davis_2016,
+    Layout.MOSE: mose,
+    Layout.VISOR: visor,
 }
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
 
@@ -92,6 +131,47 @@ def test_the_layout_is_found_out(tmp_path: Path, layout: Layout) -> None:
     assert dataset.layout is layout
     assert dataset.problems == ()
     assert not dataset.reference_only
+
+
+def test_davis_2016_has_the_sequences_of_its_list_of_paths(tmp_path: Path) -> None:
+    dataset = open_dataset(davis_2016(tmp_path))
+    assert [sequence.name for sequence in dataset.sequences] == ["b", "a"]
+    sequence = dataset.sequences[0]
+    assert sequence.scored(1, "00000") == ("00001", "00002", "00003", "00004")
+    truth = Truth(sequence)
+    for stem, mask in zip(sequence.expected, masks(6, (1, 0)), strict=True):
+        labels, _ = truth.read(stem)
+        assert labels is not None
+        assert np.array_equal(labels, mask)
+    assert truth.close() == []
+
+
+@pytest.mark.parametrize("maker", [davis_2016, mose, visor])
+def test_the_only_split_is_taken_for_the_default_one_and_it_is_said(
+    tmp_path: Path, maker: Callable[[Path], Path]
+) -> None:
+    root = maker(tmp_path)
+    for file in root.glob("ImageSets/*/val.txt"):
+        file.rename(file.with_name("train.txt"))
+    shutil.rmtree(root / "valid", ignore_errors=True)
+    dataset = open_dataset(root)
+    assert dataset.split == "train"
+    assert dataset.notes == (f"{root} has no split val; train is its only one, and is taken",)
+    assert open_dataset(root, split="train").notes == ()
+    with pytest.raises(InputError):
+        open_dataset(root, split="test")
+
+
+def test_mose_has_a_folder_for_each_split(tmp_path: Path) -> None:
+    sequence = only(mose(tmp_path))
+    assert sequence.images["00000"] == tmp_path / "valid/JPEGImages/0a1/00000.jpg"
+    assert only(tmp_path, "train").images["00000"].parts[-4] == "train"
+    assert sequence.starting("00003", [0, 1, 2], known=[1]) == [2]
+
+
+def test_visor_scores_the_last_frame_too(tmp_path: Path) -> None:
+    sequence = only(visor(tmp_path))
+    assert sequence.scored(1, sequence.expected[0]) == sequence.expected[1:]
 
 
 def test_davis_scores_every_frame_but_the_first_and_the_last(tmp_path: Path) -> None:
@@ -324,7 +404,7 @@ def test_chosen_sequences_must_exist(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_no_known_layout_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ImageSets/2017 \(davis\), val/meta.json"):
+    with pytest.raises(InputError, match=r"ImageSets/2017, 480p or 2022 .*, val/meta.json"):
         open_dataset(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         open_dataset(tmp_path / "nowhere")
