@@ -1,8 +1,11 @@
 """Checkpoints: files loaded safely and strictly; shipped or synthetic weights without one."""
 
 import hashlib
+import os
 import pickle
 import warnings
+import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +20,13 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.synthetic import synthetic_state_dict
 from mavos_deploy.models.variants import VARIANTS, Variant
+from mavos_deploy.reading import open_regular
 
 MCA_PREFIX = "long_term_memory_attention."
 WEIGHTS = Path(__file__).parent / "weights"
+DICTS = (dict, OrderedDict)  # of state dicts; other kinds of mappings run methods of their own
+LARGEST = 2 * 2**30  # bytes of a checkpoint; the largest one with its optimiser has 0.9 billion
+UNFOLDED = 2  # most times its size that an archive may unfold to
 NAMED_KEYS = 3  # keys that an error message spells out; the rest is counted
 
 
@@ -93,11 +100,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to those who wrote the file
+            _check_declared(path)
             loaded: Any = (
                 load_file(path)
                 if path.suffix.lower() == ".safetensors"
                 else torch.load(path, map_location="cpu", weights_only=True)
             )
+            return _state_dict(loaded, path)
+    except CheckpointError:
+        raise
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such file; see docs/checkpoints.md for where the authors publish theirs"
@@ -106,6 +117,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a folder; give the checkpoint file in it") from None
     except PermissionError:
         raise CheckpointError(f"{path}: no permission to read it") from None
+    except MemoryError:
+        raise CheckpointError(f"{path.name}: there is not enough memory to read it") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path.name}: refused, {_reason(error)}") from None
     except Exception as error:  # damaged bytes make the unpickler fail in every way there is
@@ -114,17 +127,45 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path.name}: damaged or not a PyTorch file ({first}); download it again"
         ) from None
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse a file that would take more memory than any checkpoint, before it is read."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        unfolded = size
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                unfolded = sum(part.file_size for part in archive.infolist())
+    if unfolded > UNFOLDED * size:
+        raise CheckpointError(
+            f"{path.name}: its {size} bytes unfold to {unfolded}, and torch.save packs nothing; "
+            "save it again with torch.save, or download it again"
+        )
+    if size > LARGEST:
+        raise CheckpointError(
+            f"{path.name}: {size} bytes, and no checkpoint has more than {LARGEST}; give the file "
+            "that the authors publish, or one with the weights alone"
+        )
+
+
+def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors in what was loaded, by the dict's own methods: the file may name others."""
     for entry in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(entry), Mapping):
-            loaded = loaded[entry]
+        inner = dict.get(loaded, entry) if type(loaded) in DICTS else None
+        if type(inner) in DICTS:
+            loaded = inner
             break
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    pairs: list[tuple[object, Any]] = [("", None)]
+    if type(loaded) in DICTS:
+        pairs = list(dict.items(loaded))
+    if not all(isinstance(value, Tensor) for _, value in pairs):
         raise CheckpointError(
             f"{path.name}: holds no state dict; expected tensors by name, bare or under "
             "`state_dict` or `model`"
         )
-    state = {str(key).removeprefix("module."): value for key, value in loaded.items()}
-    if len(state) < len(loaded):
+    state = {str(key).removeprefix("module."): value for key, value in pairs}
+    if len(state) < len(pairs):
         raise CheckpointError(f"{path.name}: holds keys both with and without `module.`")
     return state
 

@@ -60,6 +60,8 @@ class VideoState(Protocol):
         """Ids that the memory has a place for, removed ones among them."""
 
 
+BEYOND = 255  # how far values of a float32 frame may be outside of 0..255; cubic resizing needs it
+
 PreparedT = TypeVar("PreparedT")  # a frame in the form that `prepare` gives it
 StateT = TypeVar("StateT", bound=VideoState)
 
@@ -155,7 +157,7 @@ def check_frame(frame: object, floats: bool = True) -> None:
         floats: Whether float32 is accepted as well; a server takes uint8 alone.
 
     Raises:
-        InputError: It is no array, or has another shape or type, or values that aren't finite.
+        InputError: It is no array, or has another shape or type, or values far from 0..255.
     """
     if not isinstance(frame, np.ndarray):
         raise InputError(
@@ -168,8 +170,17 @@ def check_frame(frame: object, floats: bool = True) -> None:
             f"frame of shape {list(frame.shape)} and type {frame.dtype}; expected RGB "
             f"[height, width, 3] as {types}"
         )
-    if frame.dtype == np.float32 and not np.isfinite(frame).all():
-        raise InputError("the frame holds values that aren't finite; they would stay in the memory")
+    if frame.dtype == np.float32 and frame.size:
+        lowest, highest = float(frame.min()), float(frame.max())
+        if not (np.isfinite(lowest) and np.isfinite(highest)):
+            raise InputError(
+                "the frame holds values that aren't finite; they would stay in the memory"
+            )
+        if lowest < -BEYOND or highest > 255 + BEYOND:
+            raise InputError(
+                f"the frame holds values from {lowest:g} to {highest:g}; expected 0..255, a little "
+                "more or less where it was resized"
+            )
 
 
 def check_labels(labels: object, size: Size, first: bool = False) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from mavos_deploy import records
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, one_line
+from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import Manifest
@@ -24,6 +24,7 @@ from mavos_deploy.runtime.protocol import check_followed
 from mavos_deploy.runtime.system.files import replacing
 
 FORMAT_VERSION = 1
+DTYPES = {"F32": "float32", "F16": "float16", "U8": "uint8"}  # those that states have
 METADATA = "mavos_state"  # key of the counters in a file's metadata
 
 
@@ -212,14 +213,6 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
     Raises:
         InputError: No such file, not a state, damaged, or of another bundle.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(METADATA, "{}")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a saved state, or is damaged ({error})") from None
 
     def of_another_release(reason: str) -> InputError:
         return InputError(f"{path} is not a state of this release ({reason})")
@@ -227,21 +220,54 @@ def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:
     def not_whole(reason: str) -> InputError:
         return InputError(f"{path} is not a whole state ({reason}); save it again")
 
-    records.decode(dict, text, of_another_release, FORMAT_VERSION)
-    counters = records.decode(_Counters, text, not_whole)
-    if counters.bundle != bundle.manifest.identity:
-        raise InputError(_of_another_bundle(path, arrays, bundle))
-    if reason := _unlike(arrays, counters, bundle.manifest):
-        raise not_whole(reason)
+    try:
+        open_regular(path).close()
+        # Everything is checked by the header before any tensor is read.
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA, "{}")
+            records.decode(dict, text, of_another_release, FORMAT_VERSION)
+            counters = records.decode(_Counters, text, not_whole)
+            tensors = _headers(file)
+            if counters.bundle != bundle.manifest.identity:
+                raise InputError(_of_another_bundle(path, tensors, bundle))
+            if reason := _unlike(tensors, counters, bundle.manifest):
+                raise not_whole(reason)
+            arrays = {name: file.get_tensor(name) for name in tensors}
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except MemoryError:
+        raise InputError(f"{path}: there is not enough memory to read it") from None
+    except Exception as error:  # the library's, for damaged bytes, are of many kinds
+        raise InputError(
+            f"{path} is not a saved state, or is damaged ({one_line(error)})"
+        ) from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise not_whole(f"{name} holds values that aren't finite")
     return State(
         **{**vars(counters), "removed": frozenset(counters.removed)},
         memory={name: backend.upload(array) for name, array in arrays.items()},
     )
 
 
-def _of_another_bundle(path: Path, arrays: Mapping[str, NDArray[Any]], bundle: Bundle) -> str:
+Header = tuple[str, tuple[int, ...]]  # type, as NumPy names it, and shape
+
+
+def _headers(file: Any) -> dict[str, Header]:  # noqa: ANN401  # the library is untyped
+    """Types and shapes of a file's tensors by name."""
+    found = {}
+    for name in file.keys():  # noqa: SIM118
+        part = file.get_slice(name)
+        dtype = part.get_dtype()
+        found[name] = (DTYPES.get(dtype, dtype), tuple(part.get_shape()))
+    return found
+
+
+def _of_another_bundle(path: Path, tensors: Mapping[str, Header], bundle: Bundle) -> str:
     """Why a state doesn't go with a bundle."""
-    held = any(array.dtype == np.uint8 for array in arrays.values())
+    held = any(dtype == "uint8" for dtype, _ in tensors.values())
     if held != (bundle.manifest.memory_values == "int8"):
         kinds = ("float values", "int8 values")
         return (
@@ -254,9 +280,7 @@ def _of_another_bundle(path: Path, arrays: Mapping[str, NDArray[Any]], bundle: B
     )
 
 
-def _unlike(
-    arrays: Mapping[str, NDArray[Any]], counters: _Counters, manifest: Manifest
-) -> str | None:
+def _unlike(tensors: Mapping[str, Header], counters: _Counters, manifest: Manifest) -> str | None:
     """How tensors differ from the memory of a state's groups at its size; None if they don't."""
     try:
         size = manifest.input_size(counters.size)
@@ -265,13 +289,10 @@ def _unlike(
     if counters.input_size != size:
         return f"`input_size` is {list(counters.input_size)}, and the bundle's is {list(size)}"
     specs = memory_specs(manifest.specs_at(size))
-    if differing := sorted(arrays.keys() ^ specs.keys()):
-        return f"tensor {differing[0]} is {'unknown' if differing[0] in arrays else 'missing'}"
-    for name, array in arrays.items():
+    if differing := sorted(tensors.keys() ^ specs.keys()):
+        return f"tensor {differing[0]} is {'unknown' if differing[0] in tensors else 'missing'}"
+    for name, (dtype, found) in tensors.items():
         shape = specs[name].shape_at(groups=len(counters.updated))
-        if array.dtype != specs[name].dtype or array.shape != shape:
-            found = f"{array.dtype} {list(array.shape)}"
-            return f"{name} is {found}, not {specs[name].dtype} {list(shape)}"
-        if not np.isfinite(array).all():
-            return f"{name} holds values that aren't finite"
+        if (dtype, found) != (specs[name].dtype, shape):
+            return f"{name} is {dtype} {list(found)}, not {specs[name].dtype} {list(shape)}"
     return None

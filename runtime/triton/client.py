@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
-from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError, one_line
+from mavos_deploy.runtime.geometry import LARGEST_SIDE, Size
+from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import (
     About,
     RgbFrame,
@@ -22,12 +22,13 @@ from mavos_deploy.runtime.protocol import (
     check_labels,
     check_state,
 )
-from mavos_deploy.runtime.triton.wire import TRACKER, UNKNOWN_STREAM, Untyped
+from mavos_deploy.runtime.triton.wire import OUTPUTS, TRACKER, UNKNOWN_STREAM, Untyped, check_array
 
 TIMEOUT = 30.0  # seconds that an answer may take
 RETRIES = 3
 FIRST_PAUSE = 0.2  # seconds before the first retry; each further pause is twice as long
 LARGEST_ID = 2**63 - 1
+LARGEST_ANSWER = 2 * LARGEST_SIDE**2  # bytes
 
 # gRPC statuses after which the same request may be sent again: the tracker answers a frame that it
 # has done already from its notes, so no frame is taken twice.
@@ -98,7 +99,12 @@ class RemoteSegmenter:
         self._errors = _library("tritonclient.utils").InferenceServerException
         try:
             self._client = self._grpc.InferenceServerClient(
-                address, channel_args=[("grpc.max_reconnect_backoff_ms", 1000)]
+                address,
+                channel_args=[
+                    ("grpc.max_reconnect_backoff_ms", 1000),
+                    # gRPC's own limit, 4 MB, is below the labels of a frame in 4K.
+                    ("grpc.max_receive_message_length", LARGEST_ANSWER),
+                ],
             )
         except Exception as error:  # gRPC's own, for a text that is no address
             raise InputError(f"server address {address!r}: {error}; expected host:port") from error
@@ -201,7 +207,10 @@ class RemoteSegmenter:
         found = {name: value.string_value for name, value in parameters.items()}
         try:
             about = About("triton", found["variant"], found["trained"] == "yes")
-            return about, (int(found["height"]), int(found["width"]))
+            height, width = int(found["height"]), int(found["width"])
+            if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+                raise ValueError(f"frames of {height}x{width}")
+            return about, (height, width)
         except (KeyError, ValueError) as error:
             raise ServerError(
                 f"{self.address}: model {self._model} is no tracker of mavos-triton ({error})"
@@ -223,7 +232,15 @@ class RemoteSegmenter:
             )
 
         result = self._again(call, f"stream {stream}")
-        return {output.name(): result.as_numpy(output.name()) for output in outputs}
+        try:
+            answer = {output.name(): result.as_numpy(output.name()) for output in outputs}
+            _check_answer(answer, _size(tensors["frame"]))
+        except (InputError, ValueError, TypeError) as error:  # numpy's, where sizes don't fit
+            raise ServerError(
+                f"{self.address} answers stream {stream} with what is no answer of model "
+                f"{self._model} ({one_line(error)}); look at the server's version"
+            ) from None
+        return answer
 
     def _input(self, name: str, tensor: NDArray[Any]) -> Untyped:
         tensor = np.ascontiguousarray(tensor)
@@ -290,6 +307,24 @@ def _library(name: str) -> Untyped:
             f"Triton's client library can't be imported ({error}); install it with "
             "pip install 'mavos-deploy[triton]'"
         ) from error
+
+
+def _check_answer(answer: Tensors, size: Size) -> None:
+    """Refuse an answer whose tensors are not labels and ids of a frame of that size."""
+    for name, array in answer.items():
+        check_array(name, array, OUTPUTS)
+    if answer["labels"].shape != size:
+        raise InputError(f"labels of {list(answer['labels'].shape)} for a frame of {list(size)}")
+    for name in ("objects", "ids"):
+        ids = answer[name].tolist()
+        if len(set(ids)) < len(ids) or not all(0 < number < VOID for number in ids):
+            raise InputError(f"{name} are {ids!r:.60}, and ids go from 1 to {VOID - 1}, each once")
+    known = np.zeros(VOID + 1, np.bool_)
+    known[0] = known[answer["ids"]] = True
+    if not known[answer["objects"]].all():
+        raise InputError("objects that are none of the ids")
+    if not known[answer["labels"]].all():
+        raise InputError("labels of objects that are none of the ids")
 
 
 def _size(frame: RgbFrame) -> Size:

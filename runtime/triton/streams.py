@@ -6,12 +6,14 @@ Nothing here knows Triton, so that every rule can be tested without a server.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
@@ -22,10 +24,11 @@ from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
-from mavos_deploy.runtime.triton.wire import StreamLimits
+from mavos_deploy.runtime.triton.wire import StreamLimits, check_array
 
 REMEMBERED = 4096  # streams that are gone, for which the reason can still be told
 LARGEST_FILE = 64 * 2**20  # bytes of an encoded frame or mask
+MOST_REMOVED = VOID - 1  # ids in `remove`
 
 
 class FullError(ServerError):
@@ -88,6 +91,41 @@ class Answer:
         return file.getvalue()
 
 
+def request_of(
+    stream: int, start: bool, end: bool, tensors: Mapping[str, NDArray[Any]]
+) -> StreamRequest:
+    """A request out of the tensors that came with it.
+
+    Args:
+        stream: The correlation id.
+        start: Whether it is the first of its stream.
+        end: Whether it is the last of its stream.
+        tensors: Arrays by the names in `INPUTS`.
+
+    Raises:
+        InputError: A tensor is unknown, or of another type or shape.
+    """
+    for name, array in tensors.items():
+        check_array(name, array)
+    remove, index = tensors.get("remove", ()), tensors.get("frame_index")
+    if len(remove) > MOST_REMOVED:
+        raise InputError(f"remove: {len(remove)} ids; there are {MOST_REMOVED} at most")
+    files = {
+        name: bytes(tensors[name][0]) for name in ("frame_file", "labels_file") if name in tensors
+    }
+    return StreamRequest(
+        stream=stream,
+        start=start,
+        end=end,
+        frame=tensors.get("frame"),
+        frame_file=files.get("frame_file"),
+        labels=tensors.get("labels"),
+        labels_file=files.get("labels_file"),
+        remove=tuple(map(int, remove)),
+        frame_index=None if index is None else int(index[0]),
+    )
+
+
 NOTHING = Answer(np.zeros((0, 0), np.uint8), None, (), (), -1)
 
 
@@ -127,7 +165,7 @@ class Streams:
         return len(self._open)
 
     def handle(self, request: StreamRequest) -> Answer:
-        """Carry out a request. A refused one changes nothing.
+        """Carry out a request. A refused one changes nothing; its tensors are checked before all.
 
         Raises:
             InputError: The request can't be used; the stream goes on.
@@ -135,12 +173,14 @@ class Streams:
             FullError: There is no place for another stream.
             BackendError: A graph failed; the stream goes on.
         """
+        self._check_tensors(request)
         with self._lock:
             self._evict()
             try:
                 answer = self._answer(request)
             except MavosError as error:
-                if request.start:  # the requests after it must be told why it hasn't begun
+                # The requests after it must be told why it hasn't begun; an open one goes on.
+                if request.start and request.stream not in self._open:
                     self._forget(request.stream, f"its START was refused ({error})")
                 raise
             finally:
@@ -156,8 +196,7 @@ class Streams:
 
     def _answer(self, request: StreamRequest) -> Answer:
         if request.start:
-            # A START of a stream that is open begins it anew, as Triton has it.
-            self._open.pop(request.stream, None)
+            # Of a stream that is open, too, which it begins anew, as Triton has it.
             return self._start(request)
         stream = self._open.get(request.stream)
         if stream is None:
@@ -177,7 +216,7 @@ class Streams:
         return self._step(request, stream)
 
     def _start(self, request: StreamRequest) -> Answer:
-        if len(self._open) >= self.limits.max_streams:
+        if len(self._open.keys() - {request.stream}) >= self.limits.max_streams:
             raise FullError(
                 f"this server follows {self.limits.max_streams} streams at once and all are taken; "
                 "end one, wait, or raise --max-streams"
@@ -215,11 +254,24 @@ class Streams:
             what = "neither" if request.frame is None else "both"
             raise InputError(f"the request has {what} of frame and frame_file; send one of them")
         if request.frame is not None:
-            self._check_size(request.frame.shape[0], request.frame.shape[1])
             return request.frame
         assert request.frame_file is not None
-        content = _bounded(request.frame_file, "frame_file")
-        return read_rgb(Path("frame_file"), content, self._check_size, SERVED)
+        return read_rgb(Path("frame_file"), request.frame_file, self._check_size, SERVED)
+
+    def _check_tensors(self, request: StreamRequest) -> None:
+        """Refuse tensors by their types and shapes, which costs nothing and needs no lock."""
+        if request.frame is not None:
+            check_array("frame", request.frame)
+            self._check_size(request.frame.shape[0], request.frame.shape[1])
+        if request.labels is not None:
+            check_array("labels", request.labels)
+            self._check_size(request.labels.shape[0], request.labels.shape[1])
+            if request.frame is not None:
+                _check_fit("labels", request.labels.shape, request.frame)
+        for name in ("frame_file", "labels_file"):
+            content = getattr(request, name)
+            if content is not None and len(content) > LARGEST_FILE:
+                raise InputError(f"{name}: {len(content)} bytes; the limit is {LARGEST_FILE}")
 
     def _check_size(self, height: int, width: int) -> None:
         longest, pixels = LARGEST_SIDE, self.limits.max_pixels
@@ -255,17 +307,14 @@ def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, byt
     if request.labels is not None and request.labels_file is not None:
         raise InputError("the request has both labels and labels_file; send one of them")
     if request.labels_file is None:
+        if request.labels is not None:
+            _check_fit("labels", request.labels.shape, frame)
         return request.labels, None
 
     def check_size(height: int, width: int) -> None:
-        if (height, width) != frame.shape[:2]:
-            raise InputError(
-                f"labels_file: {height}x{width} pixels with a frame of {frame.shape[0]}x"
-                f"{frame.shape[1]}; send labels of the frame's size"
-            )
+        _check_fit("labels_file", (height, width), frame)
 
-    content = _bounded(request.labels_file, "labels_file")
-    image = open_image(Path("labels_file"), content, check_size, SERVED)
+    image = open_image(Path("labels_file"), request.labels_file, check_size, SERVED)
     if image.mode not in ("P", "L", "1") or image.format == "JPEG":
         raise InputError(
             f"labels_file: a {image.format} picture of mode {image.mode}; send a palette (P) or "
@@ -275,7 +324,9 @@ def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, byt
     return np.array(image, np.uint8), bytes(palette) if palette else None
 
 
-def _bounded(content: bytes, name: str) -> bytes:
-    if len(content) > LARGEST_FILE:
-        raise InputError(f"{name}: {len(content)} bytes; the limit is {LARGEST_FILE}")
-    return content
+def _check_fit(name: str, shape: tuple[int, ...], frame: RgbFrame) -> None:
+    if shape != frame.shape[:2]:
+        raise InputError(
+            f"{name}: {shape[0]}x{shape[1]} pixels with a frame of {frame.shape[0]}x"
+            f"{frame.shape[1]}; send labels of the frame's size"
+        )

@@ -12,13 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from mavos_deploy.errors import BackendError, InputError, MavosError, StreamLostError
+from mavos_deploy.errors import BackendError, InputError, MavosError, StreamLostError, one_line
 from mavos_deploy.runtime.backends.protocol import Array, Backend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
-from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
+from mavos_deploy.runtime.triton.streams import (
+    Answer,
+    FullError,
+    StreamRequest,
+    Streams,
+    request_of,
+)
 from mavos_deploy.runtime.triton.wire import BUNDLE, StreamLimits, Untyped
 
 START_FLAG, END_FLAG = 1, 2  # Triton's numbers for the flags of a request in a sequence
@@ -103,6 +109,9 @@ class TritonPythonModel:
             return pb.InferenceResponse(output_tensors=self._tensors(answer, wanted))
         except MavosError as error:
             return pb.InferenceResponse(error=pb.TritonError(str(error), self._code(error)))
+        except Exception as error:  # a bug of ours must not fail the other requests
+            what = f"internal error, {type(error).__name__}: {one_line(error)}"
+            return pb.InferenceResponse(error=pb.TritonError(what, pb.TritonError.INTERNAL))
 
     def _code(self, error: MavosError) -> Untyped:
         codes = self._pb.TritonError
@@ -117,19 +126,12 @@ class TritonPythonModel:
         return codes.INTERNAL
 
     def _read(self, request: Untyped) -> StreamRequest:
-        given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         flags = request.flags()
-        index = given.get("frame_index")
-        return StreamRequest(
-            stream=int(request.correlation_id()),
-            start=bool(flags & START_FLAG),
-            end=bool(flags & END_FLAG),
-            frame=given.get("frame"),
-            frame_file=_file(given.get("frame_file")),
-            labels=given.get("labels"),
-            labels_file=_file(given.get("labels_file")),
-            remove=tuple(map(int, given.get("remove", ()))),
-            frame_index=None if index is None else int(index[0]),
+        return request_of(
+            int(request.correlation_id()),
+            bool(flags & START_FLAG),
+            bool(flags & END_FLAG),
+            {tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
         )
 
     def _tensors(self, answer: Answer, wanted: set[str]) -> list[Untyped]:
@@ -145,7 +147,3 @@ class TritonPythonModel:
 
 class _CancelledError(MavosError):
     """The client no longer waits for the answer."""
-
-
-def _file(tensor: Untyped) -> bytes | None:
-    return None if tensor is None else bytes(tensor[0])

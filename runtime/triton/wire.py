@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from mavos_deploy.errors import InputError
 
 TRACKER = "mavos"  # default name of the model that users call
@@ -55,6 +57,36 @@ OUTPUTS = (
     WireTensor("ids", "UINT8", (-1,)),  # ids that the memory has a place for
     WireTensor("frame_index", "INT64", (1,)),  # index of the frame that was answered
 )
+
+
+DTYPES = {"UINT8": np.dtype(np.uint8), "INT64": np.dtype(np.int64), "STRING": np.dtype(np.object_)}
+
+
+def check_array(name: str, array: object, tensors: tuple[WireTensor, ...] = INPUTS) -> None:
+    """Refuse an array that is not what one of the tensors has to be.
+
+    Args:
+        name: Name of the tensor.
+        array: What came.
+        tensors: `INPUTS` or `OUTPUTS`.
+
+    Raises:
+        InputError: There is no such tensor, or the type or shape is another.
+    """
+    tensor = next((tensor for tensor in tensors if tensor.name == name), None)
+    if tensor is None:
+        raise InputError(f"{name!r:.40} is no tensor of the tracker model")
+    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
+    fits = len(shape) == len(tensor.shape) and all(
+        want in (-1, given) for want, given in zip(tensor.shape, shape, strict=True)
+    )
+    text = tensor.dtype != "STRING" or (fits and isinstance(array[0], bytes))  # type: ignore[index]
+    if dtype != DTYPES[tensor.dtype] or not fits or not text:
+        extents = ["any" if extent == -1 else extent for extent in tensor.shape]
+        raise InputError(
+            f"{name} is {dtype or type(array).__name__} {list(shape)}; expected {tensor.dtype} "
+            f"[{', '.join(map(str, extents))}]"
+        )
 
 
 @dataclass(frozen=True)

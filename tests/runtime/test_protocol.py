@@ -39,6 +39,10 @@ def test_frames_of_both_types_pass() -> None:
         pytest.param(
             np.full(FRAME.shape, np.inf, np.float32), True, "aren't finite", id="infinite"
         ),
+        pytest.param(
+            np.full(FRAME.shape, 3e38, np.float32), True, "from 3e.38 to 3e.38; expected", id="huge"
+        ),
+        pytest.param(np.full(FRAME.shape, -1e6, np.float32), True, "expected 0..255", id="below"),
     ],
 )
 def test_other_frames_are_refused(frame: object, floats: bool, text: str) -> None:

@@ -1,6 +1,7 @@
 """A state is a value that outlives its process, and loses the groups that nobody wants."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.contract import memory_specs
 from mavos_deploy.runtime.objects import number_objects
+from mavos_deploy.runtime.state import load_state
 from tests import golden
+from tests.bundles import hollow_bundle
 from tests.runtime.test_segmenter import follow
 
 GetSegmenter = Callable[[str], Segmenter]
@@ -152,3 +156,67 @@ def test_a_group_that_is_removed_whole_leaves_the_memory_without_a_trace(
         labels, dropped = chain.step(golden.frame(index), dropped)
         # Groups share no memory; only float rounding of the merge may flip a near tie.
         assert np.mean(labels == expected) >= 0.9999
+
+
+class Memory:
+    """A backend that only holds tensors."""
+
+    def upload(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+
+def _header(bundle: Bundle, **changed: object) -> bytes:
+    """The head of a state's file for one object; its tensors follow without gaps."""
+    specs = memory_specs(bundle.specs)
+    counters = {"format_version": 1, "bundle": bundle.manifest.identity, "ids": [1], "frame": 0}
+    counters |= {"size": [97, 97], "input_size": [97, 97], "visible": 1, "removed": []}
+    counters |= {"since_update": 0, "updated": [False]}
+    tensors: dict[str, Any] = {}
+    end = 0
+    for name, spec in specs.items():
+        shape = spec.shape_at(groups=1)
+        tensors[name] = {"dtype": "F16", "shape": shape, **changed.get(name, {})}  # type: ignore[dict-item]
+        size = 2 * int(np.prod(tensors[name]["shape"]))
+        tensors[name]["data_offsets"] = [end, end := end + size]
+    head = {"__metadata__": {"mavos_state": json.dumps(counters)}, **tensors}
+    text = json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + end.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"dtype": "BF16"}, "short_key_0 is BF16", id="bfloat16"),
+        pytest.param({"dtype": "I16"}, "short_key_0 is I16", id="integers"),
+        pytest.param({"shape": [1 << 35]}, r"short_key_0 is float16 \[34359738368\]", id="64-gb"),
+    ],
+)
+def test_a_state_is_refused_by_its_header_before_a_tensor_is_read(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    bundle = Bundle.open(hollow_bundle(tmp_path / "bundle"))
+    whole = _header(bundle, short_key_0=change)
+    head, size = whole[:-8], int.from_bytes(whole[-8:], "little")
+    with (tmp_path / "s").open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + size)  # sparse
+    with pytest.raises(InputError, match=said):
+        load_state(tmp_path / "s", Memory(), bundle)  # type: ignore[arg-type]
+
+
+def test_a_state_of_zeros_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    bundle = Bundle.open(hollow_bundle(tmp_path / "bundle"))
+    whole = _header(bundle)
+    (tmp_path / "s").write_bytes(whole[:-8] + bytes(int.from_bytes(whole[-8:], "little")))
+    state = load_state(tmp_path / "s", Memory(), bundle)  # type: ignore[arg-type]
+    assert (state.ids, len(state.memory)) == ((1,), len(memory_specs(bundle.specs)))
+
+
+def test_a_pipe_is_no_state_and_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    bundle = Bundle.open(hollow_bundle(tmp_path / "bundle"))
+    os.mkfifo(tmp_path / "s")
+    with pytest.raises(InputError, match="it is a pipe"):
+        load_state(tmp_path / "s", Memory(), bundle)  # type: ignore[arg-type]

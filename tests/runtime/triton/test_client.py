@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,82 @@ def test_a_server_that_is_not_there_is_named() -> None:
 def test_a_model_that_is_not_there_is_named(server: TritonServer) -> None:
     with pytest.raises(ServerError, match="model other"):
         RemoteSegmenter(server.address, model="other")
+
+
+SIZE = (20, 30)
+GOOD = {
+    "labels": np.full(SIZE, 1, np.uint8),
+    "objects": np.array([1], np.uint8),
+    "ids": np.array([1, 2], np.uint8),
+}
+
+
+class Liar:
+    """Stands for the client library; answers with whatever it is given."""
+
+    def __init__(self, answer: dict[str, Any], **parameters: str) -> None:
+        self._answer = answer
+        given = {"variant": "tiny", "trained": "yes", "height": "33", "width": "49", **parameters}
+        self._parameters = {k: SimpleNamespace(string_value=v) for k, v in given.items()}
+
+    def get_model_config(self, *_: object, **__: object) -> Any:  # noqa: ANN401
+        return SimpleNamespace(config=SimpleNamespace(parameters=self._parameters))
+
+    def infer(self, *_: object, **__: object) -> Any:  # noqa: ANN401
+        def as_numpy(name: str) -> object:
+            found = self._answer.get(name)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return SimpleNamespace(as_numpy=as_numpy)
+
+    def close(self) -> None:
+        pass
+
+
+def _client(monkeypatch: pytest.MonkeyPatch, liar: Liar) -> RemoteSegmenter:
+    monkeypatch.setattr(grpc, "InferenceServerClient", lambda *_, **__: liar)
+    return RemoteSegmenter("localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        pytest.param({"labels": None}, "labels is NoneType", id="none"),
+        pytest.param({"labels": np.zeros((2, 2), np.uint8)}, r"labels of \[2, 2\]", id="small"),
+        pytest.param({"labels": np.zeros(SIZE)}, "labels is float64", id="floats"),
+        pytest.param(
+            {"labels": np.broadcast_to(np.uint8(0), (60000, 60000))}, "labels of", id="giant"
+        ),
+        pytest.param({"labels": np.full(SIZE, 9, np.uint8)}, "labels of objects", id="unknown"),
+        pytest.param({"objects": np.array([1.5])}, "objects is float64", id="half-an-object"),
+        pytest.param({"objects": np.array([3], np.uint8)}, "none of the ids", id="stranger"),
+        pytest.param({"ids": np.array([[1, 2]], np.uint8)}, "ids is uint8", id="square"),
+        pytest.param({"ids": np.array([1, 1], np.uint8)}, "ids are .1, 1.", id="twice"),
+        pytest.param({"ids": np.array([0, 1], np.uint8)}, "ids are .0, 1.", id="background"),
+        pytest.param({"labels": ValueError("cannot reshape")}, "cannot reshape", id="cut-off"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], reason: str
+) -> None:
+    client = _client(monkeypatch, Liar({**GOOD, **changed}))
+    with pytest.raises(ServerError, match=reason):
+        client.start(np.zeros((*SIZE, 3), np.uint8), np.ones(SIZE, np.uint8))
+
+
+def test_an_answer_of_the_right_kind_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = _client(monkeypatch, Liar(GOOD))
+    state = client.start(np.zeros((*SIZE, 3), np.uint8), np.ones(SIZE, np.uint8))
+    labels, state = client.step(np.zeros((*SIZE, 3), np.uint8), state)
+    assert labels.shape == SIZE
+    assert state.ids == (1, 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [("-5", "9"), ("9", "99999999999"), ("9", "x")])
+def test_a_server_with_an_impossible_size_is_refused(
+    monkeypatch: pytest.MonkeyPatch, height: str, width: str
+) -> None:
+    with pytest.raises(ServerError, match="is no tracker of mavos-triton"):
+        _client(monkeypatch, Liar(GOOD, height=height, width=width))

@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, StreamLostError
-from mavos_deploy.runtime.triton.streams import Answer, FullError, StreamRequest, Streams
+from mavos_deploy.runtime.triton.streams import (
+    Answer,
+    FullError,
+    StreamRequest,
+    Streams,
+    request_of,
+)
+from mavos_deploy.runtime.triton.tracker import TritonPythonModel
 from mavos_deploy.runtime.triton.wire import StreamLimits
 
 FRAME = np.zeros((20, 30, 3), np.uint8)
@@ -253,3 +260,132 @@ def test_encoded_frames_and_labels_are_read_and_labels_written(streams: Streams)
     written = Image.open(BytesIO(answer.labels_file()))
     assert np.array_equal(np.array(written), LABELS)
     assert (written.getpalette() or [])[:12] == [0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+class UnusedSegmenter:
+    """Fails a test that gets as far as segmenting."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        pytest.fail(f"{name} was used")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        pytest.param(
+            {"frame": np.zeros((20, 30), np.uint8)}, r"frame is uint8 \[20, 30\]", id="2d"
+        ),
+        pytest.param({"frame": np.zeros((20, 30, 4), np.uint8)}, r"frame is uint8", id="rgba"),
+        pytest.param({"frame": FRAME.astype(np.float32)}, "frame is float32", id="float-frame"),
+        pytest.param({"labels": LABELS.astype(np.int64)}, "labels is int64", id="wide-labels"),
+        pytest.param({"labels": LABELS[None]}, r"labels is uint8 \[1, 20, 30\]", id="batch"),
+        pytest.param(
+            {"labels": LABELS[:7]}, "labels: 7x30 pixels with a frame of 20x30", id="less"
+        ),
+        pytest.param(
+            {"labels": np.broadcast_to(np.uint8(0), (60000, 60000))},
+            "a frame of 60000x60000",
+            id="giant-labels",
+        ),
+    ],
+)
+def test_types_and_shapes_are_checked_before_the_lock_and_before_any_work(
+    tensors: dict[str, Any], reason: str
+) -> None:
+    streams = Streams(UnusedSegmenter(), StreamLimits())  # type: ignore[arg-type]
+    with streams._lock, pytest.raises(InputError, match=reason):  # another request is being done
+        start(streams, **tensors)
+    assert len(streams) == 0
+
+
+def test_a_refused_start_of_an_open_stream_leaves_it_as_it_was(streams: Streams) -> None:
+    start(streams)
+    for refused in ({"labels": None}, {"labels": LABELS[:3]}, {"frame_index": 4}):
+        with pytest.raises(InputError):
+            start(streams, **refused)
+    answer = streams.handle(StreamRequest(stream=1, frame=FRAME))
+    assert answer.frame_index == 1
+
+
+def test_an_open_stream_may_begin_anew_where_all_places_are_taken(clock: Clock) -> None:
+    limits = StreamLimits(max_streams=1)
+    streams = Streams(CountingSegmenter(), limits, clock)  # type: ignore[arg-type]
+    start(streams)
+    start(streams)
+    assert len(streams) == 1
+
+
+@pytest.mark.parametrize("served", ["TIFF", "BMP", "WEBP"])
+def test_served_pictures_are_jpeg_or_png_only(streams: Streams, served: str) -> None:
+    with pytest.raises(InputError, match="expected PNG, JPEG"):
+        start(streams, frame=None, frame_file=picture(FRAME, served))
+
+
+def test_a_broken_exif_block_is_refused_as_any_picture(streams: Streams) -> None:
+    whole = picture(FRAME, "PNG")
+    block = b"eXIfExif\0\0XX\0*\0\0\0\x08"
+    chunk = struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
+    with pytest.raises(InputError, match="its EXIF block"):
+        start(streams, frame=None, frame_file=whole[:33] + chunk + whole[33:])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        pytest.param({"frame_index": np.zeros(0, np.int64)}, "frame_index is int64", id="no-index"),
+        pytest.param({"frame_index": np.zeros(1, np.int32)}, "frame_index is int32", id="int32"),
+        pytest.param({"frame_file": np.zeros(0, np.object_)}, "frame_file is object", id="no-file"),
+        pytest.param({"frame_file": np.array(["x"], np.object_)}, "frame_file is", id="text"),
+        pytest.param({"remove": np.zeros((2, 2), np.uint8)}, "remove is uint8", id="square"),
+        pytest.param({"remove": np.zeros(99999, np.uint8)}, "99999 ids; there are", id="many"),
+        pytest.param({"other": FRAME}, "'other' is no tensor", id="unknown"),
+    ],
+)
+def test_tensors_of_a_request_are_checked_as_they_come(
+    tensors: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        request_of(1, False, False, tensors)
+
+
+def test_a_request_is_made_of_its_tensors() -> None:
+    file = np.array([b"png"], np.object_)
+    index, remove = np.array([5]), np.array([1, 9], np.uint8)
+    tensors = {"frame": FRAME, "labels_file": file, "remove": remove, "frame_index": index}
+    request = request_of(7, True, False, tensors)
+    assert (request.stream, request.start, request.end) == (7, True, False)
+    assert request.frame is FRAME
+    assert (request.labels_file, request.labels, request.frame_file) == (b"png", None, None)
+    assert (request.remove, request.frame_index) == ((1, 9), 5)
+
+
+class Failing:
+    """A request whose tensors can't even be asked for."""
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    def flags(self) -> int:
+        return 0
+
+    def correlation_id(self) -> int:
+        return 1
+
+    def inputs(self) -> list[Any]:
+        raise TypeError("a bug\nof ours")
+
+
+def test_an_unforeseen_error_is_that_requests_own() -> None:
+    model = TritonPythonModel()
+    model._streams = Streams(UnusedSegmenter(), StreamLimits())  # type: ignore[arg-type]
+    errors: list[tuple[str, object]] = []
+
+    class TritonError:
+        INTERNAL, INVALID_ARG = "internal", "invalid"
+
+        def __init__(self, message: str, code: object) -> None:
+            errors.append((message, code))
+
+    model._pb = SimpleNamespace(InferenceResponse=dict, TritonError=TritonError)
+    assert len(model.execute([Failing(), Failing()])) == 2
+    assert errors == [("internal error, TypeError: a bug of ours", "internal")] * 2
