@@ -149,7 +149,7 @@ def _check_declared(path: Path) -> None:
         )
 
 
-def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:  # noqa: ANN401  # as it came
     """The tensors in what was loaded, by the dict's own methods: the file may name others."""
     for entry in ("state_dict", "model"):
         inner = dict.get(loaded, entry) if type(loaded) in DICTS else None
