@@ -190,6 +190,20 @@ def save_state(state: State, path: Path, backend: Backend) -> None:
     Raises:
         InputError: The file can't be written.
     """
+    content = state_bytes(state, backend)
+    with replacing(path) as temporary:
+        # Not save_file, which makes the file unreadable to other users.
+        temporary.write_bytes(content)
+
+
+def state_bytes(state: State, backend: Backend, notes: Mapping[str, str] | None = None) -> bytes:
+    """A state as the content of a safetensors file.
+
+    Args:
+        state: The state to write.
+        backend: The backend that holds the state's tensors.
+        notes: More metadata of the file, for who wrote it; `load_state` leaves it alone.
+    """
     held = {counter.name: getattr(state, counter.name) for counter in fields(_Counters)}
     counters = _Counters(**{**held, "removed": tuple(sorted(state.removed))})
     tensors = {
@@ -197,9 +211,8 @@ def save_state(state: State, path: Path, backend: Backend) -> None:
         for name, tensor in state.memory.items()
     }
     text = json.dumps(records.encode(counters, FORMAT_VERSION), allow_nan=False)
-    with replacing(path) as temporary:
-        # Not save_file, which makes the file unreadable to other users.
-        temporary.write_bytes(save(tensors, {METADATA: text}))
+    content: bytes = save(tensors, {**(notes or {}), METADATA: text})
+    return content
 
 
 def load_state(path: Path, backend: Backend, bundle: Bundle) -> State:

@@ -17,9 +17,11 @@ from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.source import MaskSource
+from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import FrameSource, open_frames
-from mavos_deploy.runtime.media.overlay import OverlayWriter
-from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
+from mavos_deploy.runtime.media.outputs import Outputs, Wanted
+from mavos_deploy.runtime.media.results import PALETTE, RESULTS
+from mavos_deploy.runtime.media.video import check_fit, segment_video
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
@@ -97,15 +99,17 @@ def _run_once(
     """Seconds of a frame, and the share of them outside of the steps."""
     segmenter = _SteppedSegmenter(runner.segmenter.bundle, runner.backend)
     check_fit(segmenter.bundle.manifest.input_size(source.size), source, stretch=False)
-    mask, masks, overlay = place / "mask.png", place / "masks", place / "overlay.mp4"
+    mask = place / "mask.png"
+    results = (
+        Wanted(PALETTE, place / "masks"),
+        Wanted(RESULTS["overlay"], place / "overlay.mp4"),
+    )
     write_mask(mask, next(iter_clip(*source.size, 1, objects=objects))[1])
     segment_video(
         segmenter,
         source,
         MaskSource(mask, source.size),
-        masks,
-        overlay,
-        make_output=prepare_output(masks, overlay, overwrite=True, inputs=()),
+        Outputs(results, overwrite=True),
         on_frame=lambda done: None,
     )
     if len(segmenter.steps) < 2:
@@ -119,7 +123,6 @@ def _run_once(
 
 def write_clip(path: Path, size: Size, frames: int, objects: int) -> None:
     """Encode a made-up clip as H.264."""
-    with OverlayWriter(path, size) as writer:
-        nothing = np.zeros(size, np.uint8)
+    with VideoWriter(path, size) as writer:
         for frame, _ in iter_clip(*size, frames, objects=objects):
-            writer.write(frame, nothing)
+            writer.write(frame)

@@ -12,10 +12,17 @@ from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.media.results import PALETTE, RESULTS
+from mavos_deploy.runtime.media.resume import EVERY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mavos_deploy.runtime.media.outputs import Wanted
+    from mavos_deploy.runtime.media.resume import Resume
     from mavos_deploy.runtime.media.video import Summary
     from mavos_deploy.runtime.protocol import About, VideoSegmenter
+    from mavos_deploy.runtime.state import State
 
 MASKS_NAMED = 5  # unused mask files that a warning names before it only counts
 
@@ -51,7 +58,17 @@ def run(
         typer.Option(
             metavar="DIR",
             help="Folder for a palette PNG of every frame, at the frame's own size and with the "
-            "ids of the input masks. Default: <input name>-masks here.",
+            "ids of the input masks. Default: <input name>-masks here, or no such PNGs beside "
+            "--write.",
+        ),
+    ] = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:OPTION][=PATH]",
+            help="Write the masks in this format, or a video made of them; give the option once "
+            f"for each result. Kinds: {', '.join(RESULTS)} (docs/formats.md). Default of "
+            "PATH: <input name>-<kind> here.",
         ),
     ] = None,
     overlay: Annotated[
@@ -71,6 +88,18 @@ def run(
     fit: options.FitMode = options.Fit.REFUSE,
     threads: options.Threads = None,
     backend: options.BackendName = DEFAULT_BACKEND,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Save the run as it goes on, and continue an earlier one that had this option and "
+            "ended early. Results are the same, byte for byte, as those of one run.",
+        ),
+    ] = False,
+    save_every: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="With --resume, save the run every N frames."),
+    ] = EVERY,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -83,7 +112,8 @@ def run(
     """
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
-    from mavos_deploy.runtime.media.video import check_fit, prepare_output, segment_video
+    from mavos_deploy.runtime.media.outputs import Outputs
+    from mavos_deploy.runtime.media.video import check_fit, segment_video
 
     if masks is None:
         raise InputError(
@@ -95,11 +125,13 @@ def run(
     if server is not None:
         because = "is the server's own; leave it out with --server"
         forbid(context, "threads", "backend", because=because)
-    folder = output or Path(f"{_stem(source)}-masks")
-    if overlay is not None and overlay.suffix.lower() != ".mp4":
-        raise InputError(f"--overlay {overlay}: the name must end in .mp4")
+        because = "needs the state of the video, which a server keeps; leave it out with --server"
+        forbid(context, "resume", because=because)
+    if not resume:
+        forbid(context, "save_every", because="is for --resume; add that, or leave it out")
+    results = _results(_stem(source), output, overlay, write or [])
     inputs = (masks,) if "://" in source else (masks, Path(source))
-    make_output = prepare_output(folder, overlay, overwrite, inputs)
+    outputs = Outputs(results, overwrite, inputs, keep=resume)
     opened = Bundle.open(bundle) if bundle is not None else None
     with (
         open_frames(source, every, max_frames) as frames,
@@ -111,15 +143,10 @@ def run(
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
         annotations = MaskSource(masks, frames.size, frames.stems, frames.turns)
+        saved = _saved(say, segmenter, results, save_every) if resume else None
         try:
             summary = segment_video(
-                segmenter,
-                frames,
-                annotations,
-                folder,
-                overlay,
-                make_output=make_output,
-                on_frame=advance,
+                segmenter, frames, annotations, outputs, on_frame=advance, resume=saved
             )
         finally:
             for note in annotations.notes:
@@ -128,8 +155,8 @@ def run(
     for note in summary.notes:
         say.warn(note)
     notes = [*annotations.notes, *summary.notes]
-    say.result(_document(summary, folder, overlay, about) | {"notes": notes})
-    say.line(_told(summary, folder, overlay))
+    say.result(_document(summary, results, about) | {"notes": notes})
+    say.line(_told(summary, results))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -170,14 +197,58 @@ def _warn_of_masks(say: Console, summary: "Summary") -> None:
         )
 
 
-def _document(
-    summary: "Summary", folder: Path, overlay: Path | None, about: "About"
-) -> dict[str, Any]:
+def _results(
+    name: str, output: Path | None, overlay: Path | None, written: list[str]
+) -> "list[Wanted]":
+    """Everything that is to be written, palette PNGs first."""
+    from mavos_deploy.runtime.media.outputs import Wanted, parse_wanted
+
+    if overlay is not None and overlay.suffix.lower() != ".mp4":
+        raise InputError(f"--overlay {overlay}: the name must end in .mp4")
+    results = [parse_wanted(text, name) for text in written]
+    if output is not None or not results:
+        results.insert(0, Wanted(PALETTE, output or Path(f"{name}-masks")))
+    if overlay is not None:
+        results.append(Wanted(RESULTS["overlay"], overlay))
+    return results
+
+
+def _saved(
+    say: Console, segmenter: "VideoSegmenter[Any, Any]", results: "list[Wanted]", every: int
+) -> "Resume[Any]":
+    """Where the run is saved, with a line on an earlier one."""
+    from mavos_deploy.runtime.media.resume import Resume
+    from mavos_deploy.runtime.segmenter import Segmenter
+    from mavos_deploy.runtime.state import state_bytes
+
+    assert isinstance(segmenter, Segmenter)
+    about = segmenter.about
+
+    def dump(state: "State", notes: "Mapping[str, str]") -> bytes:
+        return state_bytes(state, segmenter.backend, notes)
+
+    backend = f"{about.backend} ({about.arithmetic})"
+    saved = Resume(results[0].path, backend, dump, segmenter.load, every)
+    if saved.earlier is None:
+        say.note(f"no saved run in {saved.path}; starting with the first frame")
+    else:
+        say.note(f"going on after {saved.earlier.frames} frames that {saved.path} has")
+    return saved
+
+
+def _document(summary: "Summary", results: "list[Wanted]", about: "About") -> dict[str, Any]:
     """The JSON document, see docs/run.md."""
+    places = {result.kind.name: str(result.path) for result in results if summary.frames}
     return {
-        "output": str(folder) if summary.frames else None,
-        "overlay": str(overlay) if overlay and summary.frames else None,
+        "output": places.get(PALETTE.name),
+        "overlay": places.get("overlay"),
+        "written": [
+            {"kind": result.kind.name, "path": str(result.path)}
+            for result in results
+            if summary.frames
+        ],
         "frames": summary.frames,
+        "resumed": summary.resumed,
         "objects": summary.objects,
         "added": summary.added,
         "seconds": round(summary.seconds, 3),
@@ -188,13 +259,14 @@ def _document(
     }
 
 
-def _told(summary: "Summary", folder: Path, overlay: Path | None) -> str:
+def _told(summary: "Summary", results: "list[Wanted]") -> str:
     """The same in one line."""
     if not summary.frames:
         return "interrupted before the first mask; nothing was written"
-    also = f" and {overlay}" if overlay else ""
+    *others, last = (str(result.path) for result in results)
+    places = f"{', '.join(others)} and {last}" if others else last
     return (
-        f"{summary.frames} masks of {len(summary.objects)} objects in {folder}{also}, "
+        f"{summary.frames} masks of {len(summary.objects)} objects in {places}, "
         f"{summary.fps:.2f} frames/s"
     )
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from PIL import Image
 
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.media.pictures import mode_of
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.system.files import new_file
 
@@ -27,8 +26,3 @@ def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None
     image.putpalette(palette_colors(palette).tobytes())
     with new_file(path) as file:
         image.save(file, format="PNG")
-
-
-def is_palette_png(path: Path) -> bool:
-    """Whether a file is a PNG of mode P, as `write_mask` makes them. Only its header is read."""
-    return mode_of(path, ("PNG",)) == "P"

@@ -7,6 +7,7 @@ with those of the frame before as a dictionary, and every `KEY_EVERY` frames wit
 """
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -126,6 +127,15 @@ class StoreWriter:
     def _append(self, kind: bytes, content: bytes) -> None:
         self._file.write(_RECORD.pack(kind, len(content), zlib.crc32(content)) + content)
         self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until the frames so far are on the disk, also if the machine itself stops.
+
+        Raises:
+            InputError: The disk is full.
+        """
+        with writing(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Append the index. Safe to call twice.

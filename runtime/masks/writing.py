@@ -1,11 +1,13 @@
 """The protocol of everything that takes a run's label maps, and the parts that writers share."""
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from shutil import copyfileobj
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Protocol
 
@@ -13,6 +15,7 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.files import replacing, writing
 
+IN_MEMORY = 1 << 16  # bytes of a part that stay in memory
 OBJECT = "object"  # class of objects that have no name
 
 
@@ -26,6 +29,8 @@ class LabelledFrame:
         labels: Ids, uint8, shape (H, W); 0 is the background.
         rgb: The picture, uint8, shape (H, W, 3); None where labels came without it.
         picture: Name of the picture's file, which formats write down; empty for `<stem>.jpg`.
+        time: Time at which it is shown, in seconds; None where that is unknown.
+        duration: Time that it is shown, in seconds; None where that is unknown.
     """
 
     index: int
@@ -33,6 +38,8 @@ class LabelledFrame:
     labels: Labels
     rgb: RgbFrame | None = None
     picture: str = ""
+    time: Fraction | None = None
+    duration: Fraction | None = None
 
     @property
     def file_name(self) -> str:
@@ -48,15 +55,31 @@ class Legend:
         video: Name of the video.
         names: Class names by object id; objects without one are an "object".
         palette: RGB bytes, 3 per id; None for DAVIS's palette.
+        pictures: Folder with the frames as pictures; None where there is none.
     """
 
     video: str = "video"
     names: Mapping[int, str] = field(default_factory=dict)
     palette: bytes | None = None
+    pictures: Path | None = None
 
     def name_of(self, number: int) -> str:
         """Class name of an object."""
         return self.names.get(number, OBJECT)
+
+
+class Classes:
+    """Numbers of classes, given in the order in which their names come up, from 1."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
+
+    def as_json(self) -> str:
+        """COCO's list of categories."""
+        return json.dumps([{"id": i, "name": name} for name, i in self._numbers.items()])
 
 
 class MaskWriter(AbstractContextManager["MaskWriter"], Protocol):
@@ -101,8 +124,9 @@ class Sections:
         with writing(self._path):
             if part not in self._parts:
                 folder = self._path.resolve().parent
-                self._parts[part] = self._open.enter_context(TemporaryFile(dir=folder))
-            self._parts[part].write(text.encode())
+                held = SpooledTemporaryFile(IN_MEMORY, dir=str(folder))  # noqa: SIM115  # as below
+                self._parts[part] = self._open.enter_context(held)
+            self._parts[part].write(_utf8(text))
 
     def __contains__(self, part: str) -> bool:
         return part in self._parts
@@ -118,7 +142,7 @@ class Sections:
         """
         with replacing(self._path) as temporary, temporary.open("wb") as file:
             for text, part in pieces:
-                file.write(text.encode())
+                file.write(_utf8(text))
                 if held := self._parts.get(part):
                     held.seek(0)
                     copyfileobj(held, file)
@@ -161,3 +185,44 @@ class DocumentWriter:
                 self.sections.save(self.pieces())
         finally:
             self.sections.close()
+
+
+class FolderWriter:
+    """A writer of one file or more for each frame, each of them whole or not there.
+
+    Args:
+        folder: Folder of the files; made with its parents where it is missing.
+        legend: Names and palette.
+
+    Raises:
+        InputError: The place can't be written to.
+    """
+
+    suffix = ".png"
+
+    def __init__(self, folder: Path, legend: Legend) -> None:
+        self.folder = folder
+        self.legend = legend
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def path_of(self, frame: LabelledFrame, within: str = "") -> Path:
+        """File of a frame, in a folder within the writer's own."""
+        return self.folder / within / f"{frame.stem}{self.suffix}"
+
+    def write(self, frame: LabelledFrame) -> None:
+        """Take the next frame."""
+        raise NotImplementedError
+
+    def __enter__(self) -> "FolderWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        pass
+
+
+def _utf8(text: str) -> bytes:
+    """Text of a file; what a file name holds beside characters is written as an escape."""
+    return text.encode("utf-8", "backslashreplace")

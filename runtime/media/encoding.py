@@ -141,6 +141,8 @@ class VideoWriter:
             options = {"movflags": "+faststart"}
             if 1000 < unit < 2**31:
                 options["movie_timescale"] = str(unit)
+        else:
+            options["fflags"] = "+bitexact"  # no random numbers as names of the film and its tracks
         self._container = av.open(str(temporary), "w", format=container, options=options)
         stream = self._container.add_stream(encoding.encoder, self._rate, dict(encoding.options))
         assert isinstance(stream, VideoStream)

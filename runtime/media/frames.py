@@ -42,6 +42,7 @@ class SourceFrame:
         time: Time at which it is shown, in seconds, by the source's clock; None for images.
         duration: Time until the next frame that comes, in seconds; None where it is unknown.
         turns: Quarter turns counterclockwise by which the stored picture was turned.
+        file: Name of the picture's file; empty where frames are no files.
     """
 
     index: int
@@ -50,6 +51,7 @@ class SourceFrame:
     time: Fraction | None = None
     duration: Fraction | None = None
     turns: int = 0
+    file: str = ""
 
 
 class FrameSource:
@@ -176,7 +178,9 @@ def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSourc
                 "its mask; remove one of them"
             )
     chosen = list(islice(enumerate(files), 0, None, every))[:max_frames]
-    frames = (SourceFrame(index, file.stem, read_rgb(file)) for index, file in chosen)
+    frames = (
+        SourceFrame(index, file.stem, read_rgb(file), file=file.name) for index, file in chosen
+    )
     stems = tuple(file.stem for _, file in chosen)
     return FrameSource(str(folder), "images", frames, len(chosen), stems=stems)
 

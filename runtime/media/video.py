@@ -1,4 +1,4 @@
-"""One video from its source to mask files and an overlay.
+"""One video from its source to all that is written of it.
 
 Three stages overlap, each in a thread: reading, decoding and resizing; segmenting; writing. Only
 segmenting is on a frame's critical path.
@@ -9,22 +9,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.geometry import Size, check_aspect
-from mavos_deploy.runtime.masks.png import is_palette_png, write_mask
 from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.source import Mask, MaskSource
+from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
-from mavos_deploy.runtime.media.overlay import OverlayWriter
+from mavos_deploy.runtime.media.outputs import HeldFolders, OpenOutputs, Outputs
 from mavos_deploy.runtime.media.pipeline import ReadAhead, WriteBehind
+from mavos_deploy.runtime.media.results import Target
+from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.resize import resize_labels
-from mavos_deploy.runtime.system.files import writing
-from mavos_deploy.runtime.system.folders import FolderGoneError, HeldFolder, check_free, is_own
+from mavos_deploy.runtime.system.folders import FolderGoneError
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 
 AHEAD = 2  # frames that may wait before and after segmenting
@@ -32,13 +34,17 @@ AHEAD = 2  # frames that may wait before and after segmenting
 # camera by one frame at most.
 AHEAD_LIVE = 1
 
+# A frame, what `prepare` made of it unless an earlier run segmented it, and the mask given for it.
+_Read = tuple[SourceFrame, PreparedT | None, Mask | None]
+
 
 @dataclass
 class Summary:
     """The result of a run.
 
     Attributes:
-        frames: Frames segmented and written.
+        frames: Frames written.
+        resumed: Frames among them that an earlier run had segmented.
         start: Stem of the frame that the first mask belongs to.
         objects: Ids followed at the end.
         added: Ids of objects that came after the first frame, with the stem of their first frame.
@@ -52,6 +58,7 @@ class Summary:
     """
 
     frames: int = 0
+    resumed: int = 0
     start: str = ""
     objects: tuple[int, ...] = ()
     added: dict[int, str] = field(default_factory=dict)
@@ -82,152 +89,141 @@ def check_fit(size: Size, source: FrameSource, stretch: bool) -> None:
         check_aspect(source.size, size)
 
 
-def prepare_output(
-    folder: Path, overlay: Path | None, overwrite: bool, inputs: tuple[Path, ...]
-) -> Callable[[], HeldFolder]:
-    """Check that masks may go to a folder, and the coloured video to its file.
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """One frame on its way to the writers.
 
-    Args:
-        folder: Folder for the masks, existing or not.
-        overlay: File for the coloured video, existing or not; None for no such video.
-        overwrite: Whether to replace masks and a video that exist.
-        inputs: Files and folders that the run reads and must never replace. They need not exist.
-
-    Returns:
-        A function to call before the first mask is written: it makes the folder and holds it, or
-        empties it of masks and of what a killed run left.
-
-    Raises:
-        InputError: The folder holds something, or, with `overwrite`, something that is no palette
-            PNG; another run writes to it; the video exists; or an input would be replaced.
+    Attributes:
+        frame: The frame with its labels.
+        saved: Content of the state's file after it, to be written behind it; None for none.
     """
-    check_free(folder)
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    present = [path for path in found if not is_own(path)]
-    replaced = [p for p in (folder, *present, overlay) if p is not None and p.exists()]
-    for given in inputs:
-        if given.exists() and any(given.samefile(p) for p in replaced):
-            raise InputError(f"{given} is an input and would be replaced; choose another output")
-    if overlay is not None and overlay.exists() and not overwrite:
-        raise InputError(f"{overlay} exists; pass --overwrite to replace it")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a folder for the masks")
-    if present and not overwrite:
-        raise InputError(f"{folder} exists and is not empty; pass --overwrite to replace its masks")
-    own = [p for p in present if p.is_file() and (p.suffix.lower() == ".png" or p == overlay)]
-    if other := [p for p in present if p not in own]:
-        raise InputError(
-            f"{folder} holds more than masks ({other[0].name}), so it is not replaced; "
-            "choose another folder"
-        )
-    for path in own:
-        if path.suffix.lower() == ".png" and not is_palette_png(path):
-            raise InputError(
-                f"{path} is no palette mask, so {folder} is not replaced; choose another folder"
-            )
 
-    def make() -> HeldFolder:
-        held = HeldFolder(folder)
-        try:
-            with writing(folder):
-                if sorted(path for path in folder.iterdir() if not is_own(path)) != present:
-                    raise InputError(
-                        f"{folder} was changed by something else since this run began; run it "
-                        "again, with another folder if that was another run"
-                    )
-                for mask in present:
-                    mask.unlink()
-        except BaseException:
-            held.close()
-            raise
-        return held
+    frame: LabelledFrame
+    saved: bytes | None = None
 
-    return make
+
+class _Writing(Generic[StateT]):
+    """Takes the frames that are done, in the writing thread, and saves the run behind them."""
+
+    def __init__(
+        self,
+        held: HeldFolders,
+        files: OpenOutputs,
+        summary: Summary,
+        resume: Resume[StateT] | None,
+    ) -> None:
+        self._held = held
+        self._files = files
+        self._summary = summary
+        self._resume = resume
+        self._started = time.perf_counter()
+        self._last: tuple[StateT, int] | None = None
+
+    def result(self, frame: SourceFrame, labels: Labels, state: StateT, count: int) -> _Result:
+        """What to write of a frame, the so-manieth of the run, and whether to save its state."""
+        content = None
+        self._last = (state, count)
+        if self._resume is not None and self._resume.due(count):
+            content = self._content(self._resume, state, count)
+        named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
+        return _Result(LabelledFrame(*named, frame.time, frame.duration), content)
+
+    def _content(self, resume: Resume[StateT], state: StateT, count: int) -> bytes:
+        return resume.bytes_of(state, count, self._summary.added, self._summary.ignored_masks)
+
+    def write(self, result: _Result) -> None:
+        """Write a frame."""
+        self._held.check()
+        self._files.write(result.frame)
+        self._summary.frames += 1
+        self._summary.seconds = time.perf_counter() - self._started
+        if self._resume is not None:
+            self._resume.write(result.frame)
+            if result.saved is not None:
+                self._resume.save(result.saved, self._summary.frames)
+
+    def save_last(self) -> None:
+        """Save the state after the last frame, if that was written."""
+        if self._resume is None or self._last is None:
+            return
+        state, count = self._last
+        if count == self._summary.frames > self._resume.saved:
+            self._resume.save(self._content(self._resume, state, count), count)
 
 
 def segment_video(
     segmenter: VideoSegmenter[PreparedT, StateT],
     source: FrameSource,
     masks: MaskSource,
-    output: Path,
-    overlay: Path | None = None,
+    outputs: Outputs,
     *,
-    make_output: Callable[[], HeldFolder],
     on_frame: Callable[[int], None],
+    resume: Resume[StateT] | None = None,
 ) -> Summary:
-    """Segment a video and write a mask for each of its frames.
+    """Segment a video and write what is wanted of each of its frames.
 
     Args:
         segmenter: A segmenter here, or the client of a server.
-        source: The video, just opened. Frames before the first mask are left out.
+        source: The video, just opened; one of its frames has a mask.
         masks: Masks of the first frame, and of frames where objects are added.
-        output: Folder for the masks, `<frame stem>.png`.
-        overlay: MP4 file for the coloured video; None for no such video.
-        make_output: The function that `prepare_output` returned.
+        outputs: Everything that is to be written.
         on_frame: Called with the number of frames that are done.
+        resume: Saves the run, and knows how far an earlier one came; None for neither.
 
     Returns:
         A summary, also when Ctrl-C ended the run.
 
     Raises:
-        MavosError: A frame or mask can't be used, or a file can't be written. The masks written
-            until then are kept, each whole; the message ends with their number. Or the folder was
-            removed under the run.
+        MavosError: A frame or mask can't be used, or a file can't be written. Results of the
+            frames before are kept, each file whole; the message ends with the number of frames.
+            Or a folder of results was removed under the run.
     """
     frames = iter(source)
     first, mask = _start(frames, masks)
     summary, stems = Summary(start=first.stem), {first.stem}
-    depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
-    started = time.perf_counter()
     failure: MavosError | None = None
-    video: OverlayWriter | None = None
-
-    def write(result: tuple[SourceFrame, Labels]) -> None:
-        frame, labels = result
-        held.check()
-        write_mask(output / f"{frame.stem}.png", labels, mask.palette)
-        summary.frames += 1
-        if video is not None:
-            video.write(frame.rgb, labels, frame.time, frame.duration)
-        summary.seconds = time.perf_counter() - started
-
+    pictures = Path(source.name) if source.kind == "images" else None
+    legend = Legend(Path(source.name).stem, masks.names, mask.palette, pictures)
+    depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
     try:
         with ExitStack() as stack:
-            input_size = segmenter.input_size(source.size)
-            summary.notes += _small(mask.labels, (), input_size)
-            state = segmenter.start(first.rgb, mask.labels)
-            summary.objects = state.objects
-            held = stack.enter_context(make_output())
-            reader = ReadAhead(_prepared(segmenter, frames, masks), depth)
+            state = _begin(segmenter, first, mask.labels, resume, summary)
+            if resume is not None:
+                state = stack.enter_context(resume).open(legend) or state
+            assert state is not None
+            held = stack.enter_context(outputs.make())
+            ahead = _prepared(segmenter, frames, masks, resume)
+            reader = ReadAhead(ahead, depth)
             # From here on an interrupt ends the reading, and what was segmented is written, so
-            # that masks and overlay end at the same frame.
+            # that all results end at the same frame.
             stack.enter_context(deferred_interrupts(reader.stop))
-            if overlay is not None:
-                video = stack.enter_context(
-                    OverlayWriter(overlay, source.size, source.original, mask.palette)
-                )
+            target = Target(legend, source.size, original=source.original)
+            files = stack.enter_context(outputs.open(target))
+            writing = _Writing(held, files, summary, resume)
             try:
-                with reader, WriteBehind(write, depth) as writer:
-                    writer.put((first, mask.labels))
+                with reader, WriteBehind(writing.write, depth) as writer:
+                    writer.put(writing.result(first, mask.labels, state, 1))
                     on_frame(summary.frames)
-                    for frame, labels in _steps(segmenter, state, reader, summary, input_size):
+                    steps = _steps(segmenter, state, reader, summary, resume)
+                    for count, (frame, labels, state) in enumerate(steps, 2):
                         stems.add(frame.stem)
-                        writer.put((frame, labels))
+                        writer.put(writing.result(frame, labels, state, count))
                         on_frame(summary.frames)
-                held.check_files(".png", summary.frames)
+                held.check_files(summary.frames)
                 on_frame(summary.frames)
             except MavosError as error:
-                failure = error  # the video so far is finished all the same
+                failure = error  # the results so far are finished all the same
+            writing.save_last()
     except KeyboardInterrupt:
         summary.interrupted = True
-    except MavosError as error:  # the video could not be finished
+    except MavosError as error:  # a result could not be finished
         failure = failure or error
     if failure is not None:
         kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
         if isinstance(failure, FolderGoneError):
             kept = f"; {summary.frames} masks had been written, each whole"
         raise type(failure)(f"{failure}{kept}") from failure
-    summary.notes += video.notes if video is not None else []
+    summary.notes += files.notes if summary.frames else []
     if not summary.interrupted:
         summary.unused_masks = masks.unmatched(stems)
     return summary
@@ -258,31 +254,66 @@ def _small(labels: Labels, known: tuple[int, ...], size: Size) -> list[str]:
     return list(small.values())
 
 
+def _begin(
+    segmenter: VideoSegmenter[PreparedT, StateT],
+    first: SourceFrame,
+    labels: Labels,
+    resume: Resume[StateT] | None,
+    summary: Summary,
+) -> StateT | None:
+    """The state after the first frame; None where an earlier run has a later one."""
+    if resume is not None and resume.done(0, first.stem, first.rgb, labels):
+        earlier = resume.earlier
+        assert earlier is not None
+        summary.resumed, summary.objects = earlier.frames, earlier.objects
+        summary.added = {int(number): stem for number, stem in earlier.added.items()}
+        summary.ignored_masks = earlier.ignored_masks
+        return None
+    summary.notes += _small(labels, (), segmenter.input_size((labels.shape[0], labels.shape[1])))
+    state = segmenter.start(first.rgb, labels)
+    summary.objects = state.objects
+    return state
+
+
 def _prepared(
-    segmenter: VideoSegmenter[PreparedT, StateT], frames: Iterator[SourceFrame], masks: MaskSource
-) -> Iterator[tuple[SourceFrame, PreparedT, Mask | None]]:
-    """Frames with their masks, resized; runs in the reading thread."""
-    for frame in frames:
-        yield frame, segmenter.prepare(frame.rgb), masks.for_stem(frame.stem, first=False)
+    segmenter: VideoSegmenter[PreparedT, StateT],
+    frames: Iterator[SourceFrame],
+    masks: MaskSource,
+    resume: Resume[StateT] | None,
+) -> Iterator[_Read[PreparedT]]:
+    """Frames with their masks, resized unless they are done; runs in the reading thread."""
+    for order, frame in enumerate(frames, 1):
+        mask = masks.for_stem(frame.stem, first=False)
+        labels = None if mask is None else mask.labels
+        done = resume is not None and resume.done(order, frame.stem, frame.rgb, labels)
+        yield frame, None if done else segmenter.prepare(frame.rgb), mask
 
 
 def _steps(
     segmenter: VideoSegmenter[PreparedT, StateT],
     state: StateT,
-    frames: Iterable[tuple[SourceFrame, PreparedT, Mask | None]],
+    frames: Iterable[_Read[PreparedT]],
     summary: Summary,
-    input_size: Size,
-) -> Iterator[tuple[SourceFrame, Labels]]:
-    """Frames with their labels; the objects go to the summary, and the video ends with them."""
+    resume: Resume[StateT] | None,
+) -> Iterator[tuple[SourceFrame, Labels, StateT]]:
+    """Frames with their labels and the state after them.
+
+    The objects go to the summary, and the video ends with the frames. Until the frames of an
+    earlier run are over, the state is the one after the last of them.
+    """
     for frame, prepared, later in frames:
+        if prepared is None:
+            assert resume is not None
+            yield frame, resume.labels(frame.index), state
+            continue
         added = _new_objects(later, state.ids, summary)
         if added is not None:
-            summary.notes += _small(added, state.ids, input_size)
+            summary.notes += _small(added, state.ids, segmenter.input_size(state.size))
         labels, state = segmenter.step(prepared, state, added)
         new = [i for i in state.objects if i not in summary.objects]
         summary.added |= dict.fromkeys(new, frame.stem)
         summary.objects = state.objects
-        yield frame, labels
+        yield frame, labels, state
     segmenter.end(state)
 
 

@@ -91,6 +91,19 @@ def test_the_table_of_mask_pictures_is_what_the_code_reads() -> None:
     assert printed.stdout in page, "put what python docs/print_masks.py prints there"
 
 
+def test_the_tables_of_formats_are_what_the_code_reads() -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "docs" / "print_formats.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    for table in printed.stdout.strip().split("\n\n"):
+        assert table in page, "put what python docs/print_formats.py prints there"
+
+
 def parity_row(what: str, stem: str) -> list[str]:
     """A row of a parity table, from what mavos-export or mavos-verify wrote."""
     file = ROOT / "benchmarks" / "results" / f"parity_{stem}.json"

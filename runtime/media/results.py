@@ -1,0 +1,331 @@
+"""The table of everything that a run can write, from which options, docs and conversions come."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.masks.coco import CocoWriter
+from mavos_deploy.runtime.masks.cvat import CvatWriter
+from mavos_deploy.runtime.masks.label_studio import LabelStudioWriter
+from mavos_deploy.runtime.masks.labelme import LabelmeWriter
+from mavos_deploy.runtime.masks.mots import CLASSES, MotsWriter
+from mavos_deploy.runtime.masks.palette import palette_colors
+from mavos_deploy.runtime.masks.picture_files import BinaryWriter, CutoutWriter, PaletteWriter
+from mavos_deploy.runtime.masks.store import SUFFIX, StoreWriter
+from mavos_deploy.runtime.masks.writing import Legend, MaskWriter
+from mavos_deploy.runtime.masks.youtube_vis import YoutubeVisWriter
+from mavos_deploy.runtime.media import films
+from mavos_deploy.runtime.media.encoding import H264, Encoding, Original
+from mavos_deploy.runtime.media.overlay import draw_objects
+from mavos_deploy.runtime.media.pictures import mode_of
+from mavos_deploy.words import Word
+
+
+class Place(Enum):
+    """What a result's path is."""
+
+    FILE = "a file"
+    FOLDER = "a folder of its own"
+    BESIDE = "a folder that may hold other files, such as the frames"
+
+
+class Trait(Word):
+    """A part of a video's label maps beside ids and pixels, which not every format holds."""
+
+    STEMS = "names of frames"
+    NAMES = "class names"
+    EMPTY = "frames without an object"
+    SIZES = "frames of different sizes"
+    VOID = "void pixels (255)"
+    COLOURS = "colours of objects"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a writer needs to know before the first frame.
+
+    Attributes:
+        legend: Names and palette.
+        size: Height and width of the frames in pixels; None where they may differ.
+        path: File or folder.
+        option: Variant of the kind.
+        colour: Colour that takes the place of pixels, RRGGBB.
+        original: What a video that shows the frames takes over from their source.
+    """
+
+    legend: Legend
+    size: Size | None = None
+    path: Path = Path()
+    option: str = ""
+    colour: str = ""
+    original: Original | None = None
+
+
+@dataclass(frozen=True)
+class ResultKind:
+    """One kind of result.
+
+    Attributes:
+        name: Word of `--write`.
+        help: What is written, a phrase for tables.
+        open: Makes the writer.
+        place: Whether it is a file or a folder.
+        suffix: Ending of the files.
+        options: Help by option; the first one is taken where none is given.
+        colour: Colour that takes the place of pixels, RRGGBB, where an option may name another;
+            empty for kinds without one.
+        holds: What else it keeps of a video's label maps.
+        masks: Whether it can be read as masks again.
+        pictures: Whether it needs the frames' pictures.
+        needs: Extra of the package that it needs.
+        made: Name of one of its files in errors.
+        nested: Whether files may lie in a folder for each object.
+        owns: Tells whether a file looks as if this kind had written it.
+    """
+
+    name: str
+    help: str
+    open: Callable[[Target], MaskWriter]
+    place: Place = Place.FILE
+    suffix: str = ".png"
+    options: Mapping[str, str] = field(default_factory=dict)
+    colour: str = ""
+    holds: frozenset[Trait] = frozenset()
+    masks: bool = True
+    pictures: bool = False
+    needs: str = ""
+    made: str = "result"
+    nested: bool = False
+    owns: Callable[[Path], bool] = lambda path: True
+
+    def split_option(self, option: str) -> tuple[str, str]:
+        """A variant and a colour out of `OPTION`, `COLOUR` or `OPTION,COLOUR`.
+
+        Raises:
+            ValueError: A part is neither; the message names what is accepted.
+        """
+        chosen, colour = next(iter(self.options), ""), self.colour
+        for part in option.split(",") if option else []:
+            if part in self.options:
+                chosen = part
+            elif self.colour and re.fullmatch("[0-9a-fA-F]{6}", part):
+                colour = part.lower()
+            else:
+                accepted = [*self.options, *(["a colour as RRGGBB"] if self.colour else [])]
+                raise ValueError(
+                    f"{self.name} has no option {part!r}; "
+                    + (f"accepted are {', '.join(accepted)}" if accepted else "it has none")
+                )
+        return chosen, colour
+
+
+def _has_mode(mode: str) -> Callable[[Path], bool]:
+    """A test of a PNG's header."""
+
+    def owns(path: Path) -> bool:
+        return mode_of(path, ("PNG",)) == mode
+
+    return owns
+
+
+_ALL = frozenset(Trait)
+_DOCUMENT = _ALL - {Trait.VOID, Trait.COLOURS}
+_FOLDER = frozenset({Trait.STEMS, Trait.EMPTY, Trait.SIZES})
+
+BACKGROUND = "background"
+_WHERE = {"objects": "the objects", BACKGROUND: "everything but the objects"}
+
+
+def _film(
+    drawing: Callable[[Target], films.Drawing], encoding: Encoding = H264
+) -> Callable[[Target], MaskWriter]:
+    """Opens the writer of a video."""
+
+    def open_film(target: Target) -> MaskWriter:
+        assert target.size is not None
+        return films.FilmWriter(
+            target.path, target.size, drawing(target), target.original, encoding
+        )
+
+    return open_film
+
+
+def _overlay(target: Target) -> films.Drawing:
+    colours = palette_colors(target.legend.palette).astype(np.uint16)
+    return lambda rgb, labels: draw_objects(rgb, labels, colours)
+
+
+_KINDS = (
+    ResultKind(
+        "palette",
+        "a palette PNG for each frame, whose indices are ids",
+        lambda target: PaletteWriter(target.path, target.legend),
+        Place.FOLDER,
+        holds=_FOLDER | {Trait.VOID, Trait.COLOURS},
+        made="palette mask",
+        owns=_has_mode("P"),
+    ),
+    ResultKind(
+        "binary",
+        "for each object a folder with a PNG for each frame, 255 inside and 0 outside",
+        lambda target: BinaryWriter(target.path, target.legend),
+        Place.FOLDER,
+        holds=_FOLDER,
+        made="grey mask",
+        nested=True,
+        owns=_has_mode("L"),
+    ),
+    ResultKind(
+        "cutouts",
+        "the pictures with alpha, PNG, in which nothing but objects is left",
+        lambda t: CutoutWriter(t.path, t.legend, together=t.option == "together"),
+        Place.FOLDER,
+        options={"each": "a folder for each object", "together": "all objects in one picture"},
+        masks=False,
+        pictures=True,
+        made="cut-out",
+        nested=True,
+        owns=_has_mode("RGBA"),
+    ),
+    ResultKind(
+        "store",
+        "a run-length store: the whole video in one file, readable by frame number",
+        lambda target: StoreWriter(target.path, target.legend),
+        suffix=SUFFIX,
+        holds=_ALL,
+    ),
+    ResultKind(
+        "coco",
+        "COCO's JSON with compressed run lengths; `track_id` is the id",
+        lambda target: CocoWriter(target.path, target.legend),
+        suffix=".json",
+        holds=_DOCUMENT,
+        needs="annotations",
+    ),
+    ResultKind(
+        "youtube-vis",
+        "YouTube-VIS's JSON with compressed run lengths",
+        lambda target: YoutubeVisWriter(target.path, target.legend),
+        suffix=".json",
+        holds=_DOCUMENT - {Trait.SIZES},
+        needs="annotations",
+    ),
+    ResultKind(
+        "mots",
+        "MOTS's text, a line for each object of each frame",
+        lambda target: MotsWriter(target.path, target.legend, target.option),
+        suffix=".txt",
+        options={
+            word: f"objects without a name of MOTS are of class {number}, {word}"
+            for word, number in sorted(CLASSES.items(), reverse=True)
+        },
+        holds=frozenset({Trait.SIZES}),
+        needs="annotations",
+    ),
+    ResultKind(
+        "labelme",
+        "labelme's JSON for each frame, with masks; it may lie beside the frames",
+        lambda target: LabelmeWriter(target.path, target.legend),
+        Place.BESIDE,
+        suffix=".json",
+        holds=_DOCUMENT,
+        made="file of labelme",
+    ),
+    ResultKind(
+        "cvat-images",
+        "CVAT's XML for images, with masks; groups are ids",
+        lambda target: CvatWriter(target.path, target.legend, video=False),
+        suffix=".xml",
+        holds=_DOCUMENT,
+    ),
+    ResultKind(
+        "cvat-video",
+        "CVAT's XML for videos, with masks; groups are ids",
+        lambda target: CvatWriter(target.path, target.legend, video=True),
+        suffix=".xml",
+        holds=frozenset({Trait.NAMES}),
+    ),
+    ResultKind(
+        "label-studio",
+        "Label Studio's JSON with brush strokes",
+        lambda target: LabelStudioWriter(target.path, target.legend),
+        suffix=".json",
+        holds=_DOCUMENT,
+    ),
+    ResultKind(
+        "overlay",
+        "the video with the objects coloured and outlined, H.264",
+        _film(_overlay),
+        suffix=".mp4",
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "matte",
+        "a video, white where an object is and black elsewhere, H.264",
+        _film(lambda target: films.matte),
+        suffix=".mp4",
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "green-screen",
+        "the video with a colour for everything but the objects, H.264",
+        _film(lambda target: films.filled(target.colour, background=True)),
+        suffix=".mp4",
+        colour="00ff00",
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "alpha-prores",
+        "the video with the objects opaque and all else transparent, ProRes 4444",
+        _film(lambda target: films.with_alpha, films.PRORES),
+        suffix=".mov",
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "alpha-vp9",
+        "the video with the objects opaque and all else transparent, VP9, for browsers",
+        _film(lambda target: films.with_alpha, films.VP9),
+        suffix=".webm",
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "blur",
+        "the video with a part blurred, H.264",
+        _film(lambda target: films.blurred(target.option == BACKGROUND)),
+        suffix=".mp4",
+        options=_WHERE,
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "pixelate",
+        "the video with a part in coarse blocks, H.264",
+        _film(lambda target: films.pixelated(target.option == BACKGROUND)),
+        suffix=".mp4",
+        options=_WHERE,
+        masks=False,
+        pictures=True,
+    ),
+    ResultKind(
+        "colour",
+        "the video with a part covered by a colour, H.264",
+        _film(lambda target: films.filled(target.colour, target.option == BACKGROUND)),
+        suffix=".mp4",
+        options=_WHERE,
+        colour="000000",
+        masks=False,
+        pictures=True,
+    ),
+)
+RESULTS = {kind.name: kind for kind in _KINDS}
+PALETTE = RESULTS["palette"]
