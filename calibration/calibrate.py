@@ -316,7 +316,7 @@ class Calibration:
 
     def _every(self, graph: str) -> int:
         """Frames for each call of a graph."""
-        return self.bundle.manifest.memory_gap if graph == GraphName.MEMORY_UPDATE else 1
+        return self.bundle.manifest.write_every if graph == GraphName.MEMORY_UPDATE else 1
 
     def choose(self, trial: Trial, costs: list[Cost]) -> tuple[Groups, float]:
         """Choose the groups that save the most for their cost, and measure their drop together."""
@@ -353,7 +353,7 @@ class Calibration:
             recorded=trial.recordings.clips,
             held_out=tuple(clip.name for clip in clips),
             labelled=self.judge.labelled,
-            missing=trial.recordings.missing,
+            missing=trial.recordings.missing(trial.bundle.manifest.memory),
             costs=costs,
             chosen=chosen,
             before=before,

@@ -18,7 +18,7 @@ from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundles.quantisation import ATTENTIONS, GraphKind, Levels, Range
-from mavos_deploy.runtime.contract import BLOCKS, GraphName
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.system.processors import usable_processors
 
 AT_ONCE = 32  # inner tensors that a run hands out; all of a step's would take half a GB at 480p
@@ -123,9 +123,9 @@ def observe_values(
         InputError: There are no samples, or they aren't finite.
         BackendError: The library failed.
     """
-    seen = {part: [Extremes() for _ in range(BLOCKS)] for part in ATTENTIONS}
     own = self_values(graphs[GraphName.STEP].model)
-    for name in CHANGED["memory"]:
+    seen = {part: [Extremes() for _ in own] for part in ATTENTIONS}
+    for name in [name for name in CHANGED["memory"] if name in graphs]:
         wanted = own
         if name != GraphName.STEP:
             wanted = [value.name for value in graphs[name].model.graph.output]

@@ -24,7 +24,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.bundles.quantisation import HIGHEST_LEVEL, Levels
-from mavos_deploy.runtime.contract import BLOCKS, GraphName
+from mavos_deploy.runtime.contract import GraphName
 
 # Operations between a memory and its product; they work the same on any type.
 MOVES = ("Concat", "Reshape", "Slice")
@@ -91,7 +91,7 @@ def self_values(model: ModelProto) -> list[str]:
         BundleError: The attention is not in the form that this release exports.
     """
     found = {p.block: p.values for p in _products(model) if p.part == "self"}
-    return [found[block] for block in range(BLOCKS)]
+    return [found[block] for block in sorted(found)]
 
 
 def quantise_attention(model: ModelProto, graph: str, attention: Attention) -> None:
@@ -135,7 +135,8 @@ def _products(model: ModelProto) -> list[_Product]:
         if part == "memory" and not moved:
             raise _unknown_form(softmax)
         found.append(_Product(part, block, softmax, transpose, product))
-    expected = {(part, block) for part in CHANGED for block in range(BLOCKS)}
+    blocks = {memory_block(name) for name in inputs} - {None}
+    expected = {(part, block) for part in CHANGED for block in blocks}
     if {(p.part, p.block) for p in found} != expected:
         raise BundleError(
             f"{GraphName.STEP} lacks an attention that this release exports; export the bundle "

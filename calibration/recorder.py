@@ -1,7 +1,7 @@
 """Records inputs of the graphs while a bundle runs over clips, in every stage of the memory.
 
 The content of the memory changes in kind over a video: copies of the reference at first, then a
-written frame, then a merge by MCA of few frames and of many. Ranges from the first frames alone
+written frame, then, with MCA, a merge of few frames and of many. Ranges from the first frames alone
 miss the later values, so samples are kept for each stage apart.
 """
 
@@ -21,9 +21,9 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.records import advice, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.prediction import digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
+from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 from mavos_deploy.runtime.system.files import replacing_directory
@@ -31,16 +31,16 @@ from mavos_deploy.runtime.system.files import replacing_directory
 RECORD = "recordings.json"
 FORMAT_VERSION = 1  # raised whenever an older release would misread recordings
 SAMPLES = 2  # samples kept for each graph, stage and crowd
-MANY_UPDATES = 3  # updates by MCA from which on the memory counts as often updated
+MANY_UPDATES = 3  # writes after the first, from which on the memory counts as often updated
 MANY_OBJECTS = 4  # objects in a frame from which on they are a crowd
 
 # Stages of the memory in which a graph may run, in order of time.
 STAGES = {
     "reference": "a frame whose mask is given, at the start",
-    "copied": "before the first long-term write: both slots hold the reference",
+    "copied": "before the first long-term write: all slots hold the reference",
     "written": "after the first long-term write, before MCA",
-    "updated": "after one or two updates by MCA",
-    "updated-often": f"after {MANY_UPDATES} updates by MCA or more",
+    "updated": "after one or two long-term writes more, which MCA merges where there is MCA",
+    "updated-often": f"after {MANY_UPDATES} long-term writes more, or still more",
     "object-added": "a frame in which an object joins",
 }
 CROWDS = {
@@ -92,12 +92,17 @@ class Recordings(Record):
         """SHA-256 over all samples."""
         return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
 
-    @property
-    def missing(self) -> list[str]:
-        """Stages and crowds that never occurred, in words."""
+    def missing(self, rule: MemoryRule) -> list[str]:
+        """Stages and crowds that never occurred, in words.
+
+        Args:
+            rule: Rule of the recorded bundle's memory; one that annotated frames alone enter is
+                only written to where objects join.
+        """
+        expected = [name for name in STAGES if rule.at_gaps or not name.startswith("updated")]
         stages = {key.split("/")[1] for key in self.seen}
         crowds = {key.split("/")[2] for key in self.seen}
-        return [words for name, words in STAGES.items() if name not in stages] + [
+        return [STAGES[name] for name in expected if name not in stages] + [
             words for name, words in CROWDS.items() if name not in crowds
         ]
 
@@ -131,7 +136,6 @@ class Recorder(WatchedBackend):
     Attributes:
         stage: Stage of the memory in the next calls, one of `STAGES`.
         crowd: Crowd of the next calls, one of `CROWDS`.
-        updates: How often MCA ran.
         seen: How often each graph ran, by `graph/stage/crowd`.
 
     Args:
@@ -143,7 +147,6 @@ class Recorder(WatchedBackend):
     def __init__(self, backend: Backend, folder: Path, seed: int) -> None:
         super().__init__(backend)
         self.stage, self.crowd = "reference", "few"
-        self.updates = 0
         self.seen: dict[str, int] = {}
         self._folder = folder
         self._seed = seed
@@ -164,7 +167,6 @@ class Recorder(WatchedBackend):
                 for name, tensor in inputs.items()
             }
             save_file(arrays, self._folder / f"{key.replace('/', '.')}.{place}.safetensors")
-        self.updates += graph == GraphName.MEMORY_UPDATE
         return super().run(graph, inputs)
 
 
@@ -191,7 +193,7 @@ def record(
 
     Raises:
         InputError: There is no clip, a clip can't be used or is noise, or all are too short to
-            read a memory that MCA wrote.
+            read a second write to the long-term memory.
         BackendError: The inference library failed.
     """
     if not clips:
@@ -203,7 +205,6 @@ def record(
         segmenter = Segmenter(bundle, recorder)
         for clip in clips:
             rollout, before, count = Rollout(segmenter), None, 0
-            recorder.updates = 0
             blank = True
             cut = cut or len(clip.images) > most_frames
             for frame in frames_of(clip, bundle.manifest.size, most_frames):
@@ -211,7 +212,7 @@ def record(
                     check_pictures(clip.name, before, frame.rgb)
                 blank = blank and bool((frame.rgb == frame.rgb[0, 0]).all())
                 objects = len(frame.follows) + len(frame.starts)
-                recorder.stage = _stage(rollout.state, frame.given is not None, recorder.updates)
+                recorder.stage = _stage(rollout.state, frame.given is not None)
                 recorder.crowd = "many" if objects >= MANY_OBJECTS else "few"
                 rollout.step(frame)
                 before, count = frame.rgb, count + 1
@@ -222,10 +223,12 @@ def record(
                     "video that is to be segmented"
                 )
             longest = max(longest, count)
-        if not any(key.split("/")[1].startswith("updated") for key in recorder.seen):
+        updated = any(key.split("/")[1].startswith("updated") for key in recorder.seen)
+        if gap is not None and not updated:
+            reads = "reads what MCA wrote" if bundle.manifest.memory.merges else "reads two writes"
             raise InputError(
-                f"at most {longest} frames of a clip are used, and the first that reads what MCA "
-                f"wrote is number {2 * gap + 2} at a memory gap of {gap}; "
+                f"at most {longest} frames of a clip are used, and the first that {reads} "
+                f"is number {2 * gap + 2} at a memory gap of {gap}; "
                 + ("let more be used (--frames)" if cut else "give longer clips")
             )
         whole = hashlib.sha256("".join(digest(clip) for clip in clips).encode()).hexdigest()
@@ -245,16 +248,16 @@ def record(
     return Recordings(**vars(made), path=folder)
 
 
-def _stage(state: State | None, given: bool, updates: int) -> str:
+def _stage(state: State | None, given: bool) -> str:
     if state is None:
         return "reference"
     if given:
         return "object-added"
     if not any(state.updated):
         return "copied"
-    if updates == 0:
+    if state.writes == 1:
         return "written"
-    return "updated" if updates < MANY_UPDATES else "updated-often"
+    return "updated" if state.writes <= MANY_UPDATES else "updated-often"
 
 
 def open_recordings(folder: Path, bundle: Bundle) -> Recordings:

@@ -264,7 +264,7 @@ def frame_seconds(
             assert state is not None
             if index and frame.given is None:
                 took[which][state.since_update == 0].append(seconds)
-    gap = manifest.memory_gap
+    gap = manifest.write_every
 
     def mean(kinds: dict[bool, list[float]]) -> float:
         usual, updating = median(kinds[False] or kinds[True]), median(kinds[True] or kinds[False])

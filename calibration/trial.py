@@ -21,11 +21,10 @@ from mavos_deploy.runtime.bundles.quantisation import (
     Range,
     RangeMethod,
 )
-from mavos_deploy.runtime.contract import BLOCKS
 from mavos_deploy.runtime.segmenter import Segmenter
 
-# Products of a part of attention: long-term and short-term ones in each block for the memory.
-PRODUCTS = {"memory": 2 * BLOCKS, "self": BLOCKS}
+# Products of a part of attention in a block: long-term and short-term ones for the memory.
+PRODUCTS = {"memory": 2, "self": 1}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class Trial:
     def layers(self, graph: str, groups: Collection[str]) -> int:
         """The number of layers in some groups."""
         if graph == ATTENTION:
-            return sum(PRODUCTS[part] for part in groups)
+            blocks = self.bundle.manifest.dimensions.blocks
+            return sum(blocks * PRODUCTS[part] for part in groups)
         return len(self.graphs[graph].chosen(groups))
 
     def taken(self, rows: list[Cost]) -> Groups:

@@ -1,4 +1,4 @@
-"""Writes bundles: a network becomes five graphs and a manifest."""
+"""Writes bundles: a network becomes graphs and a manifest."""
 
 import platform
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, grid
+from mavos_deploy.runtime.memory import MemoryRule, Rule
 
 CPU_TILE = (8, 18)  # tokens; the fastest of several tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -35,7 +36,8 @@ class Plan:
     Attributes:
         variant: The network.
         size: Height and width of frames in pixels, as the variant's rule allows.
-        memory_gap: Frames between two writes to the long-term memory.
+        memory_gap: Frames between two writes to the long-term memory; None for the variant's, or
+            where the memory has none.
         target: `cpu`: short-term attention in tiles, which saves a fifth of a frame's arithmetic;
             `gpu`: in one piece, which makes fewer and larger kernels.
         dynamic: Whether the graphs take frames of any size; they are then tuned for `size`.
@@ -43,20 +45,21 @@ class Plan:
             softmax, logits and masks in float32.
         tiled: Frame sizes for which a dynamic bundle gets the step with its attention in tiles,
             too, for CPUs.
+        memory: Rule of the long-term memory; None for the variant's.
     """
 
     variant: Variant
     size: Size
-    memory_gap: int
+    memory_gap: int | None
     target: str
     precision: str = "fp32"
     dynamic: bool = False
     tiled: tuple[Size, ...] = ()
+    memory: MemoryRule | None = None
 
     def __post_init__(self) -> None:
         check_size(*self.size, self.variant.align_corners)
-        if self.memory_gap < 1:
-            raise InputError(f"memory gap {self.memory_gap}: it must be 1 frame or more")
+        self._check_memory()
         for given, called, words in (
             (self.target, "target", list(Target)),
             (self.precision, "precision", list(Precision)),
@@ -81,10 +84,41 @@ class Plan:
         for size in self.tiled:
             check_size(*size, self.variant.align_corners)
 
+    def _check_memory(self) -> None:
+        variant, gap = self.variant, self.memory_gap
+        if gap is not None and gap < 1:
+            raise InputError(f"memory gap {gap}: it must be 1 frame or more")
+        if self.rule.rule is Rule.MCA and not variant.has_mca:
+            others = ", ".join(rule for rule in Rule if rule is not Rule.MCA)
+            raise InputError(
+                f"--memory mca: {variant.name} has no modulated cross-attention, which is MAVOS' "
+                f"own; take one of {others}, or leave --memory out for {variant.memory}"
+            )
+        if gap is not None and not self.rule.at_gaps:
+            raise InputError(
+                f"--memory-gap has no effect with memory {self.rule}, which annotated frames alone "
+                "enter; leave it out, or take --memory latest"
+            )
+
+    @property
+    def rule(self) -> MemoryRule:
+        """Rule of the long-term memory."""
+        return self.memory or MemoryRule.named(self.variant.memory)
+
+    @property
+    def gap(self) -> int | None:
+        """Frames between two writes to the long-term memory; None where the rule has none."""
+        return (self.memory_gap or self.variant.memory_gap) if self.rule.at_gaps else None
+
     @property
     def tile(self) -> tuple[int, int] | None:
         """Tile of the short-term attention in tokens; None for one piece."""
         return None if self.target == Target.GPU else tile_for(self.size)
+
+    def specs_at(self, size: Size | None) -> dict[str, GraphSpec]:
+        """The contract of the graphs for frames of a size in the network; None leaves it open."""
+        dimensions = dimensions_of(self.variant)
+        return graph_specs(dimensions, size, self.precision, memory=self.rule)
 
 
 def tile_for(size: Size) -> tuple[int, int]:
@@ -100,7 +134,11 @@ def dimensions_of(variant: Variant) -> Dimensions:
     """The contract's view of a variant."""
     feature_4x, feature_8x, feature_16x, _ = variant.features
     return Dimensions(
-        (feature_4x, feature_8x, feature_16x), variant.embedding, variant.key, variant.value
+        (feature_4x, feature_8x, feature_16x),
+        variant.embedding,
+        variant.key,
+        variant.value,
+        variant.blocks,
     )
 
 
@@ -124,18 +162,16 @@ def write_bundle(
     network, weights = load_network(plan.variant, checkpoint, plan.tile)
     if plan.precision == Precision.FP16:
         network = half_precision(network)
-    dimensions = dimensions_of(plan.variant)
     (folder / "graphs").mkdir()
-    size = None if plan.dynamic else plan.size
     graphs = {
         name: _write_graph(network, spec, folder, name, report)
-        for name, spec in graph_specs(dimensions, size, plan.precision).items()
+        for name, spec in plan.specs_at(None if plan.dynamic else plan.size).items()
     }
     tiled = {}
     for size in plan.tiled:
         text = f"{size[0]}x{size[1]}"
         network, _ = load_network(plan.variant, checkpoint, tile_for(size))
-        spec = graph_specs(dimensions, size, plan.precision)[GraphName.STEP]
+        spec = plan.specs_at(size)[GraphName.STEP]
         tiled[text] = _write_graph(network, spec, folder, f"{GraphName.STEP}-{text}", report)
     manifest = Manifest(
         variant=plan.variant.name,
@@ -145,8 +181,9 @@ def write_bundle(
         height=plan.size[0],
         width=plan.size[1],
         align_corners=plan.variant.align_corners,
-        dimensions=dimensions,
-        memory_gap=plan.memory_gap,
+        dimensions=dimensions_of(plan.variant),
+        memory_gap=plan.gap,
+        memory=plan.rule,
         precision=Precision(plan.precision),
         target=Target(plan.target),
         graphs=graphs,

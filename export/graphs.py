@@ -1,11 +1,11 @@
-"""The five graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
+"""The graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
 
 import torch
 from torch import Tensor, nn
 
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
-from mavos_deploy.models.variants import BLOCKS, IDENTITIES
+from mavos_deploy.models.variants import IDENTITIES
 from mavos_deploy.runtime.contract import GraphName
 
 
@@ -27,27 +27,33 @@ class Encoder(Graph):
 
 
 class ElsttStep(Graph):
-    """Reads reference, dynamic and short-term memory.
+    """Reads the slots of the long-term memory, and the short-term memory.
 
-    The long-term memory always has both slots. Until the first write to the dynamic one it holds a
-    copy of the reference, and attention over a duplicated token set equals attention over the set.
+    All slots are always read. Up to two need no bias: until the second is written it holds a copy
+    of the reference, and attention over a duplicated token set equals attention over the set.
     """
 
     def forward(self, embedding: Tensor, *memories: Tensor) -> tuple[Tensor, ...]:
-        """Read a frame for all groups; `memories` are keys and values of each slot by block."""
-        slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
-        reference_key, reference_value, dynamic_key, dynamic_value, short_key, short_value = slots
+        """Read a frame for all groups.
+
+        Args:
+            embedding: Embedding of the frame, [1, C, h, w].
+            *memories: With more than two slots, a bias [B, slots] that says which are empty; then
+                keys and values of each slot by block.
+        """
+        blocks = self.network.variant.blocks
+        bias, memories = memories[: len(memories) % 2], memories[len(memories) % 2 :]
+        parts = [memories[i : i + blocks] for i in range(0, len(memories), blocks)]
+        (*keys, short_key), (*values, short_value) = parts[::2], parts[1::2]
         groups = short_key[0].shape[0]
         decoder_embedding, projections = self.network.propagate(
             embedding.expand(groups, -1, -1, -1),
             [
-                (
-                    _both(dynamic_key[i], reference_key[i]),
-                    _both(dynamic_value[i], reference_value[i]),
-                )
-                for i in range(BLOCKS)
+                (_joined([k[i] for k in keys]), _joined([v[i] for v in values]))
+                for i in range(blocks)
             ],
             list(zip(short_key, short_value, strict=True)),
+            _for_tokens(bias[0], short_key[0]) if bias else None,
         )
         return (
             decoder_embedding,
@@ -57,9 +63,17 @@ class ElsttStep(Graph):
         )
 
 
-def _both(dynamic: Tensor, reference: Tensor) -> Tensor:
-    """The tokens of both slots, [B, C, h, w] each, to [B, C, 2N]."""
-    return torch.cat([dynamic.flatten(2), reference.flatten(2)], 2)
+def _joined(slots: list[Tensor]) -> Tensor:
+    """The tokens of all slots, the reference last: [B, C, h, w] each to [B, C, slots * N]."""
+    flat = [slot.flatten(2) for slot in slots]
+    return torch.cat([*flat[1:], flat[0]], 2) if len(flat) > 1 else flat[0]
+
+
+def _for_tokens(bias: Tensor, key: Tensor) -> Tensor:
+    """A bias of slots [B, slots] as one of the tokens that `_joined` gives, [B, 1, slots * N]."""
+    tokens = key.shape[-2] * key.shape[-1]
+    ordered = torch.cat([bias[:, 1:], bias[:, :1]], 1)
+    return ordered[:, :, None].expand(-1, -1, tokens).flatten(1)[:, None]
 
 
 class Decoder(Graph):
@@ -111,11 +125,12 @@ class MemoryWrite(Graph):
             input_labels: Labels of each group, uint8 [B, H, W].
             *projections: Visual values of each block, then the identity queries.
         """
-        visual_values, identity_queries = projections[:BLOCKS], (None, *projections[BLOCKS:])
+        blocks = self.network.variant.blocks
+        visual_values, identity_queries = projections[:blocks], (None, *projections[blocks:])
         # TensorRT lets uint8 feed nothing but a cast.
         embedding = self.network.embed_identity(input_labels.to(torch.int32))
-        blocks = zip(self.network.blocks, visual_values, identity_queries, strict=True)
-        return tuple(block.write(value, query, embedding) for block, value, query in blocks)
+        triples = zip(self.network.blocks, visual_values, identity_queries, strict=True)
+        return tuple(block.write(value, query, embedding) for block, value, query in triples)
 
 
 class MemoryUpdate(Graph):
@@ -128,7 +143,8 @@ class MemoryUpdate(Graph):
             first_update: 1 for groups whose first update this is, else 0, int32 [B].
             *memories: New keys, new values, dynamic keys and dynamic values of each block.
         """
-        slots = [memories[i : i + BLOCKS] for i in range(0, len(memories), BLOCKS)]
+        blocks = self.network.variant.blocks
+        slots = [memories[i : i + blocks] for i in range(0, len(memories), blocks)]
         first = (first_update > 0)[:, None, None, None]
         updated = [
             mca(key, value, dynamic_key, dynamic_value)
@@ -136,8 +152,8 @@ class MemoryUpdate(Graph):
                 self.network.memory_modules, *slots, strict=True
             )
         ]
-        keys = [torch.where(first, slots[0][i], updated[i][0]) for i in range(BLOCKS)]
-        values = [torch.where(first, slots[1][i], updated[i][1]) for i in range(BLOCKS)]
+        keys = [torch.where(first, slots[0][i], updated[i][0]) for i in range(blocks)]
+        values = [torch.where(first, slots[1][i], updated[i][1]) for i in range(blocks)]
         return *keys, *values
 
 

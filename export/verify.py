@@ -1,6 +1,6 @@
 """Compares the exported graphs with the PyTorch tracker, tensor by tensor and mask by mask."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,17 +22,19 @@ from mavos_deploy.export.parity import (
     Parity,
     difference,
 )
+from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
-from mavos_deploy.models.variants import BLOCKS
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import Manifest
-from mavos_deploy.runtime.contract import SLOTS, GraphName, memory_names
+from mavos_deploy.runtime.contract import SHORT, SLOT_BIAS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.memory import EMPTY
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
 from mavos_deploy.runtime.resize import interpolation, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter
 
+FILLING = 7.0  # of empty slots; zeros would hide a bias that is missing
 # Eleven objects make two groups, and the second one's first update falls into the first one's
 # second. A frame smaller than this has no room for them.
 OBJECTS = 10
@@ -41,9 +43,12 @@ ROOM_FOR_GROUPS = 64  # pixels on a side
 Array = NDArray[Any]
 
 
-def shortest_clip(memory_gap: int) -> int:
-    """Frames it takes to read the result of a second memory update; 24 at the usual gap of 10."""
-    return 2 * memory_gap + 4
+def shortest_clip(manifest: Manifest) -> int:
+    """Frames it takes to read a second write to the long-term memory; 24 at the usual gap of 10.
+
+    With more slots it takes as many writes as make a first frame leave the memory.
+    """
+    return max(2, manifest.memory.slots - 1) * manifest.write_every + 4
 
 
 def clip_sizes(bundle: Bundle) -> list[Size]:
@@ -71,7 +76,8 @@ def verify(
     """Compare a bundle with PyTorch on made-up clips.
 
     A clip goes past two memory updates by MCA: the late object's frame is the first, since the
-    long-term memory has been written once before it.
+    long-term memory has been written once before it. In a memory without MCA it goes on until a
+    frame leaves it.
 
     Args:
         segmenter: Segmenter with the bundle under test.
@@ -82,15 +88,20 @@ def verify(
         on_frame: Called with the number of frames that are done.
 
     Raises:
-        InputError: Too few frames to read both updates.
+        InputError: Too few frames to read all kinds of memory.
     """
     manifest = segmenter.bundle.manifest
-    least = shortest_clip(manifest.memory_gap)
+    least = shortest_clip(manifest)
     frames = least if frames is None else frames
     if frames < least:
+        if manifest.memory_gap is None:
+            raise InputError(
+                f"{frames} frames never read an object that joins; at least {least} are needed"
+            )
+        update = "the second memory update" if manifest.memory.slots == 2 else "a full memory"
         raise InputError(
-            f"{frames} frames never read the second memory update; at a memory gap of "
-            f"{manifest.memory_gap} at least {least} are needed"
+            f"{frames} frames never read {update}; at a memory gap of {manifest.memory_gap} at "
+            f"least {least} are needed"
         )
     if objects is None:
         objects = OBJECTS if min(manifest.size) >= ROOM_FOR_GROUPS else 1
@@ -125,7 +136,8 @@ def compare_clip(
     expected, actual = [], []
     differences: list[Difference] = []
     agreement, updates = [], []
-    tracker = Tracker(network, size, manifest.memory_gap)
+    rule = LongTerm(manifest.memory.rule, manifest.memory.slots)
+    tracker = Tracker(network, size, manifest.memory_gap, memory=rule)
     state = None
     for index, (frame, annotation) in enumerate(_clip(size, frames, objects, manifest)):
         resized = torch.from_numpy(resize_frame(frame, *manifest.input_size(size)))
@@ -157,7 +169,7 @@ def _clip(
     size: Size, frames: int, objects: int, manifest: Manifest
 ) -> Iterator[tuple[NDArray[np.uint8], Labels | None]]:
     """Frames with the annotations of the first one and of the late object's."""
-    late = manifest.memory_gap + 2
+    late = manifest.write_every + 2
     clip = iter_clip(*size, frames, objects=objects, late_objects=1, late_frame=late)
     for index, (frame, labels) in enumerate(clip):
         if index == 0:
@@ -174,7 +186,8 @@ def _teacher_forced(
     """Advance the PyTorch tracker and run every graph on the inputs that PyTorch had.
 
     Returns:
-        The frame's labels by PyTorch, whose ids are internal ids already, and whether MCA ran.
+        The frame's labels by PyTorch, whose ids are internal ids already, and whether the frame
+        entered a long-term memory that had been written to before.
     """
     tracker = check.tracker
     long_before = [list(group.long_term) for group in tracker.groups]
@@ -214,19 +227,25 @@ class _GraphCheck:
     frame: int
     differences: list[Difference]
 
+    @property
+    def _manifest(self) -> Manifest:
+        return self.segmenter.bundle.manifest
+
+    @property
+    def _tokens(self) -> int:
+        height, width = self._features()["embedding"].shape[-2:]
+        return int(height * width)
+
     def encoder(self, resized: Tensor) -> None:
         self._run(GraphName.ENCODER, {"frame": resized[None].numpy()}, self._features())
 
     def step(self, long: list[list[Memory]], short: list[list[Memory]]) -> None:
-        # A group that has only its reference gives it for both long-term slots.
-        reference = self._memory("reference", long, last=True)
-        dynamic = self._memory("dynamic", long)
-        self._step({**reference, **dynamic, **self._memory("short", short)})
+        self._step({**self._long_term(long), **self._memory(SHORT, short)})
 
     def reference_pass(self, labels: Labels) -> None:
         """The reference pass is an ordinary step that reads the frame's own memory everywhere."""
         fresh = [group.short_term for group in self.tracker.groups]
-        self._step({name: a for slot in SLOTS for name, a in self._memory(slot, fresh).items()})
+        self._step({**self._long_term(fresh), **self._memory(SHORT, fresh)})
         self.memory_write(labels)
 
     def _step(self, memories: Mapping[str, Array]) -> None:
@@ -236,13 +255,12 @@ class _GraphCheck:
     def decoder(self, labels: Labels) -> None:
         groups = self.tracker.groups
         visible = sum(group.objects for group in groups)
-        manifest = self.segmenter.bundle.manifest
-        size = manifest.input_size(self.tracker.size)
+        size = self._manifest.input_size(self.tracker.size)
         inputs = {
             **self._features(),
             "decoder_embedding": _rows(g.decoder_embedding for g in groups),
             "object_mask": object_mask(visible, len(groups), frozenset()),
-            **interpolation(self.tracker.size, size, manifest.align_corners),
+            **interpolation(self.tracker.size, size, self._manifest.align_corners),
         }
         got = self._run(GraphName.DECODER, inputs, {"logits": _rows(g.logits for g in groups)})
         got_labels = got["labels"][0]
@@ -252,14 +270,14 @@ class _GraphCheck:
 
     def memory_write(self, labels: Labels) -> None:
         groups = self.tracker.groups
-        size = self.segmenter.bundle.manifest.input_size(self.tracker.size)
+        size = self._manifest.input_size(self.tracker.size)
         written = self._memory("", [group.short_term for group in groups])
         inputs = {"input_labels": split_groups(labels, len(groups), size), **self._step_outputs()}
         wanted = {name: written[name] for name in written if name.startswith("value")}
         self._run(GraphName.MEMORY_WRITE, inputs, wanted)
 
     def memory_update(self, long_before: list[list[Memory]]) -> bool:
-        """Compare if MCA ran in this frame, and say whether it did."""
+        """Compare if MCA ran in this frame, and say whether the memory was written to again."""
         groups = self.tracker.groups[: len(long_before)]
         changed = [
             group.long_term[0].key is not before[0].key
@@ -269,6 +287,8 @@ class _GraphCheck:
         merged = [before[0].key.shape[-1] > tokens for before in long_before]
         if not (all(changed) and any(merged)):
             return False
+        if not self._manifest.memory.merges:
+            return True
         inputs = {
             "first_update": np.array([not m for m in merged], np.int32),
             **self._memory("", [group.short_term for group in groups]),
@@ -306,7 +326,7 @@ class _GraphCheck:
     def _step_outputs(self) -> dict[str, Array]:
         groups = self.tracker.groups
         outputs = {"decoder_embedding": _rows(g.decoder_embedding for g in groups)}
-        for i in range(BLOCKS):
+        for i in range(self._manifest.dimensions.blocks):
             projections = [group.projections[i] for group in groups]
             outputs[f"key_{i}"] = _rows(p.key for p in projections)
             outputs[f"visual_value_{i}"] = _rows(p.value for p in projections)
@@ -314,17 +334,48 @@ class _GraphCheck:
                 outputs[f"identity_query_{i}"] = _rows(p.identity_query for p in projections)
         return outputs
 
+    def _long_term(self, groups: list[list[Memory]]) -> dict[str, Array]:
+        """The long-term memory in slots: the reference first, then the bank, newest first."""
+        rule, tokens = self._manifest.memory, self._tokens
+        held = [group[0].key.shape[-1] // tokens for group in groups]
+        tensors = self._memory(rule.names[0], groups, [count - 1 for count in held])
+        for place, slot in enumerate(rule.names[1:]):
+            # Without a bias an empty slot holds a copy of the reference.
+            places = [
+                place if place < count - 1 else (None if rule.has_bias else count - 1)
+                for count in held
+            ]
+            tensors.update(self._memory(slot, groups, places))
+        if rule.has_bias:
+            empty = np.arange(rule.slots) >= np.array(held)[:, None]
+            tensors[SLOT_BIAS] = np.where(empty, np.float32(EMPTY), np.float32(0))
+        return tensors
+
     def _memory(
-        self, slot: str, groups: list[list[Memory]], last: bool = False
+        self, slot: str, groups: list[list[Memory]], places: Sequence[int | None] | None = None
     ) -> dict[str, Array]:
-        """The first N tokens of each group's memory, or the last ones, as maps of a slot."""
+        """One frame of each group's memory as maps of a slot.
+
+        Args:
+            slot: Name of the slot; empty for none.
+            groups: Memories of each group by block.
+            places: For each group, the frame's place in the bank; None for an empty slot. Without
+                places each group's first frame.
+        """
         height, width = self._features()["embedding"].shape[-2:]
-        tokens = height * width
-        part = slice(-tokens, None) if last else slice(0, tokens)
-        rows = [[group[i].key[..., part] for group in groups] for i in range(BLOCKS)]
-        rows += [[group[i].value[..., part] for group in groups] for i in range(BLOCKS)]
-        maps = [torch.cat(row).reshape(len(row), -1, height, width).numpy() for row in rows]
-        return dict(zip(memory_names(slot), maps, strict=True))
+        blocks = range(self._manifest.dimensions.blocks)
+
+        def maps(part: str, block: int) -> Array:
+            rows = []
+            for group, place in zip(groups, places or [0] * len(groups), strict=True):
+                bank: Tensor = getattr(group[block], part)
+                first = (place or 0) * self._tokens
+                frame = bank[..., first : first + self._tokens]
+                rows.append(frame if place is not None else torch.full_like(frame, FILLING))
+            return torch.cat(rows).reshape(len(rows), -1, height, width).numpy()
+
+        tensors = [maps(part, block) for part in ("key", "value") for block in blocks]
+        return dict(zip(memory_names(len(blocks), slot), tensors, strict=True))
 
 
 def _rows(tensors: Iterable[Tensor | None]) -> Array:

@@ -22,7 +22,6 @@ from mavos_deploy.models.synthetic import synthetic_state_dict
 from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.reading import open_regular
 
-MCA_PREFIX = "long_term_memory_attention."
 WEIGHTS = Path(__file__).parent / "weights"
 DICTS = (dict, OrderedDict)  # of state dicts; other kinds of mappings run methods of their own
 LARGEST = 2 * 2**30  # bytes of a checkpoint; the largest one with its optimiser has 0.9 billion
@@ -185,11 +184,14 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
     expected = _shapes(variant)
     given = {key: tuple(value.shape) for key, value in state.items()}
     if given != expected:
-        others = (other for other in VARIANTS.values() if _shapes(other) == given)
-        if match := next(others, None):
+        if matches := [other for other in VARIANTS.values() if _shapes(other) == given]:
+            matches = [other for other in matches if _is_named(other, name)] or matches
+            labels, names = (
+                " or ".join(words)
+                for words in zip(*((other.label, other.name) for other in matches), strict=True)
+            )
             raise CheckpointError(
-                f"{name} is a checkpoint of {match.label}, not of {variant.name}; pass "
-                f"--variant {match.name}"
+                f"{name} is a checkpoint of {labels}, not of {variant.name}; pass --variant {names}"
             )
         raise CheckpointError(f"{name} doesn't fit {variant.name}: {_differences(expected, given)}")
     for key, value in state.items():
@@ -197,6 +199,12 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
             raise CheckpointError(f"{name}: {key} holds no plain values ({value.layout})")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise CheckpointError(f"{name}: {key} holds values that aren't finite")
+
+
+def _is_named(variant: Variant, file: str) -> bool:
+    """Whether a file has the authors' name of a variant, such as `DeAOTL_PRE_YTB_DAV.pth`."""
+    plain = "".join(letter for letter in file.lower() if letter.isalnum())
+    return variant.upstream is not None and variant.upstream.replace("_", "") in plain
 
 
 def _differences(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> str:
@@ -207,11 +215,6 @@ def _differences(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, An
         for key, shape in expected.items()
         if key in given and given[key] != shape
     ]
-    if missing and not extra and not shapes and all(k.startswith(MCA_PREFIX) for k in missing):
-        return (
-            f"all {len(missing)} keys of `{MCA_PREFIX}*` are missing; it looks like a DeAOT "
-            "pre-training file (PRE), which has no modulated cross-attention"
-        )
     parts = [("missing", missing), ("unknown", extra), ("of another shape", shapes)]
     return "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in parts if keys)
 

@@ -1,4 +1,4 @@
-"""The network: five stateless functions over frames and memories."""
+"""The network, MAVOS or DeAOT: stateless functions over frames and memories."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mavos_deploy.models.mobilenet import MobileNetV2
 from mavos_deploy.models.propagation import Elstt, Projection, PropagationBlock
 from mavos_deploy.models.resnet import ResNet50
 from mavos_deploy.models.swin import SwinBase
-from mavos_deploy.models.variants import BLOCKS, CHANNELS, STRIDE, Variant
+from mavos_deploy.models.variants import CHANNELS, STRIDE, Variant
 
 # Encoders by their names in `variants.VARIANTS`.
 ENCODERS: dict[str, Callable[[], nn.Module]] = {
@@ -45,7 +45,7 @@ class Features:
 
 
 class Mavos(nn.Module):
-    """MAVOS for inference; its state dict has exactly the keys of the authors' checkpoints.
+    """MAVOS or DeAOT for inference, with exactly the keys of the authors' checkpoints.
 
     Args:
         variant: Network to build.
@@ -68,9 +68,11 @@ class Mavos(nn.Module):
             CHANNELS, variant.embedding, kernel, STRIDE, padding=padding
         )
         self.id_norm = ChannelNorm(variant.embedding)
-        self.long_term_memory_attention = nn.ModuleList(
-            BlockMca(variant.key, variant.value) for _ in range(BLOCKS)
-        )
+        if variant.has_mca:
+            self.long_term_memory_attention = nn.ModuleList(
+                BlockMca(variant.key, variant.value, variant.focal_levels)
+                for _ in range(variant.blocks)
+            )
         mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
         self.register_buffer("pixel_mean", 255 * mean, persistent=False)
         self.register_buffer("pixel_std", 255 * std, persistent=False)
@@ -82,8 +84,9 @@ class Mavos(nn.Module):
 
     @property
     def memory_modules(self) -> list[BlockMca]:
-        """The MCA modules of each block."""
-        return list(self.long_term_memory_attention)  # type: ignore[arg-type]  # of BlockMca
+        """The MCA modules of each block; none in DeAOT."""
+        modules = self.long_term_memory_attention if self.variant.has_mca else ()
+        return list(modules)  # type: ignore[arg-type]  # of BlockMca
 
     def normalise(self, frame: Tensor) -> Tensor:
         """Turn pixels [1, H, W, 3], RGB 0..255, into the encoder's input [1, 3, H, W]."""
@@ -115,6 +118,7 @@ class Mavos(nn.Module):
         embedding: Tensor,
         long_term: list[tuple[Tensor, Tensor]],
         short_term: list[tuple[Tensor, Tensor]],
+        long_term_bias: Tensor | None = None,
     ) -> tuple[Tensor, list[Projection]]:
         """Read the memory of every block (the ordinary pass).
 
@@ -122,6 +126,8 @@ class Mavos(nn.Module):
             embedding: Embedding of the frame, [B, C, h, w].
             long_term: Keys [B, Ck, M] and values [B, 2 Cv, M] of each block.
             short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w] of each block.
+            long_term_bias: Bias of the long-term scores in every block, float32 [B, 1, M]; None
+                where no slot of the memory is empty.
 
         Returns:
             The decoder's input [B, 2 C, h, w], and each block's projection, from which the
@@ -131,7 +137,7 @@ class Mavos(nn.Module):
         projections = []
         for block, long, short in zip(self.blocks, long_term, short_term, strict=True):
             projection = block.project(visual, identity)
-            visual, identity = block(visual, identity, projection, long, short)
+            visual, identity = block(visual, identity, projection, long, short, long_term_bias)
             projections.append(projection)
         return self.join(visual, identity), projections
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from mavos_deploy.models.layers import ChannelNorm, Pointwise
 
 HEADS = 4
-FOCAL_KERNELS = (3, 5)
+SMALLEST_KERNEL = 3  # of the first focal level; each further one is 2 wider
 
 
 class ModulatedAttention(nn.Module):
     """Attention from the new frame to the memory, whose values are a multi-scale modulator."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, focal_levels: int) -> None:
         super().__init__()
         self.q = Pointwise(channels, channels, bias=False)
         self.k = Pointwise(channels, channels, bias=False)
         # One gate for each focal level and one for the global level, behind the context itself.
-        self.gates = len(FOCAL_KERNELS) + 1
+        self.gates = focal_levels + 1
         self.f_context = Pointwise(channels, channels + self.gates)
         self.focal_layers = nn.ModuleList(
             nn.Sequential(
@@ -30,7 +30,7 @@ class ModulatedAttention(nn.Module):
                 ),
                 nn.GELU(),
             )
-            for kernel in FOCAL_KERNELS
+            for kernel in range(SMALLEST_KERNEL, SMALLEST_KERNEL + 2 * focal_levels, 2)
         )
         self.h = nn.Conv2d(channels, channels, 1)
         self.proj = Pointwise(channels, channels)
@@ -81,11 +81,11 @@ class Mlp(nn.Module):
 class JointModulation(nn.Module):
     """The whole module: norms, modulated attention and MLP, with residuals from the new frame."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, focal_levels: int) -> None:
         super().__init__()
         self.norm_l = ChannelNorm(channels)
         self.norm_c = ChannelNorm(channels)
-        self.attn = ModulatedAttention(channels)
+        self.attn = ModulatedAttention(channels, focal_levels)
         self.norm2 = ChannelNorm(channels)
         self.mlp = Mlp(channels)
 
@@ -107,9 +107,9 @@ class JointModulation(nn.Module):
 class SlotMca(nn.Module):
     """One slot's module, under its key in the checkpoints."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, focal_levels: int) -> None:
         super().__init__()
-        self.joint_modulation = JointModulation(channels)
+        self.joint_modulation = JointModulation(channels, focal_levels)
 
     def forward(self, new: Tensor, dynamic: Tensor) -> Tensor:
         """See `JointModulation`."""
@@ -123,8 +123,9 @@ class BlockMca(nn.ModuleList):
     Slot 2 of the authors' memory is always empty and has no module.
     """
 
-    def __init__(self, key: int, value: int) -> None:
-        super().__init__([SlotMca(key), SlotMca(value), nn.Identity(), SlotMca(value)])
+    def __init__(self, key: int, value: int, focal_levels: int) -> None:
+        key_slot, *value_slots = (SlotMca(width, focal_levels) for width in (key, value, value))
+        super().__init__([key_slot, value_slots[0], nn.Identity(), value_slots[1]])
 
     def forward(
         self, key: Tensor, value: Tensor, dynamic_key: Tensor, dynamic_value: Tensor

@@ -13,7 +13,7 @@ from mavos_deploy.models.layers import (
     Pointwise,
     attend,
 )
-from mavos_deploy.models.variants import BLOCKS, WINDOW_RADIUS, Variant
+from mavos_deploy.models.variants import WINDOW_RADIUS, Variant
 
 WINDOW = 2 * WINDOW_RADIUS + 1
 Region = tuple[slice, slice]  # rows and columns of a map
@@ -58,7 +58,14 @@ class GatedPropagation(nn.Module):
 class LongTermAttention(GatedPropagation):
     """Every position looks at every token of the long-term memory."""
 
-    def forward(self, query: Tensor, gate: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        gate: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """Read the long-term memory.
 
         Args:
@@ -66,11 +73,13 @@ class LongTermAttention(GatedPropagation):
             gate: Gate, [B, 2 Cv, h, w].
             key: Keys, [B, Ck, M]; the order of the M tokens doesn't matter.
             value: Values, [B, 2 Cv, M].
+            bias: Bias of every score of a token, float32 [B, 1, M]: 0 for tokens that are held and
+                -1e4 for those of empty slots. None where no slot is empty.
 
         Returns:
             Increments of both branches, [B, 2 C, h, w].
         """
-        return self.finish(attend(query.flatten(2) * self.scale, key, value), gate)
+        return self.finish(attend(query.flatten(2) * self.scale, key, value, bias), gate)
 
 
 class ShortTermAttention(GatedPropagation):
@@ -253,6 +262,7 @@ class PropagationBlock(nn.Module):
         projection: Projection,
         long_term: tuple[Tensor, Tensor],
         short_term: tuple[Tensor, Tensor],
+        long_term_bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Propagate one frame.
 
@@ -262,11 +272,12 @@ class PropagationBlock(nn.Module):
             projection: Projection of these two branches.
             long_term: Keys [B, Ck, M] and values [B, 2 Cv, M].
             short_term: Keys [B, Ck, h, w] and values [B, 2 Cv, h, w].
+            long_term_bias: Bias of the long-term scores, see `LongTermAttention`.
 
         Returns:
             The new visual and identity branches, [B, C, h, w] each.
         """
-        read = self.long_term_attn(projection.key, projection.gate, *long_term)
+        read = self.long_term_attn(projection.key, projection.gate, *long_term, long_term_bias)
         read = read + self.short_term_attn(projection.key, projection.gate, *short_term)
         visual_read, identity_read = read.chunk(2, 1)
         visual = visual + visual_read
@@ -294,5 +305,7 @@ class Elstt(nn.Module):
 
     def __init__(self, variant: Variant, tile: tuple[int, int] | None) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(PropagationBlock(variant, i, tile) for i in range(BLOCKS))
+        self.layers = nn.ModuleList(
+            PropagationBlock(variant, i, tile) for i in range(variant.blocks)
+        )
         self.decoder_norms = nn.ModuleList([OutputNorm(2 * variant.embedding)])

@@ -1,12 +1,13 @@
 """The PyTorch tracker: the authors' loop over a clip, and the oracle of every parity check.
 
-It is written to be compared with upstream, not to be fast: a memory that grows from N to 2N tokens,
-a reference pass of its own, one engine for each group of ten objects, and results merged by soft
+It is written to be compared with upstream, not to be fast: a memory that grows frame by frame, a
+reference pass of its own, one engine for each group of ten objects, and results merged by soft
 aggregation. The runtime computes the same masks in another way, so that a mistake in one of them
 shows as a difference.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,18 +15,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.propagation import Projection
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
 
 UNUSED = -1e10  # logit of identities that no object has, as upstream in float32
 
+MCA = LongTerm("mca")
+
 Labels = NDArray[np.uint8]
 
 
 @dataclass
 class Memory:
-    """Keys and values of one or two frames for one block.
+    """Keys and values of one or more frames for one block.
 
     Attributes:
         key: Keys, [1, Ck, M].
@@ -35,14 +39,32 @@ class Memory:
     key: Tensor
     value: Tensor
 
+    def frames(self, places: list[int], tokens: int, axis: int) -> "Memory":
+        """Some of the frames, whose tokens lie along an axis."""
+        where = [slice(place * tokens, (place + 1) * tokens) for place in places]
+        return Memory(
+            *(
+                torch.cat([tensor[(*[slice(None)] * axis, part)] for part in where], axis)
+                for tensor in (self.key, self.value)
+            )
+        )
+
+    def before(self, other: "Memory", axis: int) -> "Memory":
+        """These frames and others behind them."""
+        return Memory(
+            torch.cat([self.key, other.key], axis), torch.cat([self.value, other.value], axis)
+        )
+
 
 @dataclass
 class GroupEngine:
     """Memory and life cycle of one group of ten objects (upstream AOTEngine, DeAOTEngine).
 
     Attributes:
-        long_term: Long-term memory of each block: M = N tokens after the first annotation, then
-            2N, the dynamic slot before the reference.
+        token_axis: Axis of the memories' tensors that tokens lie on.
+        memory: Rule of the long-term memory.
+        long_term: Long-term memory of each block, newest frame first and the reference last: M = N
+            tokens after the first annotation, and N more with every frame that the rule adds.
         short_term: The previous frame's memory of each block, N tokens.
         objects: Number of the group's identities in use.
         step: Frames since the group's start.
@@ -53,8 +75,10 @@ class GroupEngine:
             are masked.
     """
 
+    token_axis: ClassVar[int] = 2
     network: Mavos
-    memory_gap: int
+    memory_gap: int | None
+    memory: LongTerm = MCA
     long_term: list[Memory] = field(default_factory=list)
     short_term: list[Memory] = field(default_factory=list)
     objects: int = 0
@@ -128,34 +152,37 @@ class GroupEngine:
     def _remember(self, features: Features, written: list[Memory]) -> None:
         """Take the memory of an ordinary frame."""
         self.short_term = written
+        if not self.memory.at_gaps:
+            return
+        assert self.memory_gap is not None
         if self.step - self.last_update >= self.memory_gap:
             self._update_long_term(written, features)
             self.last_update = self.step
 
     def _update_long_term(self, new: list[Memory], features: Features) -> None:
-        """Concatenate at first, MCA from then on (upstream update_long_term_memory)."""
+        """Put a frame in front of what stays (upstream update_long_term_memory)."""
+        if self.memory.slots == 1:
+            return
+        tokens = features.embedding.shape[-2:].numel()
+        held = self.long_term[0].key.shape[self.token_axis] // tokens
+        kept = self.memory.kept(held)
+        if self.memory.rule == "mca" and held > 1:
+            newest = [memory.frames([0], tokens, self.token_axis) for memory in self.long_term]
+            new = self._merge(new, newest, features)
+        self.long_term = [
+            fresh.before(old.frames(kept, tokens, self.token_axis), self.token_axis)
+            for fresh, old in zip(new, self.long_term, strict=True)
+        ]
+
+    def _merge(self, new: list[Memory], dynamic: list[Memory], features: Features) -> list[Memory]:
+        """Merge a frame into the dynamic slot by MCA, block by block."""
         grid = tuple(features.embedding.shape[-2:])
-        tokens = grid[0] * grid[1]
-        updated = []
-        for mca, fresh, old in zip(self.network.memory_modules, new, self.long_term, strict=True):
-            if old.key.shape[-1] == tokens:
-                dynamic = fresh
-            else:
-                key, value = mca(
-                    fresh.key.unflatten(2, grid),
-                    fresh.value.unflatten(2, grid),
-                    old.key[..., :tokens].unflatten(2, grid),
-                    old.value[..., :tokens].unflatten(2, grid),
-                )
-                dynamic = Memory(key.flatten(2), value.flatten(2))
-            reference = Memory(old.key[..., -tokens:], old.value[..., -tokens:])
-            updated.append(
-                Memory(
-                    torch.cat([dynamic.key, reference.key], 2),
-                    torch.cat([dynamic.value, reference.value], 2),
-                )
-            )
-        self.long_term = updated
+        merged = []
+        for mca, fresh, old in zip(self.network.memory_modules, new, dynamic, strict=True):
+            maps = (fresh.key, fresh.value, old.key, old.value)
+            key, value = mca(*(tokens.unflatten(2, grid) for tokens in maps))
+            merged.append(Memory(key.flatten(2), value.flatten(2)))
+        return merged
 
 
 class Tracker:
@@ -164,22 +191,25 @@ class Tracker:
     Args:
         network: Network in evaluation mode.
         size: Height and width of the label maps, in pixels.
-        memory_gap: Frames between two writes to the long-term memory.
+        memory_gap: Frames between two writes to the long-term memory; None for a rule without.
         engine: Class that follows a group of ten objects; a subclass may remember in another way.
+        memory: Rule of the long-term memory.
     """
 
     def __init__(
         self,
         network: Mavos,
         size: tuple[int, int],
-        memory_gap: int,
+        memory_gap: int | None,
         engine: type[GroupEngine] = GroupEngine,
+        memory: LongTerm = MCA,
     ) -> None:
         self.network = network
         self.device = network.pixel_mean.device
         self.size = size
         self.memory_gap = memory_gap
         self.engine = engine
+        self.memory = memory
         self.groups: list[GroupEngine] = []
         self.ids: list[int] = [0]  # the annotations' value of each internal id
         self.features: Features | None = None
@@ -244,7 +274,7 @@ class Tracker:
         # Not the number of ids known, but the largest one that is visible.
         objects = int(labels.max())
         while len(self.groups) * IDENTITIES < objects or not self.groups:
-            self.groups.append(self.engine(self.network, self.memory_gap))
+            self.groups.append(self.engine(self.network, self.memory_gap, self.memory))
         for index, own in enumerate(self._split(labels)):
             last = index == len(self.groups) - 1
             count = (objects % IDENTITIES or IDENTITIES) if last else IDENTITIES

@@ -1,9 +1,13 @@
-"""The differences between the networks, as a table; everything else is shared code."""
+"""The differences between the networks, as a table; everything else is shared code.
 
-from dataclasses import dataclass
+DeAOT is MAVOS without its modulated cross-attention (MCA): the same blocks and keys otherwise. Of
+`deaot_b` and `deaot_l` even all keys and shapes are the same; they differ in how they were trained,
+and in the long-term memory that the authors run them with.
+"""
+
+from dataclasses import dataclass, replace
 
 STRIDE = 16  # pixels per token; every encoder ends at 1/16 resolution
-BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects per group, one channel of the identity bank each
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 WINDOW_RADIUS = 7  # short-term attention sees 15 x 15 tokens
@@ -24,6 +28,13 @@ class Variant:
         embedding: Width of the visual and of the identity branch.
         key: Width of queries and keys in the blocks.
         value: Width of the values of each branch.
+        blocks: Gated propagation blocks.
+        memory: Rule of the long-term memory where none is asked for, as for `--memory`. With `mca`
+            the network has the modules of MCA.
+        memory_gap: Frames between two writes to the long-term memory where none are asked for, in
+            rules that write at a gap. 5 is DeAOT-L's in aot-benchmark; MAVOS' own copies of its
+            configurations have 10.
+        focal_levels: Focal levels of MCA; the paper's Table 8 varies them.
         any_size: Whether one set of graphs can serve frames of any size. False for encoders whose
             windows are cut for one size.
     """
@@ -37,6 +48,10 @@ class Variant:
     key: int = 128
     value: int = 512
     any_size: bool = True
+    blocks: int = 3
+    memory: str = "mca"
+    memory_gap: int = 10
+    focal_levels: int = 2
 
     @property
     def label(self) -> str:
@@ -44,24 +59,41 @@ class Variant:
         return f"{self.name} ({self.upstream})" if self.upstream else self.name
 
     @property
+    def has_mca(self) -> bool:
+        """Whether the network merges frames into its memory by MCA."""
+        return self.memory == "mca"
+
+    @property
     def identity_kernel(self) -> tuple[int, int]:
         """Kernel side and padding of the identity bank, which must land on the token grid."""
         return (STRIDE + 1, STRIDE // 2) if self.align_corners else (STRIDE, 0)
 
 
+MOBILENET = Variant("mobilenet", "mavos", "mobilenet_v2", (24, 32, 96, 1280), align_corners=True)
+RESNET50 = Variant("resnet50", "r50_mavos", "resnet50", (256, 512, 1024, 1024), align_corners=True)
+SWIN_BASE = Variant(
+    "swin_base",
+    "swinb_mavos",
+    "swin_base",
+    (128, 256, 512, 512),
+    align_corners=False,
+    any_size=False,
+)
+
+
+def _deaot(
+    of: Variant, name: str, upstream: str, blocks: int = 3, memory: str = "latest"
+) -> Variant:
+    """The DeAOT network with the encoder and the widths of a MAVOS one."""
+    return replace(of, name=name, upstream=upstream, blocks=blocks, memory=memory, memory_gap=5)
+
+
 VARIANTS = {
     variant.name: variant
     for variant in (
-        Variant("mobilenet", "mavos", "mobilenet_v2", (24, 32, 96, 1280), align_corners=True),
-        Variant("resnet50", "r50_mavos", "resnet50", (256, 512, 1024, 1024), align_corners=True),
-        Variant(
-            "swin_base",
-            "swinb_mavos",
-            "swin_base",
-            (128, 256, 512, 512),
-            align_corners=False,
-            any_size=False,
-        ),
+        MOBILENET,
+        RESNET50,
+        SWIN_BASE,
         Variant(
             "tiny",
             None,
@@ -72,5 +104,11 @@ VARIANTS = {
             key=64,
             value=96,
         ),
+        _deaot(MOBILENET, "deaot_t", "deaott", blocks=1, memory="annotations"),
+        _deaot(MOBILENET, "deaot_s", "deaots", blocks=2, memory="annotations"),
+        _deaot(MOBILENET, "deaot_b", "deaotb", memory="annotations"),
+        _deaot(MOBILENET, "deaot_l", "deaotl"),
+        _deaot(RESNET50, "r50_deaot_l", "r50_deaotl"),
+        _deaot(SWIN_BASE, "swinb_deaot_l", "swinb_deaotl"),
     )
 }

@@ -1,4 +1,4 @@
-"""Names, types and shapes of every tensor of the five graphs: the one place that knows them.
+"""Names, types and shapes of every tensor of the graphs: the one place that knows them.
 
 Export takes its input names and dynamic axes from here, the runtime checks bundles against it, and
 the table in docs/graphs.md is printed from it. All memory tensors are feature maps, batch first. A
@@ -8,18 +8,19 @@ number in a shape is fixed; a name may vary from call to call and agrees whereve
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
+from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.words import Word
 
-BLOCKS = 3  # gated propagation blocks
 IDENTITIES = 10  # objects of one group
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 
-
-SLOTS = ("reference", "dynamic", "short")  # the three memories of a video
+SHORT = "short"  # the slot of the previous frame, beside those of the long-term memory
 # Type of the memory's values: the bundle's precision, or levels of 8 bits whose scales the manifest
 # holds. Keys always have the bundle's precision.
 VALUES = {"float": None, "int8": "uint8"}
@@ -29,6 +30,7 @@ GROUPS = "groups"  # groups of ten objects, on the batch axis
 USED = "channels"
 FEWEST_USED = 2  # the background and one object
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
+SLOT_BIAS = "slot_bias"  # the input that says which slots of the long-term memory are empty
 
 Dim = int | str
 
@@ -46,7 +48,10 @@ class Precision(Word):
 
 
 class GraphName(Word):
-    """The five graphs, in the order of a frame's way through them; each is the stem of its file."""
+    """The graphs, in the order of a frame's way through them; each is the stem of its file.
+
+    A bundle whose memory merges nothing has no `memory_update`.
+    """
 
     ENCODER = "encoder"
     STEP = "elstt_step"  # the one whose attention may be in tiles
@@ -119,12 +124,14 @@ class Dimensions:
         embedding: Width of the visual and of the identity branch.
         key: Width of queries and keys.
         value: Width of the values of each branch.
+        blocks: Gated propagation blocks; bundles of releases that knew MAVOS alone don't say it.
     """
 
     features: tuple[int, int, int]
     embedding: int
     key: int
     value: int
+    blocks: Annotated[int, Meta(ge=1, le=64)] = 3
 
 
 def extents(groups: int, output: Size, channels: int = CHANNELS) -> dict[str, int]:
@@ -139,27 +146,27 @@ def extents(groups: int, output: Size, channels: int = CHANNELS) -> dict[str, in
     return {GROUPS: groups, USED: channels, "output_height": height, "output_width": width}
 
 
-def memory_names(slot: str = "") -> list[str]:
+def memory_names(blocks: int, slot: str = "") -> list[str]:
     """Names of a slot's tensors, keys before values; without a slot those of a single frame."""
     prefix = f"{slot}_" if slot else ""
-    return [f"{prefix}{part}_{block}" for part in ("key", "value") for block in range(BLOCKS)]
+    return [f"{prefix}{part}_{block}" for part in ("key", "value") for block in range(blocks)]
 
 
 def memory_specs(specs: Mapping[str, GraphSpec]) -> dict[str, TensorSpec]:
-    """The tensors of a video's memory by name: three slots, each with keys and values.
+    """The tensors of a video's memory by name: keys and values of every slot.
 
     Args:
-        specs: The five graphs, from `graph_specs`.
+        specs: The graphs, from `graph_specs`.
     """
-    inputs = {spec.name: spec for spec in specs[GraphName.STEP].inputs}
-    return {name: inputs[name] for slot in SLOTS for name in memory_names(slot)}
+    beside = ("embedding", SLOT_BIAS)
+    return {s.name: s for s in specs[GraphName.STEP].inputs if s.name not in beside}
 
 
 def state_bytes(specs: Mapping[str, GraphSpec], groups: int = 1) -> int:
     """Bytes of a video's memory once no two of its slots are one tensor any more.
 
     Args:
-        specs: The five graphs at the size of the video in the network, from `graph_specs`.
+        specs: The graphs at the size of the video in the network, from `graph_specs`.
         groups: Groups of ten objects.
     """
     return sum(spec.bytes_at(groups=groups) for spec in memory_specs(specs).values())
@@ -192,14 +199,16 @@ def graph_specs(
     size: Size | None,
     precision: str = "fp32",
     memory_values: str = "float",
+    memory: MemoryRule = MemoryRule(),  # noqa: B008  # frozen
 ) -> dict[str, GraphSpec]:
-    """The five graphs in the order of a frame's way through them.
+    """The graphs in the order of a frame's way through them.
 
     Args:
         dimensions: The network's sizes.
         size: Height and width of frames in pixels; None leaves them open.
         precision: Type of feature maps and memories, a `Precision`.
         memory_values: Type of the memory's values, a key of `VALUES`.
+        memory: Rule of the long-term memory.
 
     Returns:
         Specifications by graph name.
@@ -212,11 +221,9 @@ def graph_specs(
             return f"height_{stride}", f"width_{stride}"
         return downsampled(size[0], stride), downsampled(size[1], stride)
 
-    def maps(
-        name: str, channels: int, blocks: range = range(BLOCKS), dtype: str = real
-    ) -> list[TensorSpec]:
+    def maps(name: str, channels: int, first: int = 0, dtype: str = real) -> list[TensorSpec]:
         shape = (GROUPS, channels, *at(STRIDE))
-        return [TensorSpec(f"{name}_{i}", dtype, shape) for i in blocks]
+        return [TensorSpec(f"{name}_{i}", dtype, shape) for i in range(first, d.blocks)]
 
     def remembered(name: str) -> list[TensorSpec]:
         return maps(name, 2 * d.value, dtype=VALUES[memory_values] or real)
@@ -232,16 +239,17 @@ def graph_specs(
     )
     keys, written = maps("key", d.key), remembered("value")
     visual_values = maps("visual_value", d.value)
-    identity_queries = maps("identity_query", d.embedding, range(1, BLOCKS))
+    identity_queries = maps("identity_query", d.embedding, first=1)
     input_labels = TensorSpec("input_labels", "uint8", (GROUPS, height, width))
     memories = [
         spec
-        for slot in SLOTS
+        for slot in (*memory.names, SHORT)
         for spec in (*maps(f"{slot}_key", d.key), *remembered(f"{slot}_value"))
     ]
-    dynamic = [spec for spec in memories if spec.name.startswith("dynamic")]
+    bias = [TensorSpec(SLOT_BIAS, "float32", (GROUPS, memory.slots))] if memory.has_bias else []
+    dynamic = [spec for spec in memories if spec.name.startswith("dynamic_")]
     output = ("output_height", "output_width")
-    graphs = (
+    graphs = [
         GraphSpec(
             GraphName.ENCODER,
             "every frame, once for all groups",
@@ -251,7 +259,7 @@ def graph_specs(
         GraphSpec(
             GraphName.STEP,
             "every frame",
-            (embedding, *memories),
+            (embedding, *bias, *memories),
             (decoder_embedding, *keys, *visual_values, *identity_queries),
         ),
         GraphSpec(
@@ -278,11 +286,14 @@ def graph_specs(
             (input_labels, *visual_values, *identity_queries),
             tuple(written),
         ),
-        GraphSpec(
+    ]
+    if memory.merges:
+        first_update = TensorSpec("first_update", "int32", (GROUPS,))
+        update = GraphSpec(
             GraphName.MEMORY_UPDATE,
             "every memory-gap frames",
-            (TensorSpec("first_update", "int32", (GROUPS,)), *keys, *written, *dynamic),
+            (first_update, *keys, *written, *dynamic),
             (*maps("updated_key", d.key), *remembered("updated_value")),
-        ),
-    )
+        )
+        graphs.append(update)
     return {graph.name: graph for graph in graphs}

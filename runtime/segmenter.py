@@ -18,7 +18,7 @@ from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_sl
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import BLOCKS, SLOTS
+from mavos_deploy.runtime.contract import SHORT
 from mavos_deploy.runtime.geometry import FloatImage, Size
 from mavos_deploy.runtime.objects import Labels, groups_for, number_objects, own_ids
 from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
@@ -28,6 +28,7 @@ from mavos_deploy.runtime.state import (
     load_state,
     save_state,
     with_new_groups,
+    with_write,
     without_idle_groups,
     without_objects,
 )
@@ -187,7 +188,7 @@ class Segmenter:
                 f"frame of {given} in a video of {wanted}; all frames of a video have one size"
             )
         features = self._graphs.encode(prepared)
-        step = self._graphs.step(features, state.memory)
+        step = self._graphs.step(features, state)
         decoded = self._graphs.decode(features, step, state)
         return Observation(features, step, decoded, self.backend)
 
@@ -205,13 +206,13 @@ class Segmenter:
         if labels is not None:
             own = self._graphs.known_labels(labels, state.groups, state.input_size)
         written = self._graphs.write(observation.step, own)
-        memory = {**state.memory, **in_slot("short", written)}
-        since_update, updated = state.since_update + 1, state.updated
-        if since_update >= self.bundle.manifest.memory_gap:
-            memory.update(self._graphs.update(written, state.memory, updated))
-            since_update, updated = 0, (True,) * state.groups
-        following = replace(state, frame=state.frame + 1, memory=memory)
-        return replace(following, since_update=since_update, updated=updated)
+        memory = {**state.memory, **in_slot(SHORT, written)}
+        following = replace(state, frame=state.frame + 1, since_update=state.since_update + 1)
+        gap = self.bundle.manifest.memory_gap
+        if gap is not None and following.since_update >= gap:
+            memory.update(self._graphs.update(written, state, state.groups))
+            following = with_write(following)
+        return replace(following, memory=memory)
 
     def remove(self, state: State, ids: Iterable[int]) -> State:
         """Stop following objects; see `VideoSegmenter.remove`.
@@ -255,8 +256,9 @@ class Segmenter:
         _, state = self.step(prepared, self.start(prepared, labels))
         # As if the memory had been written before, and were to be updated after the next frame.
         gap = self.bundle.manifest.memory_gap
-        state = replace(state, since_update=gap - 1, updated=(True,) * state.groups)
-        self.step(prepared, state)
+        if gap is not None:
+            state = replace(state, since_update=gap - 1, updated=(1,) * state.groups)
+            self.step(prepared, state)
 
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""
@@ -269,24 +271,18 @@ class Segmenter:
         self.close()
 
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
-        """Make a frame with known labels the reference of new groups and news to older ones.
-
-        After pass i of the ordinary step and memory write, the memories of the first i blocks are
-        those of the frame itself.
-        """
+        """Make a frame with known labels the reference of new groups and news to older ones."""
         visible = int(labels.max())
         groups = max(state.groups, groups_for(visible))
         own = self._graphs.known_labels(labels, groups, state.input_size)
-        fresh = self._graphs.blank(groups, state.input_size)  # any finite values would do
-        for _ in range(BLOCKS):
-            slots = {k: v for slot in SLOTS for k, v in in_slot(slot, fresh).items()}
-            fresh = self._graphs.write(self._graphs.step(features, slots), own)
-        memory = {**state.memory, **in_slot("short", fresh)}
+        fresh = self._graphs.settle(features, own, groups, state.input_size)
+        memory = {**state.memory, **in_slot(SHORT, fresh)}
         if groups > state.groups:
-            for slot in ("reference", "dynamic"):
+            for slot in self.bundle.manifest.memory.names:
                 memory.update(with_new_groups(state, in_slot(slot, fresh), self.backend))
-        new = (False,) * (groups - state.groups)
+        following = replace(state, visible=visible, memory=memory, since_update=0)
         if state.groups:
-            memory.update(self._graphs.update(fresh, memory, state.updated + new))
-        updated = (True,) * state.groups + new
-        return replace(state, visible=visible, since_update=0, updated=updated, memory=memory)
+            memory.update(self._graphs.update(fresh, following, groups))
+            following = with_write(following)
+        new = (0,) * (groups - state.groups)
+        return replace(following, updated=following.updated + new, memory=memory)

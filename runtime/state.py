@@ -41,10 +41,12 @@ class State:
         removed: Internal ids that are no longer wanted.
         frame: Frames since the start.
         since_update: Frames since the latest write to the long-term memory.
-        updated: For each group of ten, whether its dynamic slot has been written. Until then it
-            holds a copy of the reference.
+        updated: For each group of ten, how many frames have entered its long-term memory after its
+            reference. States of releases that knew MAVOS alone say True for any number.
+        writes: Writes to the long-term memory since the start, in whatever group.
         memory: `<slot>_key_<block>` [groups, Ck, h, w] and `<slot>_value_<block>`
-            [groups, 2 Cv, h, w] for the slots `reference`, `dynamic` and `short`. Values are
+            [groups, 2 Cv, h, w] for the slots of the bundle's memory rule, such as `reference` and
+            `dynamic`, and for `short`. Empty slots hold copies of the reference. Values are
             levels, uint8, where the bundle's attention is quantised.
     """
 
@@ -56,7 +58,8 @@ class State:
     removed: frozenset[int] = frozenset()
     frame: int = 0
     since_update: int = 0
-    updated: tuple[bool, ...] = ()
+    updated: tuple[int, ...] = ()
+    writes: int = 0
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -74,6 +77,12 @@ class State:
     def groups(self) -> int:
         """Groups of ten objects in memory."""
         return len(self.updated)
+
+
+def with_write(state: State) -> State:
+    """The state after a frame has entered the long-term memory of all its groups."""
+    entered = tuple(count + 1 for count in state.updated)
+    return replace(state, since_update=0, updated=entered, writes=state.writes + 1)
 
 
 def without_objects(state: State, ids: Collection[int], backend: Backend) -> State:
@@ -166,7 +175,8 @@ class _Counters:
     removed: tuple[Count, ...]
     frame: Count
     since_update: Count
-    updated: tuple[bool, ...]
+    updated: tuple[bool | Count, ...]
+    writes: Count = 0
 
     def __post_init__(self) -> None:
         if len(set(self.ids)) < len(self.ids):

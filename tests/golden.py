@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 FOLDER = Path(__file__).parent / "data/golden"
+DEAOT = FOLDER.parent / "golden_deaot"  # the same clips by the DeAOT family, and memory rules
 FRAMES = 14
 SIZE = (164, 292)  # height and width of frames and label maps
 MEMORY_GAP = 3
@@ -23,6 +24,8 @@ ACTIVATIONS = 6e-5  # absolute, of values up to 8: rounding gives 2e-5, the subt
 VARIANTS = ("mobilenet", "resnet50", "swin_base")  # the published networks
 CASES: dict[str, list[int]] = json.loads((FOLDER / "cases.json").read_text())["cases"]
 MANIFEST: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text())
+DEAOT_RUNS: dict[str, Any] = json.loads((DEAOT / "manifest.json").read_text())
+RECORDED_WITH = DEAOT_RUNS.pop("_recorded_with")
 
 Array = NDArray[Any]
 
@@ -33,6 +36,7 @@ class Golden:
 
     case: str
     variant: str
+    about: dict[str, Any]
     arrays: dict[str, Array]
     annotations: dict[int, NDArray[np.uint8]]
 
@@ -42,7 +46,7 @@ class Golden:
 
     @property
     def size(self) -> tuple[int, int]:
-        height, width = MANIFEST[f"{self.case}_{self.variant}"]["input_size"]
+        height, width = self.about["input_size"]
         return height, width
 
     def error(self, name: str, actual: "torch.Tensor", sampling: int) -> float:
@@ -52,18 +56,30 @@ class Golden:
         return float(np.abs(sampled - self.arrays[name]).max())
 
     def near_ties(self, frame: int) -> int:
-        return int(MANIFEST[f"{self.case}_{self.variant}"]["near_ties"][frame - 1])
+        return int(self.about["near_ties"][frame - 1])
 
 
 @cache
 def load(case: str, variant: str) -> Golden:
-    with np.load(FOLDER / f"{case}_{variant}.npz") as file:
+    about = {"case": case, "variant": variant, **MANIFEST[f"{case}_{variant}"]}
+    return _load(FOLDER / f"{case}_{variant}.npz", about)
+
+
+@cache
+def load_deaot(run: str) -> Golden:
+    """A run of the DeAOT family, by its name in `DEAOT_RUNS`."""
+    return _load(DEAOT / f"{run}.npz", DEAOT_RUNS[run])
+
+
+def _load(path: Path, about: dict[str, Any]) -> Golden:
+    with np.load(path) as file:
         arrays = dict(file)
+    case = about["case"]
     annotations = {
         frame: np.asarray(Image.open(FOLDER / f"masks/{case}/{frame:05d}.png"))
         for frame in CASES[case]
     }
-    return Golden(case, variant, arrays, annotations)
+    return Golden(case, about["variant"], about, arrays, annotations)
 
 
 @cache

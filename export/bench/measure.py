@@ -44,7 +44,7 @@ def measure(
         MavosError: The clip is too short to have a memory update, a subject is named twice, or a
             backend, PyTorch, the checkpoint or the video can't be used.
     """
-    gap = bundle.manifest.memory_gap
+    gap = bundle.manifest.write_every
     count = 3 * gap + 1 if frames is None else frames
     if count < shortest_run(gap):
         raise InputError(

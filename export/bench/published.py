@@ -146,6 +146,7 @@ def update(network: Mavos, grid: Grid, new: list[Memory], dynamic: list[Memory])
 class PublishedEngine(GroupEngine):
     """The authors' engine on tokens: memories are [M, 1, C]."""
 
+    token_axis = 0
     propagate: Callable[..., tuple[Tensor, list[Projected]]] = staticmethod(propagate)
     write: Callable[..., list[Memory]] = staticmethod(write)
     update: Callable[..., list[Memory]] = staticmethod(update)
@@ -171,17 +172,8 @@ class PublishedEngine(GroupEngine):
         """See `GroupEngine.memory_write`."""
         self._remember(features, self.write(self.network, self._projected, labels))
 
-    def _update_long_term(self, new: list[Memory], features: Features) -> None:
-        grid = self._grid(features)
-        count = grid.height * grid.width
-        dynamic, reference = new, [Memory(m.key[-count:], m.value[-count:]) for m in self.long_term]
-        if self.long_term[0].key.shape[0] > count:
-            old = [Memory(m.key[:count], m.value[:count]) for m in self.long_term]
-            dynamic = self.update(self.network, grid, new, old)
-        self.long_term = [
-            Memory(torch.cat([d.key, r.key]), torch.cat([d.value, r.value]))
-            for d, r in zip(dynamic, reference, strict=True)
-        ]
+    def _merge(self, new: list[Memory], dynamic: list[Memory], features: Features) -> list[Memory]:
+        return self.update(self.network, self._grid(features), new, dynamic)
 
     @staticmethod
     def _grid(features: Features) -> Grid:

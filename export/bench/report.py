@@ -65,6 +65,8 @@ def make_report(
             "size": f"{manifest.height}x{manifest.width}",
             "precision": manifest.precision,
             "target": manifest.target,
+            "memory": str(manifest.memory),
+            "slots": manifest.memory.slots,
             "memory_gap": manifest.memory_gap,
             "trained": manifest.trained,
             "weights_sha256": manifest.weights_sha256,
@@ -76,7 +78,7 @@ def make_report(
         "objects": objects,
         "baseline": baseline,
         "load": None if load is None else {**vars(load), "busy": load.busy},
-        "tensor_only": summarise(timings, manifest.memory_gap, baseline),
+        "tensor_only": summarise(timings, manifest.write_every, baseline),
         "end_to_end": dict(end_to_end),
         "peak_memory_mb": dict(peaks),
         "per_frame": {

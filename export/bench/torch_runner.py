@@ -11,29 +11,17 @@ from mavos_deploy.export.bench.published import PublishedEngine, compiled_engine
 from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
-from mavos_deploy.models.mavos import Features, Mavos
-from mavos_deploy.models.tracker import GroupEngine, Memory, Tracker
+from mavos_deploy.models.long_term import LongTerm
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.tracker import GroupEngine, Tracker
 from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.system.processors import usable_processors
 
-APPEND_EVERY = 5  # frames from one entry of the growing memory to the next, as DeAOT-L does
-
-
-class GrowingEngine(GroupEngine):
-    """Long-term memory as in DeAOT-L: every fifth frame is appended, and nothing ever leaves.
-
-    Source: AOT, AOTEngine.update_long_term_memory in networks/engines/aot_engine.py, with
-    TEST_LONG_TERM_MEM_GAP of the published configurations.
-    """
-
-    def _update_long_term(self, new: list[Memory], features: Features) -> None:
-        del features
-        self.long_term = [
-            Memory(torch.cat([entry.key, old.key], 2), torch.cat([entry.value, old.value], 2))
-            for entry, old in zip(new, self.long_term, strict=True)
-        ]
+# Frames from one entry of the growing memory to the next: TEST_LONG_TERM_MEM_GAP of DeAOT-L.
+APPEND_EVERY = 5
+GROWING = LongTerm("growing", None)
 
 
 class TorchRunner:
@@ -69,9 +57,11 @@ class TorchRunner:
         self._network = (half_precision(network) if way.half else network).to(device)
         if way.compiled:
             self._network = compiled(self._network)
-        self._engine: type[GroupEngine] = GrowingEngine if way.growing else GroupEngine
+        self._engine: type[GroupEngine] = GroupEngine
         if not way.tuned:
             self._engine = compiled_engine() if way.compiled else PublishedEngine
+        rule = manifest.memory
+        self._memory = GROWING if way.growing else LongTerm(rule.rule, rule.slots)
         self._memory_gap = APPEND_EVERY if way.growing else manifest.memory_gap
         self._tracker: Tracker | None = None
 
@@ -119,8 +109,8 @@ class TorchRunner:
         """See `Runner.close`."""
         self._tracker = None
 
-    def _start(self, frame: PreparedFrame, labels: Labels, memory_gap: int) -> None:
-        self._tracker = Tracker(self._network, frame.size, memory_gap, self._engine)
+    def _start(self, frame: PreparedFrame, labels: Labels, memory_gap: int | None) -> None:
+        self._tracker = Tracker(self._network, frame.size, memory_gap, self._engine, self._memory)
         self._tracker.start(torch.from_numpy(frame.resized).to(self._device), labels)
 
 

@@ -12,7 +12,7 @@ from mavos_deploy.cli.console import Console, err
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
 from mavos_deploy.cli.verify import compare, verdict
-from mavos_deploy.defaults import MEMORY_GAP, VIDEO
+from mavos_deploy.defaults import VIDEO
 from mavos_deploy.errors import InputError
 from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.runtime.backends.table import open_backend
@@ -20,6 +20,7 @@ from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import PARITY, Manifest, Target, replacing_bundle
 from mavos_deploy.runtime.contract import Precision
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
+from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing
 
@@ -47,7 +48,9 @@ def export(
         typer.Option(
             parser=variant_named,
             metavar="NAME",
-            help=f"Network of the checkpoint: {', '.join(VARIANTS)}.",
+            help=f"Network of the checkpoint: {', '.join(VARIANTS)}. The files of deaot_b and "
+            "deaot_l have the same keys and shapes: only their names tell which is which, and here "
+            "you do.",
         ),
     ],
     checkpoint: Annotated[
@@ -63,8 +66,8 @@ def export(
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Frame size of the graphs in pixels, sides 16k+1 (16k for swin_base). `dynamic`: "
-            "one set of graphs for videos of every size (not swin_base), tuned for --size-for. "
+            help="Frame size of the graphs in pixels, sides 16k+1 (16k with swin). `dynamic`: "
+            "one set of graphs for videos of every size (not with swin), tuned for --size-for. "
             "Default: 481x849 (480x848), the 480p frame of DAVIS.",
         ),
     ] = None,
@@ -97,10 +100,36 @@ def export(
             "each is faster on its own hardware. Default: cpu; gpu with fp16 or --size dynamic."
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="What the long-term memory keeps beside the first annotated frame. mca: one slot "
+            "that every written frame is merged into (MAVOS alone). latest: the latest written "
+            "frame. lvos:L, such as lvos:6: the two newest and the first L - 2 written frames. "
+            "annotations: later annotated frames, and no others. Default: the authors' or the "
+            "nearest bounded one: mca for MAVOS, annotations for deaot_t, _s and _b, latest for "
+            "the other DeAOT variants.",
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With memory annotations: annotated frames that fit; beyond them the latest late "
+            "one is replaced. Each costs time in every frame; 1 refuses later annotations. "
+            "Default: 2.",
+        ),
+    ] = None,
     memory_gap: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Frames between two writes to long-term memory."),
-    ] = MEMORY_GAP,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Frames between two writes to long-term memory; not with memory annotations. "
+            "Default: 10 for MAVOS; 5 for DeAOT, as its authors run DeAOT-L (MAVOS' authors: 10).",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -118,7 +147,7 @@ def export(
     as_json: options.Json = False,
     version: options.Version = False,
 ) -> None:
-    """Export a MAVOS checkpoint as a verified bundle of ONNX graphs.
+    """Export a MAVOS or DeAOT checkpoint as a verified bundle of ONNX graphs.
 
     The graphs are compared with PyTorch. The bundle is written whole or not at all; one that fails
     the comparison isn't kept, and the exit code is 1. --json prints the manifest.
@@ -130,6 +159,8 @@ def export(
 
     say = Console(json=as_json, quiet=quiet)
     dynamic = size == DYNAMIC
+    if slots is not None and memory is None:
+        memory = variant.memory
     plan = Plan(
         variant,
         _plan_size(None if dynamic else size, size_for, variant.align_corners),
@@ -138,6 +169,7 @@ def export(
         precision.value,
         dynamic,
         _video_sizes(tiled_for or (), variant.align_corners),
+        MemoryRule.named(memory, slots) if memory is not None else None,
     )
     folder = output or Path(_name(plan))
     with replacing_bundle(folder, overwrite) as temporary:
@@ -191,7 +223,10 @@ def _announced(plan: "Plan", checkpoint: Path | None) -> str:
     source = checkpoint or shipped_weights(plan.variant)
     what = source.name if source else "untrained weights"
     at = "any size" if plan.dynamic else _size_text(plan)
-    return f"exporting {plan.variant.name} at {at} in {plan.precision} with {what}"
+    return (
+        f"exporting {plan.variant.name} at {at} in {plan.precision} with {what} and memory "
+        f"{plan.rule}"
+    )
 
 
 def _report_failure(say: Console, parity: "Parity") -> None:

@@ -78,8 +78,7 @@ def compare(
     """Compare a segmenter with a PyTorch network, with a progress bar; see `export.verify`."""
     from mavos_deploy.export import verify as parity_check
 
-    gap = segmenter.bundle.manifest.memory_gap
-    total = frames or parity_check.shortest_clip(gap)
+    total = frames or parity_check.shortest_clip(segmenter.bundle.manifest)
     total *= len(parity_check.clip_sizes(segmenter.bundle))
     with say.progress("verifying", total) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
@@ -94,7 +93,7 @@ def verdict(parity: "Parity") -> Table | str:
     for graph in parity.tensors:
         worst = parity.worst(graph)
         table.add_row(graph, worst.tensor, f"{worst.relative:.1e}", str(worst.frame))
-    updates = ", ".join(map(str, parity.memory_updates))
+    updates = ", ".join(map(str, parity.memory_updates)) or "none"
     table.caption_justify = "left"
     table.caption = "\n".join(
         [

@@ -1,4 +1,4 @@
-"""The five graphs of a bundle on a backend, one method for each; docs/graphs.md explains them."""
+"""The graphs of a bundle on a backend, one method for each; docs/graphs.md explains them."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,8 @@ from mavos_deploy.runtime.backends.protocol import Backend, Tensor
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import (
     FEWEST_USED,
-    SLOTS,
+    SHORT,
+    SLOT_BIAS,
     GraphName,
     memory_names,
     memory_specs,
@@ -33,6 +34,8 @@ class FiveGraphs:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self._manifest = bundle.manifest
         self._specs = bundle.specs
+        self._rule = bundle.manifest.memory
+        self._blocks = bundle.manifest.dimensions.blocks
         self._backend = backend
         self._interpolation: dict[tuple[Size, Size], Tensors] = {}
 
@@ -41,9 +44,33 @@ class FiveGraphs:
         pixels = frame.resized[None].astype(np.float32, copy=False)
         return self._run(GraphName.ENCODER, {"frame": self._backend.upload(pixels)})
 
-    def step(self, features: Tensors, memory: Mapping[str, Tensor]) -> Tensors:
-        """The blocks' outputs for a frame and the three slots of the memory."""
-        return self._run(GraphName.STEP, features, memory)
+    def step(self, features: Tensors, state: State) -> Tensors:
+        """The blocks' outputs for a frame and the slots of a video's memory."""
+        bias: Tensors = {}
+        if self._rule.has_bias:
+            empty = self._rule.bias(state.updated, state.writes)
+            bias[SLOT_BIAS] = self._backend.upload(empty)
+        return self._run(GraphName.STEP, features, state.memory, bias)
+
+    def settle(self, features: Tensors, labels: Tensors, groups: int, size: Size) -> Tensors:
+        """Keys and values that a frame with known labels leaves in memory.
+
+        After pass i of the ordinary step and memory write, the memories of the first i blocks are
+        those of the frame itself, whatever they were before.
+
+        Args:
+            features: Outputs of `encode` for the frame.
+            labels: The frame's `input_labels`, out of `known_labels`.
+            groups: Groups of ten objects.
+            size: Height and width of frames in the network, in pixels.
+        """
+        full = np.zeros((groups, self._rule.slots), np.float32)
+        bias = {SLOT_BIAS: self._backend.upload(full)} if self._rule.has_bias else {}
+        fresh = self.blank(groups, size)  # any finite values would do
+        for _ in range(self._blocks):
+            slots = [in_slot(slot, fresh) for slot in (*self._rule.names, SHORT)]
+            fresh = self.write(self._run(GraphName.STEP, features, bias, *slots), labels)
+        return fresh
 
     def decode(self, features: Tensors, step: Tensors, state: State) -> Tensors:
         """Labels of a frame, at the sizes of the video and of the network, and its logits."""
@@ -62,25 +89,48 @@ class FiveGraphs:
             labels: The frame's `input_labels`, out of `decode` or `known_labels`.
         """
         values = self._run(GraphName.MEMORY_WRITE, step, labels)
-        return {name: values.get(name, step.get(name)) for name in memory_names()}
+        return {name: values.get(name, step.get(name)) for name in memory_names(self._blocks)}
 
-    def update(
-        self, written: Tensors, memory: Mapping[str, Tensor], updated: tuple[bool, ...]
-    ) -> Tensors:
-        """The dynamic slot after a frame has entered it: a copy at first, MCA from then on.
+    def update(self, written: Tensors, state: State, groups: int) -> Tensors:
+        """The tensors of the long-term memory that change when a frame enters it.
 
         Args:
-            written: The frame's keys and values, out of `write`.
-            memory: The memory, with the dynamic slot as it was.
-            updated: For each group, whether a frame has entered its dynamic slot before.
+            written: Keys and values of the frame, out of `write`, in all groups.
+            state: The state before the frame.
+            groups: Groups of ten objects; those that the state doesn't have yet hold the frame in
+                every slot already.
         """
-        if not any(updated):
-            return in_slot("dynamic", written)
-        first = np.array([not before for before in updated], np.int32)
+        if self._rule.merges and any(state.updated):
+            return self._merged(written, state, groups)
+        targets = [self._rule.slot_for(entered, state.writes) for entered in state.updated]
+        changed: Tensors = {}
+        for target in {target for target in targets if target is not None}:
+            slot = self._rule.names[target]
+            rows = [group for group, other in enumerate(targets) if other == target]
+            others = [group for group in range(len(targets)) if group not in rows]
+            changed.update(self._entered(slot, written, state, others))
+        return changed
+
+    def _entered(self, slot: str, written: Tensors, state: State, others: list[int]) -> Tensors:
+        """A slot with a frame in all groups but some, which write to another slot."""
+        fresh = in_slot(slot, written)
+        if not others:
+            return fresh
+        mixed = {}
+        for name, tensor in fresh.items():
+            rows = np.array(self._backend.download(tensor))
+            rows[others] = self._backend.download(state.memory[name])[others]
+            mixed[name] = self._backend.upload(rows)
+        return mixed
+
+    def _merged(self, written: Tensors, state: State, groups: int) -> Tensors:
+        """The dynamic slot: a copy in groups that the first frame enters, MCA in the others."""
+        entered = (*state.updated, *[0] * (groups - state.groups))
+        first = np.array([not before for before in entered], np.int32)
         flags = {"first_update": self._backend.upload(first)}
-        merged = self._run(GraphName.MEMORY_UPDATE, written, memory, flags)
-        pairs = zip(memory_names("dynamic"), memory_names("updated"), strict=True)
-        return {name: merged[output] for name, output in pairs}
+        merged = self._run(GraphName.MEMORY_UPDATE, written, state.memory, flags)
+        names = (memory_names(self._blocks, slot) for slot in (self._rule.names[1], "updated"))
+        return {name: merged[output] for name, output in zip(*names, strict=True)}
 
     def known_labels(self, labels: Labels, groups: int, input_size: Size) -> Tensors:
         """Labels that are known, in place of the decoder's `input_labels`.
@@ -96,9 +146,9 @@ class FiveGraphs:
         """Zeros in place of a frame's keys and values, `key_i` and `value_i`."""
         specs = memory_specs(self._manifest.specs_at(input_size))
         zeros = {}
-        for name, slot in zip(memory_names(), memory_names(SLOTS[0]), strict=True):
-            shape = specs[slot].shape_at(groups=groups)
-            zeros[name] = self._backend.upload(np.zeros(shape, specs[slot].dtype))
+        for name in memory_names(self._blocks):
+            spec = specs[f"{SHORT}_{name}"]
+            zeros[name] = self._backend.upload(np.zeros(spec.shape_at(groups=groups), spec.dtype))
         return zeros
 
     def _interpolate(self, size: Size, input_size: Size) -> Tensors:

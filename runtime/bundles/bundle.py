@@ -10,7 +10,7 @@ from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.engines import Engine, Library, Misfit, Why, choose
 from mavos_deploy.runtime.bundles.manifest import EXPORT, MANIFEST, GraphFile, Manifest
-from mavos_deploy.runtime.contract import BLOCKS, GraphName, GraphSpec
+from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
 
 T = TypeVar("T")
@@ -219,13 +219,14 @@ class Bundle:
 
     def _check_levels(self) -> None:
         """Refuse scales of attention that don't fit the memory's channels."""
-        quantisation, channels = self.manifest.quantisation, 2 * self.manifest.dimensions.value
+        quantisation, dimensions = self.manifest.quantisation, self.manifest.dimensions
+        wanted = [2 * dimensions.value] * dimensions.blocks
         for part, blocks in (quantisation.attention if quantisation else {}).items():
             found = [levels.channels for levels in blocks]
-            if found != [channels] * BLOCKS:
+            if found != wanted:
                 raise BundleError(
                     f"{self.path}: `quantisation` has scales of {found} channels for {part} "
-                    f"attention, where {BLOCKS} blocks of {channels} are needed; run "
+                    f"attention, where {len(wanted)} blocks of {wanted[0]} are needed; run "
                     "mavos-calibrate again"
                 )
 

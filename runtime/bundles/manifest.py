@@ -27,6 +27,7 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, network_size
+from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 from mavos_deploy.words import Word
 
@@ -85,7 +86,8 @@ class Manifest:
         width: Width of frames in the network, in pixels; as for `height`.
         align_corners: How the network resizes. True: frame sides are 16k + 1. False: 16k.
         dimensions: Channel counts of the network.
-        memory_gap: Frames between two writes to the long-term memory.
+        memory_gap: Frames between two writes to the long-term memory; None where annotated frames
+            alone enter it.
         precision: Type of memories and feature maps, and of the arithmetic unless that is
             quantised. The memory's values may be levels instead, see `memory_values`.
         target: Device that the graphs are written for.
@@ -97,6 +99,7 @@ class Manifest:
         quantisation: What `mavos-calibrate` quantised; None where the graphs are as exported.
         tiled: For a bundle for any size: files of `elstt_step` with its attention in tiles, by the
             one size in the network, `HxW`, that each takes. CPUs run them for videos of that size.
+        memory: Rule of the long-term memory, and its slots.
     """
 
     variant: str
@@ -107,7 +110,7 @@ class Manifest:
     width: int
     align_corners: bool
     dimensions: Dimensions
-    memory_gap: Annotated[int, Meta(ge=1)]
+    memory_gap: Annotated[int, Meta(ge=1)] | None
     precision: Precision
     target: Target
     graphs: dict[str, GraphFile]
@@ -117,12 +120,16 @@ class Manifest:
     dynamic: bool = False
     quantisation: Quantisation | None = None
     tiled: dict[str, GraphFile] = field(default_factory=dict)
+    memory: MemoryRule = field(default_factory=MemoryRule)
 
     def __post_init__(self) -> None:
         try:
             check_size(*self.size, self.align_corners)
         except InputError as error:
             raise ValueError(str(error)) from None
+        if self.memory.at_gaps == (self.memory_gap is None):
+            wanted = "a number" if self.memory.at_gaps else "null"
+            raise ValueError(f"`memory_gap` is {wanted} with memory {self.memory}")
 
     @property
     def files(self) -> tuple[GraphFile, ...]:
@@ -145,6 +152,11 @@ class Manifest:
         """Height and width in pixels that the graphs take, or are tuned for where they take any."""
         return self.height, self.width
 
+    @property
+    def write_every(self) -> int:
+        """Frames for each write to the long-term memory in a mean; 1 where there are none."""
+        return self.memory_gap or 1
+
     def input_size(self, video: Size) -> Size:
         """Height and width in pixels that a video's frames have in the network.
 
@@ -164,20 +176,24 @@ class Manifest:
         Args:
             size: Height and width of frames in the network, in pixels; None leaves them open.
         """
-        return graph_specs(self.dimensions, size, self.precision, self.memory_values)
+        return graph_specs(self.dimensions, size, self.precision, self.memory_values, self.memory)
 
     @property
     def identity(self) -> str:
         """SHA-256 that is equal for bundles whose states fit each other, whatever their target."""
+        dimensions = encode(self.dimensions)
+        blocks = dimensions.pop("blocks")
         parts: list[object] = [
             self.variant,
             self.weights_sha256,
             "dynamic" if self.dynamic else self.size,
             self.align_corners,
-            encode(self.dimensions),
+            dimensions,
             self.memory_gap,
             self.precision,
         ]
+        if self.memory != MemoryRule():  # states of releases without rules stay valid
+            parts.append([blocks, encode(self.memory)])
         if self.quantisation is not None and self.memory_values == "int8":
             # A level means nothing without its scale.
             parts.append([encode(levels) for levels in self.quantisation.attention["memory"]])
