@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from mavos_deploy.evaluation.metrics import Score
 from mavos_deploy.records import HUGE
 from mavos_deploy.runtime.contract import GraphName
+from mavos_deploy.runtime.memory import MCA, MemoryRule
 
-UPDATES = 2  # memory updates by MCA that every clip must go past
+UPDATES = 2  # memory updates that every clip must go past at least
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,11 @@ class ClipComparison:
     scores: tuple[Score, ...]
 
 
+def updates_of(memory: MemoryRule) -> int:
+    """Memory updates that a clip must go past: with many slots, until a frame leaves the memory."""
+    return max(UPDATES, memory.slots - 1) if memory.at_gaps else 0
+
+
 @dataclass(frozen=True)
 class Parity:
     """The comparison of a bundle with PyTorch.
@@ -128,6 +134,7 @@ class Parity:
         frames: Length of each clip.
         objects: Objects in each clip, the late one included.
         clips: The comparison on each clip; at least one.
+        memory: Rule of the bundle's long-term memory.
     """
 
     limits: Limits
@@ -135,6 +142,7 @@ class Parity:
     frames: int
     objects: int
     clips: tuple[ClipComparison, ...]
+    memory: MemoryRule = MCA
 
     @property
     def groups(self) -> int:
@@ -143,7 +151,7 @@ class Parity:
 
     @property
     def memory_updates(self) -> tuple[int, ...]:
-        """Frames after which MCA ran, in the clip with the fewest."""
+        """Frames that entered a memory written to before, in the clip with the fewest."""
         return min((clip.memory_updates for clip in self.clips), key=len)
 
     @property
@@ -186,8 +194,10 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether every graph was compared past two updates, and all is within the limits."""
-        compared = self.tensors.keys() == set(GraphName) and len(self.memory_updates) >= UPDATES
+        """Whether every graph was compared past all updates, and all is within the limits."""
+        graphs = set(GraphName) - (set() if self.memory.merges else {GraphName.MEMORY_UPDATE})
+        past = len(self.memory_updates) >= updates_of(self.memory)
+        compared = self.tensors.keys() == graphs and past
         agrees = self.worst_agreement >= self.limits.agreement
         return compared and agrees and self.first_divergence is None
 

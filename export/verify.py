@@ -21,6 +21,7 @@ from mavos_deploy.export.parity import (
     Limits,
     Parity,
     difference,
+    updates_of,
 )
 from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Mavos
@@ -48,7 +49,7 @@ def shortest_clip(manifest: Manifest) -> int:
 
     With more slots it takes as many writes as make a first frame leave the memory.
     """
-    return max(2, manifest.memory.slots - 1) * manifest.write_every + 4
+    return (updates_of(manifest.memory) or 1) * manifest.write_every + 4
 
 
 def clip_sizes(bundle: Bundle) -> list[Size]:
@@ -83,8 +84,9 @@ def verify(
         segmenter: Segmenter with the bundle under test.
         network: PyTorch network with the bundle's own weights.
         frames: Length of a clip; None for the shortest that reads a second update.
-        objects: Objects in the first frame; one more joins later. None takes ten, so that the late
-            one opens a second group, or one where the frame has no room for so many.
+        objects: Objects in the first frame; one more joins later, or is there too where the memory
+            takes none later. None takes ten, so that the late one opens a second group, or one
+            where the frame has no room for so many.
         on_frame: Called with the number of frames that are done.
 
     Raises:
@@ -111,7 +113,9 @@ def verify(
         for size in clip_sizes(segmenter.bundle)
     ]
     traits = segmenter.backend.traits
-    return Parity(LIMITS[traits.arithmetic], traits.name, frames, objects + 1, tuple(clips))
+    return Parity(
+        LIMITS[traits.arithmetic], traits.name, frames, objects + 1, tuple(clips), manifest.memory
+    )
 
 
 def compare_clip(
@@ -168,13 +172,18 @@ def compare_clip(
 def _clip(
     size: Size, frames: int, objects: int, manifest: Manifest
 ) -> Iterator[tuple[NDArray[np.uint8], Labels | None]]:
-    """Frames with the annotations of the first one and of the late object's."""
+    """Frames with the annotations of the first one and of the late object's.
+
+    A memory of one slot takes no object later, so there all are in the first frame.
+    """
     late = manifest.write_every + 2
-    clip = iter_clip(*size, frames, objects=objects, late_objects=1, late_frame=late)
+    joins = int(manifest.memory.slots > 1)
+    objects += 1 - joins
+    clip = iter_clip(*size, frames, objects=objects, late_objects=joins, late_frame=late)
     for index, (frame, labels) in enumerate(clip):
         if index == 0:
             yield frame, labels
-        elif index == late:
+        elif joins and index == late:
             yield frame, np.where(labels > objects, labels, 0).astype(np.uint8)
         else:
             yield frame, None

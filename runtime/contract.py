@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
-from mavos_deploy.runtime.memory import MemoryRule
+from mavos_deploy.runtime.memory import MCA, MemoryRule
 from mavos_deploy.words import Word
 
 IDENTITIES = 10  # objects of one group
@@ -199,7 +199,7 @@ def graph_specs(
     size: Size | None,
     precision: str = "fp32",
     memory_values: str = "float",
-    memory: MemoryRule = MemoryRule(),  # noqa: B008  # frozen
+    memory: MemoryRule = MCA,
 ) -> dict[str, GraphSpec]:
     """The graphs in the order of a frame's way through them.
 

@@ -130,6 +130,14 @@ class MemoryRule:
             return last - 1 + (writes + 1) % 2
         return min(entered + 1, last)
 
+    def has_room(self, entered: int) -> bool:
+        """Whether an annotated frame finds an empty slot where annotations are to be kept.
+
+        Args:
+            entered: Frames that have entered the group's memory after its reference.
+        """
+        return self.at_gaps or entered < self.slots - 1
+
     def is_held(self, entered: int, writes: int) -> NDArray[np.bool_]:
         """Which slots of a group hold a frame, [slots]; arguments as in `slot_for`."""
         held = np.arange(self.slots) <= entered
@@ -147,3 +155,6 @@ class MemoryRule:
         """
         held = np.stack([self.is_held(count, writes) for count in entered])
         return np.where(held, np.float32(0), np.float32(EMPTY))
+
+
+MCA = MemoryRule()  # MAVOS' own, and that of every bundle that names no rule

@@ -165,6 +165,8 @@ class Segmenter:
         prepared = self.prepare(frame)
         if annotation is not None:
             check_labels(annotation, prepared.size)
+            if annotation.any():
+                self._check_room(state)
         observation = self.observe(prepared, state)
         if annotation is None or not annotation.any():
             # Labels last: on a GPU the whole frame is enqueued before anything is waited for.
@@ -269,6 +271,24 @@ class Segmenter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _check_room(self, state: State) -> None:
+        """Say what a memory that keeps annotated frames drops for another one."""
+        rule = self.bundle.manifest.memory
+        if all(rule.has_room(entered) for entered in state.updated):
+            return
+        advice = f"export the bundle with --memory annotations --slots {rule.slots + 1} or more"
+        if rule.slots == 1:
+            raise InputError(
+                f"{self.bundle.path} keeps the first annotated frame alone, so a mask on a later "
+                f"one would be forgotten after a frame; {advice}"
+            )
+        warnings.warn(
+            f"the memory of {self.bundle.path} is full of annotated frames ({rule.slots}), so this "
+            f"one replaces the latest late one; to keep more, {advice}",
+            UserWarning,
+            stacklevel=3,
+        )
 
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones."""

@@ -27,7 +27,7 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, network_size
-from mavos_deploy.runtime.memory import MemoryRule
+from mavos_deploy.runtime.memory import MCA, MemoryRule
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 from mavos_deploy.words import Word
 
@@ -120,7 +120,7 @@ class Manifest:
     dynamic: bool = False
     quantisation: Quantisation | None = None
     tiled: dict[str, GraphFile] = field(default_factory=dict)
-    memory: MemoryRule = field(default_factory=MemoryRule)
+    memory: MemoryRule = MCA
 
     def __post_init__(self) -> None:
         try:
@@ -182,7 +182,7 @@ class Manifest:
     def identity(self) -> str:
         """SHA-256 that is equal for bundles whose states fit each other, whatever their target."""
         dimensions = encode(self.dimensions)
-        blocks = dimensions.pop("blocks")
+        dimensions.pop("blocks", None)  # releases that knew MAVOS alone didn't say it
         parts: list[object] = [
             self.variant,
             self.weights_sha256,
@@ -192,8 +192,8 @@ class Manifest:
             self.memory_gap,
             self.precision,
         ]
-        if self.memory != MemoryRule():  # states of releases without rules stay valid
-            parts.append([blocks, encode(self.memory)])
+        if self.memory != MCA:
+            parts.append([self.dimensions.blocks, encode(self.memory)])
         if self.quantisation is not None and self.memory_values == "int8":
             # A level means nothing without its scale.
             parts.append([encode(levels) for levels in self.quantisation.attention["memory"]])

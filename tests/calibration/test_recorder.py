@@ -24,6 +24,7 @@ from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.memory import MCA
 
 
 def _record(
@@ -48,7 +49,7 @@ def recorded(
 
 
 def test_every_stage_and_crowd_is_recorded_and_none_beyond_its_bound(recorded: Recordings) -> None:
-    assert recorded.missing == []
+    assert recorded.missing(MCA) == []
     kept = Counter(name.rpartition(".safetensors")[0].rpartition(".")[0] for name in recorded.files)
     assert kept == {
         key.replace("/", "."): min(SAMPLES, count) for key, count in recorded.seen.items()
@@ -96,7 +97,8 @@ def test_stages_that_the_clips_lack_are_named(
     tiny_bundle: Path, sequences: list[VideoSequence], tmp_path: Path
 ) -> None:
     short = _record(tiny_bundle, sequences[:1], tmp_path / "short", most=7)
-    assert short.missing == [STAGES["updated-often"], STAGES["object-added"], CROWDS["many"]]
+    missing = [STAGES["updated-often"], STAGES["object-added"], CROWDS["many"]]
+    assert short.missing(MCA) == missing
 
 
 def test_a_clip_too_short_to_read_what_mca_wrote_is_refused(

@@ -25,7 +25,6 @@ from mavos_deploy.export.parity import (  # noqa: E402
     Difference,
     Parity,
 )
-from mavos_deploy.models.checkpoint import MCA_PREFIX  # noqa: E402
 from mavos_deploy.runtime.bundles.bundle import Bundle  # noqa: E402
 from mavos_deploy.runtime.contract import GraphSpec  # noqa: E402
 from tests.checkpoints import zeros  # noqa: E402
@@ -49,11 +48,6 @@ def _state(**changes: object) -> Callable[[Path], None]:
         torch.save({"state_dict": state}, path)
 
     return write
-
-
-def _without_mca(path: Path) -> None:
-    state = {k: v for k, v in zeros("mobilenet").items() if not k.startswith(MCA_PREFIX)}
-    torch.save({"state_dict": state}, path)
 
 
 def _cut(path: Path) -> None:
@@ -94,7 +88,12 @@ CHECKPOINTS = [
     pytest.param(
         _state(extra={f"module.{BIAS}": torch.zeros(32)}), "both with and without", id="key-twice"
     ),
-    pytest.param(_without_mca, "it looks like a DeAOT pre-training file (PRE)", id="pre"),
+    pytest.param(
+        lambda p: torch.save(zeros("deaot_l"), p),
+        "is a checkpoint of deaot_b (deaotb) or deaot_l (deaotl), not of mobilenet; pass --variant "
+        "deaot_b or deaot_l",
+        id="deaot",
+    ),
     pytest.param(_cut, "damaged or not a PyTorch file", id="cut-off"),
     pytest.param(lambda p: p.touch(), "damaged or not a PyTorch file", id="empty"),
     pytest.param(lambda p: p.write_text("hello\n" * 9), "damaged or not a PyTorch", id="text"),

@@ -36,7 +36,9 @@ def test_it_equals_pytorch_at_its_own_size_and_upright(
 ) -> None:
     parity = verify(segmenter, network("tiny"), objects=2)
     assert parity.passed, parity.first_divergence
-    assert [len(clip.agreement) for clip in parity.clips] == 3 * [shortest_clip(GAP) - 1]
+    assert [len(clip.agreement) for clip in parity.clips] == 3 * [
+        shortest_clip(segmenter.bundle.manifest) - 1
+    ]
     assert parity.clips[-1].video == "112x144"  # which has the attention in tiles
 
 
@@ -44,7 +46,7 @@ def test_it_equals_pytorch_at_its_own_size_and_upright(
 def test_it_equals_pytorch_at_other_sizes(
     segmenter: Segmenter, network: GetNetwork, size: tuple[int, int]
 ) -> None:
-    frames = shortest_clip(GAP)
+    frames = shortest_clip(segmenter.bundle.manifest)
     clip = compare_clip(segmenter, network("tiny"), size, frames, objects=1)
     parity = Parity(LIMITS["fp32"], "", frames, 2, (clip,))
     assert parity.passed, parity.first_divergence

@@ -54,9 +54,10 @@ def test_parity_holds_past_two_updates_at_the_usual_memory_gap(
 def test_a_clip_too_short_for_the_second_update_is_refused(
     network: GetNetwork, segmenter: GetSegmenter
 ) -> None:
-    least = shortest_clip(3)
+    chain = segmenter("mobilenet")
+    least = shortest_clip(chain.bundle.manifest)
     with pytest.raises(InputError, match=f"at least {least} are needed"):
-        verify(segmenter("mobilenet"), network("mobilenet"), frames=least - 1)
+        verify(chain, network("mobilenet"), frames=least - 1)
 
 
 @pytest.mark.parametrize(

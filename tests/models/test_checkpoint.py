@@ -84,3 +84,38 @@ def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"w\.pth: .*it is a pipe"):
         read_state_dict(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("variant", ["deaot_t", "deaot_s", "deaot_b", "deaot_l"])
+def test_a_released_file_of_the_deaot_family_loads_with_its_optimizer(
+    tmp_path: Path, variant: str
+) -> None:
+    state = {f"module.{key}": value for key, value in zeros(variant).items()}
+    state[f"module.{BIAS}"] = torch.ones(32)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))]).state_dict()
+    torch.save({"state_dict": state, "optimizer": optimizer}, tmp_path / "PRE_YTB_DAV.pth")
+    network, weights = load_network(VARIANTS[variant], tmp_path / "PRE_YTB_DAV.pth")
+    assert weights.trained
+    assert network.state_dict()[BIAS].sum() == 32
+    assert len(network.blocks) == {"deaot_t": 1, "deaot_s": 2}.get(variant, 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "wanted", "advice"),
+    [
+        ("w.pth", "mobilenet", "deaot_l", "of mobilenet (mavos), .* --variant mobilenet"),
+        ("w.pth", "resnet50", "r50_deaot_l", "of resnet50 (r50_mavos), .* --variant resnet50"),
+        ("w.pth", "r50_deaot_l", "resnet50", "of r50_deaot_l (r50_deaotl), .* r50_deaot_l$"),
+        ("w.pth", "deaot_s", "deaot_t", "of deaot_s (deaots), .* --variant deaot_s$"),
+        ("w.pth", "deaot_l", "mobilenet", "of deaot_b .* or deaot_l .* deaot_b or deaot_l$"),
+        ("DeAOTL_PRE.pth", "deaot_l", "mobilenet", "of deaot_l (deaotl), .* deaot_l$"),
+        ("DeAOTB_PRE_YTB_DAV.pth", "deaot_b", "deaot_s", "of deaot_b (deaotb), .* deaot_b$"),
+    ],
+)
+def test_a_file_of_another_network_is_refused_with_the_right_name(
+    tmp_path: Path, file: str, given: str, wanted: str, advice: str
+) -> None:
+    torch.save({"state_dict": zeros(given)}, tmp_path / file)
+    words = f"^{file} is a checkpoint {advice}".replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(CheckpointError, match=words):
+        load_network(VARIANTS[wanted], tmp_path / file)

@@ -15,7 +15,7 @@ from mavos_deploy.runtime.contract import GraphName
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["BLOCKS", "IDENTITIES", "CHANNELS", "STRIDE"])
+@pytest.mark.parametrize("name", ["IDENTITIES", "CHANNELS", "STRIDE"])
 def test_constants_agree(name: str) -> None:
     assert getattr(variants, name) == getattr(contract, name)
 

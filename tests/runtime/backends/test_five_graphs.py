@@ -1,6 +1,7 @@
-"""The five graphs by name: what is kept between calls, and when the dynamic slot is a copy."""
+"""The graphs by name: what is kept between calls, and when the dynamic slot is a copy."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphName, memory_names, memory_specs
 from mavos_deploy.runtime.state import State
+
+BLOCKS = 3  # of `tiny`
 
 
 class Watched(WatchedBackend):
@@ -52,16 +55,16 @@ def test_blank_memory_has_the_shapes_of_the_contract(tiny: Bundle, graphs: FiveG
 def test_the_first_update_copies_and_later_ones_merge(
     tiny: Bundle, graphs: FiveGraphs, watched: Watched
 ) -> None:
-    memory = memory_of(tiny, graphs, 2)
+    state = State("", (60, 90), tiny.manifest.size, (1,), memory=memory_of(tiny, graphs, 2))
     new = {name: tensor + 1 for name, tensor in graphs.blank(2, tiny.manifest.size).items()}
-    copied = graphs.update(new, memory, (False, False))
-    assert all(copied[f"dynamic_{name}"] is new[name] for name in memory_names())
+    copied = graphs.update(new, replace(state, updated=(0, 0)), 2)
+    assert all(copied[f"dynamic_{name}"] is new[name] for name in memory_names(BLOCKS))
     assert not watched.ran
-    merged = graphs.update(new, memory, (True, False))
+    merged = graphs.update(new, replace(state, updated=(1, 0)), 2)
     ((graph, inputs),) = watched.ran
     assert graph == GraphName.MEMORY_UPDATE
     assert inputs["first_update"].tolist() == [0, 1]
-    for name in memory_names():
+    for name in memory_names(BLOCKS):
         np.testing.assert_array_equal(merged[f"dynamic_{name}"][1], new[name][1])
 
 
@@ -79,9 +82,9 @@ def test_labels_are_made_from_the_channels_in_use(
     size = tiny.manifest.size
     memory = memory_of(tiny, graphs, groups)
     ids = tuple(range(1, max(visible, 1) + 1))
-    state = State("", (60, 90), size, ids, visible=visible, updated=(False,) * groups)
+    state = State("", (60, 90), size, ids, visible=visible, updated=(0,) * groups, memory=memory)
     features = graphs.encode(np.zeros((*size, 3), np.float32))
-    decoded = graphs.decode(features, graphs.step(features, memory), state)
+    decoded = graphs.decode(features, graphs.step(features, state), state)
     assert watched.ran[-1][1]["object_mask"].shape == (groups, channels)
     assert decoded["labels"].shape == (1, 60, 90)
     assert decoded["input_labels"].shape == (groups, *size)
