@@ -1,4 +1,4 @@
-"""Print docs/graphs.md: the tensors of the five graphs, from the contract that the code checks.
+"""Print docs/graphs.md: the tensors of the graphs, from the contract that the code checks.
 
 python docs/print_graphs.py > docs/graphs.md
 """
@@ -15,9 +15,11 @@ HEADER = """\
 
 <!-- Written by `python docs/print_graphs.py > docs/graphs.md`; edit that file, not this one. -->
 
-A bundle holds five ONNX graphs. Their names, types and shapes are the contract between export and
-runtime: `mavos-export` takes its input names from it, and a bundle that departs from it is refused
-when it is opened. The tables below are printed from the same place, `runtime/contract.py`.
+A bundle holds five ONNX graphs, or four where the long-term memory merges nothing: every bundle
+of DeAOT, see [below](#deaot-and-other-memories). Their names, types and shapes are the contract
+between export and runtime: `mavos-export` takes its input names from it, and a bundle that
+departs from it is refused when it is opened. The tables below are printed from the same place,
+`runtime/contract.py`.
 
 All memory is feature maps, batch first. In a shape, a number is fixed. `groups` is the number of
 groups of ten objects. `channels` is the number of channels, of 11, that labels are made from: all
@@ -28,7 +30,7 @@ when a bundle is exported; in a bundle for [any size](export.md#any-size) they v
 
 | name | meaning |
 |---|---|
-| `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k for swin_base) |
+| `height`, `width` | the bundle's frame size, 16k + 1 on each side (16k with swin) |
 | `height_4`, `width_4` | `height` and `width` divided by 4, rounded up; `_8` and `_16` likewise |
 | `real` | float32 in a bundle of precision `fp32`, float16 in one of `fp16` |
 | `remembered` | `real`, or uint8 in a bundle whose [memory is int8](calibrate.md#attention) |
@@ -37,7 +39,7 @@ when a bundle is exported; in a bundle for [any size](export.md#any-size) they v
 CHAIN = """\
 ## How the segmenter chains them
 
-A state holds three memories, each with a key and a value for each of the three blocks: the
+A state of MAVOS holds three memories, each with a key and a value for each of the three blocks: the
 `reference` frame, the `dynamic` summary of the frames since, and the `short`-term memory of the
 previous frame. One ordinary frame:
 
@@ -65,9 +67,9 @@ rounding:
   `memory_update` at all. In a batch where some groups are at their first write and others are not,
   `first_update` is 1 for the former, and the graph passes their new memory through.
 - **A reference frame needs no graph of its own.** A frame with known labels attends to its own
-  memory in every block. The segmenter runs `elstt_step` and `memory_write` three times, feeding the
-  result back into all three memories. After pass i the memories of the first i blocks are right,
-  whatever the first pass started from, so after three passes all memories are right.
+  memory in every block. The segmenter runs `elstt_step` and `memory_write` once for each block,
+  feeding the result back into all memories. After pass i the memories of the first i blocks are
+  right, whatever the first pass started from, so after three passes of three blocks all are right.
 - **The new long-term entry is the short-term memory just written.** No second computation of it
   exists.
 
@@ -81,6 +83,31 @@ number exactly, and softmax turns it into exactly 0.
 
 One thing to know when calling the graphs without the segmenter: outputs named `updated_*` go into
 inputs named `dynamic_*`, and `key_i` with `value_i` into `short_*`.
+
+## DeAOT and other memories
+
+The tables above are those of MAVOS with its own memory, `mca`. What differs follows from two
+entries of the manifest, `dimensions.blocks` and `memory`; [models.md](models.md) says what they
+mean for masks and speed.
+
+- **Blocks.** The number at the end of a tensor's name is that of its block, from 0 to
+  `dimensions.blocks` - 1: one block in deaot_t, two in deaot_s, three in all others. There is no
+  `identity_query` of block 0. A reference frame takes as many passes as there are blocks.
+- **Channels** of a DeAOT variant are those of the MAVOS variant with its encoder: mobilenet for
+  deaot_t, _s, _b and _l, resnet50 for r50_deaot_l, swin_base for swinb_deaot_l.
+- **Slots.** The long-term memory has `memory.slots` slots. Slot 0 is `reference`, a group's first
+  annotated frame, for ever. A second is `dynamic`; with more than two they are `dynamic1`,
+  `dynamic2` and so on, and each has `<slot>_key_<block>` and `<slot>_value_<block>`.
+- **Bias.** With more than two slots, `elstt_step` takes `slot_bias` [groups, slots], float32, as
+  its second input: 0 for slots that hold a frame, -10000 for empty ones. It is added to every
+  score of the slot's tokens. Groups fill at different times, so each has a row of its own. The
+  numbers in empty slots must be finite; the segmenter keeps copies of the reference there. With
+  one or two slots there is no such input: a copy of the reference in the second changes nothing.
+- **Writes.** But for `mca` there is no `memory_update`: a frame enters a slot as `memory_write`
+  left it, by its tensors taking the place of the slot's. `latest` writes to slot 1. `annotations`
+  fills slot after slot with annotated frames, and once all are full replaces the last. `lvos:L`
+  fills slots 1 to L - 2, then writes to the last two in turns: write number n of the video,
+  counted in all groups alike, goes to slot L - 1 if n is even and to slot L if it is odd.
 """
 
 
@@ -90,7 +117,8 @@ def main() -> None:
 
 
 def _page() -> Iterator[str]:
-    dimensions = {name: dimensions_of(variant) for name, variant in VARIANTS.items()}
+    mavos = {name: variant for name, variant in VARIANTS.items() if variant.has_mca}
+    dimensions = {name: dimensions_of(variant) for name, variant in mavos.items()}
     symbols = _symbols(list(dimensions.values()))
     yield HEADER.rstrip()
     for channels, symbol in symbols.items():

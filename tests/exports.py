@@ -9,6 +9,7 @@ from filelock import FileLock
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.memory import MemoryRule
 
 Stamps = dict[str, tuple[int, int]]
 
@@ -29,18 +30,19 @@ class Exports:
         self,
         variant: str,
         size: Size,
-        memory_gap: int,
+        memory_gap: int | None,
         target: str,
         precision: str = "fp32",
         *,
         dynamic: bool = False,
         tiled: tuple[Size, ...] = (),
+        memory: MemoryRule | None = None,
     ) -> Path:
         """Return the bundle of a plan, with shipped or synthetic weights.
 
         All tests share its files: a test that changes a bundle works on a copy.
         """
-        plan = Plan(VARIANTS[variant], size, memory_gap, target, precision, dynamic, tiled)
+        plan = Plan(VARIANTS[variant], size, memory_gap, target, precision, dynamic, tiled, memory)
         digest = hashlib.sha256(repr(plan).encode()).hexdigest()[:12]
         bundle = self._folder / f"{variant}-{digest}"
         with FileLock(f"{bundle}.lock"):

@@ -1,19 +1,24 @@
 """The exported chain on ONNX Runtime against the recorded behaviour of the authors' code."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime import Segmenter, State
+from mavos_deploy.runtime import Bundle, Segmenter, State
+from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.objects import number_objects
 from tests import golden
+from tests.exports import Exports
 from tests.placement import check_placement
 
 GetSegmenter = Callable[[str], Segmenter]
 
 LOGITS = 1e-4  # of their range, with the recorded labels remembered
 AGREEMENT = 0.999  # of the pixels of every frame, with its own labels remembered
+EVERY_DAY = ("newobj_deaot_t", "many_deaot_t", "newobj_deaot_l_lvos3_gap1")
 
 
 @pytest.mark.parametrize("case", list(golden.CASES))
@@ -86,3 +91,48 @@ def test_on_cuda_only_arithmetic_on_shapes_is_left_to_the_cpu(
     variant: str, segmenter: GetSegmenter
 ) -> None:
     check_placement(segmenter(variant).bundle)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+        for name in golden.DEAOT_RUNS
+    ],
+)
+def test_graphs_of_deaot_and_of_every_memory_rule_equal_the_recorded_runs(
+    name: str, exported: Exports
+) -> None:
+    run = golden.load_deaot(name)
+    rule = _rule_of(run)
+    gap = golden.MEMORY_GAP if rule.at_gaps else None
+    bundle = Bundle.open(exported(run.variant, run.size, gap, "cpu", memory=rule))
+    if gap is not None:  # which the graphs don't depend on
+        bundle = replace(bundle, manifest=replace(bundle.manifest, memory_gap=run.about["gap"]))
+    with Segmenter(bundle, open_backend(bundle)) as chain:
+        forced = free = chain.start(golden.frame(0), run.annotations[0])
+        for index in range(1, golden.FRAMES):
+            frame, annotation = golden.frame(index), run.annotations.get(index)
+            seen = chain.observe(frame, forced)
+            logits = np.asarray(seen.decoded["logits"]).ravel()[::37]
+            expected = run.arrays[f"logits_s37_f{index:02d}"]
+            assert golden.relative_error(logits[: expected.size], expected) <= LOGITS, index
+            if annotation is None:
+                forced = chain.remember(seen, forced, run.labels[index])
+            else:
+                _, forced = chain.step(frame, forced, annotation)
+            labels, free = chain.step(frame, free, annotation)
+            _, internal = number_objects(free.ids, labels)
+            assert np.mean(internal == run.labels[index]) >= AGREEMENT, index
+
+
+def _rule_of(run: golden.Golden) -> MemoryRule:
+    """A rule with fixed slots that keeps what the run kept."""
+    recorded = run.about["rule"]
+    if recorded.startswith("lvos"):
+        return MemoryRule.named(f"lvos:{recorded.removeprefix('lvos')}")
+    if recorded == "latest":
+        return MemoryRule.named(recorded)
+    if run.about["gap"] > golden.FRAMES:
+        return MemoryRule.named("annotations")
+    return MemoryRule.named("lvos:4")  # which drops nothing in so short a clip

@@ -11,6 +11,7 @@ from mavos_deploy.runtime.backends.five_graphs import KEPT_SIZES, FiveGraphs, in
 from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphName, memory_names, memory_specs
+from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.state import State
 
 BLOCKS = 3  # of `tiny`
@@ -83,7 +84,7 @@ def test_labels_are_made_from_the_channels_in_use(
     memory = memory_of(tiny, graphs, groups)
     ids = tuple(range(1, max(visible, 1) + 1))
     state = State("", (60, 90), size, ids, visible=visible, updated=(0,) * groups, memory=memory)
-    features = graphs.encode(np.zeros((*size, 3), np.float32))
+    features = graphs.encode(PreparedFrame(size, np.zeros((*size, 3), np.float32)))
     decoded = graphs.decode(features, graphs.step(features, state), state)
     assert watched.ran[-1][1]["object_mask"].shape == (groups, channels)
     assert decoded["labels"].shape == (1, 60, 90)
