@@ -72,7 +72,7 @@ class MemoryRule:
             raise InputError(
                 "--memory growing: a memory without end fits no graph, and no device for long; "
                 "take lvos:6, which is as exact for the first 6 writes, or latest, which costs "
-                "least; mavos-bench measures growing beside the bundle's own (--growing)"
+                "least; mavos-bench measures growing beside the bundle's own (--growing-memory)"
             )
         if name not in set(Rule) or (name == Rule.LVOS) != bool(number):
             raise InputError(f"--memory {text}: accepted are {accepted}")
