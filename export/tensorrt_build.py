@@ -95,7 +95,7 @@ def build_plan(task: Task) -> None:
     if not parser.parse(task.onnx.read_bytes()):
         raise BackendError(_reason(task, "can't read the graph", logger.errors))
     config = builder.create_builder_config()
-    _configure(trt, config, task.engine)
+    configure(trt, config, task.engine)
     for shapes in task.engine.profiles:
         profile = builder.create_optimization_profile()
         for name, (smallest, best, largest) in shapes.items():
@@ -113,7 +113,7 @@ def build_plan(task: Task) -> None:
         _write_timing_cache(config, task.timing_cache)
 
 
-def _configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: ANN401
+def configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: ANN401
     flags = engine.flags
     if not flags.tf32:  # on by default, which would make float32 products differ from PyTorch's
         config.clear_flag(trt.BuilderFlag.TF32)
