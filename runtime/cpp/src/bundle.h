@@ -1,0 +1,26 @@
+// The bundle: a folder with a manifest, the graphs, and hashes that tie them together.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "manifest.h"
+
+namespace mavos {
+
+struct Bundle {
+  std::filesystem::path path;
+  Manifest manifest;
+  std::vector<GraphSpec> specs;  // the contract of its graphs
+
+  // Opens a bundle and checks it whole: contract, hashes, no other files beside the graphs.
+  static Bundle open(const std::string& path);
+
+  const GraphSpec& spec(const std::string& graph) const;
+  // Files that run a graph, each with its contract; the last one takes all shapes.
+  std::vector<std::pair<std::filesystem::path, GraphSpec>> files(const std::string& graph) const;
+};
+
+}  // namespace mavos

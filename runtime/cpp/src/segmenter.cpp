@@ -1,0 +1,189 @@
+#include "segmenter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "contract.h"
+#include "error.h"
+#include "onnxruntime_backend.h"
+#include "resize.h"
+
+namespace mavos {
+
+namespace {
+
+size_t pixels_of(const Size& size) { return static_cast<size_t>(size.height * size.width); }
+
+// Refuses labels that can't be followed; returns whether they hold an object.
+bool check_labels(const uint8_t* labels, const Size& size) {
+  const uint8_t* end = labels + pixels_of(size);
+  const auto voids = std::count(labels, end, static_cast<uint8_t>(contract::kVoid));
+  if (voids > 0) {
+    refuse_input(std::to_string(voids) + " pixels of the labels are " +
+                 std::to_string(contract::kVoid) +
+                 ", which marks void in DAVIS; set them to 0, or to the id of their object");
+  }
+  return std::any_of(labels, end, [](uint8_t label) { return label != 0; });
+}
+
+void check_image(const mavos_image& image) {
+  const bool floats = image.pixels == MAVOS_RGB32F;
+  if (!image.data || image.height < 1 || image.width < 1 || image.pixels < MAVOS_RGB8 ||
+      image.pixels > MAVOS_RGB32F) {
+    refuse_input("a picture of " + std::to_string(image.height) + "x" +
+                 std::to_string(image.width) + " and pixels " + std::to_string(image.pixels) +
+                 "; expected RGB8, BGR8 or RGB32F, both sides from 1");
+  }
+  const Size size{image.height, image.width};
+  if (size.height * size.width > contract::kMaxPixels) {
+    refuse_input("frame size " + to_text(size) + ": the limit is " +
+                 std::to_string(contract::kMaxPixels) + " pixels in all");
+  }
+  const size_t row = static_cast<size_t>(image.width) * 3 * (floats ? sizeof(float) : 1);
+  if (image.stride != 0 && image.stride < row) {
+    refuse_input("a stride of " + std::to_string(image.stride) + " bytes in a picture whose rows " +
+                 "have " + std::to_string(row) + "; give 0 for rows without a gap");
+  }
+  if (!floats) return;
+  const auto* data = static_cast<const uint8_t*>(image.data);
+  const size_t stride = image.stride ? image.stride : row;
+  for (int32_t line = 0; line < image.height; ++line) {
+    const uint8_t* at = data + static_cast<size_t>(line) * stride;
+    for (size_t i = 0; i < row; i += sizeof(float)) {
+      float value = 0;
+      std::memcpy(&value, at + i, sizeof(value));
+      if (!std::isfinite(value)) {
+        refuse_input("the frame holds values that aren't finite; they would stay in the memory");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Segmenter::Segmenter(const std::string& path, const mavos_options& options)
+    : bundle_(Bundle::open(path)),
+      graphs_(bundle_, open_onnxruntime(bundle_, options)),
+      identity_(bundle_.manifest.identity()) {}
+
+Frame Segmenter::prepare(const mavos_image& image) const {
+  check_image(image);
+  const Size size{image.height, image.width};
+  return {size, resize_frame(image, bundle_.manifest.input_size(size))};
+}
+
+State Segmenter::start(const Frame& frame, const uint8_t* labels) const {
+  check(frame);
+  if (!check_labels(labels, frame.size)) {
+    refuse_input("the first frame's labels hold no object; every pixel is 0");
+  }
+  State state;
+  state.bundle = identity_;
+  state.size = frame.size;
+  state.input_size = bundle_.manifest.input_size(frame.size);
+  const Labels internal = number_objects(state.ids, labels, pixels_of(frame.size));
+  return reference(graphs_.encode(frame.resized), internal, std::move(state));
+}
+
+State Segmenter::step(const Frame& frame, const State& state, const uint8_t* annotation,
+                      uint8_t* labels) const {
+  check(frame);
+  check(state);
+  if (frame.size != state.size) {
+    refuse_input("frame of " + to_text(frame.size) + " in a video of " + to_text(state.size) +
+                 "; all frames of a video have one size");
+  }
+  const size_t pixels = pixels_of(state.size);
+  const bool annotated = annotation && check_labels(annotation, frame.size);
+  const Tensors features = graphs_.encode(frame.resized);
+  const Tensors step = graphs_.step(features, state.memory);
+  const Tensors decoded = graphs_.decode(features, step, state);
+  const Tensor& predicted = decoded.at("labels");
+  if (predicted.bytes() != pixels) refuse_backend("the decoder's labels have another size");
+  if (!annotated) {
+    State following = remember(step, decoded, state);
+    write_own_ids(state.ids, predicted.as_bytes(), pixels, labels);
+    return following;
+  }
+  State following = state;
+  Labels merged = number_objects(following.ids, annotation, pixels);
+  for (size_t i = 0; i < pixels; ++i) {
+    following.removed.erase(merged[i]);
+    if (merged[i] == 0) merged[i] = predicted.as_bytes()[i];
+  }
+  ++following.frame;
+  const Ids ids = following.ids;
+  following = without_idle_groups(reference(features, merged, std::move(following)));
+  write_own_ids(ids, merged.data(), pixels, labels);
+  return following;
+}
+
+State Segmenter::remove(const State& state, const std::vector<uint8_t>& ids) const {
+  check(state);
+  return without_objects(state, ids);
+}
+
+void Segmenter::check(const State& state) const {
+  if (state.bundle != identity_) {
+    refuse_input("the state belongs to another bundle; start the video with this one");
+  }
+}
+
+void Segmenter::check(const Frame& frame) const {
+  const Size own{frame.resized.shape[1], frame.resized.shape[2]};
+  const Size size = bundle_.manifest.input_size(frame.size);
+  if (own != size) {
+    refuse_input("a frame prepared for a bundle of " + to_text(own) + "; this one is " +
+                 to_text(size) + ", so prepare it with this segmenter");
+  }
+}
+
+State Segmenter::remember(const Tensors& step, const Tensors& decoded, const State& state) const {
+  const Tensors written = graphs_.write(step, decoded);
+  State following = state;
+  update(following.memory, in_slot("short", written));
+  ++following.frame;
+  ++following.since_update;
+  if (following.since_update >= bundle_.manifest.memory_gap) {
+    update(following.memory, graphs_.update_dynamic(written, state.memory, state.updated));
+    following.since_update = 0;
+    following.updated.assign(state.updated.size(), true);
+  }
+  return following;
+}
+
+State Segmenter::reference(const Tensors& features, const Labels& labels, State state) const {
+  const int64_t visible = *std::max_element(labels.begin(), labels.end());
+  const int64_t groups = std::max(state.groups(), groups_for(visible));
+  const Tensors own = {
+      {"input_labels", split_groups(labels.data(), state.size, groups, state.input_size)}};
+  // After pass i the memories of the first i blocks are those of the frame itself, whatever they
+  // were before.
+  Tensors fresh = graphs_.blank(groups, state.input_size);
+  for (int64_t pass = 0; pass < contract::kBlocks; ++pass) {
+    Tensors slots;
+    for (const char* slot : contract::kSlots) update(slots, in_slot(slot, fresh));
+    fresh = graphs_.write(graphs_.step(features, slots), own);
+  }
+  update(state.memory, in_slot("short", fresh));
+  if (groups > state.groups()) {
+    for (const char* slot : {"reference", "dynamic"}) {
+      update(state.memory, with_new_groups(state, in_slot(slot, fresh)));
+    }
+  }
+  std::vector<bool> before = state.updated;
+  before.resize(static_cast<size_t>(groups), false);
+  if (state.groups() > 0) {
+    update(state.memory, graphs_.update_dynamic(fresh, state.memory, before));
+  }
+  // Groups that the state had are written to now, and new ones are not yet.
+  const size_t old = state.updated.size();
+  state.updated.assign(old, true);
+  state.updated.resize(static_cast<size_t>(groups), false);
+  state.visible = visible;
+  state.since_update = 0;
+  return state;
+}
+
+}  // namespace mavos

@@ -1,0 +1,56 @@
+// The contract of a bundle's graphs: the rows of contract.h with the bundle's numbers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "geometry.h"
+#include "tensor.h"
+
+namespace mavos {
+
+using Dim = std::variant<int64_t, std::string>;  // a fixed extent, or the name of an open one
+
+struct TensorSpec {
+  std::string name;
+  std::string dtype;
+  std::vector<Dim> shape;
+  bool operator==(const TensorSpec& other) const {
+    return name == other.name && dtype == other.dtype && shape == other.shape;
+  }
+};
+
+std::string to_text(const std::vector<Dim>& shape);
+Type type_of(const TensorSpec& spec);
+// The shape with a number for `groups`; all other extents must be fixed.
+Shape shape_at(const TensorSpec& spec, int64_t groups);
+
+struct GraphSpec {
+  std::string name;
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+};
+
+struct Dimensions {
+  std::array<int64_t, 3> features{};  // channels of the encoder's maps at strides 4, 8 and 16
+  int64_t embedding = 0;
+  int64_t key = 0;
+  int64_t value = 0;
+};
+
+// The five graphs in the order of a frame's way through them.
+// size: frames in the network; none leaves them open.
+std::vector<GraphSpec> graph_specs(const Dimensions& dimensions, const std::optional<Size>& size,
+                                   bool half, bool levels);
+
+// Names of a slot's tensors, keys before values; without a slot those of a single frame.
+std::vector<std::string> memory_names(const std::string& slot);
+
+// The tensors of a video's memory: three slots, each with keys and values.
+std::vector<TensorSpec> memory_specs(const std::vector<GraphSpec>& specs);
+
+}  // namespace mavos
