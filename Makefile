@@ -63,7 +63,7 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks docs examples
+	$(BIN)/mypy tests benchmarks docs examples tools
 
 clean:
 	$(if $(strip $(VENV)),,$(error VENV is empty; give the folder of the environment))

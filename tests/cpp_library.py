@@ -71,14 +71,14 @@ class CppLibrary:
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
 
-    def call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, *arguments: object) -> None:
         error = _Error()
         function = getattr(self._library, f"mavos_{name}")
         status = function(*arguments, ctypes.byref(error))
         if status:
             raise CppError(status, error.text.decode())
 
-    def make(self, kind: str, name: str, *arguments: Any) -> "Handle":
+    def make(self, kind: str, name: str, *arguments: object) -> "Handle":
         """The handle that a function returns through its last argument."""
         made = ctypes.c_void_p()
         self.call(name, *arguments, ctypes.byref(made))
@@ -96,9 +96,7 @@ class CppLibrary:
     ) -> "CppSegmenter":
         options = _Options(ctypes.sizeof(_Options), threads, provider and provider.encode())
         bundle = str(path).encode()
-        return CppSegmenter(
-            self, self.make("segmenter", "open", bundle, ctypes.byref(options))
-        )
+        return CppSegmenter(self, self.make("segmenter", "open", bundle, ctypes.byref(options)))
 
     def free(self, kind: str, handle: ctypes.c_void_p) -> None:
         getattr(self._library, f"mavos_{kind}_free")(handle)
@@ -124,7 +122,7 @@ class CppSegmenter:
     def about(self) -> dict[str, Any]:
         about = _About(ctypes.sizeof(_About))
         self.library.call("segmenter_about", self.handle, ctypes.byref(about))
-        return {name: getattr(about, name) for name, _ in _About._fields_}
+        return {field[0]: getattr(about, field[0]) for field in _About._fields_}
 
     def prepare(self, frame: NDArray[Any], pixels: str = "") -> Handle:
         kind = pixels or ("float" if frame.dtype == np.float32 else "rgb")

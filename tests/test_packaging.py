@@ -19,7 +19,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "mavos_deploy"
 FOLDERS = ("models", "runtime", "evaluation", "calibration", "export")
-NOT_INSTALLED = ("tests", "docs", "examples", "benchmarks", "build", "dist")
+NOT_INSTALLED = ("tests", "docs", "examples", "benchmarks", "tools", "build", "dist")
 
 EXPORT_ONLY = ("torch", "onnx", "onnxscript", "onnxruntime.quantization")
 

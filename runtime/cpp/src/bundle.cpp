@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kStep = "elstt_step";
-constexpr uintmax_t kLargestManifest = 256U << 20U;  // bytes; ours have some hundred kilobytes
+constexpr uintmax_t kLargestManifest = 64U << 20U;  // bytes
 
 std::string read_manifest(const fs::path& folder, const std::string& path) {
   std::error_code code;
@@ -28,12 +28,14 @@ std::string read_manifest(const fs::path& folder, const std::string& path) {
   if (!fs::exists(file, code)) {
     refuse_bundle(path + " is not a bundle: it holds no " + contract::kManifest);
   }
+  const auto fail = [&file](const std::string& reason) {
+    refuse_bundle(file.string() + " is not a manifest of this release: it can't be read (" +
+                  reason + "); " + kExport);
+  };
+  if (!fs::is_regular_file(file, code)) fail("it is no regular file");
+  if (fs::file_size(file, code) > kLargestManifest) fail("it is larger than 64 MiB");
   std::ifstream stream(file, std::ios::binary);
-  const bool large = fs::file_size(file, code) > kLargestManifest;
-  if (!stream || code || large) {
-    refuse_bundle(file.string() + " can't be read (" +
-                  (code ? code.message() : large ? "it is too large" : "it can't be opened") + ")");
-  }
+  if (!stream) fail("it can't be opened");
   return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
 }
 

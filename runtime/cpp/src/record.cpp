@@ -3,14 +3,30 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <set>
+#include <vector>
 
 namespace mavos {
 
 using nlohmann::json;
 
 json parse_json(const std::string& text) {
+  std::vector<std::set<std::string>> open;  // the keys so far of each object around the place
+  const auto refuse_twice = [&open](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) {
+      open.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      open.pop_back();
+    } else if (event == json::parse_event_t::key) {
+      const auto key = value.get<std::string>();
+      if (!open.back().insert(key).second) {
+        throw Reason("it is not valid JSON (it holds the key '" + key.substr(0, 40) + "' twice)");
+      }
+    }
+    return true;
+  };
   try {
-    return json::parse(text);
+    return json::parse(text, refuse_twice);
   } catch (const json::exception& error) {
     throw Reason(std::string("it is not valid JSON (") + error.what() + ")");
   }

@@ -25,7 +25,7 @@ Tensors interpolation(const Size& size, const Size& input_size, bool align_corne
 // A frame at the network's size, float32 [1, height, width, 3] in RGB: cubic with half-pixel
 // centres and coefficient -0.75, border replicated, no antialiasing, not rounded, not clamped.
 // Positions and weights are computed in float64 and sums in float32, on every processor alike;
-// OpenCV's results, which differ between processors, are within 1e-4 of the range of 255.
+// OpenCV with Intel's library rounds differently on each kind of processor, by less than 2e-4.
 Tensor resize_frame(const mavos_image& image, const Size& target);
 
 }  // namespace mavos

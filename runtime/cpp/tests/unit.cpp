@@ -1,0 +1,160 @@
+// Tests of the parts that need no bundle; those with bundles compare with Python, in
+// tests/runtime/cpp.
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <random>
+#include <string>
+
+#include "contract.h"
+#include "error.h"
+#include "geometry.h"
+#include "objects.h"
+#include "record.h"
+#include "resize.h"
+#include "safetensors.h"
+#include "sha256.h"
+
+namespace {
+
+int failures = 0;
+
+void check(bool holds, const char* what, int line) {
+  if (holds) return;
+  ++failures;
+  std::fprintf(stderr, "unit.cpp:%d: %s\n", line, what);
+}
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+std::string refusal(const std::function<void()>& function) {
+  try {
+    function();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+void test_sha256() {
+  // FIPS 180-4's examples, and a text that ends where the length no longer fits the block.
+  CHECK(mavos::sha256("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(mavos::sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  CHECK(mavos::sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  mavos::Sha256 parts;
+  for (int i = 0; i < 1000; ++i) parts.update("0123456789", 10);
+  std::string whole;
+  for (int i = 0; i < 1000; ++i) whole += "0123456789";
+  CHECK(parts.hex_digest() == mavos::sha256(whole));
+}
+
+void test_sizes() {
+  using mavos::Size;
+  CHECK(mavos::snap_size({480, 854}, true) == (Size{481, 849}));
+  CHECK(mavos::snap_size({24, 40}, false) == (Size{32, 32}));  // halves go to the even k
+  CHECK(mavos::network_size({1080, 1920}, true) == (Size{577, 1041}));
+  CHECK(holds(refusal([] { mavos::check_size({480, 849}, true); }), "nearest size is 481x849"));
+  CHECK(holds(refusal([] { mavos::network_size({7, 100}, true); }), "a side is shorter than 8"));
+  CHECK(mavos::parse_size("0481x849") == (Size{481, 849}));
+  for (const char* text : {"", "481", "481x", "x849", "481x849x3", "0x5", "-1x4", "100000x1"}) {
+    CHECK(!refusal([text] { mavos::parse_size(text); }).empty());
+  }
+}
+
+void test_python_json() {
+  const auto written = [](const char* text) {
+    return mavos::python_json(nlohmann::ordered_json::parse(text));
+  };
+  CHECK(written(R"({"b":[1,2.0,true,null],"a":"x"})") == R"({"b": [1, 2.0, true, null], "a": "x"})");
+  CHECK(written("[0.1,1e-5,0.0001,1e16,123456789012345680.0,1.5e300,-2.5]") ==
+        "[0.1, 1e-05, 0.0001, 1e+16, 1.2345678901234568e+17, 1.5e+300, -2.5]");
+  CHECK(written("[\"\\u00e4\\n\"]") == "[\"\\u00e4\\n\"]");
+}
+
+void test_records() {
+  const auto data = mavos::parse_json(R"({"a": {"b": [1, "x", 9223372036854775808]}})");
+  const auto list = mavos::Place(data)["a"]["b"];
+  CHECK(list.item(0).integer(0, 3) == 1);
+  CHECK(holds(refusal([&] { list.item(1).integer(); }), "`a.b[1]`: expected `int`, got \"x\""));
+  CHECK(holds(refusal([&] { list.item(2).integer(); }), "`a.b[2]`: expected `int` from"));
+  CHECK(holds(refusal([&] { list["key"]; }), "expected `object`"));
+  const mavos::Place top(data);
+  CHECK(holds(refusal([&] { top["c"]; }), "`c` is missing"));
+  CHECK(holds(refusal([] { mavos::parse_json(R"({"a": 1, "a": 2})"); }), "'a' twice"));
+  CHECK(holds(refusal([] { mavos::parse_json("[NaN]"); }), "not valid JSON"));
+  CHECK(holds(refusal([] { mavos::check_version({{"format_version", 2}}, 1); }), "update mavos"));
+  const std::string deep(1000000, '[');
+  CHECK(holds(refusal([&] { mavos::parse_json(deep); }), "not valid JSON"));
+}
+
+void test_objects() {
+  mavos::Ids ids = {7};
+  const uint8_t annotation[] = {0, 9, 7, 3};
+  const auto internal = mavos::number_objects(ids, annotation, 4);
+  CHECK((ids == mavos::Ids{7, 3, 9}));
+  CHECK((internal == mavos::Labels{0, 3, 1, 2}));
+  const auto mask = mavos::object_mask(12, 2, {3});
+  CHECK(mask[2] == 0 && mask[3] == mavos::contract::kUnusedObject);
+  CHECK(mask[11 + 2] == 0 && mask[11 + 3] == mavos::contract::kUnusedObject);
+}
+
+void test_resize_of_a_constant() {
+  const std::vector<uint8_t> grey(37 * 53 * 3, 200);
+  const mavos_image image{grey.data(), 37, 53, 0, MAVOS_RGB8};
+  const auto resized = mavos::resize_frame(image, {33, 49});
+  for (int64_t i = 0; i < mavos::elements(resized.shape); ++i) {
+    CHECK(std::abs(resized.as<float>()[i] - 200.0F) < 1e-3F);
+  }
+}
+
+// Whatever bytes a file holds, it is read or refused.
+void test_tensor_files() {
+  namespace fs = std::filesystem;
+  const fs::path path = fs::temp_directory_path() / ("mavos-unit-" + std::to_string(::rand()));
+  mavos::Draft<float> values(mavos::Type::float32, {2, 3});
+  values.data()[5] = 4;
+  mavos::Draft<uint8_t> levels(mavos::Type::uint8, {5});
+  const mavos::TensorFile file{{{"a", levels.done()}, {"b", values.done()}}, {{"key", "text"}}};
+  const std::string good = mavos::tensor_bytes(file);
+  const auto read = [&path](const std::string& bytes) {
+    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return mavos::read_tensors(path);
+  };
+  const auto again = read(good);
+  CHECK(again.metadata.at("key") == "text");
+  CHECK(again.tensors.at("b").as<float>()[5] == 4);
+  CHECK(mavos::tensor_bytes(again) == good);
+  for (size_t size = 0; size < good.size(); ++size) {
+    CHECK(!refusal([&] { read(good.substr(0, size)); }).empty());
+  }
+  std::mt19937 random(1);
+  for (int round = 0; round < 500; ++round) {
+    std::string bad = good;
+    for (auto changes = random() % 3 + 1; changes > 0; --changes) {
+      bad[random() % bad.size()] = static_cast<char>(random());
+    }
+    refusal([&] { read(bad); });
+  }
+  fs::remove(path);
+}
+
+}  // namespace
+
+int main() {
+  test_sha256();
+  test_sizes();
+  test_python_json();
+  test_records();
+  test_objects();
+  test_resize_of_a_constant();
+  test_tensor_files();
+  if (failures == 0) std::puts("all hold");
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,162 @@
+"""C++ and Python make the same label maps, byte for byte, and go on with each other's states."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mavos_deploy.runtime import Segmenter
+from tests.cpp_library import CppError, CppLibrary
+from tests.made_clips import synthetic_clip
+
+if TYPE_CHECKING:
+    from tests.exports import Exports
+
+FRAMES = 9
+JOIN, LEAVE, SWAP = (
+    3,
+    5,
+    7,
+)  # frames with new objects, after which one leaves, and states change hands
+
+
+def annotation(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The objects of a label map that aren't known yet."""
+    return np.where(np.isin(labels, np.unique(known)), 0, labels).astype(np.uint8)
+
+
+def assert_same_chain(cpp: CppLibrary, bundle: Path, size: tuple[int, int], folder: Path) -> None:
+    """Compare along objects that join and leave, and let each go on with the other's state."""
+    clip = synthetic_clip(*size, FRAMES, objects=3, late_objects=2, late_frame=JOIN, seed=3)
+    own, python = cpp.open(bundle), Segmenter.open(bundle, threads=1)
+    assert own.about["identity"].decode() == python.bundle.manifest.identity
+    first = clip.labels[0]
+    ours, theirs = own.start(clip.frames[0], first), python.start(clip.frames[0], first)
+    exact = python.input_size(size) == size
+    for index in range(1, FRAMES):
+        late = annotation(clip.labels[index], first) if index == JOIN else None
+        labels, ours = own.step(clip.frames[index], ours, late)
+        expected, theirs = python.step(clip.frames[index], theirs, late)
+        np.testing.assert_array_equal(labels, expected)
+        if index == LEAVE:
+            ours, theirs = own.remove(ours, [2]), python.remove(theirs, {2})
+        assert own.objects(ours) == theirs.objects
+        if index == SWAP:
+            files = folder / "ours.safetensors", folder / "theirs.safetensors"
+            own.save(ours, files[0])
+            python.save(theirs, files[1])
+            if exact:
+                assert files[0].read_bytes() == files[1].read_bytes()
+            ours, theirs = own.load(files[1]), python.load(files[0])
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((97, 97), id="the-network's-size"),
+        pytest.param((96, 100), id="resized"),
+    ],
+)
+def test_float_bundle(
+    cpp: CppLibrary, tiny_bundle: Path, size: tuple[int, int], tmp_path: Path
+) -> None:
+    assert_same_chain(cpp, tiny_bundle, size, tmp_path)
+
+
+def test_bundle_with_int8_attention(
+    cpp: CppLibrary, attention_bundle: Path, tmp_path: Path
+) -> None:
+    assert_same_chain(cpp, attention_bundle, (97, 97), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((97, 129), id="its-own-size"),
+        pytest.param((113, 145), id="tiled"),
+        pytest.param((81, 97), id="another"),
+    ],
+)
+def test_bundle_for_any_size(
+    cpp: CppLibrary, dynamic_bundle: Path, size: tuple[int, int], tmp_path: Path
+) -> None:
+    assert_same_chain(cpp, dynamic_bundle, size, tmp_path)
+
+
+def test_float16_bundle(cpp: CppLibrary, half_bundle: Path, tmp_path: Path) -> None:
+    assert_same_chain(cpp, half_bundle, (97, 97), tmp_path)
+
+
+def test_published_variant(cpp: CppLibrary, exported: "Exports", tmp_path: Path) -> None:
+    bundle = exported("mobilenet", (97, 97), 3, "cpu")
+    assert_same_chain(cpp, bundle, (97, 97), tmp_path)
+
+
+def test_more_than_ten_objects_and_groups_that_leave(cpp: CppLibrary, tiny_bundle: Path) -> None:
+    own, python = cpp.open(tiny_bundle), Segmenter.open(tiny_bundle, threads=1)
+    clip = synthetic_clip(97, 97, 7, objects=3, seed=1)
+    labels = np.zeros((97, 97), np.uint8)
+    for number in range(25):
+        row, column = divmod(number, 5)
+        labels[row * 19 : row * 19 + 12, column * 19 : column * 19 + 12] = 250 - 3 * number
+    ours, theirs = own.start(clip.frames[0], labels), python.start(clip.frames[0], labels)
+    gone = sorted(250 - 3 * number for number in range(25))[:10]
+    for index in range(1, 7):
+        got, ours = own.step(clip.frames[index], ours)
+        expected, theirs = python.step(clip.frames[index], theirs)
+        np.testing.assert_array_equal(got, expected)
+        if index == 3:
+            ours, theirs = own.remove(ours, gone), python.remove(theirs, gone)
+            assert theirs.groups == 2
+        assert own.objects(ours) == theirs.objects
+
+
+def test_a_state_is_a_value(cpp: CppLibrary, tiny_bundle: Path, tmp_path: Path) -> None:
+    own = cpp.open(tiny_bundle)
+    clip = synthetic_clip(97, 97, 4, objects=2, seed=1)
+    start = own.start(clip.frames[0], clip.labels[0])
+    copy = own.copy(start)
+    own.save(start, tmp_path / "before")
+    first, state = own.step(clip.frames[1], start)
+    own.step(clip.frames[2], state)
+    again, _ = own.step(clip.frames[1], copy)
+    np.testing.assert_array_equal(first, again)
+    own.save(start, tmp_path / "after")
+    assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
+
+
+def test_a_picture_comes_in_every_form(cpp: CppLibrary, tiny_bundle: Path) -> None:
+    own = cpp.open(tiny_bundle)
+    clip = synthetic_clip(100, 96, 3, objects=2, seed=1)
+    state = own.start(clip.frames[0], clip.labels[0])
+    expected, _ = own.step(clip.frames[1], state)
+    as_float, _ = own.step(clip.frames[1].astype(np.float32), state)
+    np.testing.assert_array_equal(as_float, expected)
+    wide = np.zeros((100, 128, 3), np.uint8)
+    wide[:, :96] = clip.frames[1]
+    with_gaps, _ = own.step(wide[:, :96], state)
+    np.testing.assert_array_equal(with_gaps, expected)
+
+
+def test_refusals_of_a_call_name_what_was_got(cpp: CppLibrary, tiny_bundle: Path) -> None:
+    own = cpp.open(tiny_bundle)
+    clip = synthetic_clip(97, 97, 2, objects=2, seed=1)
+    state = own.start(clip.frames[0], clip.labels[0])
+    refusals: dict[str, Callable[[], object]] = {
+        "hold no object": lambda: own.start(clip.frames[0], np.zeros((97, 97), np.uint8)),
+        "pixels of the labels are 255": lambda: own.start(
+            clip.frames[0], np.full((97, 97), 255, np.uint8)
+        ),
+        "frame of 96x97 in a video of 97x97": lambda: own.step(clip.frames[1][:96], state),
+        "no object 9 to remove; the video has [1, 2]": lambda: own.remove(state, [9]),
+        "values that aren't finite": lambda: own.prepare(np.full((97, 97, 3), np.nan, np.float32)),
+        "no provider 'CUDA'; it has": lambda: cpp.open(tiny_bundle, provider="CUDA"),
+        "cannot write /dev/null/x": lambda: own.save(state, Path("/dev/null/x")),
+    }
+    for said, function in refusals.items():
+        with pytest.raises(CppError) as raised:
+            function()
+        assert said in str(raised.value)
+        assert raised.value.status == ("backend" if "provider" in said else "input")
