@@ -1,0 +1,327 @@
+// mavos-track: follows objects through a video with a bundle.
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <future>
+#include <limits>
+#include <mavos.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/videoio.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "palette_png.h"
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr const char* kUsage =
+    "usage: mavos-track BUNDLE VIDEO --masks PATH [options]\n"
+    "\n"
+    "Follow objects through a video and write a palette PNG for every frame.\n"
+    "\n"
+    "  BUNDLE             folder that mavos-export wrote\n"
+    "  VIDEO              video file, folder of images, number of a camera, or a GStreamer\n"
+    "                     pipeline that ends in appsink (it holds a !)\n"
+    "  --masks PATH       mask of the first frame, a palette or grey PNG; or a folder of masks\n"
+    "                     named as their frames, where later ones add objects\n"
+    "  --output DIR       write a palette PNG for every frame here\n"
+    "  --overlay FILE     write a video with the objects coloured, .mp4 or .avi\n"
+    "  --threads N        CPU threads of each graph (default: all that the process may use)\n"
+    "  --provider NAME    ONNX Runtime's execution provider, such as CUDA (default: CPU)\n"
+    "  --max-frames N     stop after this many frames\n"
+    "  --save-state FILE  write the memory after the last frame\n";
+
+struct Arguments {
+  std::string bundle;
+  std::string video;
+  fs::path masks;
+  fs::path output;
+  fs::path overlay;
+  fs::path save_state;
+  mavos::Options options;
+  int64_t max_frames = std::numeric_limits<int64_t>::max();
+};
+
+[[noreturn]] void refuse(const std::string& text) { throw std::runtime_error(text); }
+
+int64_t positive(const std::string& option, const std::string& text) {
+  int64_t number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (code != std::errc() || end != text.data() + text.size() || number < 1) {
+    refuse(option + " " + text + ": expected a number from 1");
+  }
+  return number;
+}
+
+Arguments parse(const std::vector<std::string>& words) {
+  Arguments given;
+  std::vector<std::string> places;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word.rfind("--", 0) != 0) {
+      places.push_back(word);
+      continue;
+    }
+    if (i + 1 == words.size()) refuse(word + " needs a value; see mavos-track --help");
+    const std::string& value = words[++i];
+    if (word == "--masks") given.masks = value;
+    else if (word == "--output") given.output = value;
+    else if (word == "--overlay") given.overlay = value;
+    else if (word == "--save-state") given.save_state = value;
+    else if (word == "--provider") given.options.provider = value;
+    else if (word == "--max-frames") given.max_frames = positive(word, value);
+    else if (word == "--threads") given.options.threads = static_cast<int32_t>(std::min<int64_t>(positive(word, value), 1024));
+    else refuse("no option " + word + "; see mavos-track --help");
+  }
+  if (places.size() != 2) refuse("expected a bundle and a video; see mavos-track --help");
+  if (given.masks.empty()) refuse("--masks is missing: the mask of the first frame, a PNG");
+  given.bundle = places[0];
+  given.video = places[1];
+  return given;
+}
+
+struct Picture {
+  std::string stem;  // names the frame and its mask
+  cv::Mat bgr;
+};
+
+// The frames of a video, one at a time.
+class Source {
+ public:
+  explicit Source(const std::string& video) : name_(video) {
+    const bool digits = !video.empty() && video.find_first_not_of("0123456789") == video.npos;
+    if (video.find('!') != video.npos) {
+      capture_.open(video, cv::CAP_GSTREAMER);
+    } else if (fs::is_directory(video)) {
+      list_folder(video);
+      return;
+    } else if (fs::exists(video)) {
+      capture_.open(video);
+      announced_ = static_cast<int64_t>(capture_.get(cv::CAP_PROP_FRAME_COUNT));
+    } else if (digits) {
+      capture_.open(std::stoi(video), cv::CAP_V4L2);
+    } else {
+      refuse(video + " does not exist; expected a video file, a folder of images, a camera number " +
+             "or a GStreamer pipeline");
+    }
+    if (!capture_.isOpened()) refuse(video + " can't be opened as a video");
+  }
+
+  double rate() const {
+    const double found = capture_.isOpened() ? capture_.get(cv::CAP_PROP_FPS) : 0;
+    return found > 0 && found < 1000 ? found : 25;
+  }
+
+  std::optional<Picture> next() {
+    Picture picture;
+    if (!files_.empty()) {
+      if (count_ == static_cast<int64_t>(files_.size())) return std::nullopt;
+      const fs::path& file = files_[static_cast<size_t>(count_++)];
+      picture = {file.stem().string(), cv::imread(file.string(), cv::IMREAD_COLOR)};
+      if (picture.bgr.empty()) refuse(file.string() + " is no picture that can be read");
+    } else {
+      if (!capture_.read(picture.bgr)) {
+        if (count_ < announced_) {
+          std::fprintf(stderr, "mavos-track: %s announces %lld frames, and %lld could be decoded\n",
+                       name_.c_str(), static_cast<long long>(announced_),
+                       static_cast<long long>(count_));
+        }
+        return std::nullopt;
+      }
+      char stem[32];
+      std::snprintf(stem, sizeof(stem), "%05lld", static_cast<long long>(count_++));
+      picture.stem = stem;
+    }
+    if (size_.area() == 0) size_ = picture.bgr.size();
+    if (picture.bgr.size() != size_) {
+      refuse(name_ + ": frame " + picture.stem + " has another size than the first one");
+    }
+    return picture;
+  }
+
+ private:
+  void list_folder(const fs::path& folder) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      std::string suffix = entry.path().extension().string();
+      std::transform(suffix.begin(), suffix.end(), suffix.begin(), ::tolower);
+      const bool image = suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" ||
+                         suffix == ".bmp" || suffix == ".webp";
+      if (image && entry.path().filename().string()[0] != '.') files_.push_back(entry.path());
+    }
+    // By number where names are numbers of other lengths: 2 before 10.
+    std::sort(files_.begin(), files_.end(), [](const fs::path& a, const fs::path& b) {
+      const std::string one = a.stem().string();
+      const std::string two = b.stem().string();
+      return strverscmp(one.c_str(), two.c_str()) < 0;
+    });
+    if (files_.empty()) refuse(folder.string() + " holds no images");
+  }
+
+  std::string name_;
+  cv::VideoCapture capture_;
+  std::vector<fs::path> files_;
+  cv::Size size_;
+  int64_t announced_ = 0;
+  int64_t count_ = 0;
+};
+
+// The mask of a frame; of the first one always.
+std::optional<Mask> mask_of(const fs::path& masks, const Picture& picture, bool first) {
+  const bool folder = fs::is_directory(masks);
+  const fs::path file = folder ? masks / (picture.stem + ".png") : masks;
+  if (!first && (!folder || !fs::exists(file))) return std::nullopt;
+  Mask mask = read_mask(file);
+  if (mask.height != picture.bgr.rows || mask.width != picture.bgr.cols) {
+    refuse(file.string() + ": the mask is " + std::to_string(mask.height) + "x" +
+           std::to_string(mask.width) + " but its frame is " + std::to_string(picture.bgr.rows) +
+           "x" + std::to_string(picture.bgr.cols));
+  }
+  return mask;
+}
+
+// Writes masks and the overlay, in a thread beside the steps.
+class Writer {
+ public:
+  Writer(const Arguments& given, double rate, std::vector<uint8_t> palette)
+      : given_(given), rate_(rate), palette_(std::move(palette)), colors_(colors_of(palette_)) {
+    if (!given.output.empty()) fs::create_directories(given.output);
+  }
+
+  void write(Picture picture, mavos::Labels labels) {
+    if (pending_.valid()) pending_.get();
+    pending_ = std::async(std::launch::async, [this, picture = std::move(picture),
+                                               labels = std::move(labels)]() mutable {
+      draw(picture, labels);
+      if (given_.output.empty()) return;
+      write_mask(given_.output / (picture.stem + ".png"),
+                 {picture.bgr.rows, picture.bgr.cols, std::move(labels), palette_});
+    });
+  }
+
+  void finish() {
+    if (pending_.valid()) pending_.get();
+    video_.release();
+  }
+
+ private:
+  void draw(Picture& picture, const mavos::Labels& labels) {
+    if (given_.overlay.empty()) return;
+    if (!video_.isOpened()) {
+      const int codec = given_.overlay.extension() == ".avi"
+                            ? cv::VideoWriter::fourcc('M', 'J', 'P', 'G')
+                            : cv::VideoWriter::fourcc('m', 'p', '4', 'v');
+      if (!video_.open(given_.overlay.string(), codec, rate_, picture.bgr.size())) {
+        refuse("cannot write the video " + given_.overlay.string());
+      }
+    }
+    cv::Mat blended = picture.bgr.clone();
+    uint8_t* pixel = blended.ptr();
+    for (const uint8_t label : labels) {
+      const auto& color = colors_[label];
+      for (size_t c = 0; c < 3 && label; ++c) {
+        pixel[c] = static_cast<uint8_t>((pixel[c] + color[2 - c]) / 2);
+      }
+      pixel += 3;
+    }
+    video_.write(blended);
+  }
+
+  const Arguments& given_;
+  double rate_;
+  std::vector<uint8_t> palette_;
+  std::array<std::array<uint8_t, 3>, 256> colors_;
+  cv::VideoWriter video_;
+  std::future<void> pending_;
+};
+
+// A frame that was read and resized in a thread beside the step of the frame before.
+struct Ready {
+  Picture picture;
+  mavos::Frame frame;
+};
+
+std::optional<Ready> read_ready(Source& source, const mavos::Segmenter& segmenter) {
+  auto picture = source.next();
+  if (!picture) return std::nullopt;
+  const mavos::Image image{picture->bgr.data, picture->bgr.rows, picture->bgr.cols,
+                           picture->bgr.step[0], MAVOS_BGR8};
+  mavos::Frame frame = segmenter.prepare(image);
+  return Ready{std::move(*picture), std::move(frame)};
+}
+
+int64_t peak_kilobytes() {
+  long long peak = 0;
+  if (std::FILE* status = std::fopen("/proc/self/status", "r")) {
+    char line[256];
+    while (std::fgets(line, sizeof(line), status)) std::sscanf(line, "VmHWM: %lld", &peak);
+    std::fclose(status);
+  }
+  return peak;
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void track(const Arguments& given) {
+  const auto start = Clock::now();
+  const mavos::Segmenter segmenter(given.bundle, given.options);
+  if (!segmenter.about().trained) {
+    std::fprintf(stderr, "mavos-track: %s was exported without a checkpoint: its masks mean nothing\n",
+                 given.bundle.c_str());
+  }
+  Source source(given.video);
+  const auto read = [&] { return read_ready(source, segmenter); };
+  auto ready = read();
+  if (!ready) refuse(given.video + " holds no frame");
+  const Mask first = *mask_of(given.masks, ready->picture, true);
+  mavos::State state = segmenter.start(ready->frame, first.labels);
+  Writer writer(given, source.rate(), first.palette);
+  writer.write(ready->picture, first.labels);
+  const double to_first = seconds_since(start);
+  const auto steps = Clock::now();
+  int64_t frames = 1;
+  auto coming = std::async(std::launch::async, read);
+  while (frames < given.max_frames && (ready = coming.get())) {
+    coming = std::async(std::launch::async, read);
+    const auto mask = mask_of(given.masks, ready->picture, false);
+    mavos::Labels labels =
+        segmenter.step(ready->frame, state, mask ? mask->labels : mavos::Labels{});
+    writer.write(std::move(ready->picture), std::move(labels));
+    ++frames;
+  }
+  writer.finish();
+  if (!given.save_state.empty()) state.save(given.save_state.string());
+  const double each = seconds_since(steps) / static_cast<double>(std::max<int64_t>(frames - 1, 1));
+  std::printf("{\"frames\": %lld, \"objects\": %zu, \"ms_per_frame\": %.2f, "
+              "\"seconds_to_first_mask\": %.3f, \"peak_mb\": %lld}\n",
+              static_cast<long long>(frames), state.objects().size(), 1000 * each, to_first,
+              static_cast<long long>(peak_kilobytes() / 1024));
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  const std::vector<std::string> given(words + 1, words + count);
+  if (std::find(given.begin(), given.end(), "--help") != given.end()) {
+    std::fputs(kUsage, stdout);
+    return 0;
+  }
+  try {
+    track(parse(given));
+    return 0;
+  } catch (const std::exception& error) {  // as in Python, 2 says that the input was refused
+    std::fprintf(stderr, "mavos-track: %s\n", error.what());
+    return 2;
+  }
+}
