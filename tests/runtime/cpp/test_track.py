@@ -39,7 +39,15 @@ def test_a_folder_of_frames_gives_the_masks_of_python(
         Image.fromarray(frame).save(tmp_path / f"frames/{index:05d}.png")
         if index in known:
             write_mask(tmp_path / f"masks/{index:05d}.png", known[index])
-    command = [program, tiny_bundle, "frames", "--masks", "masks", "--output", "out"]
+    command: list[str | Path] = [
+        program,
+        tiny_bundle,
+        "frames",
+        "--masks",
+        "masks",
+        "--output",
+        "out",
+    ]
     command += ["--overlay", "overlay.avi", "--threads", "1", "--save-state", "state"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
