@@ -18,7 +18,7 @@ def check_pycocotools() -> None:
         import pycocotools.mask  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"COCO, YouTube-VIS and MOTS files need pycocotools ({error}); "
+            f"COCO, YouTube-VIS and MOTS files and polygons need pycocotools ({error}); "
             "pip install 'mavos-deploy[annotations]'"
         ) from None
 

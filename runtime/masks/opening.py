@@ -1,21 +1,156 @@
 """Opens label maps in every format that is read."""
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.reading import read_regular
+from mavos_deploy.records import LARGEST
+from mavos_deploy.runtime.masks.coco_reading import read_coco, read_youtube_vis
+from mavos_deploy.runtime.masks.cvat_reading import read_cvat
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps
+from mavos_deploy.runtime.masks.label_studio_reading import read_label_studio
+from mavos_deploy.runtime.masks.labelme_reading import read_labelme
+from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
+from mavos_deploy.runtime.media.frames import natural_order
+
+
+@dataclass(frozen=True)
+class AnnotationFormat:
+    """One format of annotation files.
+
+    Attributes:
+        name: Name for the table in docs/masks.md.
+        suffix: Ending of its files.
+        sign: Pattern in the bytes of a file that tells it from the others with this ending.
+        rule: How it is read, for the same table.
+        objects: How objects are told, for the same table.
+        read: Reads a file's bytes; raises InputError.
+    """
+
+    name: str
+    suffix: str
+    sign: re.Pattern[bytes]
+    rule: str
+    objects: str
+    read: Callable[[Path, bytes], LabelMaps]
+
+
+def _one_labelme(path: Path, content: bytes) -> LabelMaps:
+    return read_labelme({path: content})
+
+
+LABELME = AnnotationFormat(
+    "labelme",
+    ".json",
+    re.compile(rb'"shapes"\s*:'),
+    "a file, or a folder of files named after their frames; masks, polygons, rectangles, circles",
+    "`group_id`, else the label; in a single file each shape",
+    _one_labelme,
+)
+FORMATS = (
+    AnnotationFormat(
+        "Label Studio",
+        ".json",
+        re.compile(rb"\A\s*\["),
+        "JSON (not JSON-MIN); brush strokes, polygons, rectangles, ellipses",
+        "the label; in a single task each region",
+        read_label_studio,
+    ),
+    LABELME,
+    AnnotationFormat(
+        "YouTube-VIS",
+        ".json",
+        re.compile(rb'"videos"\s*:'),
+        "one video; run lengths, compressed or not, and polygons",
+        "each annotation, by its `id`",
+        read_youtube_vis,
+    ),
+    AnnotationFormat(
+        "COCO",
+        ".json",
+        re.compile(rb'"images"\s*:'),
+        "its images are the frames; run lengths, compressed or not, and polygons",
+        "`track_id`, `instance_id` or `attributes.track_id`, else the category; in a single image "
+        "each annotation",
+        read_coco,
+    ),
+    AnnotationFormat(
+        "CVAT",
+        ".xml",
+        re.compile(rb"<annotations"),
+        "XML 1.1 for images and for videos; masks, polygons, boxes, ellipses",
+        "for videos the track, or the `group_id` of several; for images the `group_id`, else the "
+        "label",
+        read_cvat,
+    ),
+)
+SUFFIXES = tuple(dict.fromkeys(row.suffix for row in FORMATS))
 
 
 def open_label_maps(path: Path) -> LabelMaps:
     """Find the label maps of a video; they are read when asked for.
 
     Args:
-        path: A picture, or a folder of pictures.
+        path: A picture, an annotation file of one of `FORMATS`, or a folder of pictures or of
+            annotation files.
 
     Raises:
-        InputError: The path does not exist, or holds no masks.
+        InputError: The path does not exist, or holds no masks, or an annotation file is damaged.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a mask, or a folder of masks")
-    return folder_maps(path) if path.is_dir() else file_maps(path)
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix.lower() in SUFFIXES:
+        return read_annotations(path, _content(path))
+    return file_maps(path)
+
+
+def read_annotations(path: Path, content: bytes) -> LabelMaps:
+    """Read an annotation file of any format.
+
+    Args:
+        path: Name of the file, for errors; its ending chooses among the formats.
+        content: Its bytes.
+
+    Raises:
+        InputError: It is of no known format, or damaged.
+    """
+    row = _format_of(path, content)
+    if row is None:
+        names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
+        raise InputError(f"{path} is no annotation file of a known format ({names})")
+    return row.read(path, content)
+
+
+def _format_of(path: Path, content: bytes) -> AnnotationFormat | None:
+    rows = (row for row in FORMATS if row.suffix == path.suffix.lower())
+    return next((row for row in rows if row.sign.search(content)), None)
+
+
+def _folder(path: Path) -> LabelMaps:
+    """Annotation files where a folder has some, which may lie beside the pictures; else masks."""
+    visible = (file for file in path.iterdir() if not file.name.startswith("."))
+    files = sorted((f for f in visible if f.suffix.lower() in SUFFIXES), key=natural_order)
+    contents = {file: _content(file) for file in files}
+    labelme = {f: c for f, c in contents.items() if _format_of(f, c) is LABELME}
+    if labelme:
+        return read_labelme(labelme)
+    known = [file for file, content in contents.items() if _format_of(file, content) is not None]
+    if len(known) > 1:
+        raise InputError(
+            f"{path} holds several annotation files, {known[0].name} and {known[1].name}; give one"
+        )
+    if known and not any(file.suffix.lower() in MASK_SUFFIXES for file in path.iterdir()):
+        return read_annotations(known[0], contents[known[0]])
+    return folder_maps(path)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, LARGEST)
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error})") from None

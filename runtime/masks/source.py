@@ -85,6 +85,10 @@ class MaskSource:
         if name is None:
             return None
         labels = self._maps.frames[name]()
+        if first and not labels.any() and self._has_later(name):
+            text = f"masks without an object before the first one are passed over: frame {stem}"
+            self._note(text, once=60)
+            return None
         what = str(self._path) if self._maps.single else f"{self._path}: mask {name}"
         if self._size is not None:
             labels = self._fitted(what, labels, self._size)
@@ -107,6 +111,9 @@ class MaskSource:
                 f"masks are matched with frames by number: {name} with frame {stem}", once=38
             )
         return name
+
+    def _has_later(self, name: str) -> bool:
+        return not self._maps.single and name != list(self._maps.frames)[-1]
 
     def _fitted(self, what: str, labels: Labels, size: Size) -> Labels:
         """Labels at the frames' size."""

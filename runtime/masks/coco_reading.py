@@ -1,0 +1,226 @@
+"""Reads COCO's and YouTube-VIS's JSON, with run lengths or polygons."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.records import decode
+from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.shapes import (
+    Bits,
+    Shape,
+    check_size,
+    from_runs,
+    polygons,
+    shape_maps,
+    stem_of,
+)
+
+Side = Annotated[int, Meta(ge=1, le=2**26)]
+Polygon = list[float]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Run lengths down the columns: numbers, or COCO's compressed text."""
+
+    size: tuple[Side, Side]
+    counts: list[int] | str
+
+
+Segmentation = Runs | list[Polygon]
+
+
+@dataclass(frozen=True)
+class _Category:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Image:
+    id: int
+    file_name: str
+    height: Side
+    width: Side
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    track_id: int | None = None
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    image_id: int
+    category_id: int
+    segmentation: Segmentation
+    track_id: int | None = None
+    instance_id: int | None = None
+    attributes: _Attributes = _Attributes()
+
+    @property
+    def track(self) -> int | None:
+        """Number of the object, under any of its usual names."""
+        given = (self.track_id, self.instance_id, self.attributes.track_id)
+        return next((number for number in given if number is not None), None)
+
+
+@dataclass(frozen=True)
+class _Coco:
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category] = ()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class _Video:
+    id: int
+    file_names: Annotated[list[str], Meta(min_length=1)]
+    height: Side
+    width: Side
+
+
+@dataclass(frozen=True)
+class _Track:
+    id: int
+    video_id: int
+    category_id: int
+    segmentations: list[Segmentation | None]
+
+
+@dataclass(frozen=True)
+class _YoutubeVis:
+    videos: Annotated[list[_Video], Meta(min_length=1)]
+    annotations: list[_Track]
+    categories: list[_Category] = ()  # type: ignore[assignment]
+
+
+def read_coco(path: Path, content: bytes) -> LabelMaps:
+    """Read COCO's JSON; its images are frames of one video.
+
+    Objects are told by `track_id`, `instance_id` or `attributes.track_id`; without them by their
+    category, or in a single image each annotation is one.
+
+    Args:
+        path: Name of the file, for errors.
+        content: Its bytes.
+
+    Raises:
+        InputError: It is no such file, or it is not clear which annotations are one object.
+    """
+    data = decode(_Coco, content, partial(_fault, path, "COCO"))
+    names = {category.id: category.name for category in data.categories}
+    images = {image.id: image for image in data.images}
+    frames = {image.id: stem_of(image.file_name) for image in data.images}
+    if len(set(frames.values())) < len(data.images):
+        raise InputError(f"{path}: two images have one name; give frames of one video names")
+    sizes = {frames[i]: _size(path, image.height, image.width) for i, image in images.items()}
+    shapes = []
+    for annotation in data.annotations:
+        if annotation.image_id not in frames:
+            what = f"an annotation of image {annotation.image_id}"
+            raise InputError(f"{path}: {what}, which is not there")
+        frame = frames[annotation.image_id]
+        label = names.get(annotation.category_id, str(annotation.category_id))
+        draw = partial(draw_segmentation, annotation.segmentation, sizes[frame])
+        shapes.append(Shape(frame, label, annotation.track, draw))
+    return shape_maps(str(path), sizes, shapes)
+
+
+def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
+    """Read YouTube-VIS's JSON of one video; each annotation is an object.
+
+    Args:
+        path: Name of the file, for errors.
+        content: Its bytes.
+
+    Raises:
+        InputError: It is no such file, or has several videos.
+    """
+    data = decode(_YoutubeVis, content, partial(_fault, path, "YouTube-VIS"))
+    if len(data.videos) > 1:
+        raise InputError(f"{path}: {len(data.videos)} videos; save the masks of one in a file")
+    video = data.videos[0]
+    names = {category.id: category.name for category in data.categories}
+    stems = [stem_of(name) for name in video.file_names]
+    if len(set(stems)) < len(stems):
+        raise InputError(f"{path}: two frames have one name")
+    size = _size(path, video.height, video.width)
+    shapes = []
+    for track in data.annotations:
+        if track.video_id != video.id or len(track.segmentations) != len(stems):
+            raise InputError(
+                f"{path}: annotation {track.id} has {len(track.segmentations)} masks of video "
+                f"{track.video_id}, but {len(stems)} frames of video {video.id} are there"
+            )
+        label = names.get(track.category_id, str(track.category_id))
+        for stem, segmentation in zip(stems, track.segmentations, strict=True):
+            if segmentation is not None:
+                draw = partial(draw_segmentation, segmentation, size)
+                shapes.append(Shape(stem, label, track.id, draw))
+    return shape_maps(str(path), dict.fromkeys(stems, size), shapes)
+
+
+def draw_segmentation(segmentation: Segmentation, size: Size) -> Bits:
+    """Draw a segmentation of COCO.
+
+    Raises:
+        ValueError: It has another size, or is damaged.
+        InputError: Polygons need pycocotools, which is missing.
+    """
+    if isinstance(segmentation, Runs):
+        if segmentation.size != size:
+            own = f"{segmentation.size[0]}x{segmentation.size[1]}"
+            raise ValueError(f"a mask of {own} in a picture of {size[0]}x{size[1]}")
+        counts = segmentation.counts
+        return from_runs(unpack(counts) if isinstance(counts, str) else counts, size, True)
+    for outline in segmentation:
+        if len(outline) % 2:
+            raise ValueError(f"a polygon of {len(outline)} numbers; each point has two")
+    return polygons([list(zip(o[::2], o[1::2], strict=True)) for o in segmentation], size)
+
+
+def unpack(text: str) -> list[int]:
+    """Run lengths out of COCO's compressed text.
+
+    Each length is written in characters of 5 bits, least first, with a sixth bit that says that
+    more follow and the sign in the last one; from the fourth on, as the difference to the last but
+    one.
+
+    Raises:
+        ValueError: The text ends within a number, or holds other characters.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"{text!r:.40} is no compressed run length of COCO")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that end within a number")
+    return counts
+
+
+def _size(path: Path, height: int, width: int) -> Size:
+    try:
+        return check_size(height, width)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _fault(path: Path, kind: str, reason: str) -> InputError:
+    return InputError(f"{path} is no {kind} JSON that can be read: {reason}; export it again")

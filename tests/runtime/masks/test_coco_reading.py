@@ -1,0 +1,130 @@
+"""COCO and YouTube-VIS files: run lengths, polygons, and how objects are told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.coco_reading import read_coco, read_youtube_vis, unpack
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from tests.annotation_files import packed
+
+SQUARE = [[2.0, 3.0, 8.0, 3.0, 8.0, 9.0, 2.0, 9.0]]
+OTHER = [[10.0, 3.0, 16.0, 3.0, 16.0, 9.0, 10.0, 9.0]]
+
+
+def document(*annotations: dict[str, Any], images: int = 1) -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i:05d}.jpg", "height": 20, "width": 30} for i in range(images)
+        ],
+        "annotations": [
+            {"id": place, "image_id": 0, "category_id": 4, "segmentation": SQUARE, **given}
+            for place, given in enumerate(annotations)
+        ],
+        "categories": [{"id": 4, "name": "cat"}, {"id": 5, "name": "ant"}],
+    }
+
+
+def coco(*annotations: dict[str, Any], images: int = 1) -> LabelMaps:
+    return read_coco(Path("a.json"), json.dumps(document(*annotations, images=images)).encode())
+
+
+def test_polygons_are_filled() -> None:
+    labels = coco({}).frames["00000"]()
+    assert labels.shape == (20, 30)
+    assert labels[3:9, 2:8].all()
+    assert labels.sum() == 36
+
+
+def test_annotations_of_one_image_are_an_object_each_and_the_later_lies_above() -> None:
+    maps = coco({}, {"segmentation": OTHER}, {"category_id": 5})
+    assert maps.names == {1: "cat", 2: "cat", 3: "ant"}
+    labels = maps.frames["00000"]()
+    assert (labels[5, 5], labels[5, 12]) == (3, 2)
+    assert maps.notes == [
+        "objects are the shapes of a.json, by numbers in order: 1 (cat), 2 (cat), 3 (ant)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "track", [{"track_id": 9}, {"instance_id": 9}, {"attributes": {"track_id": 9}}]
+)
+def test_tracks_tell_the_objects(track: dict[str, Any]) -> None:
+    maps = coco({**track}, {**track, "image_id": 1, "segmentation": OTHER}, images=2)
+    assert maps.names == {9: "cat"}
+    assert maps.frames["00001"]()[5, 12] == 9
+
+
+def test_tracks_beyond_the_ids_are_numbered_in_order() -> None:
+    maps = coco({"track_id": 3000}, {"track_id": 900, "segmentation": OTHER})
+    labels = maps.frames["00000"]()
+    assert (labels[5, 5], labels[5, 12]) == (2, 1)
+
+
+def test_categories_tell_the_objects_of_several_images_in_alphabetical_order() -> None:
+    maps = coco({}, {"category_id": 5, "image_id": 1}, {"image_id": 2}, images=3)
+    assert maps.names == {1: "ant", 2: "cat"}
+    assert [make().max() for make in maps.frames.values()] == [2, 1, 2]
+
+
+def test_two_of_a_category_in_several_images_are_refused() -> None:
+    with pytest.raises(InputError, match="2 shapes of 'cat' in frame 00000, and no tracks"):
+        coco({}, {"segmentation": OTHER}, {"image_id": 1}, images=2)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ({"image_id": 7}, "an annotation of image 7, which is not there"),
+        ({"segmentation": [[1, 2, 3]]}, "a polygon of 3 numbers"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 1e9]]}, "is no point of a picture of 20x30"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "a polygon of 2 points"),
+        ({"segmentation": {"size": [20, 30], "counts": [600, 1]}}, "run lengths of 601 pixels"),
+        ({"segmentation": {"size": [20, 30], "counts": [-1, 601]}}, "run lengths"),
+        ({"segmentation": {"size": [20, 31], "counts": [620]}}, "a mask of 20x31 in a picture"),
+        ({"segmentation": {"size": [20, 30], "counts": "~"}}, "no compressed run length"),
+        ({"segmentation": {"size": [20, 30], "counts": "o"}}, "end within a number"),
+        ({"segmentation": 3}, "is no COCO JSON that can be read"),
+    ],
+)
+def test_damaged_annotations_are_refused(annotation: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        [make() for make in coco(annotation).frames.values()]
+
+
+def test_two_images_of_one_name_are_refused() -> None:
+    data = document({}, images=2)
+    data["images"][1]["file_name"] = "other/00000.png"
+    with pytest.raises(InputError, match="two images have one name"):
+        read_coco(Path("a.json"), json.dumps(data).encode())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_compressed_run_lengths_are_those_of_pycocotools(seed: int) -> None:
+    coco_mask = pytest.importorskip("pycocotools.mask")
+    random = np.random.default_rng(seed)
+    mask = np.repeat(random.integers(0, 2, (9, 70), np.uint8), 100 ** (seed % 3), axis=0)
+    text = coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
+    counts = unpack(text)
+    assert packed(counts) == text
+    values = np.repeat(np.arange(len(counts)) % 2, counts)
+    assert np.array_equal(values.reshape(mask.shape[::-1]).T, mask)
+
+
+def test_several_videos_in_a_file_are_refused() -> None:
+    video = {"id": 1, "file_names": ["v/0.jpg"], "height": 20, "width": 30}
+    data = {"videos": [video, video | {"id": 2}], "annotations": [], "categories": []}
+    with pytest.raises(InputError, match="2 videos; save the masks of one"):
+        read_youtube_vis(Path("a.json"), json.dumps(data).encode())
+
+
+def test_masks_that_are_not_one_for_each_frame_are_refused() -> None:
+    video = {"id": 1, "file_names": ["v/0.jpg"], "height": 20, "width": 30}
+    track = {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [None, None]}
+    data = {"videos": [video], "annotations": [track]}
+    with pytest.raises(InputError, match="annotation 1 has 2 masks of video 1, but 1 frames"):
+        read_youtube_vis(Path("a.json"), json.dumps(data).encode())

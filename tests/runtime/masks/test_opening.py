@@ -1,0 +1,98 @@
+"""Annotation files of every format give the label maps that they were made of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.opening import FORMATS, open_label_maps, read_annotations
+from mavos_deploy.runtime.masks.source import MaskSource
+from tests import annotation_files
+from tests.annotation_files import FILES, labelme
+from tests.runtime.masks.test_kinds import SIZE, three
+
+each_file = pytest.mark.parametrize("kind", FILES)
+
+
+def frames() -> dict[str, NDArray[np.uint8]]:
+    """Three frames; the second is empty, and object 2 is hidden in the last one."""
+    hidden = np.where(three() == 2, 0, three())
+    return {"00000": three(), "00004": three() * 0, "00010": hidden[::-1].copy()}
+
+
+@each_file
+def test_label_maps_come_out_bit_for_bit(tmp_path: Path, kind: str) -> None:
+    suffix, make = FILES[kind]
+    path = tmp_path / f"masks{suffix}"
+    path.write_bytes(make(frames()))
+    maps = open_label_maps(path)
+    assert list(maps.frames) == list(frames())
+    for stem, labels in frames().items():
+        assert np.array_equal(maps.frames[stem](), labels)
+    assert maps.names == annotation_files.NAMES
+    assert not maps.single
+    assert "1 (dog), 2 (cat), 3 (bird)" in maps.notes[-1]
+
+
+@pytest.mark.parametrize("beside", ["", "00000.jpg", "00000.png"])
+def test_a_folder_of_labelme_files_may_lie_beside_the_pictures(tmp_path: Path, beside: str) -> None:
+    for stem, labels in frames().items():
+        (tmp_path / f"{stem}.json").write_bytes(labelme(labels))
+    if beside:
+        (tmp_path / beside).touch()
+    maps = open_label_maps(tmp_path)
+    assert {s: make().tolist() for s, make in maps.frames.items()} == {
+        stem: labels.tolist() for stem, labels in frames().items()
+    }
+    assert maps.names == annotation_files.NAMES
+
+
+def test_a_single_labelme_file_is_the_first_frame_s(tmp_path: Path) -> None:
+    (tmp_path / "first.json").write_bytes(labelme(three()))
+    source = MaskSource(tmp_path / "first.json", SIZE)
+    mask = source.for_stem("00000", first=True)
+    assert mask is not None
+    assert np.array_equal(mask.labels, three())
+
+
+@each_file
+def test_masks_meet_their_frames(tmp_path: Path, kind: str) -> None:
+    suffix, make = FILES[kind]
+    path = tmp_path / f"masks{suffix}"
+    path.write_bytes(make(dict(list(frames().items())[1:])))
+    source = MaskSource(path, SIZE)
+    found = {n: source.for_stem(f"{n:05d}", first=n <= 10) for n in range(12)}
+    assert [n for n, mask in found.items() if mask is not None] == [10]
+    assert any("passed over: frame 00004" in note for note in source.notes)
+
+
+@each_file
+@pytest.mark.parametrize("cut", [0, 1, 40, 0.5, -1])
+def test_a_file_that_was_cut_off_is_refused_by_name(kind: str, cut: float) -> None:
+    suffix, make = FILES[kind]
+    content = make(frames())
+    content = content[: int(cut * len(content)) if isinstance(cut, float) else cut]
+    with pytest.raises(InputError, match=rf"^a{suffix} is no "):
+        [draw() for draw in read_annotations(Path(f"a{suffix}"), content).frames.values()]
+
+
+def test_several_annotation_files_in_a_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_bytes(annotation_files.coco(frames()))
+    with pytest.raises(InputError, match=r"several annotation files, a\.json and b\.json"):
+        open_label_maps(tmp_path)
+    (tmp_path / "b.json").unlink()
+    assert list(open_label_maps(tmp_path).frames) == list(frames())
+
+
+def test_json_of_another_kind_is_refused_with_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"masks": 3}')
+    with pytest.raises(InputError, match="Label Studio, labelme, YouTube-VIS, COCO"):
+        open_label_maps(tmp_path / "a.json")
+
+
+def test_every_format_has_a_rule_and_says_how_objects_are_told() -> None:
+    assert len({row.name for row in FORMATS}) == len(FORMATS)
+    assert all(row.rule and row.objects for row in FORMATS)
