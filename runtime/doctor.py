@@ -35,6 +35,7 @@ PACKAGES = {
     "onnx": None,
     "tritonclient": None,
     "pycocotools": "pycocotools.mask",
+    "defusedxml": "defusedxml.ElementTree",
 }
 NVIDIA = "0x10de"  # vendor of PCI devices
 DISPLAY = "0x03"  # class of PCI devices that draw or compute

@@ -41,8 +41,9 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE_OR_DIR",
-            help="Palette PNG of the first frame, or a folder of <frame stem>.png in which later "
-            "files add objects (frames of a video are named 00000, 00001, ...). Needed.",
+            help="Mask of the first frame, a folder of masks named after their frames in which later "
+            "ones add objects (frames of a video are named 00000, 00001, ...), or an annotation "
+            "file; docs/masks.md says which. Needed.",
         ),
     ] = None,
     server: Annotated[
