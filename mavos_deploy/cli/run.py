@@ -41,7 +41,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE_OR_DIR",
-            help="Mask of the first frame, a folder of masks named after their frames in which later "
+            help="Mask of the first frame, a folder of masks named after their frames, where later "
             "ones add objects (frames of a video are named 00000, 00001, ...), or an annotation "
             "file; docs/masks.md says which. Needed.",
         ),
