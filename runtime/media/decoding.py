@@ -12,6 +12,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.reading import open_regular
+from mavos_deploy.runtime.geometry import MAX_PIXELS
 from mavos_deploy.runtime.protocol import RgbFrame
 
 LIVE_TIMEOUT = 10.0  # seconds that a camera or stream may stay silent
@@ -33,7 +35,8 @@ def open_video(source: str) -> InputContainer:
     except PermissionError as error:
         raise InputError(f"{source} cannot be read: permission denied") from error
     except (av.FFmpegError, ValueError) as error:
-        with Path(source).open("rb") as file:
+        is_mp4 = False
+        with suppress(OSError), open_regular(Path(source)) as file:
             is_mp4 = file.read(12)[4:8] == b"ftyp"
         reason = (
             "its index (moov) is missing, so the recording or the copy was cut off"
@@ -102,19 +105,42 @@ def video_stream(name: str, container: InputContainer) -> VideoStream:
     """The video in a container.
 
     Raises:
-        InputError: There is none, or no decoder for it.
+        InputError: There is none, or no decoder for it, or its frames are too large.
     """
     for stream in container.streams.video:
         if Disposition.attached_pic not in stream.disposition:  # the cover of a sound file
-            if stream.codec_context is None:
+            context = stream.codec_context
+            if context is None:
                 raise InputError(f"{name}: no decoder for its video; re-encode it as H.264")
+            _check_pixels(name, context.height, context.width)
+            # For frames that are larger than the container says, before they get memory.
+            context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
             return stream
     raise InputError(f"{name} holds no video")
 
 
+def _check_pixels(name: str, height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {width}x{height} pixels; the limit is {MAX_PIXELS} in all; scale it down "
+            "with ffmpeg"
+        )
+
+
 def upright(picture: av.VideoFrame) -> RgbFrame:
-    """A picture as uint8 RGB of shape (H, W, 3), with its display rotation applied."""
-    rgb = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    """A picture as uint8 RGB of shape (H, W, 3), with its display rotation applied.
+
+    Raises:
+        InputError: It is too large, or of a kind that can't be converted.
+    """
+    name = f"a frame of format {picture.format.name}"
+    _check_pixels(name, picture.height, picture.width)
+    try:
+        rgb = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    except MemoryError as error:
+        raise InputError(f"{name}: there is not enough memory to convert it") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{name} can't be converted to RGB ({_reason(error)})") from error
     turns = turns_of(picture)
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 

@@ -1,6 +1,7 @@
 """Encodes videos with the times, the shape and the sound of the video that they show."""
 
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, one_line
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.sound import SoundCopy
 from mavos_deploy.runtime.system.files import replacing, writing
@@ -77,6 +78,25 @@ class Original:
     ended: bool = False
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn failures of the disk and of FFmpeg inside the block into one line each."""
+    try:
+        with writing(path):
+            yield
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(
+            f"cannot write {path}: FFmpeg refuses it ({reason}); write no video, or one of smaller "
+            "pictures or with more memory"
+        ) from error
+    except MemoryError as error:
+        raise InputError(
+            f"cannot write {path}: there is not enough memory to encode it; write no video, or "
+            "raise the limit of memory"
+        ) from error
+
+
 class VideoWriter:
     """Encodes pictures into a file that appears when the block ends.
 
@@ -128,7 +148,7 @@ class VideoWriter:
             )
         self._stack = ExitStack()
         temporary = self._stack.enter_context(replacing(path))
-        with self._stack, writing(path):
+        with self._stack, _writing(path):
             self._open(temporary, encoding)
             self._stack = self._stack.pop_all()  # no error: the file stays open for write()
 
@@ -200,7 +220,7 @@ class VideoWriter:
         frame.time_base = self._time_base
         self._last, self._end = frame.pts, time + duration
         self._durations[frame.pts] = max(1, round(duration / self._time_base))
-        with writing(self._path):
+        with _writing(self._path):
             self._mux(frame)
             if self._sound is not None:
                 self._sound.copy(until=time)
@@ -234,7 +254,8 @@ class VideoWriter:
         if self._origin is None:
             self._discard(EOFError("no frame was written"))
             return
-        with self._stack:  # removes the temporary file after an error, renames it otherwise
+        # The stack removes the temporary file after an error, and renames it otherwise.
+        with self._stack, _writing(self._path):
             try:
                 if self._sound is not None:
                     self._sound.copy(until=None if self._original.ended else self._end)
@@ -249,7 +270,7 @@ class VideoWriter:
         self._container.close()
 
     def _discard(self, error: BaseException) -> None:
-        with suppress(OSError):
+        with suppress(OSError, av.FFmpegError):
             self._close()
         self._stack.__exit__(type(error), error, error.__traceback__)
 

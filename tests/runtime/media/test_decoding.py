@@ -5,10 +5,12 @@ import struct
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media import decoding
@@ -221,3 +223,41 @@ def _read_from(server: socket.socket, content: bytes) -> list[SourceFrame]:
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(InputError, match=r"foo://x cannot be opened \(Protocol not found\)"):
         open_frames("foo://x")
+
+
+def test_a_video_of_too_many_pixels_is_refused_undecoded(tmp_path: Path) -> None:
+    Image.new("P", (9000, 9000)).save(tmp_path / "a.gif")
+    with pytest.raises(InputError, match=r"a\.gif: 9000x9000 pixels; the limit is \d+ in all"):
+        open_frames(str(tmp_path / "a.gif"))
+
+
+def test_a_frame_that_is_larger_than_its_container_says_gets_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video(tmp_path / "a.mp4", count=2)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr(decoding, "_check_pixels", lambda *_: None)
+    with (
+        pytest.raises(InputError, match=r"a\.mp4: "),
+        open_frames(str(tmp_path / "a.mp4")) as source,
+    ):
+        list(source)
+
+
+def test_a_frame_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 100)
+    with pytest.raises(InputError, match="a frame of format rgb24: 16x12 pixels"):
+        decoding.upright(av.VideoFrame(16, 12, "rgb24"))
+
+
+def test_a_frame_that_cannot_be_converted_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Odd:
+        format, height, width = SimpleNamespace(name="odd"), 12, 16
+
+        def to_ndarray(self, **_: str) -> None:
+            raise ValueError("no such format")
+
+    with pytest.raises(InputError, match="a frame of format odd can't be converted"):
+        decoding.upright(Odd())  # type: ignore[arg-type]

@@ -236,3 +236,33 @@ def test_a_folder_in_the_place_of_the_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         VideoWriter(tmp_path / "a.mp4", (48, 64), TEN)
+
+
+def test_a_size_that_ffmpeg_refuses_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"cannot write .*a\.mp4: FFmpeg refuses it \([^\n]+\); "),
+        VideoWriter(tmp_path / "a.mp4", (16, 20000)) as writer,
+    ):
+        writer.write(np.zeros((16, 20000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [av.error.ExternalError(1, "x264 said no"), MemoryError()])
+@pytest.mark.parametrize("when", ["write", "close"])
+def test_whatever_the_encoder_raises_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, when: str
+) -> None:
+    whole = VideoWriter._mux
+
+    def fail(writer: VideoWriter, frame: av.VideoFrame | None) -> None:
+        if (frame is None) == (when == "close"):
+            raise error
+        whole(writer, frame)
+
+    monkeypatch.setattr(VideoWriter, "_mux", fail)
+    with (
+        pytest.raises(InputError, match=r"a\.mp4: (FFmpeg refuses it|there is not enough memory)"),
+        VideoWriter(tmp_path / "a.mp4", (16, 32)) as writer,
+    ):
+        writer.write(np.zeros((16, 32, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
