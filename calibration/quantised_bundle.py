@@ -13,6 +13,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, write_manifest
 from mavos_deploy.runtime.bundles.quantisation import Quantisation
+from mavos_deploy.runtime.contract import GraphName
 
 TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
 
@@ -59,7 +60,8 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
         BundleError: The entry was made from other graphs, or the bundle can't be quantised.
     """
     check_source(bundle)
-    own = bundle.manifest.graphs
+    # One decoder serves any number of groups. A second one would have to be quantised like it.
+    own = {n: g for n, g in bundle.manifest.graphs.items() if n != GraphName.DECODER_ONE}
     changed = changed_graphs(own, {**entry.groups, ATTENTION: tuple(entry.attention)})
     for name in {**entry.sources, **dict.fromkeys(changed)}:
         if name not in own or own[name].sha256 != entry.sources.get(name):

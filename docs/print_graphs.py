@@ -16,10 +16,10 @@ HEADER = """\
 <!-- Written by `python docs/print_graphs.py > docs/graphs.md`; edit that file, not this one. -->
 
 A bundle holds five ONNX graphs, or four where the long-term memory merges nothing: every bundle
-of DeAOT, see [below](#deaot-and-other-memories). Their names, types and shapes are the contract
-between export and runtime: `mavos-export` takes its input names from it, and a bundle that
-departs from it is refused when it is opened. The tables below are printed from the same place,
-`runtime/contract.py`.
+of DeAOT, see [below](#deaot-and-other-memories). One for GPUs (`--target gpu`) has `decoder_one`
+besides. Their names, types and shapes are the contract between export and runtime:
+`mavos-export` takes its input names from it, and a bundle that departs from it is refused when it
+is opened. The tables below are printed from the same place, `runtime/contract.py`.
 
 All memory is feature maps, batch first. In a shape, a number is fixed. `groups` is the number of
 groups of ten objects. `channels` is the number of channels, of 11, that labels are made from: all
@@ -49,7 +49,10 @@ previous frame. One ordinary frame:
 3. `decoder` gives logits, the label map at the video's size, and the same labels resized back to
    the network's size. The order is the authors': logits, bilinear to the video's size, argmax,
    nearest to the network's size. The segmenter passes the interpolation as two matrices and two
-   index lists, so one graph serves videos of every size.
+   index lists, so one graph serves videos of every size. With a single group of objects on a GPU,
+   `decoder_one` does the same: of the matrices it takes the sizes alone, and a running maximum
+   over logits that are resized where they are needed is one kernel, where the general form has
+   eleven. Soft aggregation of a single group changes no maximum. On CPUs `decoder` is quicker.
 4. `memory_write` adds the identities of the labels to the visual values. The keys of step 2 and
    these values are the next short-term memory.
 5. Every memory-gap frames, `memory_update` (modulated cross-attention, MCA) merges the new
@@ -127,10 +130,10 @@ def _page() -> Iterator[str]:
         each = ", ".join(f"{n} in {v}" for n, v in zip(channels, dimensions, strict=True))
         yield f"| `{symbol}` | channels: {each} |"
     yield ""
-    specs = [graph_specs(d, None) for d in dimensions.values()]
+    specs = [graph_specs(d, None, decoder_one=True) for d in dimensions.values()]
     first = next(iter(dimensions.values()))
-    halves = graph_specs(first, None, "fp16")
-    rounded = graph_specs(first, None, memory_values="int8")
+    halves = graph_specs(first, None, "fp16", decoder_one=True)
+    rounded = graph_specs(first, None, memory_values="int8", decoder_one=True)
     for graph in specs[0].values():
         same = [each[graph.name] for each in specs]
         half, int8 = halves[graph.name], rounded[graph.name]

@@ -118,7 +118,8 @@ class Plan:
     def specs_at(self, size: Size | None) -> dict[str, GraphSpec]:
         """The contract of the graphs for frames of a size in the network; None leaves it open."""
         dimensions = dimensions_of(self.variant)
-        return graph_specs(dimensions, size, self.precision, memory=self.rule)
+        one = self.target == Target.GPU
+        return graph_specs(dimensions, size, self.precision, memory=self.rule, decoder_one=one)
 
 
 def tile_for(size: Size) -> tuple[int, int]:

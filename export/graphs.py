@@ -1,11 +1,12 @@
 """The graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
-from mavos_deploy.models.variants import IDENTITIES
+from mavos_deploy.models.variants import CHANNELS, IDENTITIES
 from mavos_deploy.runtime.contract import GraphName
 
 
@@ -115,6 +116,45 @@ class Decoder(Graph):
         return logits, labels[None].to(torch.uint8), own.to(torch.uint8)
 
 
+class DecoderOne(Graph):
+    """Makes logits and labels of a single group, in a form for GPUs.
+
+    A running maximum over logits that are resized where they are needed becomes one kernel, which
+    holds nothing at the output size but the labels. Soft aggregation of one group changes no
+    maximum.
+    """
+
+    def forward(
+        self,
+        decoder_embedding: Tensor,
+        feature_4x: Tensor,
+        feature_8x: Tensor,
+        feature_16x: Tensor,
+        object_mask: Tensor,
+        row_weights: Tensor,
+        column_weights: Tensor,
+        row_index: Tensor,
+        column_index: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Decode as `Decoder` does; of the weights only the shapes count, the output's size."""
+        features = Features(feature_4x, feature_8x, feature_16x, feature_16x)
+        logits = self.network.decode(decoder_embedding, features)
+        full = F.interpolate(
+            logits + object_mask[:, :, None, None],
+            size=(row_weights.shape[0], column_weights.shape[0]),
+            mode="bilinear",
+            align_corners=self.network.variant.align_corners,
+        )
+        best = full[0, 0]
+        labels = torch.zeros_like(best, dtype=torch.int32)
+        for channel in range(1, CHANNELS):
+            larger = full[0, channel] > best
+            best = torch.where(larger, full[0, channel], best)
+            labels = torch.where(larger, torch.full_like(labels, channel), labels)
+        own = labels.index_select(0, row_index).index_select(1, column_index)
+        return logits, labels[None].to(torch.uint8), own[None].to(torch.uint8)
+
+
 class MemoryWrite(Graph):
     """Completes a frame's values with the identity of its objects."""
 
@@ -161,6 +201,7 @@ GRAPHS: dict[str, type[Graph]] = {
     GraphName.ENCODER: Encoder,
     GraphName.STEP: ElsttStep,
     GraphName.DECODER: Decoder,
+    GraphName.DECODER_ONE: DecoderOne,
     GraphName.MEMORY_WRITE: MemoryWrite,
     GraphName.MEMORY_UPDATE: MemoryUpdate,
 }

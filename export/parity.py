@@ -135,6 +135,7 @@ class Parity:
         objects: Objects in each clip, the late one included.
         clips: The comparison on each clip; at least one.
         memory: Rule of the bundle's long-term memory.
+        decoder_one: Whether the bundle has a decoder for a single group, too.
     """
 
     limits: Limits
@@ -143,6 +144,7 @@ class Parity:
     objects: int
     clips: tuple[ClipComparison, ...]
     memory: MemoryRule = MCA
+    decoder_one: bool = False
 
     @property
     def groups(self) -> int:
@@ -196,6 +198,7 @@ class Parity:
     def passed(self) -> bool:
         """Whether every graph was compared past all updates, and all is within the limits."""
         graphs = set(GraphName) - (set() if self.memory.merges else {GraphName.MEMORY_UPDATE})
+        graphs -= set() if self.decoder_one else {GraphName.DECODER_ONE}
         past = len(self.memory_updates) >= updates_of(self.memory)
         compared = self.tensors.keys() == graphs and past
         agrees = self.worst_agreement >= self.limits.agreement

@@ -114,6 +114,7 @@ def build_plan(task: Task) -> None:
 
 
 def configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: ANN401
+    """Set a builder's configuration to an engine's flags, and to its capability for TensorRT-RTX."""
     flags = engine.flags
     if not flags.tf32:  # on by default, which would make float32 products differ from PyTorch's
         config.clear_flag(trt.BuilderFlag.TF32)

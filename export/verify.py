@@ -114,7 +114,13 @@ def verify(
     ]
     traits = segmenter.backend.traits
     return Parity(
-        LIMITS[traits.arithmetic], traits.name, frames, objects + 1, tuple(clips), manifest.memory
+        LIMITS[traits.arithmetic],
+        traits.name,
+        frames,
+        objects + 1,
+        tuple(clips),
+        manifest.memory,
+        GraphName.DECODER_ONE in manifest.graphs,
     )
 
 
@@ -271,11 +277,15 @@ class _GraphCheck:
             "object_mask": object_mask(visible, len(groups), frozenset()),
             **interpolation(self.tracker.size, size, self._manifest.align_corners),
         }
-        got = self._run(GraphName.DECODER, inputs, {"logits": _rows(g.logits for g in groups)})
-        got_labels = got["labels"][0]
-        self._compare(GraphName.DECODER, "labels", got_labels, labels, self._limits.labels)
-        own = split_groups(got_labels, len(groups), size)
-        self._compare(GraphName.DECODER, "input_labels", got["input_labels"], own, 0.0)
+        graphs = [GraphName.DECODER]
+        if len(groups) == 1 and GraphName.DECODER_ONE in self.segmenter.bundle.specs:
+            graphs.append(GraphName.DECODER_ONE)
+        for graph in graphs:
+            got = self._run(graph, inputs, {"logits": _rows(g.logits for g in groups)})
+            got_labels = got["labels"][0]
+            self._compare(graph, "labels", got_labels, labels, self._limits.labels)
+            own = split_groups(got_labels, len(groups), size)
+            self._compare(graph, "input_labels", got["input_labels"], own, 0.0)
 
     def memory_write(self, labels: Labels) -> None:
         groups = self.tracker.groups

@@ -50,12 +50,13 @@ class Precision(Word):
 class GraphName(Word):
     """The graphs, in the order of a frame's way through them; each is the stem of its file.
 
-    A bundle whose memory merges nothing has no `memory_update`.
+    A bundle whose memory merges nothing has no `memory_update`, and `decoder_one` is for GPUs.
     """
 
     ENCODER = "encoder"
     STEP = "elstt_step"  # the one whose attention may be in tiles
     DECODER = "decoder"
+    DECODER_ONE = "decoder_one"  # for videos with a single group of objects
     MEMORY_WRITE = "memory_write"
     MEMORY_UPDATE = "memory_update"
 
@@ -200,6 +201,7 @@ def graph_specs(
     precision: str = "fp32",
     memory_values: str = "float",
     memory: MemoryRule = MCA,
+    decoder_one: bool = False,
 ) -> dict[str, GraphSpec]:
     """The graphs in the order of a frame's way through them.
 
@@ -209,6 +211,7 @@ def graph_specs(
         precision: Type of feature maps and memories, a `Precision`.
         memory_values: Type of the memory's values, a key of `VALUES`.
         memory: Rule of the long-term memory.
+        decoder_one: Whether there is a decoder for a single group, too.
 
     Returns:
         Specifications by graph name.
@@ -296,4 +299,25 @@ def graph_specs(
             (*maps("updated_key", d.key), *remembered("updated_value")),
         )
         graphs.append(update)
-    return {graph.name: graph for graph in graphs}
+    specs = {graph.name: graph for graph in graphs}
+    if decoder_one:
+        specs[GraphName.DECODER_ONE] = _for_one_group(specs[GraphName.DECODER])
+    return {name: specs[name] for name in GraphName if name in specs}
+
+
+def _for_one_group(decoder: GraphSpec) -> GraphSpec:
+    """The decoder for a single group, whose labels are made from all channels."""
+    fixed: dict[Dim, Dim] = {GROUPS: 1, USED: CHANNELS}
+
+    def of_one(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(tensor.name, tensor.dtype, tuple(fixed.get(e, e) for e in tensor.shape))
+            for tensor in tensors
+        )
+
+    return GraphSpec(
+        GraphName.DECODER_ONE,
+        "every frame of a video with one group of objects, in place of `decoder`",
+        of_one(decoder.inputs),
+        of_one(decoder.outputs),
+    )

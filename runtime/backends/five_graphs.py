@@ -75,11 +75,15 @@ class FiveGraphs:
     def decode(self, features: Tensors, step: Tensors, state: State) -> Tensors:
         """Labels of a frame, at the sizes of the video and of the network, and its logits."""
         mask = object_mask(state.visible, state.groups, state.removed)
-        if self._backend.traits.any_shape and state.groups == 1:
+        any_shape, one = self._backend.traits.any_shape, state.groups == 1
+        if any_shape and one:
             mask = mask[:, : max(FEWEST_USED, np.flatnonzero(mask[0] == 0)[-1] + 1)]
         objects = {"object_mask": self._backend.upload(mask)}
         sizes = self._interpolate(state.size, state.input_size)
-        return self._run(GraphName.DECODER, features, step, objects, sizes)
+        # Where channels can't be left out, a decoder for a single group does less.
+        special = one and not any_shape and GraphName.DECODER_ONE in self._specs
+        graph = GraphName.DECODER_ONE if special else GraphName.DECODER
+        return self._run(graph, features, step, objects, sizes)
 
     def write(self, step: Tensors, labels: Tensors) -> Tensors:
         """Keys and values that a frame leaves in memory, `key_i` and `value_i`.

@@ -21,6 +21,7 @@ from mavos_deploy.runtime.bundles.engines import Engine
 from mavos_deploy.runtime.bundles.quantisation import Quantisation
 from mavos_deploy.runtime.contract import (
     Dimensions,
+    GraphName,
     GraphSpec,
     Precision,
     TensorSpec,
@@ -176,7 +177,10 @@ class Manifest:
         Args:
             size: Height and width of frames in the network, in pixels; None leaves them open.
         """
-        return graph_specs(self.dimensions, size, self.precision, self.memory_values, self.memory)
+        one = GraphName.DECODER_ONE in self.graphs
+        return graph_specs(
+            self.dimensions, size, self.precision, self.memory_values, self.memory, one
+        )
 
     @property
     def identity(self) -> str:

@@ -77,7 +77,7 @@ class ServedGraphs:
     def _place(self, graph: str) -> Untyped:
         """The memory in which the outputs of a graph are wanted: the host needs the labels."""
         utils = self._utils
-        on_gpu = self._on_gpu and graph != GraphName.DECODER
+        on_gpu = self._on_gpu and graph not in (GraphName.DECODER, GraphName.DECODER_ONE)
         return utils.PreferredMemory(
             utils.TRITONSERVER_MEMORY_GPU if on_gpu else utils.TRITONSERVER_MEMORY_CPU
         )

@@ -46,7 +46,7 @@ def built(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reported: list[BuiltEngine] = []
     request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES, ShapeLimits(max_groups=3))
     results = build_engines(Bundle.open(folder), request, reported.append)
-    assert len(results) == len(reported) == 15
+    assert len(results) == len(reported) == 18
     assert all(result.built for result in results)
     return folder
 
@@ -85,7 +85,7 @@ def test_every_graph_has_an_engine_that_is_found(built: Path, capability: str) -
         plan = bundle.plan(bundle.engine(graph, "tensorrt_rtx", version, capability))
         assert len(plan) > 1_000_000
     files = {path.name for path in (built / "engines").rglob("*.plan")}
-    assert len(files) == 15
+    assert len(files) == 18
 
 
 def test_profiles_go_from_one_group_and_small_videos_to_the_most(built: Path) -> None:
@@ -126,7 +126,7 @@ def test_only_what_is_missing_or_spoilt_is_built_again(own: Path, change: str) -
     results = build_engines(Bundle.open(own), request, _silent)
     assert [o.engine.slot for o in results if o.built] == [engine.slot]
     bundle = Bundle.open(own)
-    assert len(bundle.manifest.engines) == 15
+    assert len(bundle.manifest.engines) == 18
     assert bundle.plan(bundle.engine(FAST, "tensorrt_rtx", engine.version, "8.9"))
     named = {own / e.file for e in bundle.manifest.engines}
     assert {p for p in (own / "engines").rglob("*.plan") if p.name != "other.plan"} == named
@@ -252,7 +252,7 @@ def test_every_variant_builds_at_480p(variant: str, precision: str, tmp_path: Pa
     write_bundle(Plan(VARIANTS[variant], size, 10, "gpu", precision), None, tmp_path, print)
     request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES)
     results = build_engines(Bundle.open(tmp_path), request, print)
-    assert len(results) == 15
+    assert len(results) == 18
 
 
 def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess.Popen[str]:

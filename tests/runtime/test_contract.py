@@ -21,8 +21,10 @@ def test_constants_agree(name: str) -> None:
 
 
 def test_every_graph_of_the_contract_has_a_module() -> None:
-    specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), None)
-    assert list(specs) == list(GRAPHS)
+    dimensions = dimensions_of(VARIANTS["mobilenet"])
+    every = contract.graph_specs(dimensions, None, decoder_one=True)
+    assert list(every) == list(GRAPHS) == list(GraphName)
+    assert [*every.keys() - contract.graph_specs(dimensions, None)] == [GraphName.DECODER_ONE]
 
 
 def test_names_of_graphs_stand_in_the_contract_alone() -> None:
@@ -48,6 +50,20 @@ def test_a_shape_takes_numbers_for_its_names() -> None:
     assert decoder["object_mask"].shape_at(**at) == (2, 5)
     assert decoder["row_weights"].shape_at(**at) == (480, 9)
     assert decoder["decoder_embedding"].bytes_at(**at) == 2 * 512 * 3 * 4 * 4
+
+
+def test_the_decoder_for_one_group_takes_one_group_and_all_channels() -> None:
+    specs = contract.graph_specs(dimensions_of(VARIANTS["mobilenet"]), (33, 49), decoder_one=True)
+    decoder, one = specs[GraphName.DECODER], specs[GraphName.DECODER_ONE]
+    at = contract.extents(1, (480, 854), channels=11)
+    for side in ("inputs", "outputs"):
+        shapes = [
+            {tensor.name: tensor.shape_at(**at) for tensor in getattr(spec, side)}
+            for spec in (decoder, one)
+        ]
+        assert shapes[0] == shapes[1]
+    named = {extent for tensor in one.inputs for extent in tensor.shape if isinstance(extent, str)}
+    assert named == {"output_height", "output_width"}
 
 
 def test_a_shape_without_a_number_for_a_name_is_a_bug() -> None:

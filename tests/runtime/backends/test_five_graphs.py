@@ -8,7 +8,7 @@ import pytest
 
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.five_graphs import KEPT_SIZES, FiveGraphs, in_slot
-from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
+from mavos_deploy.runtime.backends.protocol import Array, Tensor, Traits, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphName, memory_names, memory_specs
 from mavos_deploy.runtime.resize import PreparedFrame
@@ -89,6 +89,46 @@ def test_labels_are_made_from_the_channels_in_use(
     assert watched.ran[-1][1]["object_mask"].shape == (groups, channels)
     assert decoded["labels"].shape == (1, 60, 90)
     assert decoded["input_labels"].shape == (groups, *size)
+
+
+class Noted:
+    """A backend that computes nothing, and notes the graphs."""
+
+    def __init__(self, any_shape: bool) -> None:
+        self.traits = Traits("noted", "fp32", any_shape)
+        self.ran: list[str] = []
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.ran.append(graph)
+        return {}
+
+    def upload(self, array: Array) -> Tensor:
+        return array
+
+    def download(self, tensor: Tensor) -> Array:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("any_shape", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("has_one", [False, True])
+def test_a_single_group_on_a_gpu_has_its_own_decoder(
+    tiny: Bundle, any_shape: bool, groups: int, has_one: bool
+) -> None:
+    own = tiny.manifest.graphs
+    one = {GraphName.DECODER_ONE: own[GraphName.DECODER]} if has_one else {}
+    bundle = Bundle(tiny.path, replace(tiny.manifest, graphs={**own, **one}))
+    backend = Noted(any_shape)
+    size = tiny.manifest.size
+    ids = tuple(range(1, 10 * groups + 1))
+    state = State("", (60, 90), size, ids, visible=len(ids), updated=(0,) * groups)
+    inputs = {tensor.name: None for tensor in tiny.specs[GraphName.DECODER].inputs}
+    FiveGraphs(bundle, backend).decode(inputs, {}, state)
+    special = has_one and groups == 1 and not any_shape
+    assert backend.ran == [GraphName.DECODER_ONE if special else GraphName.DECODER]
 
 
 def test_interpolation_is_made_once_for_each_of_the_latest_sizes(

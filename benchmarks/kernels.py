@@ -1,22 +1,30 @@
-"""Counts the kernels that TensorRT-RTX makes of a graph, which it tells when it builds without a GPU.
+"""Kernels that TensorRT-RTX makes of a bundle's graphs, counted without a GPU.
 
-Its log names every layer after fusion, with the shapes and types of what the layer reads and
-writes. A rewrite of a graph that breaks fusion shows there as more kernels and more bytes.
+    python benchmarks/kernels.py BUNDLE --output kernels.json
+
+TensorRT-RTX names every layer after fusion while it builds, with the shapes and types of what the
+layer reads and writes. A rewrite of a graph that breaks fusion shows there as more kernels and more
+bytes. The report has kernels, megabytes, operations, scratch memory and fused attentions of each
+graph, for a video of `--output-size`, and the sums for a frame with its share of the memory update.
 """
 
+import argparse
+import json
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from mavos_deploy.errors import BackendError
+from mavos_deploy.errors import BackendError, MavosError
 from mavos_deploy.export.tensorrt_build import configure
 from mavos_deploy.runtime.backends.tensorrt_library import library_said, open_library
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
-from mavos_deploy.runtime.contract import extents
-from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.contract import GraphName, extents
+from mavos_deploy.runtime.geometry import Size, parse_size
 from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.interrupts import processes_start
 
@@ -68,10 +76,73 @@ class FusedGraph:
         """Bytes that all kernels read and write."""
         return sum(kernel.size for kernel in self.kernels)
 
+    def figures(self) -> dict[str, float]:
+        """Everything for a table and for JSON, in megabytes and billions of operations."""
+        return {
+            "kernels": len(self.kernels),
+            "mb": round(self.size / 1e6),
+            "gflop": round(self.operations / 1e9, 1),
+            "scratch_mb": round(self.scratch / 1e6, 1),
+            "fused_attentions": self.fused_attentions,
+        }
+
     @property
     def fused_attentions(self) -> int:
         """Kernels that compute a whole attention."""
         return sum(FUSED_ATTENTION in kernel.name + kernel.tactic for kernel in self.kernels)
+
+
+def main() -> int:
+    """Count, and print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--output-size", default="1080x1920", help="default: %(default)s")
+    parser.add_argument("--groups", type=int, default=1, help="groups of ten objects")
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    given = parser.parse_args()
+    try:
+        bundle = Bundle.open(given.bundle)
+        size = parse_size(given.output_size)
+        graphs = {name: fused_graph(bundle, name, size, given.groups) for name in bundle.specs}
+    except MavosError as error:
+        print(f"kernels.py: {error}", file=sys.stderr)
+        return 2
+    report = {
+        "variant": bundle.manifest.variant,
+        "size": "x".join(map(str, bundle.manifest.size)),
+        "precision": bundle.manifest.precision,
+        "output": given.output_size,
+        "groups": given.groups,
+        "capability": CAPABILITY,
+        "tensorrt_rtx": str(open_library(Library.TENSORRT_RTX).__version__),
+        "graphs": {name: graph.figures() for name, graph in graphs.items()},
+        "frame_mb": round(frame_bytes(graphs, given.groups, bundle.manifest.memory_gap) / 1e6),
+    }
+    if given.output:
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
+    print("| graph | kernels | MB | GFLOP | scratch, MB | fused attentions |")
+    print("|---|---|---|---|---|---|")
+    for name, graph in graphs.items():
+        print(f"| `{name}` | {' | '.join(map(str, graph.figures().values()))} |")
+    print(f"\na frame with its share of the update: {report['frame_mb']} MB")
+    return 0
+
+
+def frame_bytes(graphs: Mapping[str, "FusedGraph"], groups: int, memory_gap: int) -> float:
+    """Bytes that the kernels of a frame read and write, with its share of the memory update.
+
+    Args:
+        graphs: Graphs after fusion by name.
+        groups: Groups of ten objects, for which the graphs were built.
+        memory_gap: Frames between two updates.
+    """
+    one = groups == 1 and GraphName.DECODER_ONE in graphs
+    idle = GraphName.DECODER if one else GraphName.DECODER_ONE
+    return sum(
+        graph.size / (memory_gap if name == GraphName.MEMORY_UPDATE else 1)
+        for name, graph in graphs.items()
+        if name != idle
+    )
 
 
 def fused_graph(bundle: Bundle, graph: str, output: Size, groups: int = 1) -> FusedGraph:
@@ -92,7 +163,11 @@ def fused_graph(bundle: Bundle, graph: str, output: Size, groups: int = 1) -> Fu
     # In a process of its own: a process has one logger.
     with processes_start():
         child = Child.calling(
-            f"the build of {graph}", _build, bundle.graph_path(graph), shapes, _engine(bundle, graph)
+            f"the build of {graph}",
+            _build,
+            bundle.graph_path(graph),
+            shapes,
+            _engine(bundle, graph),
         )
     try:
         found: FusedGraph = child.result()
@@ -160,7 +235,9 @@ def read_log(log: str, operations: int) -> FusedGraph:
     for line in log.splitlines():
         if (layer := LAYER.match(line)) is None or layer[2] in NO_KERNELS:
             continue
-        size = sum(_bytes(*tensor) for part in layer.group(3, 4, 5) for tensor in TENSOR.findall(part))
+        size = sum(
+            _bytes(*tensor) for part in layer.group(3, 4, 5) for tensor in TENSOR.findall(part)
+        )
         kernels.append(Kernel(layer[1], layer[2], layer[6], size))
     scratch = SCRATCH.findall(log)
     return FusedGraph(tuple(kernels), operations, int(scratch[-1]) if scratch else 0)
@@ -175,9 +252,13 @@ def _operations(trt: Any, layer: Any) -> int:  # noqa: ANN401  # the library is 
     if layer.type == trt.LayerType.CONVOLUTION:
         layer.__class__ = trt.IConvolutionLayer
         channels = layer.get_input(0).shape[1] // layer.num_groups
-        return 2 * prod(layer.get_output(0).shape) * channels * prod(layer.kernel_size_nd)
+        return int(2 * prod([*layer.get_output(0).shape, channels, *layer.kernel_size_nd]))
     if layer.type == trt.LayerType.MATRIX_MULTIPLY:
         layer.__class__ = trt.IMatrixMultiplyLayer
-        transposed = layer.op0 == trt.MatrixOperation.TRANSPOSE
-        return 2 * prod(layer.get_output(0).shape) * layer.get_input(0).shape[-2 if transposed else -1]
+        axis = -2 if layer.op0 == trt.MatrixOperation.TRANSPOSE else -1
+        return int(2 * prod([*layer.get_output(0).shape, layer.get_input(0).shape[axis]]))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
