@@ -114,7 +114,7 @@ def build_plan(task: Task) -> None:
 
 
 def configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: ANN401
-    """Set a builder's configuration to an engine's flags, and to its capability for TensorRT-RTX."""
+    """Set a builder's configuration to an engine's flags, and for TensorRT-RTX its capability."""
     flags = engine.flags
     if not flags.tf32:  # on by default, which would make float32 products differ from PyTorch's
         config.clear_flag(trt.BuilderFlag.TF32)
