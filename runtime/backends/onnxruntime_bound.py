@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.errors import BackendError, MavosError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import (
     CPU,
     CUDA,
@@ -80,7 +80,7 @@ class OnnxRuntimeBound:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             try:
                 session = open_session(graph, options)
-            except BackendError:
+            except MavosError:
                 raise
             except Exception as error:  # the library's errors share no other base
                 raise BackendError(

@@ -11,6 +11,7 @@ from mavos_deploy.errors import BackendError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import (
     CPU,
     check_session,
+    forget_content,
     open_library,
     session_options,
 )
@@ -46,13 +47,16 @@ class OnnxRuntimeCpu:
         quantisation = bundle.manifest.quantisation
         for_gpu = quantisation is not None and quantisation.kind != GraphKind.CPU
         self._options = session_options(ort, threads or usable_processors(), for_gpu)
-        # A session for each file that serves a graph, and its contract.
+        # A session for each file that serves a graph, and its contract. The largest graph comes
+        # first: while one is opened, its file is in memory beside all that is open.
         self._sessions = {
-            name: [(spec, self._open(path, spec)) for path, spec in bundle.files(name)]
-            for name in bundle.specs
+            name: [
+                (spec, self._open(path, spec, bundle.content(path)))
+                for path, spec in bundle.files(name)
+            ]
+            for name in sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
         }
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
-        return_freed_memory()  # reading the files took twice the weights
 
     def with_graph(
         self, graph: str, path: Path, for_gpu: bool = False, spec: GraphSpec | None = None
@@ -76,13 +80,16 @@ class OnnxRuntimeCpu:
         other._shapes = {}
         return other
 
-    def _open(self, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
+    def _open(self, path: Path, spec: GraphSpec, content: bytes | None = None) -> Any:  # noqa: ANN401  # the library is untyped
+        model = str(path) if content is None else content
         try:
-            session = self._library.InferenceSession(str(path), self._options, providers=[CPU])
+            session = self._library.InferenceSession(model, self._options, providers=[CPU])
         except Exception as error:  # the library's errors share no other base
             raise BackendError(
                 f"onnxruntime {self._library.__version__} refuses {path}: {one_line(error)}"
             ) from error
+        forget_content(session)
+        return_freed_memory()  # reading the file took twice the weights
         check_session(session, spec, path)
         return session
 

@@ -33,8 +33,8 @@ def open_cuda(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBound:
     ort = look_for()
 
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
-        path = str(bundle.graph_path(graph))
-        return ort.InferenceSession(path, options, providers=[ON_CUDA], **NO_FALLBACK)
+        content = bundle.content(bundle.graph_path(graph))
+        return ort.InferenceSession(content, options, providers=[ON_CUDA], **NO_FALLBACK)
 
     arithmetic = bundle.manifest.arithmetic
     return OnnxRuntimeBound(bundle, NAME, arithmetic, CUDA, "cuda", open_session, threads)

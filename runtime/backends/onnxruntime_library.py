@@ -68,6 +68,15 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
     return options
 
 
+def forget_content(session: Any) -> None:  # noqa: ANN401  # as above
+    """Drop the bytes that a session was made from; the library's Python part keeps them for ever.
+
+    It would need them to change the session's providers, which nothing here does.
+    """
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None
+
+
 def check_session(session: Any, spec: GraphSpec, path: Path) -> None:  # noqa: ANN401  # as above
     """Refuse a session whose graph isn't the one that its manifest describes.
 

@@ -70,8 +70,9 @@ class OpenVinoCpu:
 
     def _read(self, bundle: Bundle, graph: str) -> Any:  # noqa: ANN401  # the library is untyped
         path = bundle.graph_path(graph)
+        content = bundle.content(path)
         try:
-            model = self._core.read_model(str(path))
+            model = self._core.read_model(content)
         except Exception as error:  # the library raises RuntimeError and errors of NumPy
             raise BackendError(
                 f"openvino {self._library.__version__} refuses {path}: {one_line(error)}"

@@ -10,6 +10,7 @@ from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.engines import Engine, Library, Misfit, Why, choose
 from mavos_deploy.runtime.bundles.manifest import EXPORT, MANIFEST, GraphFile, Manifest
+from mavos_deploy.runtime.bundles.onnx_file import refuse_external_data
 from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
 
@@ -68,6 +69,26 @@ class Bundle:
         """Files that run a graph, each with its contract; the last one takes all shapes."""
         special = list(self.tiled.values()) if graph == GraphName.STEP else []
         return [*special, (self.graph_path(graph), self.specs[graph])]
+
+    def bytes_of(self, graph: str) -> int:
+        """Bytes of a graph's file; 0 where it is gone, which `content` refuses."""
+        path = self.graph_path(graph)
+        return path.stat().st_size if path.is_file() else 0
+
+    def content(self, path: Path) -> bytes:
+        """The ONNX file at a path of `files`, checked as it is read: what is checked is what runs.
+
+        Args:
+            path: See `files`.
+
+        Raises:
+            BundleError: The file is missing, altered, lies outside of the bundle, or refers to
+                another file.
+        """
+        graph = next(graph for graph in self.manifest.files if self.path / graph.file == path)
+        content = self.read(graph.file, graph.sha256)
+        refuse_external_data(content, str(path))
+        return content
 
     @property
     def tiled(self) -> dict[Size, tuple[Path, GraphSpec]]:

@@ -93,8 +93,8 @@ class _Core:
         assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
         return list(self.capabilities)
 
-    def read_model(self, path: str) -> Any:  # noqa: ANN401
-        raise RuntimeError(f"can't read\n{Path(path).name}")
+    def read_model(self, content: bytes) -> Any:  # noqa: ANN401
+        raise RuntimeError(f"can't read\n{content.decode()}")
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:

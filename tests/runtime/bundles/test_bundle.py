@@ -213,3 +213,15 @@ def test_a_file_is_read_or_checked_by_its_hash(folder: Path) -> None:
             method("engines/none.plan", ENGINE.sha256)
         with pytest.raises(BundleError, match="lies outside of the bundle; refused"):
             method("../x", ENGINE.sha256)
+
+
+def test_a_graph_that_is_replaced_after_the_bundle_was_opened_is_noticed(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    path = bundle.graph_path("decoder")
+    path.write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"decoder\.onnx is not the file that was made"):
+        bundle.content(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BundleError, match=r"decoder\.onnx is missing"):
+        bundle.content(path)
