@@ -1,5 +1,7 @@
 """The one exception that means: the caller can fix this, and the message says how."""
 
+import errno
+
 
 class MavosError(Exception):
     """Bad input, a damaged file or a missing dependency.
@@ -41,3 +43,33 @@ def one_line(error: BaseException, longest: int | None = 300) -> str:
         longest: Characters to keep; None for all.
     """
     return " ".join(str(error).split())[:longest]
+
+
+_SHORT = (
+    (
+        "there is not enough memory; raise the limit (`ulimit -v`, the container's), or use a "
+        "smaller video or bundle",
+        errno.ENOMEM,
+        ("bad_alloc", "failed to map segment", "cannot allocate memory", "bad allocation"),
+    ),
+    (
+        "no more threads or processes may be started; raise the limit (`ulimit -u`, the "
+        "container's), or pass a smaller --threads or --workers",
+        errno.EAGAIN,
+        ("can't start new thread", "resource temporarily unavailable"),
+    ),
+)
+
+
+def shortage(error: BaseException) -> str | None:
+    """Advice about an error that a limit of this machine or process caused; None for others.
+
+    Args:
+        error: Python's own, or a library's, of which only the words are known.
+    """
+    said = str(error).lower()
+    for advice, code, words in _SHORT:
+        of_memory = code == errno.ENOMEM and isinstance(error, MemoryError)
+        if of_memory or getattr(error, "errno", None) == code or any(w in said for w in words):
+            return advice
+    return None

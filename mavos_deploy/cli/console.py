@@ -12,10 +12,17 @@ from rich.console import Console as Terminal
 if TYPE_CHECKING:
     from rich.table import Table
 
+
+class _Plain(Terminal):
+    def on_broken_pipe(self) -> None:
+        """Leave the error to `launch`; rich would end the process as if a check had failed."""
+        raise BrokenPipeError
+
+
 # Plain output: no wrapping that breaks paths, no colours of our own choosing in log files, and
 # nothing in a path is taken for markup or the name of an emoji.
-out = Terminal(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = Terminal(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+out = _Plain(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = _Plain(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Console:
         """
         if not self.talks:
             return
-        wide = Terminal(width=max(out.width, width), highlight=False) if width else out
+        wide = _Plain(width=max(out.width, width), highlight=False) if width else out
         wide.print(text)
 
     def result(self, document: object) -> None:

@@ -2,9 +2,11 @@
 
 import importlib.util
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -12,11 +14,13 @@ import typer
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import err
-from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.errors import InputError, MavosError, one_line, shortage
+from mavos_deploy.runtime.system.interrupts import stops
 
 FAILED = 1  # a check failed, or something is left out; its name was printed
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells expect
+UNREAD = 141  # 128 + SIGPIPE: whoever read standard output has gone
 
 
 def launch(
@@ -25,8 +29,8 @@ def launch(
     """Run a command line and exit.
 
     The exit code is 0 for success, 1 for a failed check or something left out that was named, 2 for
-    bad usage or input, and 130 after an interrupt. A container's SIGTERM ends a command as Ctrl-C
-    does.
+    bad usage or input, 130 after an interrupt, and 141 where nobody reads what is printed. A
+    container's SIGTERM and a closed terminal's SIGHUP end a command as Ctrl-C does.
 
     Args:
         commands: Functions by the name of their command.
@@ -42,30 +46,48 @@ def launch(
         def program(version: options.Version = False) -> None:
             pass
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in stops():
+        signal.signal(number, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold what it can't encode
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result: Any = app(prog_name=name, standalone_mode=True)
     except MavosError as error:
-        err.print(f"{name}: error: {' '.join(str(error).splitlines())}")
+        _say(f"{name}: error: {' '.join(str(error).splitlines())}")
         sys.exit(BAD_INPUT)
-    except OSError as error:  # nothing foresaw it: too long a name, a device that fails
-        err.print(f"{name}: error: {error}")
+    except Exception as error:  # nothing foresaw it: too long a name, a limit, or a bug of ours
+        advice = shortage(error)
+        if advice is None and not isinstance(error, OSError):
+            raise
+        said = one_line(error, None) or type(error).__name__
+        _say(f"{name}: error: {said}" + (f"; {advice}" if advice else ""))
         sys.exit(BAD_INPUT)
     sys.exit(result or 0)
 
 
+def _say(text: str) -> None:
+    with suppress(OSError):  # the terminal may be what was closed
+        err.print(text)
+
+
 def _interruptible(function: Callable[..., None], name: str) -> Callable[..., None]:
-    """Let a command say that it was interrupted; typer would end it without a word."""
+    """Let a command say that it was interrupted; typer would end it without a word.
+
+    It would take a reader that has gone for a failed check, too.
+    """
 
     @wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            err.print(f"{name}: interrupted")
+            _say(f"{name}: interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # What is left in the buffer can't be written either, at the end of the process.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(UNREAD) from None
 
     return command
 

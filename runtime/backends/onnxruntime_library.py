@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.errors import BackendError, one_line, shortage
 from mavos_deploy.runtime.backends.protocol import check_tensors
 from mavos_deploy.runtime.contract import GraphSpec
 
@@ -28,10 +28,8 @@ def open_library() -> ModuleType:
     try:
         import onnxruntime
     except Exception as error:  # it loads libraries, whose failures come as anything
-        raise BackendError(
-            f"ONNX Runtime can't be imported ({one_line(error)}); install it with "
-            "pip install 'mavos-deploy[cpu]'"
-        ) from error
+        do = shortage(error) or "install it with pip install 'mavos-deploy[cpu]'"
+        raise BackendError(f"ONNX Runtime can't be imported ({one_line(error)}); {do}") from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise BackendError(
             "ONNX Runtime is installed as a hollow module, which happens when one of onnxruntime "

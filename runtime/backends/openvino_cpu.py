@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.errors import BackendError, one_line, shortage
 from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import extents
@@ -155,10 +155,11 @@ def look_for(arithmetic: str) -> tuple[ModuleType, Any]:
     try:
         import openvino
     except Exception as error:  # it loads libraries, whose failures come as anything
-        raise BackendError(
-            f"OpenVINO can't be imported ({one_line(error)}); install it with "
-            "pip install 'mavos-deploy[openvino]', or take --backend onnxruntime-cpu"
-        ) from error
+        do = shortage(error) or (
+            "install it with pip install 'mavos-deploy[openvino]', or take --backend "
+            "onnxruntime-cpu"
+        )
+        raise BackendError(f"OpenVINO can't be imported ({one_line(error)}); {do}") from error
     core = openvino.Core()
     able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     if arithmetic == "bf16" and "BF16" not in able:

@@ -1,4 +1,4 @@
-"""Holds Ctrl-C and SIGTERM back until a file is whole or a new process is known."""
+"""Holds Ctrl-C, SIGTERM and SIGHUP back until a file is whole or a new process is known."""
 
 import signal
 import threading
@@ -6,10 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
+# SIGHUP comes when the terminal is closed; Windows has none.
+STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+def stops() -> tuple[signal.Signals, ...]:
+    """Signals that end a command: `STOPS`, but for a SIGHUP that `nohup` has made ignored."""
+    return tuple(
+        number
+        for number in STOPS
+        if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN
+    )
+
 
 @contextmanager
 def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Let the block finish before Ctrl-C or SIGTERM takes effect, as a KeyboardInterrupt.
+    """Let the block finish before Ctrl-C, SIGTERM or SIGHUP takes effect, as KeyboardInterrupt.
 
     Args:
         on_interrupt: Called at once, in the middle of whatever the main thread does.
@@ -24,7 +38,7 @@ def deferred_interrupts(on_interrupt: Callable[[], None] = lambda: None) -> Iter
         pending.append(received)
         on_interrupt()
 
-    handlers = {number: signal.signal(number, defer) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, defer) for number in stops()}
     try:
         yield
     finally:
@@ -46,7 +60,7 @@ def processes_start() -> Iterator[None]:
             return
         # Python starts this helper with the first process, and unblocks the signals after that.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             yield
         finally:

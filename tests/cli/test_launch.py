@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated
@@ -13,6 +14,7 @@ from mavos_deploy import __version__
 from mavos_deploy.cli import options
 from mavos_deploy.cli.launch import FAILED, forbid, forbid_others, launch, require
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.system.interrupts import stops
 
 Capture = pytest.CaptureFixture[str]
 Start = Callable[..., int]
@@ -21,7 +23,7 @@ Start = Callable[..., int]
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Run a function as the program `mavos-some`, and return its exit code."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in stops()}
 
     def run(function: Callable[..., None], *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["mavos-some", *arguments])
@@ -31,7 +33,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         return ended.value.code
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,20 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         pytest.param(typer.Exit(FAILED), 1, "", id="failed-check"),
         pytest.param(MavosError("two\nlines"), 2, "mavos-some: error: two lines\n", id="input"),
         pytest.param(OSError(36, "too long"), 2, "mavos-some: error: [Errno 36] ", id="system"),
+        pytest.param(MemoryError(), 2, "mavos-some: error: MemoryError; there is not", id="memory"),
+        pytest.param(
+            RuntimeError("can't start new thread"),
+            2,
+            "mavos-some: error: can't start new thread; no more threads",
+            id="threads",
+        ),
+        pytest.param(
+            ImportError("libx.so: failed to map segment from shared object"),
+            2,
+            "mavos-some: error: libx.so: failed to map segment from shared object; there is not",
+            id="no-memory-for-a-library",
+        ),
+        pytest.param(BrokenPipeError(32, "Broken pipe"), 141, "", id="nobody-reads"),
         pytest.param(KeyboardInterrupt(), 130, "mavos-some: interrupted\n", id="interrupt"),
     ],
 )
@@ -58,9 +75,42 @@ def test_the_end_of_a_command_is_an_exit_code_and_one_line_at_most(
     assert len(heard.err.splitlines()) == bool(said)
 
 
-def test_sigterm_ends_a_command_as_an_interrupt_does(start: Start, capsys: Capture) -> None:
-    assert start(lambda: signal.raise_signal(signal.SIGTERM)) == 130
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_command_as_an_interrupt_does(
+    start: Start, capsys: Capture, number: signal.Signals
+) -> None:
+    assert start(lambda: signal.raise_signal(number)) == 130
     assert capsys.readouterr().err == "mavos-some: interrupted\n"
+
+
+def test_a_command_under_nohup_goes_on(start: Start) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert start(lambda: signal.raise_signal(signal.SIGHUP)) == 0
+
+
+def test_a_bug_of_ours_is_not_hidden(start: Start) -> None:
+    def some() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        start(some)
+
+
+def test_a_reader_that_has_gone_is_no_failed_check() -> None:
+    code = (
+        "from mavos_deploy.cli.console import Console\n"
+        "from mavos_deploy.cli.launch import launch\n"
+        "def some():\n"
+        "    for _ in range(9999): Console().line('x' * 99)\n"
+        "launch({'some': some}, 'mavos-some')"
+    )
+    arguments = [sys.executable, "-c", code]
+    with subprocess.Popen(arguments, stdout=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
 
 
 def test_a_version_is_printed_before_anything_is_asked_for(start: Start, capsys: Capture) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts, processes_start
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_takes_effect_after_the_block(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     done = []
