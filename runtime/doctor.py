@@ -36,6 +36,7 @@ PACKAGES = {
     "tritonclient": None,
     "pycocotools": "pycocotools.mask",
     "defusedxml": "defusedxml.ElementTree",
+    "pillow-heif": "pillow_heif",
 }
 NVIDIA = "0x10de"  # vendor of PCI devices
 DISPLAY = "0x03"  # class of PCI devices that draw or compute

@@ -25,17 +25,27 @@ def video(
     sound_seconds: int = 0,
     faststart: bool = True,
     sound_codec: str = "aac",
+    coding: dict[str, str] | None = None,
+    times: list[int] | None = None,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
-    """Ten frames per second; noise that moves, so that every frame takes bytes."""
+    """Ten frames per second; noise that moves, so that every frame takes bytes.
+
+    With `times`, frames have these times in milliseconds instead.
+    """
     options = {"movflags": "faststart"} if faststart and path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = container.add_stream(codec, rate=10, options=coding or {})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         sound = container.add_stream(sound_codec, rate=48000) if sound_seconds else None
         for index in range(count):
             picture = av.VideoFrame.from_ndarray(np.roll(NOISE, 3 * index, 1), format="rgb24")
-            picture.pts = index
+            picture.pts = index if times is None else times[index]
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
         if sound is not None:
@@ -52,6 +62,31 @@ def add_sound(container: av.container.OutputContainer, sound: AudioStream, secon
         samples.time_base = Fraction(1, rate)
         container.mux(sound.encode(samples))
     container.mux(sound.encode(None))
+
+
+def spoil(path: Path, packets: list[int], how: str = "whole") -> list[int]:
+    """Overwrite packets of a video, whole or the second half of each.
+
+    Args:
+        path: The video, which is changed.
+        packets: Places of the packets in the file.
+        how: "whole" or "half".
+
+    Returns:
+        Numbers of the frames that these packets hold.
+    """
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for place in packets:
+        start, size = found[place].pos, found[place].size
+        assert start is not None
+        kept = 0 if how == "whole" else size // 2
+        filling = b"\xff" if how == "whole" else b"\0"
+        content[start + kept : start + size] = filling * (size - kept)
+    path.write_bytes(content)
+    order = sorted(packet.pts for packet in found)
+    return [order.index(found[place].pts) for place in packets]
 
 
 def pictures_of(path: Path) -> list[np.ndarray]:

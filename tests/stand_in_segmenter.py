@@ -20,6 +20,7 @@ from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
+from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.media.video import Summary, segment_video
 from mavos_deploy.runtime.objects import Labels
@@ -131,7 +132,7 @@ def segment(
     results = [parse_wanted(kind, str(output / "r")) for kind in written]
     outputs = Outputs(results, overwrite=False, keep=resumable)
     resume = Resume(results[0].path, "stand-in", dump, load, EVERY) if resumable else None
-    with open_frames(str(folder / "frames"), max_frames=max_frames) as source:
+    with open_frames(str(folder / "frames"), Part(max_frames=max_frames)) as source:
         masks = MaskSource(folder / "masks", source.size, source.stems)
         return segment_video(
             segmenter or StandInSegmenter(),

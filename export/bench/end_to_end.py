@@ -20,6 +20,7 @@ from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import FrameSource, open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, Wanted
+from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.video import check_fit, segment_video
 from mavos_deploy.runtime.objects import Labels
@@ -62,7 +63,7 @@ def run_end_to_end(
         done = 0
         for _ in range(ROUNDS):
             for name, runner in runners.items():
-                with open_frames(str(source), max_frames=frames) as opened:
+                with open_frames(str(source), Part(max_frames=frames)) as opened:
                     found[name].append(_run_once(runner, opened, place, objects))
                 done += 1
                 on_run(done)

@@ -7,7 +7,7 @@ import typer
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
-from mavos_deploy.cli.launch import INTERRUPTED, forbid, launch
+from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
@@ -34,7 +34,8 @@ def run(
         typer.Argument(
             metavar="[BUNDLE] INPUT",
             help="Bundle folder, as mavos-export writes it (not with --server), and a video file, "
-            "folder of images, camera number or stream address (rtsp://...).",
+            "folder of images, pattern of their names ('frames/*.png', frames/%05d.png), camera "
+            "number or stream address (rtsp://...).",
         ),
     ],
     masks: Annotated[
@@ -79,6 +80,18 @@ def run(
             help="Also write the video with coloured objects, H.264. Default: no overlay.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="First frame to take, whose mask is needed: its number, or a time since the first "
+            "frame, such as 12.5s or 00:01:02.5. Default: the first frame.",
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Last frame to take, told the same way. Default: all."),
+    ] = None,
     max_frames: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Stop after N frames. Default: all.")
     ] = None,
@@ -86,6 +99,14 @@ def run(
         int,
         typer.Option(min=1, metavar="N", help="Take each N-th frame; files keep their numbers."),
     ] = 1,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="Values that become black and white in grey images of more than 8 bits. "
+            "Default: the range of the clip.",
+        ),
+    ] = None,
     fit: options.FitMode = options.Fit.REFUSE,
     threads: options.Threads = None,
     backend: options.BackendName = DEFAULT_BACKEND,
@@ -113,7 +134,9 @@ def run(
     """
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
+    from mavos_deploy.runtime.media.levels import parse_levels
     from mavos_deploy.runtime.media.outputs import Outputs
+    from mavos_deploy.runtime.media.part import Part, parse_place
     from mavos_deploy.runtime.media.video import check_fit, segment_video
 
     if masks is None:
@@ -131,35 +154,47 @@ def run(
     if not resume:
         forbid(context, "save_every", because="is for --resume; add that, or leave it out")
     results = _results(_stem(source), output, overlay, write or [])
-    inputs = (masks,) if "://" in source else (masks, Path(source))
+    inputs = (masks,) if "://" in source else (masks, _place(source))
     outputs = Outputs(results, overwrite, inputs, keep=resume)
+    first, last = (
+        None if place is None else parse_place(place, name)
+        for place, name in ((start, "--start"), (end, "--end"))
+    )
+    part = Part(first, last, every, max_frames)
+    scale = None if levels is None else parse_levels(levels, "--levels")
     opened = Bundle.open(bundle) if bundle is not None else None
     with (
-        open_frames(source, every, max_frames) as frames,
+        open_frames(source, part, masks=masks, levels=scale) as frames,
         _segmenter(say, opened, server, threads, backend) as segmenter,
         say.progress("segmenting", frames.length) as advance,
     ):
+        told = frames.told
+        for note in (known := list(told.notes)):
+            say.note(note)
         about = segmenter.about
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
-        annotations = MaskSource(masks, frames.size, frames.stems, frames.turns)
+        annotations = MaskSource(masks, frames.size, frames.stems, frames.turns, told.stored)
         saved = _saved(say, segmenter, results, save_every) if resume else None
         try:
             summary = segment_video(
                 segmenter, frames, annotations, outputs, on_frame=advance, resume=saved
             )
         finally:
-            for note in annotations.notes:
+            for note in (*told.notes[len(known) :], *annotations.notes):
                 say.note(note)
     _warn_of_masks(say, summary)
-    for note in summary.notes:
-        say.warn(note)
-    notes = [*annotations.notes, *summary.notes]
-    say.result(_document(summary, results, about) | {"notes": notes})
+    for line in (*summary.notes, *told.damage):
+        say.warn(line)
+    notes = [*told.notes, *annotations.notes, *summary.notes]
+    document = _document(summary, results, about)
+    say.result(document | {"notes": notes, "damaged": told.damage})
     say.line(_told(summary, results))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if told.damage:
+        raise typer.Exit(FAILED)
 
 
 def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str]:
@@ -168,8 +203,10 @@ def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str
         return None, paths[0]
     if server is None and len(paths) == 2:
         return Path(paths[0]), paths[1]
+    quote = "; put a pattern such as 'frames/*.png' in quotes" if len(paths) > 2 else ""
     raise InputError(
         f"got {len(paths)} paths; give a bundle and an input, or --server HOST:PORT and an input"
+        f"{quote}"
     )
 
 
@@ -272,11 +309,21 @@ def _told(summary: "Summary", results: "list[Wanted]") -> str:
     )
 
 
+def _place(source: str) -> Path:
+    """The file or folder that an input lies in, for a pattern too."""
+    from mavos_deploy.runtime.media.folders import is_pattern
+
+    path = Path(source)
+    while is_pattern(str(path)) and not path.exists():
+        path = path.parent
+    return path
+
+
 def _stem(source: str) -> str:
     """A folder name out of a path, a camera number or an address."""
     if "://" in source:
         return "stream"
-    name = Path(source).resolve()
+    name = _place(source).resolve()
     return f"camera{source}" if source.isdigit() and not name.exists() else name.stem
 
 

@@ -19,7 +19,7 @@ from mavos_deploy.runtime.datasets.sequences import (
     VideoSequence,
     listed,
 )
-from mavos_deploy.runtime.media.frames import IMAGE_SUFFIXES, natural_order
+from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, natural_order
 from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # as in the published figures

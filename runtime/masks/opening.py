@@ -14,7 +14,7 @@ from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.label_studio_reading import read_label_studio
 from mavos_deploy.runtime.masks.labelme_reading import read_labelme
 from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
-from mavos_deploy.runtime.media.frames import natural_order
+from mavos_deploy.runtime.media.folders import natural_order
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
-from mavos_deploy.runtime.media.frames import natural_order
+from mavos_deploy.runtime.media.folders import natural_order
 from mavos_deploy.runtime.media.pictures import open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 

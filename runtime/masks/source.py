@@ -47,6 +47,7 @@ class MaskSource:
         size: Size | None = None,
         frames: Collection[str] | None = None,
         turns: int = 0,
+        stored: Size | None = None,
     ) -> None:
         """Find the annotations; they are read when asked for.
 
@@ -55,6 +56,8 @@ class MaskSource:
             size: Height and width of the frames in pixels; None accepts any.
             frames: Names of all frames; None where frames are named by their number.
             turns: Quarter turns counterclockwise by which a video's stored pictures are shown.
+            stored: Height and width of the frames in their file, where they are shown in another
+                shape; masks of that size are right, too.
 
         Raises:
             InputError: The path does not exist, or holds no masks.
@@ -62,6 +65,7 @@ class MaskSource:
         self._path = path
         self._size = size
         self._turns = turns
+        self._stored = stored
         self._maps = open_label_maps(path)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
@@ -120,7 +124,7 @@ class MaskSource:
         own: Size = (labels.shape[0], labels.shape[1])
         if own == size:
             return labels
-        if same_shape(own, size):
+        if same_shape(own, size) or (self._stored and same_shape(own, self._stored)):
             self._note(
                 f"masks are {own[0]}x{own[1]} and were resized to their frames' "
                 f"{size[0]}x{size[1]} (nearest)"

@@ -1,34 +1,37 @@
 """Frames from a folder of images, a video file, a camera or a stream address."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import av
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
+from mavos_deploy.runtime.media.animations import is_animation, read_animation
 from mavos_deploy.runtime.media.decoding import (
-    decode_file,
     decode_live,
     open_live,
     open_video,
+    time_of,
     turns_of,
-    upright,
     video_stream,
 )
 from mavos_deploy.runtime.media.encoding import Original
-from mavos_deploy.runtime.media.pictures import read_rgb
+from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, find_pictures, is_pattern
+from mavos_deploy.runtime.media.levels import Levels, frame_reader
+from mavos_deploy.runtime.media.part import Chosen, Part, Place
+from mavos_deploy.runtime.media.recorded import Recording
+from mavos_deploy.runtime.media.screen import Screen
+from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
 Kind = Literal["video", "images", "camera", "stream"]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +63,13 @@ class FrameSource:
     Attributes:
         name: Name of the source in messages.
         kind: "video", "images", "camera" or "stream".
-        size: Height and width of every frame in pixels, upright.
+        size: Height and width of every frame in pixels, upright and with square pixels.
         length: Number of frames that will come, where the container states it; else None.
         original: What a video that shows these frames takes over from the source.
         turns: Quarter turns counterclockwise by which the stored pictures were turned.
         stems: Stems of all frames that come, for images; None where frames are named by number.
+        told: What is told about the source.
+        folder: Folder of the images; None where frames are no files.
     """
 
     def __init__(
@@ -72,10 +77,12 @@ class FrameSource:
         name: str,
         kind: Kind,
         frames: Iterator[SourceFrame],
+        told: Told,
         length: int | None = None,
         original: Original | None = None,
         container: InputContainer | None = None,
         stems: tuple[str, ...] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Read the first frame, so that the size is known and an unusable source fails early."""
         first = next(frames, None)
@@ -88,14 +95,19 @@ class FrameSource:
         self.original = original or Original()
         self.turns = first.turns
         self.stems = stems
+        self.told = told
+        self.folder = folder
         self._container = container
+        self._source = frames
         self._frames = chain([first], _same_size(frames, name, self.size))
 
     def __iter__(self) -> Iterator[SourceFrame]:
         return self._frames
 
     def close(self) -> None:
-        """Release the file or device. Safe to call twice."""
+        """End the reading, and release the file or device. Safe to call twice."""
+        if isinstance(self._source, Generator):
+            self._source.close()
         if self._container is not None:
             self._container.close()
 
@@ -106,40 +118,50 @@ class FrameSource:
         self.close()
 
 
-def open_frames(source: str, every: int = 1, max_frames: int | None = None) -> FrameSource:
+def open_frames(
+    source: str,
+    part: Part | None = None,
+    *,
+    masks: Path | None = None,
+    levels: Levels | None = None,
+) -> FrameSource:
     """Open a folder of images, a video file, a camera or a stream.
 
     Args:
-        source: A path; a camera number, unless a path of that name exists; or an address with
-            "://", for example rtsp://host/path.
-        every: Take each N-th frame, starting with the first.
-        max_frames: Stop after this many taken frames; None takes all.
+        source: A path; a pattern of image names, such as `frames/*.png` or `frames/%05d.png`; a
+            camera number, unless a path of that name exists; or an address with "://", for example
+            rtsp://host/path.
+        part: Frames that are wanted; None takes all.
+        masks: File of the first mask, which is no frame wherever it lies; None for none.
+        levels: Values that become black and white in grey images of more than 8 bits; None takes
+            the clip's own range.
 
     Returns:
         The open source. Images come in natural order of their stems, with EXIF rotation applied;
-        videos with their display rotation applied.
+        videos as players show them.
 
     Raises:
-        InputError: The source is missing or unusable. While iterating: a frame is damaged or of
-            another size, a file is cut off, or a stream stopped; the frames before were given.
+        InputError: The source is missing or unusable, or its first frame is. While iterating: a
+            frame has another size, a file is cut off, or a stream stopped; the frames before were
+            given.
     """
-    if every < 1 or (max_frames is not None and max_frames < 1):
-        raise InputError(
-            f"every is {every} and max_frames {max_frames}: both need to be at least 1"
-        )
+    part = part or Part()
     path = Path(source)
     if "://" in source:
-        container = open_live(source, source, camera=False)
-        return _opened(source, "stream", container, every, max_frames)
-    if path.is_dir():
-        return _open_folder(path, every, max_frames)
+        return _open_live(source, "stream", open_live(source, source, camera=False), part)
+    if path.is_dir() or (is_pattern(source) and not path.exists()):
+        return _open_pictures(source, part, masks, levels)
+    if levels is not None:
+        raise InputError(f"levels are for images of more than 8 bits, and {source} is no folder")
+    if path.exists() and is_animation(path):
+        return _open_animation(path, part)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
         raise InputError(f"{source} is a single image; give the folder of the video's frames")
     if path.exists():
-        return _opened(source, "video", open_video(source), every, max_frames)
+        return _open_video(source, open_video(source), part)
     if source.isascii() and source.isdigit():
         container = open_live(source, f"camera {source}", camera=True)
-        return _opened(f"camera {source}", "camera", container, every, max_frames)
+        return _open_live(f"camera {source}", "camera", container, part)
     raise InputError(
         f"{source} does not exist; expected a video file, a folder of images, a camera number or "
         "a stream address"
@@ -157,75 +179,129 @@ def _same_size(frames: Iterator[SourceFrame], name: str, size: Size) -> Iterator
         yield frame
 
 
-def _taken(total: int, every: int, max_frames: int | None) -> int:
-    count = -(-total // every)
-    return count if max_frames is None else min(count, max_frames)
-
-
-def _open_folder(folder: Path, every: int, max_frames: int | None) -> FrameSource:
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    ]
-    if not files:
-        raise InputError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    files.sort(key=natural_order)
-    for before, after in pairwise(files):
-        if before.stem == after.stem:
-            raise InputError(
-                f"{folder} holds {before.name} and {after.name}: each stem names one frame and "
-                "its mask; remove one of them"
-            )
-    chosen = list(islice(enumerate(files), 0, None, every))[:max_frames]
-    frames = (
-        SourceFrame(index, file.stem, read_rgb(file), file=file.name) for index, file in chosen
-    )
-    stems = tuple(file.stem for _, file in chosen)
-    return FrameSource(str(folder), "images", frames, len(chosen), stems=stems)
-
-
-def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """A key to sort files by, with which the numbers in their names count up: a2 before a10."""
-    # A number is compared by its length first: Python makes no integer of thousands of digits.
-    parts = re.split(r"([0-9]+)", file.stem)
-    digits = (part.lstrip("0") if place % 2 else part for place, part in enumerate(parts))
-    return [(len(d) if n % 2 else 0, d) for n, d in enumerate(digits)], file.name
-
-
-def _opened(
-    name: str, kind: Kind, container: InputContainer, every: int, max_frames: int | None
+def _open_pictures(
+    source: str, part: Part, masks: Path | None, levels: Levels | None
 ) -> FrameSource:
+    found = find_pictures(source, masks)
+    told = Told(notes=found.notes)
+    places = part.places(len(found.files), source)
+    chosen = [(place, found.files[place]) for place in places]
+    read = frame_reader([file for _, file in chosen], levels, told.notes)
+
+    def frames() -> Iterator[SourceFrame]:
+        for index, file in chosen:
+            try:
+                rgb = read(file)
+            except InputError as error:
+                if index == places[0]:
+                    raise InputError(f"{error}; {_begin_later(index + part.every)}") from error
+                told.damage.append(f"frame {file.stem} is left out: {error}")
+                continue
+            yield SourceFrame(index, file.stem, rgb, file=file.name)
+
+    stems = tuple(file.stem for _, file in chosen)
+    folder = found.files[0].parent
+    return FrameSource(source, "images", frames(), told, len(chosen), stems=stems, folder=folder)
+
+
+def _open_animation(path: Path, part: Part) -> FrameSource:
+    told = Told()
+    chosen = Chosen(part, str(path))
+
+    def frames() -> Iterator[SourceFrame]:
+        pictures = enumerate(read_animation(path, told.damage))
+        for index, (rgb, time, duration) in chosen.of(pictures, lambda picture: picture[1]):
+            yield SourceFrame(index, f"{index:05d}", rgb, time, duration * part.every)
+
+    return FrameSource(
+        str(path), "video", frames(), told, original=Original(time_base=Fraction(1, 1000))
+    )
+
+
+def _open_video(name: str, container: InputContainer, part: Part) -> FrameSource:
+    told = Told()
     try:
-        stream = video_stream(name, container)
-        rate = stream.average_rate or stream.guessed_rate
-        original = Original(
-            time_base=stream.time_base,
-            rate=Fraction(rate) / every if rate else None,
-            sound=Path(name) if kind == "video" else None,
-        )
-        decode = decode_file if kind == "video" else decode_live
-        pictures = _to_the_end(decode(name, container, stream), original)
-        chosen = islice(enumerate(pictures), 0, None, every)
-        frames = (_frame(index, picture, every) for index, picture in chosen)
-        known = kind == "video" and stream.frames > 0
-        length = _taken(stream.frames, every, max_frames) if known else None
-        return FrameSource(name, kind, islice(frames, max_frames), length, original, container)
+        stream = video_stream(name, container, told.notes)
+        original = _original(stream, part)
+        original.sound = Path(name)
+        frames = _recorded(Recording(name, container, stream, part.start), part, told, original)
+        length = part.length(stream.frames) if stream.frames > 0 else None
+        return FrameSource(name, "video", frames, told, length, original, container)
     except BaseException:
         container.close()
         raise
 
 
-def _to_the_end(pictures: Iterator[av.VideoFrame], original: Original) -> Iterator[av.VideoFrame]:
-    """The same pictures; behind the last one, sound is known to belong to the end."""
-    yield from pictures
-    original.ended = True
+def _recorded(
+    recording: Recording, part: Part, told: Told, original: Original
+) -> Iterator[SourceFrame]:
+    """Frames of a file, and when they are over, what was damaged."""
+    chosen = Chosen(part, recording.name)
+    screen = Screen(recording.name, recording.stream, told)
+    try:
+        for index, picture in chosen.of(recording, recording.since_start):
+            if index == chosen.first:
+                _check_first(recording, index, part.start)
+            frame = _shown(screen, index, picture, part.every)
+            original.pixel_aspect = screen.pixel_aspect
+            yield frame
+        original.ended = not chosen.stopped
+    finally:
+        if chosen.first is not None:
+            told.damage += recording.damage(chosen.first, chosen.last if chosen.stopped else None)
 
 
-def _frame(index: int, picture: av.VideoFrame, every: int) -> SourceFrame:
-    time = duration = None
-    if picture.pts is not None and picture.time_base:
-        time = picture.pts * picture.time_base
-        duration = picture.duration * every * picture.time_base if picture.duration else None
-    turns = turns_of(picture)
-    return SourceFrame(index, f"{index:05d}", upright(picture), time, duration, turns)
+def _check_first(recording: Recording, index: int, start: Place | None) -> None:
+    """Refuse a first frame in the place of a damaged one, whose mask it would get."""
+    if index - 1 in recording.lost and not (isinstance(start, int) and start >= index):
+        raise InputError(
+            f"{recording.name}: damaged, and the first whole frame is {index:05d}; "
+            f"{_begin_later(index)}"
+        )
+
+
+def _begin_later(index: int) -> str:
+    return f"the first frame needs a mask of its own: give --start {index} and the mask of that one"
+
+
+def _open_live(name: str, kind: Kind, container: InputContainer, part: Part) -> FrameSource:
+    told = Told()
+    try:
+        stream = video_stream(name, container, told.notes)
+        original = _original(stream, part)
+        frames = _lived(decode_live(name, container, stream), name, stream, part, told)
+        return FrameSource(name, kind, frames, told, original=original, container=container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _lived(
+    pictures: Iterator[av.VideoFrame], name: str, stream: VideoStream, part: Part, told: Told
+) -> Iterator[SourceFrame]:
+    """Frames of a camera or a stream; numbers and times count from the first that came."""
+    screen = Screen(name, stream, told)
+    origin: Fraction | None = None
+
+    def since_start(picture: av.VideoFrame) -> Fraction | None:
+        nonlocal origin
+        time = time_of(picture)
+        if origin is None:
+            origin = time
+        return None if time is None or origin is None else time - origin
+
+    for index, picture in Chosen(part, name).of(enumerate(pictures), since_start):
+        yield _shown(screen, index, picture, part.every)
+
+
+def _original(stream: VideoStream, part: Part) -> Original:
+    rate = stream.average_rate or stream.guessed_rate
+    return Original(stream.time_base, Fraction(rate) / part.every if rate else None)
+
+
+def _shown(screen: Screen, index: int, picture: av.VideoFrame, every: int) -> SourceFrame:
+    duration = None
+    if picture.duration and picture.time_base:
+        duration = picture.duration * every * picture.time_base
+    rgb, turns = screen.frame(picture), turns_of(picture)
+    return SourceFrame(index, f"{index:05d}", rgb, time_of(picture), duration, turns)

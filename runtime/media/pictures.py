@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from mavos_deploy.errors import InputError, one_line
@@ -16,9 +17,13 @@ from mavos_deploy.runtime.geometry import MAX_PIXELS
 from mavos_deploy.runtime.protocol import RgbFrame
 
 T = TypeVar("T")
+Depth = Literal["grey", "colour"]
+DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # grey, of more than 8 bits
 
 # Formats that are read, whatever a file's name says: Pillow would also open EPS, with Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+# Older releases of Pillow have no AVIF, and HEIF comes with an extra.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 SERVED = ("PNG", "JPEG")  # those that come over a network
 
 # Pillow's advice on broken metadata, and on large pictures, for which MAX_PIXELS counts. Set once:
@@ -59,6 +64,7 @@ def read_rgb(
     content: bytes | None = None,
     check_size: Callable[[int, int], None] | None = None,
     formats: tuple[str, ...] = FORMATS,
+    cut: bool = False,
 ) -> RgbFrame:
     """Read a picture as a frame, with EXIF rotation applied.
 
@@ -67,6 +73,7 @@ def read_rgb(
         content: See `open_image`.
         check_size: See `open_image`; height and width are those before the rotation.
         formats: See `open_image`.
+        cut: Whether to accept colours of 16 bits per channel, of which the higher 8 are taken.
 
     Returns:
         uint8 RGB, shape (H, W, 3).
@@ -87,7 +94,42 @@ def read_rgb(
             ) from error
         return np.array(turned.convert("RGB"), np.uint8)
 
-    return _read(path, content, check_size, formats, upright)
+    return _read(path, content, check_size, formats, upright, deep="colour" if cut else None)
+
+
+def read_values(path: Path) -> NDArray[Any]:
+    """Read the values of a grey picture of more than 8 bits, with EXIF rotation applied.
+
+    Returns:
+        Shape (H, W), in the type of the file.
+
+    Raises:
+        InputError: See `open_image`.
+    """
+
+    def values(image: Image.Image) -> NDArray[Any]:
+        if image.mode not in DEEP_MODES:
+            raise InputError(
+                f"{path}: a picture of mode {image.mode} among grey ones of more than 8 bits"
+            )
+        return np.array(ImageOps.exif_transpose(image))
+
+    return _read(path, None, None, FORMATS, values, deep="grey")
+
+
+def depth_of(path: Path) -> Depth | None:
+    """How a picture has more than 8 bits per channel; None where it has no more, or can't be read.
+
+    Only its head is read.
+    """
+    try:
+        with (
+            open_regular(path) as file,
+            Image.open(file, formats=_available(path, FORMATS)) as image,
+        ):
+            return _depth(image)
+    except Exception:  # damaged bytes make the decoders fail in every way there is
+        return None
 
 
 def mode_of(path: Path, formats: tuple[str, ...] = FORMATS) -> str | None:
@@ -111,14 +153,16 @@ def _read(
     formats: tuple[str, ...],
     convert: Callable[[Image.Image], T],
     as_mask: bool = False,
+    deep: Depth | None = None,
 ) -> T:
     """Check, decode and convert a picture; nothing but an InputError comes out."""
     try:
+        formats = _available(path, formats)
         with (
             open_regular(path) if content is None else BytesIO(content) as file,
             Image.open(file, formats=formats) as image,
         ):
-            _check(path, image, check_size, as_mask)
+            _check(path, image, check_size, as_mask, deep)
             image.load()
             return convert(image)
     except InputError:
@@ -147,6 +191,7 @@ def _check(
     image: ImageFile.ImageFile,
     check_size: Callable[[int, int], None] | None,
     as_mask: bool,
+    deep: Depth | None,
 ) -> None:
     """Refuse a picture by what its head says."""
     width, height = image.size
@@ -154,15 +199,45 @@ def _check(
         check_size(height, width)
     if width * height > MAX_PIXELS:
         raise InputError(f"{path}: {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
-    # Pillow cuts 16-bit RGB to 8 bits without a word; only the raw mode still tells.
-    raw_modes = " ".join(str(tile[3]) for tile in image.tile)
-    whole = image.mode.startswith("I")
-    if (whole and not as_mask) or image.mode == "F" or (";16" in raw_modes and not whole):
+    depth = _depth(image)
+    whole = as_mask and image.mode.startswith("I")
+    if depth is not None and depth != deep and not whole:
         raise InputError(f"{path}: more than 8 bits per channel; save it with 8 bits per channel")
     if as_mask and (count := getattr(image, "n_frames", 1)) > 1:
         raise InputError(
             f"{path}: {count} pictures in one file, but a mask is one; save each as a PNG"
         )
+
+
+def _depth(image: Image.Image) -> Depth | None:
+    # Pillow cuts 16-bit RGB to 8 bits without a word; only the raw mode still tells.
+    raw_modes = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    if image.mode in DEEP_MODES:
+        return "grey"
+    return "colour" if ";16" in raw_modes else None
+
+
+def _available(path: Path, formats: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats among those given that this installation reads.
+
+    Raises:
+        InputError: The picture, by its ending, has another one.
+    """
+    suffix = path.suffix.lower()
+    if suffix in HEIF_SUFFIXES and "HEIF" in formats:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InputError(
+                f"{path}: HEIC pictures need pillow-heif; pip install 'mavos-deploy[heif]'"
+            ) from error
+        register_heif_opener()
+    Image.init()
+    if suffix == ".avif" and "AVIF" in formats and "AVIF" not in Image.OPEN:
+        raise InputError(
+            f"{path}: this Pillow reads no AVIF; pip install --upgrade Pillow, to 11.3 or later"
+        )
+    return tuple(name for name in formats if name in Image.OPEN)
 
 
 def _said(error: Exception) -> str:

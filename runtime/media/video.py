@@ -180,10 +180,11 @@ def segment_video(
     """
     frames = iter(source)
     first, mask = _start(frames, masks)
+    source.original.part = first.index > 0
     summary, stems = Summary(start=first.stem), {first.stem}
     failure: MavosError | None = None
-    pictures = Path(source.name) if source.kind == "images" else None
-    legend = Legend(Path(source.name).stem, masks.names, mask.palette, pictures)
+    name = (source.folder or Path(source.name)).stem
+    legend = Legend(name, masks.names, mask.palette, source.folder)
     depth = AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
     try:
         with ExitStack() as stack:

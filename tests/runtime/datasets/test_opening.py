@@ -14,7 +14,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.opening import detect_layout, open_dataset
 from mavos_deploy.runtime.datasets.sequences import Layout, VideoSequence
-from mavos_deploy.runtime.media.frames import natural_order
+from mavos_deploy.runtime.media.folders import natural_order
 from tests import made_sequences
 from tests.made_sequences import write_frames, write_masks
 

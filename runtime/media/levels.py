@@ -1,0 +1,136 @@
+"""Brings grey frames of more than 8 bits, such as thermal or depth images, into 0..255."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.pictures import depth_of, read_rgb, read_values
+from mavos_deploy.runtime.protocol import RgbFrame
+
+SAMPLES = 100  # frames of a clip that are looked at for its range, evenly spaced
+PIXELS = 20_000  # pixels of each that are looked at
+# Share of the pixels that may lie beyond either end: dead pixels, and readings without a value.
+BEYOND = 0.001
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The values that become black and white.
+
+    Attributes:
+        low: Value that becomes 0, as all below it do.
+        high: Value that becomes 255, as all above it do; larger than `low`.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or not np.isfinite([self.low, self.high]).all():
+            raise InputError(
+                f"levels {self.low:g},{self.high:g}: the first becomes black and the second white, "
+                "so the first must be the smaller one"
+            )
+
+    def frame(self, values: NDArray[Any]) -> RgbFrame:
+        """Scale grey values.
+
+        Args:
+            values: Any numbers, shape (H, W). What is no number becomes black.
+
+        Returns:
+            uint8 RGB, shape (H, W, 3).
+        """
+        share = (values.astype(np.float32) - self.low) / (self.high - self.low)
+        grey = np.rint(np.nan_to_num(np.clip(share, 0, 1)) * 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+    def __str__(self) -> str:
+        return f"{self.low:g},{self.high:g}"
+
+
+def parse_levels(text: str, called: str = "levels") -> Levels:
+    """Read two numbers with a comma between them.
+
+    Args:
+        text: For example `7000,9500`.
+        called: Name of the text in errors.
+
+    Raises:
+        InputError: The text is something else, or the first number isn't the smaller one.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{called} {text!r}: expected the values that become black and white, for example "
+            "7000,9500"
+        ) from None
+    return Levels(low, high)
+
+
+def own_levels(items: Sequence[Item], read: Callable[[Item], NDArray[Any]]) -> Levels:
+    """The range of a clip's own values.
+
+    Args:
+        items: Its frames, at least one.
+        read: Gives the values of a frame; frames that it refuses are left out.
+
+    Raises:
+        InputError: No frame can be read; the message is that of the first.
+    """
+    step = max(1, -(-len(items) // SAMPLES))
+    found: list[NDArray[Any]] = []
+    failure: InputError | None = None
+    for item in [*items[::step], items[-1]]:
+        try:
+            values = read(item).ravel()
+        except InputError as error:
+            failure = failure or error
+            continue
+        values = values[:: max(1, values.size // PIXELS)]
+        found.append(values[np.isfinite(values)])
+    everything = np.concatenate(found) if found else np.zeros(0)
+    if not everything.size:
+        raise failure or InputError("the frames hold no values that are numbers")
+    low, high = (float(v) for v in np.quantile(everything, [BEYOND, 1 - BEYOND], method="nearest"))
+    return Levels(low, high if high > low else low + 1)
+
+
+def frame_reader(
+    files: Sequence[Path], levels: Levels | None, notes: list[str]
+) -> Callable[[Path], RgbFrame]:
+    """How the pictures of a clip are read, by the depth of its first.
+
+    Args:
+        files: Its pictures, at least one.
+        levels: Values that become black and white; None takes the clip's own range.
+        notes: Gets a line if they have more than 8 bits.
+
+    Raises:
+        InputError: Levels are given for pictures that have none.
+    """
+    depth = depth_of(files[0])
+    if levels is not None and depth != "grey":
+        raise InputError(
+            f"levels {levels} are for grey images of more than 8 bits, and {files[0]} is none"
+        )
+    if depth is None:
+        return read_rgb
+    if depth == "colour":
+        notes.append("images have 16 bits per channel, of which the higher 8 are read")
+        return lambda file: read_rgb(file, cut=True)
+    scale = levels or own_levels(files, read_values)
+    whose = "" if levels else ", the range of the clip (--levels LOW,HIGH sets another)"
+    notes.append(
+        f"images are grey with more than 8 bits: {scale.low:g} becomes black, {scale.high:g} "
+        f"white{whose}"
+    )
+    return lambda file: scale.frame(read_values(file))

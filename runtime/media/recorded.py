@@ -1,0 +1,292 @@
+"""Reads the pictures of a video file with their numbers, past damage and from any frame on."""
+
+import heapq
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.decoding import reason_of, time_of
+from mavos_deploy.runtime.media.numbering import Numbering, named
+from mavos_deploy.runtime.media.part import Place
+from mavos_deploy.runtime.media.structure import outline
+
+# A file is cut off if it ends this much before the length it states: the larger of a time and a
+# share, because the length that a muxer writes may include the pause after the last frame.
+MISSING_SECONDS = 0.5
+MISSING_SHARE = 0.01
+SLACK = 256  # bytes that may follow the last packet within its part of a file
+HELD = 8  # pictures that wait for earlier ones, once damage has brought them out of order
+KEPT_PACKETS = 2000  # packets of two groups of pictures that are kept while frames are skipped
+RETRIES = 8  # errors of reading in a row, without a packet, after which the rest is given up
+# Decoders that leave out what they can't show without an error.
+SILENT = ("h264", "hevc")
+# Containers whose recordings may start between key frames. In others a packet at the start that is
+# no key frame is a damaged one.
+STREAMED = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "flv")
+# Codecs of which every packet becomes one picture, so that packets can be counted undecoded.
+COUNTED = ("h264", "hevc", "av1", "vp9", "mjpeg", "prores", "dnxhd", "ffv1", "mpeg2video")
+
+
+class Recording:
+    """Pictures of a video file with their numbers. Iterate once.
+
+    Damaged packets are stepped over. Numbers are places in the whole video, whatever is missing
+    and wherever reading starts.
+
+    Attributes:
+        name: Path of the file.
+        stream: Its video.
+    """
+
+    def __init__(
+        self, name: str, container: InputContainer, stream: VideoStream, start: Place | None = None
+    ) -> None:
+        """Take an open file.
+
+        Args:
+            name: Path of the file.
+            container: The file, from which nothing was read yet.
+            stream: Its video.
+            start: First frame that is wanted, by number or time. Those before it may be left out:
+                packets are counted up to the last but one key frame before it, undecoded.
+        """
+        self._origin: Fraction | None = None  # time of the first frame
+        self.name = name
+        self._container = container
+        self.stream = stream
+        self._start = start
+        self._numbering = Numbering(
+            silent=stream.codec_context.codec.canonical_name in SILENT
+            and container.format.name != "avi"  # whose times may count packets
+        )
+        self._flawed: list[int] = []
+        self._own_end = self._any_end = 0.0  # seconds
+        self._read_end = 0  # bytes
+        self._cut = False
+        self._unread = ""  # why the rest of the file isn't read
+        self._last: av.VideoFrame | None = None
+        self._given = 0
+        self._first_error = ""
+
+    def __iter__(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The pictures with their numbers.
+
+        Raises:
+            InputError: The file is cut off, or nothing can be decoded; pictures before were given.
+        """
+        self.stream.thread_type = "AUTO"  # frame threads: faster, but some frames late
+        held: list[tuple[int, int, av.VideoFrame]] = []  # times, order of arrival, pictures
+        order = count()
+        for picture in self._pictures():
+            if self._cut and self._is_gap(picture):
+                break  # a cut also loses frames that belong before the last ones kept
+            self._last = picture
+            if picture.pts is None or not (held or self._numbering.misses(picture.pts)):
+                yield from self._numbered(picture)
+                continue
+            heapq.heappush(held, (picture.pts, next(order), picture))
+            if len(held) > HELD:
+                yield from self._numbered(heapq.heappop(held)[2])
+        while held:
+            yield from self._numbered(heapq.heappop(held)[2])
+        if self._cut or (not self._given and self._first_error):
+            problem = "the file is cut off" if self._cut else f"damaged ({self._first_error})"
+            raise InputError(
+                f"{self.name}: {problem} at frame {self._numbering.reached:05d}; get a whole "
+                "copy, or re-encode what is left of it with ffmpeg"
+            )
+        self._numbering.end()
+
+    @property
+    def lost(self) -> list[int]:
+        """Numbers of the pictures that are missing so far, ascending."""
+        return self._numbering.lost
+
+    def since_start(self, picture: av.VideoFrame) -> Fraction | None:
+        """Seconds from the video's first frame to a picture; None where it has no time."""
+        time = time_of(picture)
+        return None if time is None else time - (self._origin or 0)
+
+    def damage(self, first: int, last: int | None) -> list[str]:
+        """Lines that say what is missing or damaged, once reading is over.
+
+        Args:
+            first: Number of the first frame that matters.
+            last: Number of the last one; None for all.
+        """
+        lines = []
+
+        def inside(numbers: list[int]) -> list[int]:
+            return [n for n in numbers if n >= first and (last is None or n <= last)]
+
+        if lost := inside(self._numbering.lost):
+            lines.append(f"{self.name}: damaged and left out: {_frames(lost)}")
+        if flawed := inside(self._flawed):
+            lines.append(f"{self.name}: damaged, shown as far as possible: {_frames(flawed)}")
+        if self._unread:
+            lines.append(
+                f"{self.name}: from frame {self._numbering.reached:05d} on it can't be read "
+                f"({self._unread})"
+            )
+        return lines
+
+    def _numbered(self, picture: av.VideoFrame) -> Iterator[tuple[int, av.VideoFrame]]:
+        number = self._numbering.picture(picture.pts, picture.interlaced_frame)
+        if number is None:
+            return
+        self._given += 1
+        if picture.is_corrupt:
+            self._flawed.append(number)
+        yield number, picture
+
+    def _pictures(self) -> Iterator[av.VideoFrame]:
+        """Pictures in the order in which the decoder gives them."""
+        for packet in self._from_start():
+            yield from self._decoded(packet)
+        if not self._cut and not self._unread and self._ends_early():
+            found = outline(Path(self.name), self._container.format.name.split(","))
+            if found is None or not found.complete:
+                self._cut = True
+            elif self._read_end + SLACK < found.data_end:
+                self._unread = "its container is damaged"
+        yield from self._decoded(None)
+
+    def _decoded(self, packet: "Packet[Stream] | None") -> list[av.VideoFrame]:
+        if packet is not None and not packet.is_discard:
+            self._numbering.packet(packet.pts, self._is_key(packet))
+            if self._origin is None and self._is_key(packet) and packet.pts is not None:
+                self._origin = packet.pts * packet.time_base
+        try:
+            pictures = self.stream.decode(packet)
+            for picture in pictures:  # those that wait for the end come without their unit
+                picture.time_base = self.stream.time_base
+            return pictures
+        except av.FFmpegError as error:
+            self._first_error = self._first_error or reason_of(error)
+            # At the start of a recording, what comes before the first key frame is no damage.
+            if self._numbering.begun:
+                self._numbering.error()
+            return []
+
+    def _packets(self) -> Iterator["Packet[Stream]"]:
+        """Packets of the video, up to where the file is cut off or its container unreadable."""
+        # In a recorded transport stream the last packet is commonly incomplete, and nothing states
+        # a length; every other container marks a packet as corrupt only if the file ends inside.
+        complete_packets = self._container.format.name != "mpegts"
+        failures = 0
+        while failures < RETRIES:
+            try:
+                for packet in self._container.demux():
+                    own = packet.stream is self.stream
+                    if own and packet.is_corrupt and complete_packets:
+                        self._cut = True
+                        return
+                    if packet.size:
+                        failures = 0
+                        self._note(packet, own)
+                        if own:
+                            yield packet
+                return
+            except av.FFmpegError as error:
+                failures += 1
+                self._unread = reason_of(error)
+        # The container gave up; what it said last is the reason.
+
+    def _note(self, packet: "Packet[Stream]", own: bool) -> None:
+        self._unread = ""  # reading went on behind an error
+        start = packet.dts if packet.pts is None else packet.pts
+        if start is not None and packet.time_base:
+            end = float((start + (packet.duration or 0)) * packet.time_base)
+            self._any_end = max(self._any_end, end)
+            self._own_end = max(self._own_end, end) if own else self._own_end
+        if packet.pos is not None:
+            self._read_end = max(self._read_end, packet.pos + packet.size)
+
+    def _from_start(self) -> Iterator["Packet[Stream]"]:
+        """Packets from a key frame on from which the first wanted frame can be decoded."""
+        packets = self._packets()
+        if self._start is None or not self._countable():
+            yield from packets
+            return
+        groups: list[list[Packet[Stream]]] = []
+        passed = 0  # pictures of groups that were dropped
+        for packet in packets:
+            if not groups and not self._is_key(packet):
+                yield packet  # it gets no number, and may tell the decoder something
+                continue
+            if not groups or packet.is_keyframe:
+                groups.append([])
+                if len(groups) > 2:
+                    passed += sum(not p.is_discard for p in groups.pop(0))
+            groups[-1].append(packet)
+            if packet.pts is None or sum(map(len, groups)) > KEPT_PACKETS:
+                break
+            if self._origin is None and not packet.is_discard:
+                self._origin = packet.pts * packet.time_base
+            number = passed + sum(not p.is_discard for group in groups for p in group) - 1
+            if self._reaches(packet, number):
+                break
+        if passed:
+            first = groups[0][0].pts
+            assert first is not None
+            # Pictures that are shown before their key frame need the group before it.
+            leading = sum(p.pts is not None and p.pts < first for p in groups[0])
+            self._numbering.resume(passed + leading, first)
+        yield from (packet for group in groups for packet in group)
+        yield from packets
+
+    def _is_key(self, packet: "Packet[Stream]") -> bool:
+        """Whether decoding may begin here."""
+        if packet.is_keyframe:
+            return True
+        return not self._numbering.begun and self._container.format.name not in STREAMED
+
+    def _countable(self) -> bool:
+        context = self.stream.codec_context
+        return (
+            context.codec.canonical_name in COUNTED
+            and context.field_order in (0, 1)  # a picture of two fields may come in two packets
+            and self._container.format.name != "avi"  # its times count packets
+        )
+
+    def _reaches(self, packet: "Packet[Stream]", number: int) -> bool:
+        """Whether the start lies within the packets up to this one, the `number`-th."""
+        if isinstance(self._start, int):
+            return number >= self._start
+        if packet.pts is None or self._start is None or self._origin is None:
+            return False
+        return packet.pts * packet.time_base - self._origin >= self._start
+
+    def _is_gap(self, after: av.VideoFrame) -> bool:
+        before = self._last
+        if before is None or before.pts is None or after.pts is None or not before.duration:
+            return False
+        return after.pts > before.pts + 1.5 * before.duration
+
+    def _ends_early(self) -> bool:
+        """Whether the packets end well before the length that the container states.
+
+        Only formats that state a length are judged; for others FFmpeg estimates it.
+        """
+        stream, formats = self.stream, self._container.format.name.split(",")
+        stated, reached = 0.0, self._own_end
+        if "mp4" in formats and stream.duration is not None and stream.time_base:
+            stated = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        elif "avi" in formats and stream.average_rate:
+            stated = float(stream.frames / stream.average_rate)
+        elif ("matroska" in formats or "flv" in formats) and self._container.duration:
+            # Sound may be the longer one.
+            stated, reached = self._container.duration / av.time_base, self._any_end
+        return stated - reached > max(MISSING_SECONDS, MISSING_SHARE * stated)
+
+
+def _frames(numbers: list[int]) -> str:
+    return f"frame{'s' if len(numbers) > 1 else ''} {named(numbers)}"

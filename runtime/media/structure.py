@@ -1,0 +1,134 @@
+"""Tells from the outline of a video file whether all of it is there."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_PARTS = 1_000_000  # boxes, chunks or elements that are looked at
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The outline of a file, by the sizes that it states.
+
+    Attributes:
+        complete: Whether all that the file states lies inside of it.
+        data_end: Position where its pictures and sound end, in bytes; 0 where an index lists every
+            packet, so that none can be missed.
+    """
+
+    complete: bool
+    data_end: int
+
+
+def outline(path: Path, formats: list[str]) -> Outline | None:
+    """Read the outline of a file.
+
+    Args:
+        path: The file.
+        formats: FFmpeg's names of its format.
+
+    Returns:
+        The outline, or None where the format or the file has none that could be trusted.
+    """
+    for name, read in (("mp4", _mp4), ("avi", _avi), ("matroska", _matroska)):
+        if name in formats:
+            try:
+                with path.open("rb") as file:
+                    return read(file, os.fstat(file.fileno()).st_size)
+            except (OSError, ValueError):
+                return None
+    return None
+
+
+def _mp4(file: BinaryIO, size: int) -> Outline | None:
+    """Boxes of the top level. A file in fragments lists no packets in one place."""
+    position = 0
+    for _ in range(MAX_PARTS):
+        file.seek(position)
+        head = file.read(16)
+        if len(head) < 8:
+            return Outline(complete=position == size, data_end=0)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind in (b"moof", b"sidx"):
+            return None
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        elif length == 0:
+            return Outline(complete=True, data_end=0)
+        if length < 8:
+            return None
+        position += length
+        if position > size:
+            return Outline(complete=False, data_end=0)
+    return None
+
+
+def _avi(file: BinaryIO, size: int) -> Outline | None:
+    """The RIFF chunks, and in them the lists of packets."""
+    position = data_end = 0
+    while position + 12 <= size:
+        file.seek(position)
+        head = file.read(12)
+        length = int.from_bytes(head[4:8], "little")
+        if head[:4] != b"RIFF" or not length:
+            break
+        end = position + 8 + length
+        if end > size:
+            return Outline(complete=False, data_end=0)
+        data_end = max(data_end, _movi_end(file, position + 12, end))
+        position = end + end % 2
+    return Outline(complete=True, data_end=data_end) if data_end else None
+
+
+def _movi_end(file: BinaryIO, position: int, end: int) -> int:
+    found = 0
+    for _ in range(MAX_PARTS):
+        if position + 12 > end:
+            break
+        file.seek(position)
+        head = file.read(12)
+        length = int.from_bytes(head[4:8], "little")
+        position += 8 + length + length % 2
+        if head[:4] == b"LIST" and head[8:12] == b"movi":
+            found = min(position, end)
+    return found
+
+
+def _matroska(file: BinaryIO, size: int) -> Outline | None:
+    """The segment, and in it the clusters of packets."""
+    position, data_end = 0, 0
+    end = size
+    for _ in range(MAX_PARTS):
+        if position >= end:
+            return Outline(complete=True, data_end=data_end) if data_end else None
+        kind, length, start = _element(file, position)
+        if length is None:
+            return None  # a stream that was recorded as it came
+        if kind == 0x18538067:  # the segment
+            if start + length > size:
+                return Outline(complete=False, data_end=0)
+            position, end = start, start + length
+            continue
+        position = start + length
+        if kind == 0x1F43B675:  # a cluster
+            data_end = position
+    return None
+
+
+def _element(file: BinaryIO, position: int) -> tuple[int, int | None, int]:
+    """Name, length and start of the content of an EBML element; no length where it is unknown."""
+    file.seek(position)
+    head = file.read(12)
+    if not head or not head[0] or head[0] < 0x10:
+        raise ValueError
+    name_bytes = 9 - head[0].bit_length()
+    rest = head[name_bytes:]
+    if not rest or not rest[0]:
+        raise ValueError
+    length_bytes = 9 - rest[0].bit_length()
+    value = int.from_bytes(rest[:length_bytes], "big") & ((1 << 7 * length_bytes) - 1)
+    unknown = value == (1 << 7 * length_bytes) - 1
+    start = position + name_bytes + length_bytes
+    return int.from_bytes(head[:name_bytes], "big"), None if unknown else value, start

@@ -1,0 +1,200 @@
+"""Frames are found in folders and by patterns; what is left out is named, and masks are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.folders import find_pictures, is_pattern
+from mavos_deploy.runtime.media.frames import open_frames
+from mavos_deploy.runtime.media.part import Part
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+
+
+def _save(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        suffix = Path(name).suffix.lower()
+        kind = {".jfif": "JPEG", ".jpe": "JPEG", ".jpg": "JPEG", ".pnm": "PPM"}.get(suffix)
+        kind = {".ppm": "PPM", ".pgm": "PPM"}.get(suffix, kind) or None
+        image = Image.fromarray(PICTURE)
+        image.convert("L" if suffix == ".pgm" else "RGB").save(folder / name, format=kind)
+    return folder
+
+
+def _names(source: str | Path, masks: Path | None = None) -> list[str]:
+    return [file.name for file in find_pictures(str(source), masks).files]
+
+
+def test_pictures_of_many_kinds_are_frames_in_one_order(tmp_path: Path) -> None:
+    names = ["0.jpg", "1.jfif", "2.ppm", "3.pgm", "4.JPE", "5.PNG", "6.webp", "7.tiff", "8.bmp"]
+    folder = _save(tmp_path / "a", *names)
+    with open_frames(str(folder)) as source:
+        frames = list(source)
+        assert source.told.notes == []
+    assert [frame.stem for frame in frames] == [str(index) for index in range(9)]
+    assert all(frame.rgb.shape == PICTURE.shape for frame in frames)
+    assert np.array_equal(frames[2].rgb, PICTURE)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "0.avif")
+    with open_frames(str(folder)) as source:
+        assert source.size == (24, 32)
+
+
+def test_heic_is_read_with_its_extra(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    (tmp_path / "a").mkdir()
+    heif.from_pillow(Image.fromarray(PICTURE)).save(tmp_path / "a" / "0.heic", quality=90)
+    with open_frames(str(tmp_path / "a")) as source:
+        (frame,) = source
+    assert frame.rgb.shape == PICTURE.shape
+
+
+def test_heic_without_its_extra_is_refused_with_the_line_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    (tmp_path / "0.heic").write_bytes(b"any")
+    with pytest.raises(InputError, match=r"pillow-heif; pip install 'mavos-deploy\[heif\]'"):
+        open_frames(str(tmp_path))
+
+
+def test_pictures_that_are_not_read_are_named_once(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "0.png", "3.png")
+    Image.fromarray(PICTURE).save(folder / "1.gif")
+    Image.fromarray(PICTURE).save(folder / "2.tga")
+    Image.fromarray(PICTURE).save(folder / "4", format="JPEG")
+    (folder / "5.dng").write_bytes(b"raw")
+    for name in ("notes.txt", "0.json", "Thumbs.db", ".hidden.png", "readme"):
+        (folder / name).write_bytes(b"x")
+    (folder / "more").mkdir()
+    found = find_pictures(str(folder))
+    assert [file.name for file in found.files] == ["0.png", "3.png"]
+    (note,) = found.notes
+    assert note.startswith(f"4 files of {folder} look like pictures but are not read as frames")
+    assert "1.gif, 2.tga, 4, 5.dng" in note
+
+
+def test_a_mask_among_the_frames_is_no_frame_and_is_said(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "frame_0.jpg", "frame_1.jpg", "first.png")
+    found = find_pictures(str(folder), masks=folder / "first.png")
+    assert [file.name for file in found.files] == ["frame_0.jpg", "frame_1.jpg"]
+    assert found.notes == [f"{folder / 'first.png'} is the mask that was given, so it is no frame"]
+
+
+def test_a_mask_named_after_its_frame_and_a_link_to_it_are_no_frames(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "0.jpg", "1.jpg", "0.png")
+    (tmp_path / "link.png").symlink_to(folder / "0.png")
+    assert _names(folder, folder / "0.png") == ["0.jpg", "1.jpg"]
+    assert _names(folder, tmp_path / "link.png") == ["0.jpg", "1.jpg"]
+    assert _names(folder / "*", folder / "0.png") == ["0.jpg", "1.jpg"]
+
+
+def test_a_mask_elsewhere_changes_nothing(tmp_path: Path) -> None:
+    folder, other = _save(tmp_path / "a", "0.jpg"), _save(tmp_path / "b", "0.png")
+    found = find_pictures(str(folder), other / "0.png")
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.png", ["f2.png", "f10.png", "f00100.png"]),
+        ("f?.png", ["f2.png"]),
+        ("f[0-9]*.png", ["f2.png", "f10.png", "f00100.png"]),
+        ("f%d.png", ["f2.png", "f10.png"]),
+        ("f%05d.png", ["f00100.png"]),
+        ("f%02d.png", ["f10.png"]),
+        ("f%01d.png", ["f2.png", "f10.png"]),
+    ],
+)
+def test_patterns_give_frames_in_the_order_of_their_numbers(
+    tmp_path: Path, pattern: str, names: list[str]
+) -> None:
+    folder = _save(tmp_path / "a", "f2.png", "f10.png", "f00100.png", "f2.jpg", "other.jpg")
+    assert is_pattern(str(folder / pattern))
+    assert _names(folder / pattern) == names
+    with open_frames(str(folder / pattern)) as source:
+        assert [f"{frame.stem}.png" for frame in source] == names
+
+
+def test_a_pattern_may_name_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(tmp_path / "a", "0.png")
+    _save(tmp_path / "b", "1.png")
+    monkeypatch.chdir(tmp_path)
+    assert _names("*/*.png") == ["0.png", "1.png"]
+
+
+def test_a_folder_whose_name_is_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "take [1]", "0.png")
+    with open_frames(str(folder)) as source:
+        assert len(list(source)) == 1
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    for pattern in ("*.png", "%05d.png"):
+        with pytest.raises(InputError, match="matches no images"):
+            open_frames(str(tmp_path / pattern))
+
+
+def test_a_folder_of_folders_gets_a_hint(tmp_path: Path) -> None:
+    _save(tmp_path / "b", "0.png")
+    _save(tmp_path / "a", "0.png")
+    with pytest.raises(InputError, match=r"no images but folders \(a, b\); give .*a, or .*batch"):
+        find_pictures(str(tmp_path))
+
+
+def test_a_folder_of_other_pictures_names_them(tmp_path: Path) -> None:
+    (tmp_path / "0.dng").write_bytes(b"raw")
+    with pytest.raises(InputError, match=r"no images that are read \(0\.dng\).*\.png"):
+        find_pictures(str(tmp_path))
+
+
+def test_two_pictures_of_one_frame_are_refused_with_advice_that_works(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "0.jpg", "0.png", "1.jpg")
+    with pytest.raises(InputError, match=r"give a pattern such as '\*\.jpg'"):
+        find_pictures(str(folder))
+    assert _names(folder / "*.jpg") == ["0.jpg", "1.jpg"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\nbroken"], ids=["empty", "broken"])
+def test_a_broken_picture_is_stepped_over_and_named(tmp_path: Path, content: bytes) -> None:
+    folder = _save(tmp_path / "a", *(f"{index}.png" for index in range(6)))
+    for name in ("2.png", "4.png"):
+        (folder / name).write_bytes(content)
+    with open_frames(str(folder)) as source:
+        assert [(frame.index, frame.stem) for frame in source] == [
+            (0, "0"),
+            (1, "1"),
+            (3, "3"),
+            (5, "5"),
+        ]
+    first, second = source.told.damage
+    assert first.startswith("frame 2 is left out: ")
+    assert "2.png: not a readable picture" in first
+    assert "4.png" in second
+
+
+def test_a_broken_first_picture_is_refused_with_advice_that_works(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", "0.png", "1.png", "2.png")
+    (folder / "0.png").write_bytes(b"")
+    with pytest.raises(InputError, match="needs a mask of its own: give --start 1 and the mask"):
+        open_frames(str(folder))
+    with open_frames(str(folder), Part(start=1)) as source:
+        assert [frame.index for frame in source] == [1, 2]
+    assert source.told.damage == []
+
+
+def test_parts_of_a_folder_keep_their_numbers(tmp_path: Path) -> None:
+    folder = _save(tmp_path / "a", *(f"{index}.png" for index in range(9)))
+    with open_frames(str(folder), Part(2, 7, every=2)) as source:
+        assert (source.length, source.stems) == (3, ("2", "4", "6"))
+        assert [frame.index for frame in source] == [2, 4, 6]
+    with pytest.raises(InputError, match="nothing lies in the part from frame 9 on"):
+        open_frames(str(folder), Part(9))
