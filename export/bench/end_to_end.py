@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,15 +20,19 @@ from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import FrameSource, open_frames
-from mavos_deploy.runtime.media.outputs import Outputs, Wanted
+from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
 from mavos_deploy.runtime.media.part import Part
-from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.video import check_fit, segment_video
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
 
-ROUNDS = 2  # end-to-end runs of each runner, in turns
+ROUNDS = 2  # end-to-end runs of each runner and set of results, in turns
+USUAL = ("palette", "overlay")
+LEAST = ("store",)  # takes next to no time to write
+FULL = ("overlay", "matte", "coco", "cutouts")
+SETS = (USUAL, LEAST, FULL)
+RUNS = ROUNDS * len(SETS)  # of each runner
 
 
 def run_end_to_end(
@@ -37,7 +42,7 @@ def run_end_to_end(
     objects: int,
     on_run: Callable[[int], None],
 ) -> dict[str, dict[str, Any]]:
-    """Segment a video as `mavos-run --overlay` does, in turns, and time what lies between steps.
+    """Segment a video as `mavos-run` does, in turns, and time what lies between steps.
 
     Args:
         runners: Runners of one bundle by name.
@@ -47,33 +52,38 @@ def run_end_to_end(
         on_run: Called with how many runs are done.
 
     Returns:
-        For each runner the medians over the rounds: `frames_per_second` after the first frame,
-        `frame_ms`, and `outside_share`, the share of a frame's time in which no step runs.
+        For each runner the medians over the rounds, with palette PNGs and an overlay:
+        `frames_per_second` after the first frame, `frame_ms`, and `outside_share`, the share of a
+        frame's time in which no step runs. `writing_share` is the share by which a frame takes
+        longer with the results of `FULL` than with those of `LEAST`, at least 0.
 
     Raises:
         InputError: The video can't be used, or its shape isn't the bundle's.
     """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
+    found: dict[tuple[str, tuple[str, ...]], list[tuple[float, float]]]
+    found = {(name, kinds): [] for name in runners for kinds in SETS}
     with TemporaryDirectory() as folder:
         place = Path(folder)
         size = video_size(next(iter(runners.values())).segmenter.bundle.manifest.size)
         source = video or place / "clip.mp4"
         if video is None:
             write_clip(source, size, frames, objects)
-        done = 0
-        for _ in range(ROUNDS):
-            for name, runner in runners.items():
-                with open_frames(str(source), Part(max_frames=frames)) as opened:
-                    found[name].append(_run_once(runner, opened, place, objects))
-                done += 1
-                on_run(done)
+        for done in range(RUNS * len(runners)):
+            name, kinds = list(found)[done % len(found)]
+            with open_frames(str(source), Part(max_frames=frames)) as opened:
+                run = _run_once(runners[name], opened, place / str(done), objects, kinds)
+            found[name, kinds].append(run)
+            on_run(done + 1)
     summary = {}
-    for name, runs in found.items():
-        seconds, outside = (float(np.median(column)) for column in zip(*runs, strict=True))
+    for name in runners:
+        seconds, outside = (float(np.median(c)) for c in zip(*found[name, USUAL], strict=True))
+        pairs = zip(found[name, FULL], found[name, LEAST], strict=True)
+        longer = float(np.median([full / least - 1 for (full, _), (least, _) in pairs]))
         summary[name] = {
             "frame_ms": milliseconds(seconds),
             "frames_per_second": round(1 / seconds, 3),
             "outside_share": round(outside, 4),
+            "writing_share": round(max(0.0, longer), 4),
         }
     return summary
 
@@ -95,22 +105,21 @@ class _SteppedSegmenter(Segmenter):
 
 
 def _run_once(
-    runner: BackendRunner, source: FrameSource, place: Path, objects: int
+    runner: BackendRunner, source: FrameSource, place: Path, objects: int, kinds: tuple[str, ...]
 ) -> tuple[float, float]:
     """Seconds of a frame, and the share of them outside of the steps."""
+    place.mkdir()
     segmenter = _SteppedSegmenter(runner.segmenter.bundle, runner.backend)
     check_fit(segmenter.bundle.manifest.input_size(source.size), source, stretch=False)
     mask = place / "mask.png"
-    results = (
-        Wanted(PALETTE, place / "masks"),
-        Wanted(RESULTS["overlay"], place / "overlay.mp4"),
-    )
+    known = [kind for kind in kinds if kind != "coco" or find_spec("pycocotools") is not None]
+    results = [parse_wanted(kind, str(place / "clip")) for kind in known]
     write_mask(mask, next(iter_clip(*source.size, 1, objects=objects))[1])
     segment_video(
         segmenter,
         source,
         MaskSource(mask, source.size),
-        Outputs(results, overwrite=True),
+        Outputs(results, overwrite=False),
         on_frame=lambda done: None,
     )
     if len(segmenter.steps) < 2:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.bench.end_to_end import ROUNDS, run_end_to_end
+from mavos_deploy.export.bench.end_to_end import RUNS, run_end_to_end
 from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.report import Report, make_report
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, Subject, warm_up
@@ -69,7 +69,7 @@ def measure(
         whole = {}
         if end_to_end:
             backends = {n: r for n, r in runners.items() if isinstance(r, BackendRunner)}
-            with progress("timing end to end", ROUNDS * len(backends)) as advance:
+            with progress("timing end to end", RUNS * len(backends)) as advance:
                 whole = run_end_to_end(backends, video, count, objects, advance)
         load = meter.read()
     peaks = dict(zip(runners, peak_memory(subjects, objects), strict=True))

@@ -145,11 +145,13 @@ def tables(report: Report) -> list[Table]:
                 f"{entry['frame_ms']:.1f}",
                 f"{entry['frames_per_second']:.2f}",
                 f"{entry['outside_share']:.1%}",
+                f"{entry['writing_share']:.1%}",
             )
             for name, entry in report["end_to_end"].items()
         ]
         title = "end to end: decode, resize, segment, masks and overlay"
-        made.append(_table(title, ("ms per frame", "frames/s", "outside of the steps"), rows))
+        columns = ("ms per frame", "frames/s", "outside of the steps", "writing more")
+        made.append(_table(title, columns, rows))
     return made
 
 

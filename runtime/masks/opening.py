@@ -13,7 +13,10 @@ from mavos_deploy.runtime.masks.cvat_reading import read_cvat
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.label_studio_reading import read_label_studio
 from mavos_deploy.runtime.masks.labelme_reading import read_labelme
+from mavos_deploy.runtime.masks.mots_reading import read_mots
 from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
+from mavos_deploy.runtime.masks.store import SUFFIX as STORE_SUFFIX
+from mavos_deploy.runtime.masks.store_reading import store_maps
 from mavos_deploy.runtime.media.folders import natural_order
 
 
@@ -86,6 +89,14 @@ FORMATS = (
         "label",
         read_cvat,
     ),
+    AnnotationFormat(
+        "MOTS",
+        ".txt",
+        re.compile(rb"\A\s*(?:[0-9]+ ){5}\S+\s*(?:\n|\Z)"),
+        "text; compressed run lengths; regions to ignore are left out",
+        "the object's number, without the thousands, which are its class, where that is clear",
+        read_mots,
+    ),
 )
 SUFFIXES = tuple(dict.fromkeys(row.suffix for row in FORMATS))
 
@@ -94,8 +105,8 @@ def open_label_maps(path: Path) -> LabelMaps:
     """Find the label maps of a video; they are read when asked for.
 
     Args:
-        path: A picture, an annotation file of one of `FORMATS`, or a folder of pictures or of
-            annotation files.
+        path: A picture, an annotation file of one of `FORMATS`, a run-length store, or a folder of
+            pictures or of annotation files.
 
     Raises:
         InputError: The path does not exist, or holds no masks, or an annotation file is damaged.
@@ -104,6 +115,8 @@ def open_label_maps(path: Path) -> LabelMaps:
         raise InputError(f"{path} does not exist; expected a mask, or a folder of masks")
     if path.is_dir():
         return _folder(path)
+    if path.suffix.lower() == STORE_SUFFIX:
+        return store_maps(path)
     if path.suffix.lower() in SUFFIXES:
         return read_annotations(path, _content(path))
     return file_maps(path)

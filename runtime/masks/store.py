@@ -226,11 +226,18 @@ class MaskStore:
         for number, _ in self.places:
             yield number, self[number]
 
-    def frame(self, number: int) -> LabelledFrame:
-        """Labels of a frame with its stem; see `__getitem__`."""
+    def stem(self, number: int) -> str:
+        """Name of a frame; see `__getitem__`."""
+        return self._header(self._order(number))[4]
+
+    def _order(self, number: int) -> int:
         if number not in self._at:
             raise InputError(f"{self.path}: no frame {number}; {self._range()}")
-        order = self._at[number]
+        return self._at[number]
+
+    def frame(self, number: int) -> LabelledFrame:
+        """Labels of a frame with its stem; see `__getitem__`."""
+        order = self._order(number)
         plain = self.plain(order)
         _, height, width, _, stem = self._header(order)
         try:

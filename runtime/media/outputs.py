@@ -31,12 +31,13 @@ class Wanted:
     colour: str = ""
 
 
-def parse_wanted(text: str, name: str) -> Wanted:
+def parse_wanted(text: str, name: str, option_name: str = "--write") -> Wanted:
     """Read `KIND[:OPTION][=PATH]`.
 
     Args:
         text: A value of `--write`.
         name: Name of the video, for the default path: `<name>-<kind>`, with the kind's ending.
+        option_name: Option that the words were given to, for errors.
 
     Raises:
         InputError: The kind or its option is unknown, or the file's ending is another.
@@ -44,16 +45,18 @@ def parse_wanted(text: str, name: str) -> Wanted:
     words, _, path = text.partition("=")
     word, _, option = words.partition(":")
     if word not in RESULTS:
-        raise InputError(f"--write {text}: {word!r} is unknown; accepted are {', '.join(RESULTS)}")
+        raise InputError(
+            f"{option_name} {text}: {word!r} is unknown; accepted are {', '.join(RESULTS)}"
+        )
     kind = RESULTS[word]
     try:
         chosen, colour = kind.split_option(option)
     except ValueError as error:
-        raise InputError(f"--write {text}: {error}") from None
+        raise InputError(f"{option_name} {text}: {error}") from None
     ending = kind.suffix if kind.place is Place.FILE else ""
     where = Path(path or f"{name}-{word}{ending}")
     if ending and where.suffix.lower() != ending:
-        raise InputError(f"--write {text}: the name must end in {ending}")
+        raise InputError(f"{option_name} {text}: the name must end in {ending}")
     return Wanted(kind, where, chosen, colour)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +20,14 @@ from mavos_deploy.runtime.masks.picture_files import BinaryWriter, CutoutWriter,
 from mavos_deploy.runtime.masks.store import SUFFIX, StoreWriter
 from mavos_deploy.runtime.masks.writing import Legend, MaskWriter
 from mavos_deploy.runtime.masks.youtube_vis import YoutubeVisWriter
-from mavos_deploy.runtime.media import films
-from mavos_deploy.runtime.media.encoding import H264, Encoding, Original
+from mavos_deploy.runtime.media import drawings
+from mavos_deploy.runtime.media.drawings import Drawing
 from mavos_deploy.runtime.media.overlay import draw_objects
 from mavos_deploy.runtime.media.pictures import mode_of
 from mavos_deploy.words import Word
+
+if TYPE_CHECKING:
+    from mavos_deploy.runtime.media.encoding import Original
 
 
 class Place(Enum):
@@ -63,7 +67,7 @@ class Target:
     path: Path = Path()
     option: str = ""
     colour: str = ""
-    original: Original | None = None
+    original: "Original | None" = None
 
 
 @dataclass(frozen=True)
@@ -142,20 +146,21 @@ _WHERE = {"objects": "the objects", BACKGROUND: "everything but the objects"}
 
 
 def _film(
-    drawing: Callable[[Target], films.Drawing], encoding: Encoding = H264
+    drawing: Callable[[Target], Drawing], encoding: str = "H264"
 ) -> Callable[[Target], MaskWriter]:
     """Opens the writer of a video."""
 
     def open_film(target: Target) -> MaskWriter:
+        from mavos_deploy.runtime.media.films import ENCODINGS, FilmWriter
+
         assert target.size is not None
-        return films.FilmWriter(
-            target.path, target.size, drawing(target), target.original, encoding
-        )
+        draw = drawing(target)
+        return FilmWriter(target.path, target.size, draw, target.original, ENCODINGS[encoding])
 
     return open_film
 
 
-def _overlay(target: Target) -> films.Drawing:
+def _overlay(target: Target) -> Drawing:
     colours = palette_colors(target.legend.palette).astype(np.uint16)
     return lambda rgb, labels: draw_objects(rgb, labels, colours)
 
@@ -268,7 +273,7 @@ _KINDS = (
     ResultKind(
         "matte",
         "a video, white where an object is and black elsewhere, H.264",
-        _film(lambda target: films.matte),
+        _film(lambda target: drawings.matte),
         suffix=".mp4",
         masks=False,
         pictures=True,
@@ -276,7 +281,7 @@ _KINDS = (
     ResultKind(
         "green-screen",
         "the video with a colour for everything but the objects, H.264",
-        _film(lambda target: films.filled(target.colour, background=True)),
+        _film(lambda target: drawings.filled(target.colour, background=True)),
         suffix=".mp4",
         colour="00ff00",
         masks=False,
@@ -285,7 +290,7 @@ _KINDS = (
     ResultKind(
         "alpha-prores",
         "the video with the objects opaque and all else transparent, ProRes 4444",
-        _film(lambda target: films.with_alpha, films.PRORES),
+        _film(lambda target: drawings.with_alpha, "ProRes"),
         suffix=".mov",
         masks=False,
         pictures=True,
@@ -293,7 +298,7 @@ _KINDS = (
     ResultKind(
         "alpha-vp9",
         "the video with the objects opaque and all else transparent, VP9, for browsers",
-        _film(lambda target: films.with_alpha, films.VP9),
+        _film(lambda target: drawings.with_alpha, "VP9"),
         suffix=".webm",
         masks=False,
         pictures=True,
@@ -301,7 +306,7 @@ _KINDS = (
     ResultKind(
         "blur",
         "the video with a part blurred, H.264",
-        _film(lambda target: films.blurred(target.option == BACKGROUND)),
+        _film(lambda target: drawings.blurred(target.option == BACKGROUND)),
         suffix=".mp4",
         options=_WHERE,
         masks=False,
@@ -310,7 +315,7 @@ _KINDS = (
     ResultKind(
         "pixelate",
         "the video with a part in coarse blocks, H.264",
-        _film(lambda target: films.pixelated(target.option == BACKGROUND)),
+        _film(lambda target: drawings.pixelated(target.option == BACKGROUND)),
         suffix=".mp4",
         options=_WHERE,
         masks=False,
@@ -319,7 +324,7 @@ _KINDS = (
     ResultKind(
         "colour",
         "the video with a part covered by a colour, H.264",
-        _film(lambda target: films.filled(target.colour, target.option == BACKGROUND)),
+        _film(lambda target: drawings.filled(target.colour, target.option == BACKGROUND)),
         suffix=".mp4",
         options=_WHERE,
         colour="000000",

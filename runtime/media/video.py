@@ -157,7 +157,7 @@ def segment_video(
     masks: MaskSource,
     outputs: Outputs,
     *,
-    on_frame: Callable[[int], None],
+    on_frame: Callable[[int], None] = lambda done: None,
     resume: Resume[StateT] | None = None,
 ) -> Summary:
     """Segment a video and write what is wanted of each of its frames.

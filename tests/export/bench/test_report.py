@@ -16,7 +16,14 @@ def test_a_report_becomes_tables_a_file_and_plots(tmp_path: Path) -> None:
     manifest = Bundle.open(hollow_bundle(tmp_path / "bundle")).manifest
     name = "onnxruntime-cpu"
     timings = {name: Timings([0.1] * 9, [0.2] * 9, [{"decoder": 0.05}] * 9, [9_000_000] * 9)}
-    end_to_end = {name: {"frame_ms": 100.0, "frames_per_second": 10.0, "outside_share": 0.1}}
+    end_to_end = {
+        name: {
+            "frame_ms": 100.0,
+            "frames_per_second": 10.0,
+            "outside_share": 0.1,
+            "writing_share": 0.02,
+        }
+    }
     report = make_report(manifest, 1, 2, Load(0.2, 0.0), timings, end_to_end, {name: None})
     assert report["bundle"]["variant"] == "mobilenet"
     assert (report["frames"], report["objects"], report["threads"]) == (10, 2, 1)

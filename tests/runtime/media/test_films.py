@@ -11,7 +11,7 @@ import pytest
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.writing import LabelledFrame
-from mavos_deploy.runtime.media import films
+from mavos_deploy.runtime.media import drawings, films
 from mavos_deploy.runtime.media.encoding import Encoding
 from mavos_deploy.runtime.media.overlay import draw_objects
 from mavos_deploy.runtime.objects import Labels
@@ -23,39 +23,9 @@ SQUARE = np.zeros((48, 64), np.uint8)
 SQUARE[8:40, 16:48] = 3
 INSIDE = SQUARE > 0
 
-EFFECTS = {
-    "colour": lambda background: films.filled("0a141e", background),
-    "blur": films.blurred,
-    "pixelate": films.pixelated,
-}
-
-
-@pytest.mark.parametrize("effect", EFFECTS)
-@pytest.mark.parametrize("background", [False, True], ids=["objects", "background"])
-def test_an_effect_changes_its_side_and_leaves_the_other(effect: str, background: bool) -> None:
-    before = RANDOM.copy()
-    drawn = EFFECTS[effect](background)(RANDOM, SQUARE)
-    assert np.array_equal(RANDOM, before)
-    assert drawn.dtype == np.uint8
-    changed = ~INSIDE if background else INSIDE
-    assert np.array_equal(drawn[~changed], RANDOM[~changed])
-    if effect == "colour":
-        assert (drawn[changed] == [10, 20, 30]).all()
-    else:  # the noise is gone
-        rough = np.abs(np.diff(drawn.astype(int), axis=1)).mean(2)
-        both = changed[:, 1:] & changed[:, :-1]
-        assert rough[both].mean() < 0.6 * np.abs(np.diff(RANDOM.astype(int), axis=1)).mean()
-
-
-def test_blocks_cover_frames_whose_sides_they_do_not_divide() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (241, 433, 3), np.uint8)
-    drawn = films.pixelated(False)(rgb, np.ones((241, 433), np.uint8))
-    assert drawn.shape == rgb.shape
-    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) < 25 * 45
-
 
 def test_a_matte_is_white_on_black_also_in_the_file(tmp_path: Path) -> None:
-    with films.FilmWriter(tmp_path / "a.mp4", (48, 64), films.matte) as writer:
+    with films.FilmWriter(tmp_path / "a.mp4", (48, 64), drawings.matte) as writer:
         writer.write(LabelledFrame(0, "00000", SQUARE, RANDOM))
     with av.open(str(tmp_path / "a.mp4")) as container:
         (frame,) = container.decode(video=0)
@@ -75,7 +45,7 @@ def test_alpha_and_times_survive(tmp_path: Path, encoding: Encoding, decoder: st
     path = tmp_path / f"a{encoding.suffixes[0]}"
     grey = np.full((48, 64, 3), 90, np.uint8)
     times = [Fraction(0), Fraction(1, 25), Fraction(9, 25)]
-    with films.FilmWriter(path, (48, 64), films.with_alpha, encoding=encoding) as writer:
+    with films.FilmWriter(path, (48, 64), drawings.with_alpha, encoding=encoding) as writer:
         for number, time in enumerate(times):
             writer.write(LabelledFrame(number, "x", SQUARE, grey, time=time))
     seen, shown = [], []
@@ -119,7 +89,7 @@ def test_another_size_is_refused(
     tmp_path: Path, rgb: RgbFrame, labels: Labels, message: str
 ) -> None:
     with (
-        films.FilmWriter(tmp_path / "a.mp4", (48, 64), films.matte) as writer,
+        films.FilmWriter(tmp_path / "a.mp4", (48, 64), drawings.matte) as writer,
         pytest.raises(InputError, match=message),
     ):
         writer.write(LabelledFrame(0, "x", labels, rgb))
@@ -127,7 +97,7 @@ def test_another_size_is_refused(
 
 def test_a_frame_without_its_picture_is_refused(tmp_path: Path) -> None:
     with (
-        films.FilmWriter(tmp_path / "a.mp4", (48, 64), films.matte) as writer,
+        films.FilmWriter(tmp_path / "a.mp4", (48, 64), drawings.matte) as writer,
         pytest.raises(InputError, match="a video needs pictures, and 00000 has none"),
     ):
         writer.write(LabelledFrame(0, "00000", SQUARE))
