@@ -1,10 +1,11 @@
-"""Puts ONNX Runtime's library and its C++ headers into one folder, to build the C++ runtime with.
+"""Puts what the C++ runtime is built with into one folder: ONNX Runtime and a JSON library's headers.
 
     python tools/onnxruntime_prefix.py --output build/onnxruntime
 
-The library comes from the Python package `onnxruntime` of this interpreter, the headers from an npm
+The library comes from the Python package `onnxruntime` of this interpreter, its headers from an npm
 package with the builds for phones. They are older than the library, which serves every older
-interface. A release of ONNX Runtime for C++ needs none of this: give its folder to CMake as
+interface. nlohmann/json comes from the Python package of that name, if it is installed; the system's
+own serves as well. A release of ONNX Runtime for C++ needs none of this: give its folder to CMake as
 ONNXRUNTIME_ROOT.
 """
 
@@ -99,6 +100,14 @@ def take_headers(archive: Path, folder: Path) -> None:
                 (folder / path.name).write_bytes(content.read())
 
 
+def take_json(folder: Path) -> None:
+    """Copy the headers of nlohmann/json out of its Python package, if that is installed."""
+    spec = find_spec("nlohmann_json")
+    if spec is not None and spec.submodule_search_locations:
+        source = Path(spec.submodule_search_locations[0]) / "include/nlohmann"
+        shutil.copytree(source, folder / "nlohmann", ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def make_prefix(output: Path, source: Path, headers: Path | None) -> None:
     """Fill the folder with `include/` and `lib/`.
 
@@ -121,6 +130,7 @@ def make_prefix(output: Path, source: Path, headers: Path | None) -> None:
                 shutil.copy(header, made / "include")
         if not (made / "include" / NEEDED).is_file():
             raise PrefixError(f"{headers} holds no {NEEDED}")
+        take_json(made / "include")
         shutil.copy(source, made / "lib" / source.name)
         for link in ("libonnxruntime.so.1", "libonnxruntime.so"):
             (made / "lib" / link).symlink_to(source.name)
