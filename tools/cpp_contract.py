@@ -14,15 +14,18 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mavos_deploy.runtime import contract, geometry, objects, state
+from mavos_deploy.runtime import contract, geometry, memory, objects, state
 from mavos_deploy.runtime.bundles import manifest, quantisation
-from mavos_deploy.runtime.contract import Dimensions, GraphSpec, Precision, TensorSpec
+from mavos_deploy.runtime.contract import Dimensions, GraphName, Precision, TensorSpec
+from mavos_deploy.runtime.memory import MCA, MemoryRule, Rule
 
 HEADER = Path(__file__).resolve().parents[1] / "runtime/cpp/src/contract.h"
 
 # Primes beyond every fixed extent, so that a product shows its factors.
 MARKED = Dimensions(features=(1009, 1013, 1019), embedding=1021, key=1031, value=1033)
+MARKED_SLOTS = MemoryRule(Rule.LVOS, 61)
 MARKS = {
+    61: "slots",
     1009: "feature_4x",
     1013: "feature_8x",
     1019: "feature_16x",
@@ -30,7 +33,10 @@ MARKS = {
     1031: "key",
     1033: "value",
 }
-Row = tuple[str, str, tuple[tuple[str, int], ...], bool]  # name, type, extents, one for each block
+# The name, without what differs between blocks and slots; type; extents; first block, or -1 for a
+# single tensor; whether there is one for each slot.
+Row = tuple[str, str, tuple[tuple[str, int], ...], int, bool]
+Graphs = dict[str, tuple[list[Row], list[Row]]]
 
 
 def extent(dim: int | str) -> tuple[str, int]:
@@ -43,50 +49,89 @@ def extent(dim: int | str) -> tuple[str, int]:
     return "", dim
 
 
-def rows(
-    single: Sequence[TensorSpec], half: Sequence[TensorSpec], levels: Sequence[TensorSpec]
-) -> Iterator[Row]:
+def rows(forms: Sequence[Sequence[TensorSpec]], slots: Sequence[str]) -> Iterator[Row]:
     """The rows of a graph's inputs or outputs, those of all blocks in one.
 
     Args:
-        single: Tensors of a float32 bundle.
-        half: The same of a float16 bundle.
-        levels: The same of a bundle with a memory in levels.
+        forms: Tensors of a float32 bundle, of a float16 one, and of one with a memory in levels.
+        slots: Names of the memory's slots where the tensors of each have the same rows; empty where
+            they don't, and a slot's name is part of its tensors' names.
     """
     each = []
-    for tensor, other, rounded in zip(single, half, levels, strict=True):
+    for tensor, half, levels in zip(*forms, strict=True):
         kind = tensor.dtype
-        if rounded.dtype != tensor.dtype:
+        if levels.dtype != kind:
             kind = "memory_values"
-        elif other.dtype != tensor.dtype:
+        elif half.dtype != kind:
             kind = "real"
         match = re.fullmatch(r"(\w+_)(\d+)", tensor.name)
-        block = match is not None and tensor.shape[0] == contract.GROUPS
-        name, number = (match[1], int(match[2])) if match and block else (tensor.name, 0)
-        each.append((name, kind, tuple(extent(dim) for dim in tensor.shape), block, number))
-    for (name, kind, shape, block), same in groupby(each, key=lambda row: row[:4]):
-        numbers = [row[4] for row in same]
-        if block:
-            first = numbers[0]
-            assert numbers == list(range(first, contract.BLOCKS)), name
-            yield f"{name}{first}", kind, shape, True
+        name, block = (match[1], int(match[2])) if match else (tensor.name, -1)
+        slot = next((slot for slot in slots if name.startswith(f"{slot}_")), None)
+        stem = name.removeprefix(f"{slot}_") if slot else name
+        each.append((slot, stem, kind, tuple(extent(dim) for dim in tensor.shape), block))
+    seen: dict[str, list[Row]] = {}
+    for (slot, stem, kind, shape), same in groupby(each, key=lambda row: row[:4]):
+        blocks = [row[4] for row in same]
+        assert blocks in ([-1], list(range(blocks[0], MARKED.blocks))), stem
+        row = (stem, kind, shape, blocks[0], slot is not None)
+        if slot is None:
+            assert not seen
+            yield row
         else:
-            yield name, kind, shape, False
+            seen.setdefault(slot, []).append(row)
+    assert list(seen) == list(slots)
+    for own in seen.values():
+        assert own == seen[slots[0]]
+    if seen:
+        yield from seen[slots[0]]
+
+
+def evaluate(rule: MemoryRule) -> Graphs:
+    """The rows of all graphs by name, inputs and outputs, with a rule of the memory."""
+    forms = [("fp32", "float"), ("fp16", "float"), ("fp32", "int8")]
+    specs = [
+        contract.graph_specs(MARKED, None, precision, values, rule, True)
+        for precision, values in forms
+    ]
+    slots = (*rule.names, contract.SHORT)
+    return {
+        str(name): (
+            list(rows([own[name].inputs for own in specs], slots if name == "elstt_step" else ())),
+            list(rows([own[name].outputs for own in specs], ())),
+        )
+        for name in specs[0]
+    }
+
+
+def evaluate_all() -> Graphs:
+    """The rows for every rule: each graph and tensor that any rule has.
+
+    The C++ code leaves out what the bundle's rule doesn't have, `slot_bias` and `memory_update`.
+    """
+    marked, mca = evaluate(MARKED_SLOTS), evaluate(MCA)
+    without = {**mca, "elstt_step": evaluate(MemoryRule(Rule.LATEST))["elstt_step"]}
+    assert without == mca
+    inputs, outputs = marked["elstt_step"]
+    fewer = [row for row in inputs if row[0] != contract.SLOT_BIAS]
+    assert (fewer, outputs) == mca["elstt_step"]
+    assert marked == {
+        **{name: mca[name] for name in marked},
+        "elstt_step": (inputs, outputs),
+    }
+    assert mca.keys() - marked.keys() == {GraphName.MEMORY_UPDATE}
+    return {**mca, "elstt_step": (inputs, outputs)}
 
 
 def literal(row: Row) -> str:
     """A row in C++."""
-    name, kind, shape, block = row
-    number = int(name.rpartition("_")[2]) if block else -1
-    stem = name.rpartition("_")[0] + "_" if block else name
+    name, kind, shape, block, slots = row
     extents = ", ".join(f'{{"{called}", {factor}}}' for called, factor in shape)
-    return f'    {{"{stem}", Kind::{kind}, {number}, {len(shape)}, {{{{{extents}}}}}}},'
+    each = "true" if slots else "false"
+    return f'    {{"{name}", Kind::{kind}, {block}, {each}, {len(shape)}, {{{{{extents}}}}}}},'
 
 
 def header() -> str:
     """The text of the header."""
-    forms = [("fp32", "float"), ("fp16", "float"), ("fp32", "int8")]
-    specs = [contract.graph_specs(MARKED, None, precision, values) for precision, values in forms]
     lines = [
         "// Written by tools/cpp_contract.py from mavos_deploy.runtime.contract; do not edit.",
         "#pragma once",
@@ -99,7 +144,8 @@ def header() -> str:
         "",
     ]
     numbers = {
-        "kBlocks": contract.BLOCKS,
+        "kBlocks": MARKED.blocks,
+        "kMostBlocks": 64,
         "kIdentities": contract.IDENTITIES,
         "kChannels": contract.CHANNELS,
         "kFewestUsed": contract.FEWEST_USED,
@@ -108,16 +154,26 @@ def header() -> str:
         "kLongestSide": geometry.LONGEST_SIDE,
         "kMaxPixels": geometry.MAX_PIXELS,
         "kHighestLevel": quantisation.HIGHEST_LEVEL,
+        "kMostSlots": memory.MOST_SLOTS,
+        "kExactCopies": memory.EXACT_COPIES,
+        "kFewestLvos": memory.FEWEST_LVOS,
         "kManifestVersion": manifest.FORMAT_VERSION,
         "kStateVersion": state.FORMAT_VERSION,
     }
     lines += [f"inline constexpr int64_t {name} = {value};" for name, value in numbers.items()]
-    lines += [f"inline constexpr float kUnusedObject = {contract.UNUSED_OBJECT:.1f}F;"]
-    texts = {"kManifest": manifest.MANIFEST, "kMetadata": state.METADATA}
+    floats = {"kUnusedObject": contract.UNUSED_OBJECT, "kEmptySlot": memory.EMPTY}
+    lines += [f"inline constexpr float {name} = {value:.1f}F;" for name, value in floats.items()]
+    texts = {
+        "kManifest": manifest.MANIFEST,
+        "kMetadata": state.METADATA,
+        "kReference": memory.REFERENCE,
+        "kShort": contract.SHORT,
+        "kSlotBias": contract.SLOT_BIAS,
+        "kDecoderOne": str(GraphName.DECODER_ONE),
+        "kMemoryUpdate": str(GraphName.MEMORY_UPDATE),
+    }
     lines += [f'inline constexpr const char* {name} = "{text}";' for name, text in texts.items()]
-    slots = ", ".join(f'"{slot}"' for slot in contract.SLOTS)
     lines += [
-        f"inline constexpr std::array<const char*, {len(contract.SLOTS)}> kSlots = {{{slots}}};",
         "",
         "// `real` is the bundle's precision, `memory_values` that or the type of its levels.",
         "enum class Kind { float32, int32, uint8, real, memory_values };",
@@ -135,9 +191,10 @@ def header() -> str:
         "};",
         "",
         "struct Row {",
-        "  const char* name;     // without its number where there is one tensor for each block",
+        "  const char* name;     // without its slot and its block, where there are several",
         "  Kind kind;",
         "  int first_block;      // -1 for a single tensor",
+        "  bool each_slot;",
         "  size_t rank;",
         "  std::array<Extent, 4> shape;",
         "};",
@@ -152,23 +209,16 @@ def header() -> str:
         "",
     ]
     graphs = []
-    for name in specs[0]:
-        own = [spec[name] for spec in specs]
-        graphs.append(f'    {{"{name}", {_tables(name, own, lines)}}},')
+    for name, sides in evaluate_all().items():
+        fields = []
+        for side, table in zip(("inputs", "outputs"), sides, strict=True):
+            label = f"k_{name}_{side}"
+            lines += [f"inline constexpr std::array<Row, {len(table)}> {label} = {{{{"]
+            lines += [*map(literal, table), "}};", ""]
+            fields.append(f"{label}.data(), {label}.size()")
+        graphs.append(f'    {{"{name}", {", ".join(fields)}}},')
     lines += [f"inline constexpr std::array<Graph, {len(graphs)}> kGraphs = {{{{", *graphs, "}};"]
     return "\n".join([*lines, "", "}  // namespace mavos::contract", ""])
-
-
-def _tables(name: str, specs: list[GraphSpec], lines: list[str]) -> str:
-    """Add a graph's tables to the lines, and return the fields that refer to them."""
-    fields = []
-    for side in ("inputs", "outputs"):
-        table = list(rows(*(getattr(spec, side) for spec in specs)))
-        label = f"k_{name}_{side}"
-        lines += [f"inline constexpr std::array<Row, {len(table)}> {label} = {{{{"]
-        lines += [*map(literal, table), "}};", ""]
-        fields.append(f"{label}.data(), {label}.size()")
-    return ", ".join(fields)
 
 
 def main() -> int:

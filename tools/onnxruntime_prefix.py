@@ -1,12 +1,12 @@
-"""Puts what the C++ runtime is built with into one folder: ONNX Runtime and a JSON library's headers.
+"""Puts what the C++ runtime is built with into one folder: ONNX Runtime, and a JSON library.
 
     python tools/onnxruntime_prefix.py --output build/onnxruntime
 
-The library comes from the Python package `onnxruntime` of this interpreter, its headers from an npm
-package with the builds for phones. They are older than the library, which serves every older
-interface. nlohmann/json comes from the Python package of that name, if it is installed; the system's
-own serves as well. A release of ONNX Runtime for C++ needs none of this: give its folder to CMake as
-ONNXRUNTIME_ROOT.
+ONNX Runtime's library comes from the Python package `onnxruntime` of this interpreter, its headers
+from an npm package with the builds for phones. They are older than the library, which serves every
+older interface. The headers of nlohmann/json come from the Python package `nlohmann-json`, if it is
+installed; the system's own serve as well. A release of ONNX Runtime for C++ needs none of this: give
+its folder to CMake as ONNXRUNTIME_ROOT.
 """
 
 import argparse

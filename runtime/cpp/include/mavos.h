@@ -85,7 +85,8 @@ typedef struct mavos_about {
   int32_t height;         /* frames in the network, in pixels */
   int32_t width;
   int32_t any_size;       /* 1: each video has its own size in the network, and these are typical */
-  int32_t memory_gap;     /* frames between two writes to the long-term memory */
+  int32_t memory_gap;     /* frames between two writes to the long-term memory; 0: annotated ones
+                             alone enter it */
 } mavos_about;
 
 MAVOS_API int32_t mavos_abi_version(void);
@@ -121,7 +122,8 @@ MAVOS_API mavos_status mavos_start(const mavos_segmenter *segmenter, const mavos
 /* Segment the next frame.
  * state: the state after the frame before; it stays valid.
  * annotation: labels that are known for this frame, such as those of new objects, or NULL. They
- * override the prediction where they aren't 0.
+ * override the prediction where they aren't 0. Where the memory drops an earlier annotated frame for
+ * this one, the error's text says so, with MAVOS_OK.
  * labels: takes the objects' ids, height x width bytes.
  * next: takes the state after this frame. */
 MAVOS_API mavos_status mavos_step(const mavos_segmenter *segmenter, const mavos_frame *frame,

@@ -128,15 +128,16 @@ void check_contract(const Bundle& bundle) {
 // Refuses scales of attention that don't fit the memory's channels.
 void check_levels(const Bundle& bundle) {
   if (!bundle.manifest.quantisation) return;
+  const int64_t count = bundle.manifest.dimensions.blocks;
   const auto channels = static_cast<size_t>(2 * bundle.manifest.dimensions.value);
   for (const auto& [part, blocks] : bundle.manifest.quantisation->attention) {
-    const bool fits = blocks.size() == static_cast<size_t>(contract::kBlocks) &&
+    const bool fits = blocks.size() == static_cast<size_t>(count) &&
                       std::all_of(blocks.begin(), blocks.end(), [channels](const Levels& levels) {
                         return levels.scale.size() == channels;
                       });
     if (!fits) {
       refuse_bundle(bundle.path.string() + ": `quantisation` has other scales for " + part +
-                    " attention than the " + std::to_string(contract::kBlocks) + " blocks of " +
+                    " attention than the " + std::to_string(count) + " blocks of " +
                     std::to_string(channels) + " channels need; run mavos-calibrate again");
     }
   }

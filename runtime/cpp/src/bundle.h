@@ -18,6 +18,7 @@ struct Bundle {
   // Opens a bundle and checks it whole: contract, hashes, no other files beside the graphs.
   static Bundle open(const std::string& path);
 
+  bool has(const std::string& graph) const { return manifest.graphs.count(graph) > 0; }
   const GraphSpec& spec(const std::string& graph) const;
   // Files that run a graph, each with its contract; the last one takes all shapes.
   std::vector<std::pair<std::filesystem::path, GraphSpec>> files(const std::string& graph) const;

@@ -127,7 +127,8 @@ mavos_status mavos_segmenter_about(const mavos_segmenter* segmenter, mavos_about
     found.height = static_cast<int32_t>(manifest.size.height);
     found.width = static_cast<int32_t>(manifest.size.width);
     found.any_size = manifest.dynamic;
-    found.memory_gap = static_cast<int32_t>(std::min<int64_t>(manifest.memory_gap, INT32_MAX));
+    found.memory_gap =
+        static_cast<int32_t>(std::min<int64_t>(manifest.memory_gap.value_or(0), INT32_MAX));
     std::memcpy(about, &found, about->size);
   });
 }
@@ -169,8 +170,10 @@ mavos_status mavos_step(const mavos_segmenter* segmenter, const mavos_frame* fra
                         mavos_state** next, mavos_error* error) {
   return guarded(error, [&] {
     need("mavos_step", segmenter, frame, state, labels, next);
+    std::string notice;
     *next = new mavos_state{
-        segmenter->inner.step(frame->inner, state->inner, annotation, labels)};
+        segmenter->inner.step(frame->inner, state->inner, annotation, labels, notice)};
+    set_text(error, notice.c_str());
   });
 }
 

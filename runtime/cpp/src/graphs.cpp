@@ -12,6 +12,18 @@ namespace {
 
 constexpr size_t kKeptSizes = 4;  // video sizes whose interpolation matrices are kept
 
+// A tensor with the rows of another one for some groups.
+Tensor mixed(const Tensor& tensor, const Tensor& other, const std::vector<int64_t>& groups) {
+  auto bytes = std::make_shared<std::vector<uint8_t>>(tensor.as_bytes(),
+                                                      tensor.as_bytes() + tensor.bytes());
+  const size_t row = tensor.bytes() / static_cast<size_t>(tensor.shape[0]);
+  for (const int64_t group : groups) {
+    const size_t at = static_cast<size_t>(group) * row;
+    std::copy_n(other.as_bytes() + at, row, bytes->data() + at);
+  }
+  return {tensor.type, tensor.shape, std::shared_ptr<const void>(bytes, bytes->data())};
+}
+
 }  // namespace
 
 Tensors in_slot(const std::string& slot, const Tensors& written) {
@@ -29,14 +41,32 @@ Tensors Graphs::encode(const Tensor& resized) const {
   return run("encoder", {&frame});
 }
 
-Tensors Graphs::step(const Tensors& features, const Tensors& memory) const {
-  return run("elstt_step", {&features, &memory});
+Tensors Graphs::step(const Tensors& features, const State& state) const {
+  Tensors bias;
+  if (rule().has_bias()) bias[contract::kSlotBias] = rule().bias(state.updated, state.writes);
+  return run("elstt_step", {&features, &state.memory, &bias});
+}
+
+Tensors Graphs::settle(const Tensors& features, const Tensors& labels, int64_t groups,
+                       const Size& input_size) const {
+  Tensors bias;
+  if (rule().has_bias()) bias[contract::kSlotBias] = rule().full_bias(groups);
+  // After pass i the memories of the first i blocks are those of the frame itself, whatever they
+  // were before.
+  Tensors fresh = blank(groups, input_size);
+  for (int64_t pass = 0; pass < blocks(); ++pass) {
+    Tensors memory = in_slot(contract::kShort, fresh);
+    for (const std::string& slot : rule().names()) update(memory, in_slot(slot, fresh));
+    fresh = write(run("elstt_step", {&features, &bias, &memory}), labels);
+  }
+  return fresh;
 }
 
 Tensors Graphs::decode(const Tensors& features, const Tensors& step, const State& state) const {
   const auto mask = object_mask(state.visible, state.groups(), state.removed);
   int64_t channels = contract::kChannels;
-  if (backend_->any_shape() && state.groups() == 1) {
+  const bool one = state.groups() == 1;
+  if (backend_->any_shape() && one) {
     const auto used = std::find(mask.rbegin(), mask.rend(), 0.0F);
     channels = std::max(contract::kFewestUsed, static_cast<int64_t>(mask.rend() - used));
   }
@@ -44,39 +74,64 @@ Tensors Graphs::decode(const Tensors& features, const Tensors& step, const State
   std::copy(mask.begin(), mask.begin() + elements(objects.shape), objects.data());
   const Tensors own = {{"object_mask", objects.done()}};
   const Tensors sizes = interpolate(state.size, state.input_size);
-  return run("decoder", {&features, &step, &own, &sizes});
+  // Where channels can't be left out, a decoder for a single group does less.
+  const bool special = one && !backend_->any_shape() && bundle_.has(contract::kDecoderOne);
+  return run(special ? contract::kDecoderOne : "decoder", {&features, &step, &own, &sizes});
 }
 
 Tensors Graphs::write(const Tensors& step, const Tensors& labels) const {
   const Tensors values = run("memory_write", {&step, &labels});
   Tensors written;
-  for (const std::string& name : memory_names("")) {
+  for (const std::string& name : memory_names(blocks())) {
     const auto value = values.find(name);
     written[name] = value != values.end() ? value->second : step.at(name);
   }
   return written;
 }
 
-Tensors Graphs::update_dynamic(const Tensors& written, const Tensors& memory,
-                               const std::vector<bool>& updated) const {
-  const char* slot = contract::kSlots[1];
-  if (std::find(updated.begin(), updated.end(), true) == updated.end()) {
-    return in_slot(slot, written);
+Tensors Graphs::enter(const Tensors& written, const State& state, int64_t groups) const {
+  const bool entered = std::any_of(state.updated.begin(), state.updated.end(),
+                                   [](int64_t count) { return count > 0; });
+  if (rule().merges() && entered) return merged(written, state, groups);
+  std::vector<std::optional<int64_t>> targets;
+  for (const int64_t count : state.updated) {
+    targets.push_back(rule().slot_for(count, state.writes));
   }
-  Draft<int32_t> first(Type::int32, {static_cast<int64_t>(updated.size())});
-  for (size_t group = 0; group < updated.size(); ++group) first.data()[group] = !updated[group];
+  const auto names = rule().names();
+  Tensors changed;
+  for (size_t slot = 0; slot < names.size(); ++slot) {
+    std::vector<int64_t> others;  // groups that write to another slot
+    for (size_t group = 0; group < targets.size(); ++group) {
+      if (targets[group] != static_cast<int64_t>(slot)) {
+        others.push_back(static_cast<int64_t>(group));
+      }
+    }
+    if (others.size() == targets.size()) continue;
+    for (const auto& [name, tensor] : in_slot(names[slot], written)) {
+      changed[name] = others.empty() ? tensor : mixed(tensor, state.memory.at(name), others);
+    }
+  }
+  return changed;
+}
+
+Tensors Graphs::merged(const Tensors& written, const State& state, int64_t groups) const {
+  Draft<int32_t> first(Type::int32, {groups});
+  for (size_t group = 0; group < static_cast<size_t>(groups); ++group) {
+    first.data()[group] = group >= state.updated.size() || state.updated[group] == 0;
+  }
   const Tensors flags = {{"first_update", first.done()}};
-  const Tensors merged = run("memory_update", {&written, &memory, &flags});
+  const Tensors made = run(contract::kMemoryUpdate, {&written, &state.memory, &flags});
+  const std::string slot = rule().names()[1];
   Tensors dynamic;
-  for (const std::string& name : memory_names("")) {
-    dynamic[std::string(slot) + "_" + name] = merged.at("updated_" + name);
+  for (const std::string& name : memory_names(blocks())) {
+    dynamic[slot + "_" + name] = made.at("updated_" + name);
   }
   return dynamic;
 }
 
 Tensors Graphs::blank(int64_t groups, const Size& input_size) const {
   Tensors zeros;
-  const std::string prefix = std::string(contract::kSlots[0]) + "_";
+  const std::string prefix = std::string(contract::kShort) + "_";
   for (const TensorSpec& spec : memory_specs(bundle_.manifest.specs_at(input_size))) {
     if (spec.name.rfind(prefix, 0) != 0) continue;
     const Shape shape = shape_at(spec, groups);

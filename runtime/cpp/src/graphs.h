@@ -29,19 +29,27 @@ class Graphs {
 
   // Features of a frame, float32 [1, height, width, 3] at the network's size.
   Tensors encode(const Tensor& resized) const;
-  // The blocks' outputs for a frame and the three slots of the memory.
-  Tensors step(const Tensors& features, const Tensors& memory) const;
+  // The blocks' outputs for a frame and the slots of a video's memory.
+  Tensors step(const Tensors& features, const State& state) const;
+  // Keys and values that a frame with known labels, `input_labels`, leaves in memory.
+  Tensors settle(const Tensors& features, const Tensors& labels, int64_t groups,
+                 const Size& input_size) const;
   // Labels of a frame, at the sizes of the video and of the network, and its logits.
   Tensors decode(const Tensors& features, const Tensors& step, const State& state) const;
   // Keys and values that a frame leaves in memory; `labels` has its `input_labels`.
   Tensors write(const Tensors& step, const Tensors& labels) const;
-  // The dynamic slot after a frame has entered it: a copy at first, MCA from then on.
-  Tensors update_dynamic(const Tensors& written, const Tensors& memory,
-                         const std::vector<bool>& updated) const;
-  // Zeros in place of a frame's keys and values.
-  Tensors blank(int64_t groups, const Size& input_size) const;
+  // The tensors of the long-term memory that change when a frame enters it.
+  // state: before the frame. groups: those that the state doesn't have yet hold the frame in every
+  // slot already.
+  Tensors enter(const Tensors& written, const State& state, int64_t groups) const;
 
  private:
+  // The dynamic slot: a copy in groups that the first frame enters, MCA in the others.
+  Tensors merged(const Tensors& written, const State& state, int64_t groups) const;
+  // Zeros in place of a frame's keys and values.
+  Tensors blank(int64_t groups, const Size& input_size) const;
+  const MemoryRule& rule() const { return bundle_.manifest.memory; }
+  int64_t blocks() const { return bundle_.manifest.dimensions.blocks; }
   Tensors run(const std::string& graph, std::initializer_list<const Tensors*> sources) const;
   Tensors interpolate(const Size& size, const Size& input_size) const;
 

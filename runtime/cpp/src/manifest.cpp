@@ -139,6 +139,34 @@ Dimensions dimensions(const Place& place) {
   found.embedding = place["embedding"].integer(1, kMostChannels);
   found.key = place["key"].integer(1, kMostChannels);
   found.value = place["value"].integer(1, kMostChannels);
+  if (place.object().contains("blocks")) {
+    found.blocks = place["blocks"].integer(1, contract::kMostBlocks);
+  }
+  return found;
+}
+
+MemoryRule memory_rule(const Place& place) {
+  using Kind = MemoryRule::Kind;
+  MemoryRule found;
+  if (place.object().contains("rule")) {
+    const std::string word = place["rule"].word({"mca", "annotations", "latest", "lvos"});
+    for (const Kind kind : {Kind::mca, Kind::annotations, Kind::latest, Kind::lvos}) {
+      found.kind = kind;
+      if (word == found.name()) break;
+    }
+  }
+  if (place.object().contains("slots")) {
+    found.slots = place["slots"].integer(1, contract::kMostSlots);
+  }
+  const bool two = found.kind == Kind::mca || found.kind == Kind::latest;
+  if (two && found.slots != 2) {
+    place.refuse(std::string("memory ") + found.name() + " has 2 slots, not " +
+                 std::to_string(found.slots));
+  }
+  if (found.kind == Kind::lvos && found.slots <= contract::kFewestLvos) {
+    place.refuse("memory lvos has " + std::to_string(contract::kFewestLvos + 1) +
+                 " slots or more, not " + std::to_string(found.slots));
+  }
   return found;
 }
 
@@ -152,7 +180,12 @@ Manifest decode(const json& data) {
   found.size = {place["height"].integer(), place["width"].integer()};
   found.align_corners = place["align_corners"].boolean();
   found.dimensions = dimensions(place["dimensions"]);
-  found.memory_gap = place["memory_gap"].integer(1);
+  if (!place["memory_gap"].value().is_null()) found.memory_gap = place["memory_gap"].integer(1);
+  if (data.contains("memory")) found.memory = memory_rule(place["memory"]);
+  if (found.memory.at_gaps() != found.memory_gap.has_value()) {
+    throw Reason(std::string("`memory_gap` is ") + (found.memory.at_gaps() ? "a number" : "null") +
+                 " with memory " + found.memory.name());
+  }
   found.precision = place["precision"].word({"fp32", "fp16"});
   place["target"].word({"cpu", "gpu"});
   found.graphs = graph_files(place["graphs"]);
@@ -185,7 +218,8 @@ Size Manifest::input_size(const Size& video) const {
 }
 
 std::vector<GraphSpec> Manifest::specs_at(const std::optional<Size>& frames) const {
-  return graph_specs(dimensions, frames, precision == "fp16", levels());
+  const bool one = graphs.count(contract::kDecoderOne) > 0;
+  return graph_specs({dimensions, memory, precision == "fp16", levels(), one}, frames);
 }
 
 std::optional<Size> Manifest::fixed_size() const {
@@ -205,8 +239,14 @@ std::string Manifest::identity() const {
                           : ordered_json(std::array<int64_t, 2>{size.height, size.width}));
   parts.push_back(align_corners);
   parts.push_back(widths);
-  parts.push_back(memory_gap);
+  parts.push_back(memory_gap ? ordered_json(*memory_gap) : ordered_json(nullptr));
   parts.push_back(precision);
+  if (!(memory == MemoryRule())) {
+    ordered_json rule;
+    rule["rule"] = memory.name();
+    rule["slots"] = memory.slots;
+    parts.push_back({dimensions.blocks, rule});
+  }
   if (levels()) {
     ordered_json blocks = ordered_json::array();
     for (const Levels& block : quantisation->attention.at("memory")) {

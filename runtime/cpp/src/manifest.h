@@ -40,7 +40,8 @@ struct Manifest {
   Size size;  // that the graphs take, or are tuned for where they take any
   bool align_corners = false;
   Dimensions dimensions;
-  int64_t memory_gap = 1;
+  std::optional<int64_t> memory_gap;  // none where annotated frames alone enter the memory
+  MemoryRule memory;
   std::string precision;
   std::map<std::string, GraphFile> graphs;
   std::map<std::string, GraphFile> tiled;  // the step in tiles, by the one size that it takes

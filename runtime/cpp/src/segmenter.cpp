@@ -87,7 +87,7 @@ State Segmenter::start(const Frame& frame, const uint8_t* labels) const {
 }
 
 State Segmenter::step(const Frame& frame, const State& state, const uint8_t* annotation,
-                      uint8_t* labels) const {
+                      uint8_t* labels, std::string& notice) const {
   check(frame);
   check(state);
   if (frame.size != state.size) {
@@ -96,8 +96,9 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   }
   const size_t pixels = pixels_of(state.size);
   const bool annotated = annotation && check_labels(annotation, frame.size);
+  if (annotated) notice = check_room(state);
   const Tensors features = graphs_.encode(frame.resized);
-  const Tensors step = graphs_.step(features, state.memory);
+  const Tensors step = graphs_.step(features, state);
   const Tensors decoded = graphs_.decode(features, step, state);
   const Tensor& predicted = decoded.at("labels");
   if (predicted.bytes() != pixels) refuse_backend("the decoder's labels have another size");
@@ -139,16 +140,32 @@ void Segmenter::check(const Frame& frame) const {
   }
 }
 
+std::string Segmenter::check_room(const State& state) const {
+  const MemoryRule& rule = bundle_.manifest.memory;
+  const bool room = std::all_of(state.updated.begin(), state.updated.end(),
+                                [&rule](int64_t entered) { return rule.has_room(entered); });
+  if (room) return "";
+  const std::string advice = "export the bundle with --memory annotations --slots " +
+                             std::to_string(rule.slots + 1) + " or more";
+  const std::string name = bundle_.path.string();
+  if (rule.slots == 1) {
+    refuse_input(name + " keeps the first annotated frame alone, so a mask on a later one would be " +
+                 "forgotten after a frame; " + advice);
+  }
+  return "the memory of " + name + " is full of annotated frames (" + std::to_string(rule.slots) +
+         "), so this one replaces the latest late one; to keep more, " + advice;
+}
+
 State Segmenter::remember(const Tensors& step, const Tensors& decoded, const State& state) const {
   const Tensors written = graphs_.write(step, decoded);
   State following = state;
-  update(following.memory, in_slot("short", written));
+  update(following.memory, in_slot(contract::kShort, written));
   ++following.frame;
   ++following.since_update;
-  if (following.since_update >= bundle_.manifest.memory_gap) {
-    update(following.memory, graphs_.update_dynamic(written, state.memory, state.updated));
-    following.since_update = 0;
-    following.updated.assign(state.updated.size(), true);
+  const auto& gap = bundle_.manifest.memory_gap;
+  if (gap && following.since_update >= *gap) {
+    update(following.memory, graphs_.enter(written, state, state.groups()));
+    following = with_write(std::move(following));
   }
   return following;
 }
@@ -158,31 +175,20 @@ State Segmenter::reference(const Tensors& features, const Labels& labels, State 
   const int64_t groups = std::max(state.groups(), groups_for(visible));
   const Tensors own = {
       {"input_labels", split_groups(labels.data(), state.size, groups, state.input_size)}};
-  // After pass i the memories of the first i blocks are those of the frame itself, whatever they
-  // were before.
-  Tensors fresh = graphs_.blank(groups, state.input_size);
-  for (int64_t pass = 0; pass < contract::kBlocks; ++pass) {
-    Tensors slots;
-    for (const char* slot : contract::kSlots) update(slots, in_slot(slot, fresh));
-    fresh = graphs_.write(graphs_.step(features, slots), own);
-  }
-  update(state.memory, in_slot("short", fresh));
+  const Tensors fresh = graphs_.settle(features, own, groups, state.input_size);
   if (groups > state.groups()) {
-    for (const char* slot : {"reference", "dynamic"}) {
+    for (const std::string& slot : bundle_.manifest.memory.names()) {
       update(state.memory, with_new_groups(state, in_slot(slot, fresh)));
     }
   }
-  std::vector<bool> before = state.updated;
-  before.resize(static_cast<size_t>(groups), false);
-  if (state.groups() > 0) {
-    update(state.memory, graphs_.update_dynamic(fresh, state.memory, before));
-  }
-  // Groups that the state had are written to now, and new ones are not yet.
-  const size_t old = state.updated.size();
-  state.updated.assign(old, true);
-  state.updated.resize(static_cast<size_t>(groups), false);
+  update(state.memory, in_slot(contract::kShort, fresh));
   state.visible = visible;
   state.since_update = 0;
+  if (state.groups() > 0) {
+    update(state.memory, graphs_.enter(fresh, state, groups));
+    state = with_write(std::move(state));
+  }
+  state.updated.resize(static_cast<size_t>(groups), 0);
   return state;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <set>
 
 #include "contract.h"
 #include "error.h"
@@ -17,8 +16,8 @@ namespace {
 // The number or the name that an extent of the contract has in a bundle.
 class Extents {
  public:
-  Extents(const Dimensions& dimensions, const std::optional<Size>& size)
-      : dimensions_(dimensions), size_(size) {}
+  Extents(const Network& network, const std::optional<Size>& size)
+      : dimensions_(network.dimensions), slots_(network.memory.slots), size_(size) {}
 
   Dim at(const Extent& extent) const {
     const std::string name = extent.name;
@@ -36,6 +35,7 @@ class Extents {
     if (name == "embedding") return dimensions_.embedding;
     if (name == "key") return dimensions_.key;
     if (name == "value") return dimensions_.value;
+    if (name == "slots") return slots_;
     if (!size_) return 0;
     const bool tall = name.rfind("height", 0) == 0;
     if (!tall && name.rfind("width", 0) != 0) return 0;
@@ -46,6 +46,7 @@ class Extents {
   }
 
   Dimensions dimensions_;
+  int64_t slots_;
   std::optional<Size> size_;
 };
 
@@ -61,24 +62,48 @@ std::string dtype_of(Kind kind, bool half, bool levels) {
   return "";
 }
 
-std::vector<TensorSpec> tensors(const contract::Row* rows, size_t count, const Extents& extents,
-                                bool half, bool levels) {
-  std::vector<TensorSpec> made;
-  const contract::Row* end = rows + count;
-  for (const contract::Row* row = rows; row != end; ++row) {
-    std::vector<Dim> shape;
-    for (size_t axis = 0; axis < row->rank; ++axis) shape.push_back(extents.at(row->shape[axis]));
-    const std::string dtype = dtype_of(row->kind, half, levels);
-    if (row->first_block < 0) {
-      made.push_back({row->name, dtype, shape});
-      continue;
+// Rows in a bundle: one tensor for each block, and these for each slot.
+class RowReader {
+ public:
+  RowReader(const Network& network, const std::optional<Size>& size)
+      : network_(network), extents_(network, size) {}
+
+  std::vector<TensorSpec> at(const contract::Row* rows, size_t count) const {
+    std::vector<TensorSpec> made;
+    const contract::Row* end = rows + count;
+    const contract::Row* first = std::find_if(rows, end, [](const auto& row) { return row.each_slot; });
+    for (const contract::Row* row = rows; row != first; ++row) {
+      if (row->name != std::string(contract::kSlotBias) || network_.memory.has_bias()) {
+        add(*row, "", made);
+      }
     }
-    for (int64_t block = row->first_block; block < contract::kBlocks; ++block) {
-      made.push_back({row->name + std::to_string(block), dtype, shape});
+    if (first == end) return made;
+    auto slots = network_.memory.names();
+    slots.emplace_back(contract::kShort);
+    for (const std::string& slot : slots) {
+      for (const contract::Row* row = first; row != end; ++row) add(*row, slot + "_", made);
+    }
+    return made;
+  }
+
+ private:
+  void add(const contract::Row& row, const std::string& prefix,
+           std::vector<TensorSpec>& made) const {
+    std::vector<Dim> shape;
+    for (size_t axis = 0; axis < row.rank; ++axis) shape.push_back(extents_.at(row.shape[axis]));
+    const std::string dtype = dtype_of(row.kind, network_.half, network_.levels);
+    if (row.first_block < 0) {
+      made.push_back({prefix + row.name, dtype, shape});
+      return;
+    }
+    for (int64_t block = row.first_block; block < network_.dimensions.blocks; ++block) {
+      made.push_back({prefix + row.name + std::to_string(block), dtype, shape});
     }
   }
-  return made;
-}
+
+  const Network& network_;
+  Extents extents_;
+};
 
 }  // namespace
 
@@ -114,23 +139,24 @@ Shape shape_at(const TensorSpec& spec, int64_t groups) {
   return shape;
 }
 
-std::vector<GraphSpec> graph_specs(const Dimensions& dimensions, const std::optional<Size>& size,
-                                   bool half, bool levels) {
-  const Extents extents(dimensions, size);
+std::vector<GraphSpec> graph_specs(const Network& network, const std::optional<Size>& size) {
+  const RowReader reader(network, size);
   std::vector<GraphSpec> specs;
   for (const contract::Graph& graph : contract::kGraphs) {
-    specs.push_back({graph.name,
-                     tensors(graph.inputs, graph.input_count, extents, half, levels),
-                     tensors(graph.outputs, graph.output_count, extents, half, levels)});
+    const std::string name = graph.name;
+    if (name == contract::kDecoderOne && !network.decoder_one) continue;
+    if (name == contract::kMemoryUpdate && !network.memory.merges()) continue;
+    specs.push_back({name, reader.at(graph.inputs, graph.input_count),
+                     reader.at(graph.outputs, graph.output_count)});
   }
   return specs;
 }
 
-std::vector<std::string> memory_names(const std::string& slot) {
+std::vector<std::string> memory_names(int64_t blocks, const std::string& slot) {
   std::vector<std::string> names;
   const std::string prefix = slot.empty() ? "" : slot + "_";
   for (const char* part : {"key_", "value_"}) {
-    for (int64_t block = 0; block < contract::kBlocks; ++block) {
+    for (int64_t block = 0; block < blocks; ++block) {
       names.push_back(prefix + part + std::to_string(block));
     }
   }
@@ -138,15 +164,13 @@ std::vector<std::string> memory_names(const std::string& slot) {
 }
 
 std::vector<TensorSpec> memory_specs(const std::vector<GraphSpec>& specs) {
-  std::set<std::string> wanted;
-  for (const char* slot : contract::kSlots) {
-    for (const auto& name : memory_names(slot)) wanted.insert(name);
-  }
   const auto step = std::find_if(specs.begin(), specs.end(),
                                  [](const GraphSpec& spec) { return spec.name == "elstt_step"; });
   std::vector<TensorSpec> found;
   std::copy_if(step->inputs.begin(), step->inputs.end(), std::back_inserter(found),
-               [&](const TensorSpec& spec) { return wanted.count(spec.name) > 0; });
+               [](const TensorSpec& spec) {
+                 return spec.name != "embedding" && spec.name != contract::kSlotBias;
+               });
   return found;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "geometry.h"
+#include "memory_rule.h"
 #include "tensor.h"
 
 namespace mavos {
@@ -40,17 +41,26 @@ struct Dimensions {
   int64_t embedding = 0;
   int64_t key = 0;
   int64_t value = 0;
+  int64_t blocks = 3;  // gated propagation blocks
 };
 
-// The five graphs in the order of a frame's way through them.
+// What the contract of a bundle depends on, but for the size of frames.
+struct Network {
+  Dimensions dimensions;
+  MemoryRule memory;
+  bool half = false;         // whether feature maps and memories are float16
+  bool levels = false;       // whether the memory's values are levels of 8 bits
+  bool decoder_one = false;  // whether there is a decoder for a single group, too
+};
+
+// The graphs in the order of a frame's way through them.
 // size: frames in the network; none leaves them open.
-std::vector<GraphSpec> graph_specs(const Dimensions& dimensions, const std::optional<Size>& size,
-                                   bool half, bool levels);
+std::vector<GraphSpec> graph_specs(const Network& network, const std::optional<Size>& size);
 
 // Names of a slot's tensors, keys before values; without a slot those of a single frame.
-std::vector<std::string> memory_names(const std::string& slot);
+std::vector<std::string> memory_names(int64_t blocks, const std::string& slot = "");
 
-// The tensors of a video's memory: three slots, each with keys and values.
+// The tensors of a video's memory: keys and values of every slot.
 std::vector<TensorSpec> memory_specs(const std::vector<GraphSpec>& specs);
 
 }  // namespace mavos

@@ -70,6 +70,13 @@ State without_group(State state, int64_t group) {
 
 }  // namespace
 
+State with_write(State state) {
+  for (int64_t& count : state.updated) ++count;
+  ++state.writes;
+  state.since_update = 0;
+  return state;
+}
+
 State without_objects(const State& state, const std::vector<uint8_t>& ids) {
   const Ids followed = state.objects();
   const std::set<uint8_t> wanted(ids.begin(), ids.end());

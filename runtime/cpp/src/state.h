@@ -22,13 +22,17 @@ struct State {
   std::set<int64_t> removed;  // internal ids
   int64_t frame = 0;
   int64_t since_update = 0;
-  std::vector<bool> updated;  // for each group, whether its dynamic slot has been written
+  // For each group, how many frames have entered its long-term memory after its reference.
+  std::vector<int64_t> updated;
+  int64_t writes = 0;  // to the long-term memory since the start, in whatever group
   Tensors memory;
 
   int64_t groups() const { return static_cast<int64_t>(updated.size()); }
   Ids objects() const;  // the video's own ids of the objects being followed
 };
 
+// The state after a frame has entered the long-term memory of all its groups.
+State with_write(State state);
 // The state in which objects are no longer followed; refuses ids that aren't.
 State without_objects(const State& state, const std::vector<uint8_t>& ids);
 // The state without the groups whose objects are all removed; one group always stays.

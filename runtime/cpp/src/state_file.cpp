@@ -40,6 +40,7 @@ std::string counters(const State& state) {
   record["frame"] = state.frame;
   record["since_update"] = state.since_update;
   record["updated"] = state.updated;
+  record["writes"] = state.writes;
   return python_json(record);
 }
 
@@ -99,8 +100,12 @@ State read_counters(const Place& place) {
   state.since_update = place["since_update"].integer(0, kMostFrames);
   const Place updated = place["updated"];
   for (size_t i = 0; i < updated.size(); ++i) {
-    state.updated.push_back(updated.item(i).boolean());
+    const Place count = updated.item(i);
+    // States of releases that knew one rule of the memory say true for any number.
+    state.updated.push_back(count.value().is_boolean() ? count.boolean()
+                                                       : count.integer(0, kMostFrames));
   }
+  if (place.object().contains("writes")) state.writes = place["writes"].integer(0, kMostFrames);
   if (known > state.groups() * kIdentities) {
     throw Reason(std::to_string(known) + " `ids` in " + std::to_string(state.groups()) +
                  " groups of " + std::to_string(kIdentities));
