@@ -5,8 +5,8 @@
 ONNX Runtime's library comes from the Python package `onnxruntime` of this interpreter, its headers
 from an npm package with the builds for phones. They are older than the library, which serves every
 older interface. The headers of nlohmann/json come from the Python package `nlohmann-json`, if it is
-installed; the system's own serve as well. A release of ONNX Runtime for C++ needs none of this: give
-its folder to CMake as ONNXRUNTIME_ROOT.
+installed; the system's own serve as well. A release of ONNX Runtime for C++ needs none of this:
+give its folder to CMake as ONNXRUNTIME_ROOT.
 """
 
 import argparse
