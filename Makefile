@@ -3,6 +3,7 @@
 #     make demo   install, export a bundle, segment a made-up clip, score the masks
 #     make quick  the tests that export no bundle: a verdict in two minutes
 #     make test   all tests
+#     make mutations  10,000 damaged mask and annotation files, a minute
 #     make lint   ruff and mypy
 #     make clean  remove the environment and build/
 #
@@ -18,7 +19,7 @@ DEMO_BUNDLE_SIZE := 241x433
 DEMO_VIDEO_SIZE := 240x432
 
 .DELETE_ON_ERROR:
-.PHONY: demo quick test lint clean help
+.PHONY: demo quick test lint mutations clean help
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -64,6 +65,9 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests benchmarks docs examples tools
+
+mutations: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.mutations
 
 clean:
 	$(if $(strip $(VENV)),,$(error VENV is empty; give the folder of the environment))

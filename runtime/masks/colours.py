@@ -5,13 +5,14 @@ from numpy.typing import NDArray
 
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.masks.regions import compact, fill_from_nearest
+from mavos_deploy.runtime.masks.regions import beside, compact, fill_from_nearest, histogram, lined
 from mavos_deploy.runtime.objects import VOID
 
 MOST_COLOURS = 65535  # of a picture that may be a mask with blended borders
 MOST_BLENDED = 0.25  # share of a picture's pixels that may be blends of its colours
 SOLID = 4  # pixels inside regions from which a colour has a region of its own
 ALONG = 24.0  # distance in RGB from the line between two colours within which a colour blends them
+LINED = 0.5  # share of a region's border with blends, from which they are none of an object
 TRACES = 16  # colours without a region that are looked at one by one
 ROWS = 512  # rows that are worked on at once, so that large pictures need little memory
 
@@ -78,7 +79,7 @@ def _without_blends(
     Returns:
         The places without blends, the colours that are left, and the share of pixels that changed.
     """
-    inside = np.bincount(places[compact(places)], minlength=len(values))
+    inside = histogram(places[compact(places)], len(values))
     solid = inside >= SOLID
     if not solid.any():
         if len(values) <= TRACES:
@@ -86,7 +87,8 @@ def _without_blends(
         raise _photograph(str(len(values)))
     if len(values) <= TRACES + np.count_nonzero(solid):
         known = np.isin(values, [*numbering.numbers, 0])
-        solid |= known | ~_between(values, solid)
+        blends = _between(values, solid) & ~known & ~solid
+        solid = ~blends if _are_lines(places, blends) else np.ones(len(values), bool)
     if solid.all():
         return places, np.arange(len(values)), 0.0
     kept = solid[places]
@@ -94,6 +96,13 @@ def _without_blends(
     if blended > MOST_BLENDED or np.count_nonzero(solid) > VOID:
         raise _photograph(str(len(values)))
     return fill_from_nearest(places, kept), np.flatnonzero(solid), blended
+
+
+def _are_lines(places: NDArray[np.uint16], blends: NDArray[np.bool_]) -> bool:
+    """Whether these colours run along a region's border; else they are small objects."""
+    line = blends[places]
+    beside_it = np.unique(places[beside(line) & ~line])
+    return any(lined(places == place, line) >= LINED for place in beside_it.tolist())
 
 
 def _between(values: NDArray[np.uint32], solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -118,8 +127,10 @@ def _number(
     indices: dict[int, int] | None,
 ) -> None:
     """Give numbers to the colours that have none yet."""
+    if numbering.rule not in (None, Rule.COLOURS):
+        _take_over(numbering)
     colours = numbering.numbers
-    if numbering.rule is not Rule.COLOURS:
+    if numbering.rule is None:
         numbering.rule = Rule.COLOURS
         davis = _davis_ids()
         colours.clear()
@@ -128,6 +139,18 @@ def _number(
     for colour in found:
         if colour not in colours:
             colours[colour] = _id_of(colour, numbering, indices)
+
+
+def _take_over(numbering: Numbering) -> None:
+    """Give the colours that earlier masks' values are shown in the same ids."""
+    greys = {numbering.strength: 1} if numbering.rule is Rule.CUT else dict(numbering.numbers)
+    colours = packed(palette_colors(numbering.palette)).tolist()
+    if numbering.rule is Rule.IDS and numbering.palette:
+        numbering.numbers = {colours[number]: number for number in numbering.numbers}
+    else:
+        numbering.numbers = {value * 0x010101: number for value, number in greys.items()}
+    numbering.numbers[0] = 0
+    numbering.rule = Rule.COLOURS
 
 
 def _id_of(colour: int, numbering: Numbering, indices: dict[int, int] | None) -> int:

@@ -26,6 +26,7 @@ TWO_BACKGROUNDS = (
     "some pixels are transparent and others black, and either may be the background; save ids as "
     "grey values, or give objects colours that are not black"
 )
+MOST_PIXELS = 1 << 25  # of a mask in colours, which takes eight times its pixels in memory
 WIDENED = 257  # factor between values of 8 bits and the same in 16 bits
 
 
@@ -234,6 +235,11 @@ def _sixteen(image: Image.Image, numbering: Numbering) -> Reading | None:
 def _coloured(image: Image.Image, numbering: Numbering) -> Reading | None:
     if image.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA"):
         return None
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(
+            f"{image.width * image.height} pixels in colours; the limit is {MOST_PIXELS}, so save "
+            "ids as a palette (mode P) or grey (mode L) PNG"
+        )
     if image.mode in ("RGBA", "PA"):
         rgba = np.asarray(image.convert("RGBA"))
         colours, clear = rgba[..., :3].copy(), rgba[..., 3] < OPAQUE

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text, values_in
-from mavos_deploy.runtime.masks.regions import beside, compact, lined
+from mavos_deploy.runtime.masks.regions import beside, compact, cropped, histogram, lined
 from mavos_deploy.runtime.objects import VOID, Labels
 
 HALF = 0.5  # share of an object's value from which a soft edge belongs to it
@@ -73,8 +73,8 @@ def _as_levels(values: Labels, used: list[int], numbering: Numbering) -> Reading
 def _as_cut(values: Labels, used: list[int], numbering: Numbering) -> Reading:
     """Read a mask of a video whose masks are of one object."""
     strength = numbering.strength
-    between = (values > 0) & (values != strength)
-    if between.any() and _regions(values, between, len(used)):
+    part = cropped(values, values > 0)
+    if len(used) > 1 and _regions(part, (part > 0) & (part != strength), len(used)):
         raise ValueError(
             f"grey values {as_text(used)}, but earlier masks of this video have one object of "
             f"value {strength}; give every object one value in all masks, best its id"
@@ -100,7 +100,8 @@ def _regions(values: Labels, between: NDArray[np.bool_], used: int) -> bool:
 
 def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | None:
     """Read objects whose borders fade, as painting and resizing programs leave them."""
-    counts = np.bincount(values.ravel(), minlength=256)
+    whole, values = values, cropped(values, values > 0)
+    counts = histogram(values, 256)
     half = -(-used[-1] // 2)
     strength = half + int(np.argmax(counts[half:]))
     object_pixels = values == strength
@@ -110,7 +111,8 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
         return None
     if len(used) > MANY:
         near = (values <= strength * 0.1) | (abs(values - float(strength)) <= strength * 0.1)
-        if np.count_nonzero(near) < PLAIN * near.size:
+        plain = np.count_nonzero(near) + whole.size - values.size
+        if plain < PLAIN * whole.size:
             raise ValueError(
                 f"a grey picture of {len(used)} values without regions, as photographs and depth "
                 "maps are; save one id per pixel"
@@ -119,7 +121,7 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
         return None
     if len(used) < 4 and strength < 32:
         raise _thin_lines(strength, [value for value in used if value != strength])
-    labels = (values > strength * HALF).astype(np.uint8)
+    labels = (whole > strength * HALF).astype(np.uint8)
     if numbering.rule is None:
         numbering.rule, numbering.strength = Rule.CUT, strength
     elif strength in numbering.numbers:
@@ -135,7 +137,7 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
 def _check_lines(values: Labels, used: list[int]) -> None:
     """Refuse ids with thin lines of other values around an object, as interpolation leaves them."""
     inside = compact(values)
-    sizes = np.bincount(values[inside], minlength=256)
+    sizes = histogram(values[inside], 256)
     largest = sorted(used, key=lambda value: -int(sizes[value]))[:MOST_CHECKED]
     for value in largest:
         line = (values > 0) & (values < value) & ~inside

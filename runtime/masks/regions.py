@@ -9,7 +9,27 @@ from mavos_deploy.runtime.geometry import Size
 
 COMPACT = 6  # pixels of a 3 x 3 neighbourhood with the centre's value, from which it lies inside
 
+BLOCK = 1 << 22  # pixels that are counted at once
+
 Values = NDArray[Any]  # (H, W), any integer type
+
+
+def histogram(values: Values, length: int) -> NDArray[np.int64]:
+    """How often each of the values 0 to `length` - 1 occurs."""
+    counts = np.zeros(length, np.int64)
+    flat = values.ravel()
+    for at in range(0, flat.size, BLOCK):  # bincount takes eight bytes for each pixel
+        counts += np.bincount(flat[at : at + BLOCK], minlength=length)
+    return counts
+
+
+def cropped(values: Values, inside: NDArray[np.bool_]) -> Values:
+    """The part of a picture around some pixels, with a margin of one; they are at least one."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    return values[
+        max(0, int(rows[0]) - 1) : int(rows[-1]) + 2,
+        max(0, int(columns[0]) - 1) : int(columns[-1]) + 2,
+    ]
 
 
 def compact(values: Values) -> NDArray[np.bool_]:

@@ -332,3 +332,15 @@ def test_pixels_take_the_value_of_the_nearest_one_that_is_kept() -> None:
     values = np.array([[1, 9, 9, 9, 9, 2]], np.uint8)
     kept = values != 9
     assert fill_from_nearest(values, kept).tolist() == [[1, 1, 1, 2, 2, 2]]
+
+
+@pytest.mark.parametrize("values", [(255,), (128, 255), (3, 9)])
+def test_colours_behind_grey_masks_keep_the_ids_of_the_grey_ones(values: tuple[int, ...]) -> None:
+    labels, numbering = np.minimum(three(), len(values)), Numbering()
+    shown = np.array([0, *values], np.uint8)[labels]
+    first = read(Image.fromarray(shown).convert("RGB"), numbering).labels
+    colours = np.dstack([shown] * 3)
+    colours[:4, :4] = (90, 0, 0)
+    later = read(Image.fromarray(colours), numbering).labels
+    assert np.array_equal(later[4:], first[4:])
+    assert np.unique(later[:4, :4]).tolist() == [int(first.max()) + 1]
