@@ -93,7 +93,7 @@ def main() -> int:
 
 def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     """Measure a bundle with a number of objects."""
-    gap = bundle.manifest.memory_gap
+    gap = bundle.manifest.write_every
     roof = gflops(threads)
     runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}
     try:
@@ -106,7 +106,7 @@ def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     channels = CHANNELS if groups > 1 else objects + 1
     work = {name: gflop(bundle, name, groups, channels) for name in bundle.specs}
     frame = sum(amount for name, amount in work.items() if name != GraphName.MEMORY_UPDATE)
-    amortised = frame + work[GraphName.MEMORY_UPDATE] / gap
+    amortised = frame + work.get(GraphName.MEMORY_UPDATE, 0) / gap
     return {
         "size": "x".join(map(str, bundle.manifest.size)),
         "objects": objects,

@@ -235,7 +235,7 @@ def arguments() -> argparse.Namespace:
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Measure all; the report is written after each part, so that a crash leaves earlier parts."""
     bundle = Bundle.open(given.bundle)
-    gap = bundle.manifest.memory_gap
+    gap = bundle.manifest.write_every
     compared = 12 * gap if given.compared is None else given.compared
     if min(given.frames, compared) < (least := shortest_run(gap)):
         raise InputError(f"at a memory gap of {gap} at least {least} frames are needed")
@@ -364,7 +364,7 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
     runner = open_runner(name, bundle, given)
     try:
         warm_up([runner], bundle, given.objects)
-        settled = SETTLE * bundle.manifest.memory_gap
+        settled = SETTLE * bundle.manifest.write_every
         frames = settled + given.frames + 1
         timings = time_steps({name: runner}, bundle, frames, given.objects, on_frame)
     finally:
@@ -373,7 +373,7 @@ def flatness(name: str, bundle: Bundle, given: argparse.Namespace) -> dict[str, 
     warm = len(held) // 10  # until the allocators have settled
     return {
         "frames": given.frames,
-        **summarise(timings, bundle.manifest.memory_gap, name)[name],
+        **summarise(timings, bundle.manifest.write_every, name)[name],
         "memory_mb": {
             "after_a_tenth": round(held[warm] / 1e6, 1),
             "at_the_end": round(held[-1] / 1e6, 1),

@@ -123,7 +123,7 @@ def measure(
         segmenter = stack.enter_context(Segmenter.open(bundle, threads))
         gap = segmenter.bundle.manifest.memory_gap
         pairs = (frames - WARM_UP) // max(1, every)
-        if every < 1 or every % gap == 0 or pairs < FEWEST_PAIRS:
+        if every < 1 or (gap is not None and every % gap == 0) or pairs < FEWEST_PAIRS:
             raise InputError(
                 f"--every {every}: give 1 or more, no multiple of the memory gap {gap}, so that "
                 f"frames without an update are among them, and at least {FEWEST_PAIRS} pairs"
@@ -142,10 +142,10 @@ def measure(
         for index, (frame, _) in enumerate(
             track(clip, total=frames - 1, disable=not sys.stderr.isatty()), start=1
         ):
-            if early is None and index >= WARM_UP and state.since_update == 0:
+            if early is None and index >= WARM_UP and (gap is None or state.since_update == 0):
                 early = state
                 segmenter.save(early, saved)
-            plain = state.since_update + 1 < manifest.memory_gap  # this step is without one too
+            plain = gap is None or state.since_update + 1 < gap  # this step is without one too
             if early is not None and plain and index % every == 0:
                 before, fresh = time_step(segmenter, frame, early)[0], young.time_step(frame)
                 now, state = time_step(segmenter, frame, state)
@@ -160,6 +160,7 @@ def measure(
     return {
         "flat": all(rise(values) < LIMIT for values in judged.values()),
         "bundle": f"{manifest.variant} {manifest.height}x{manifest.width}",
+        "memory": str(manifest.memory),
         "memory_gap": manifest.memory_gap,
         "frames": frames,
         "objects": objects,

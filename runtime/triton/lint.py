@@ -178,7 +178,7 @@ def _tracker(
     for graph, spec in bundle.specs.items():
         model = graph_model(models, graph)
         if model not in configs:
-            yield Fault(name, f"no model {model}, which it calls", "all five graph models")
+            yield Fault(name, f"no model {model}, which it calls", "a model of every graph")
         else:
             yield from _graph(folder, model, configs[model], bundle, spec)
 

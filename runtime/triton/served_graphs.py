@@ -1,4 +1,4 @@
-"""The backend inside Triton that calls the five graphs as models of the same server."""
+"""The backend inside Triton that calls the graphs as models of the same server."""
 
 from collections.abc import Mapping
 

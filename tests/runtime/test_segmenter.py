@@ -141,10 +141,10 @@ def test_objects_are_added_until_a_third_group_is_needed(segmenter: GetSegmenter
         result, state = chain.step(clip.frames[index], state, news)
         if index == 2:
             assert state.groups == 2
-            assert state.updated == (True, False)
+            assert state.updated == (1, 0)
         if index == 7:
             assert state.groups == 3
-            assert state.updated == (True, True, False)
+            assert state.updated == (3, 2, 0)
     assert set(np.unique(result)) - {0} <= set(range(1, 25))
     assert len(np.unique(result)) > 15
 
