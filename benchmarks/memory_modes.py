@@ -2,12 +2,16 @@
 
     python benchmarks/memory_modes.py held-out --output build/memory-modes
 
-Runs the PyTorch tracker with four memories over a data set and prints J&F of each:
+Runs the PyTorch tracker with several memories over a data set and prints J&F of each:
 
     reference             the first frame, in long-term and short-term memory
     previous              the previous frame, in both
     reference+previous    the first frame in the long-term, the previous in the short-term memory
+    latest                the same with the latest written frame in the long-term memory, too
+    lvos:6                the same with up to seven frames in the long-term memory: the paper's 6F
     mca                   the same with the dynamic slot that MCA updates: MAVOS as published
+
+Without --modes it takes those of the paper's table: the first three and mca.
 
 Masks are written to <output>/<memory>/<sequence>/ and figures to <output>/memory_modes.json. With
 --subset a list of sequences, such as return.txt of make_scenes.py, is scored apart.
@@ -16,6 +20,7 @@ Masks are written to <output>/<memory>/<sequence>/ and figures to <output>/memor
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +34,10 @@ from torch import Tensor
 from mavos_deploy.errors import MavosError
 from mavos_deploy.evaluation.evaluate import Evaluation, evaluate, figures_of
 from mavos_deploy.models.checkpoint import load_network
+from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Features, Mavos
-from mavos_deploy.models.tracker import GroupEngine, Tracker
-from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.models.tracker import MCA, GroupEngine, Tracker
+from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.geometry import network_size
@@ -62,12 +68,16 @@ class PreviousOnly(GroupEngine):
         self.long_term = self.short_term
 
 
-MODES = {
-    "reference": (ReferenceOnly, NEVER),
-    "previous": (PreviousOnly, NEVER),
-    "reference+previous": (GroupEngine, NEVER),
-    "mca": (GroupEngine, 10),
+Mode = tuple[type[GroupEngine], int, LongTerm]
+MODES: dict[str, Mode] = {
+    "reference": (ReferenceOnly, NEVER, MCA),
+    "previous": (PreviousOnly, NEVER, MCA),
+    "reference+previous": (GroupEngine, NEVER, MCA),
+    "latest": (GroupEngine, 10, LongTerm("latest")),
+    "lvos:6": (GroupEngine, 10, LongTerm("lvos", 7)),
+    "mca": (GroupEngine, 10, MCA),
 }
+PAPER = ["reference", "previous", "reference+previous", "mca"]  # the rows of its Table 7
 
 
 def main() -> int:
@@ -78,7 +88,7 @@ def main() -> int:
     parser.add_argument("--variant", choices=list(VARIANTS), default="tiny")
     parser.add_argument("--checkpoint", type=Path, help="of the variant; default: shipped weights")
     parser.add_argument("--subset", type=Path, metavar="FILE", help="sequences to score apart")
-    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=PAPER)
     parser.add_argument("--threads", type=int, default=usable_processors())
     arguments = parser.parse_args()
     if len(set(arguments.modes)) < len(arguments.modes):
@@ -134,6 +144,30 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_modes(
+    variant: Variant, checkpoint: Path | None, data: Path, output: Path, modes: Collection[str]
+) -> dict[str, float]:
+    """J&F of a network with some memories, without progress.
+
+    Args:
+        variant: The network.
+        checkpoint: File of the weights; None for shipped ones.
+        data: Folder of the data set.
+        output: Folder for the masks.
+        modes: Keys of `MODES`.
+    """
+    dataset = open_dataset(data)
+    network, _ = load_network(variant, checkpoint)
+    scores = {}
+    for mode in modes:
+        for sequence in dataset.sequences:
+            folder = output / mode / sequence.name
+            folder.mkdir(parents=True, exist_ok=True)
+            _segment(network, sequence, mode, folder)
+        scores[mode] = _mean(evaluate(dataset, output / mode), None)
+    return scores
+
+
 def _mean(evaluation: Evaluation, names: set[str] | None) -> float:
     figures = figures_of(
         item
@@ -168,7 +202,7 @@ def _gain(
 
 def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -> None:
     """Write the masks of one sequence, whose first frame has all objects."""
-    engine, memory_gap = MODES[mode]
+    engine, memory_gap, memory = MODES[mode]
     tracker: Tracker | None = None
     for stem, picture in sequence.images.items():
         rgb = read_rgb(picture)
@@ -177,7 +211,7 @@ def _segment(network: Mavos, sequence: VideoSequence, mode: str, folder: Path) -
         frame = torch.from_numpy(resize_frame(rgb, *size)).float()
         if tracker is None:
             mask = read_mask(sequence.annotations[stem])
-            tracker = Tracker(network, mask.labels.shape, memory_gap, engine)
+            tracker = Tracker(network, mask.labels.shape, memory_gap, engine, memory)
             labels = tracker.start(frame, mask.labels)
         else:
             labels = tracker.predict(frame)

@@ -133,7 +133,9 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="The bundle's folder. Default: <variant>-<HxW>[-fp16] here."
+            metavar="DIR",
+            help="The bundle's folder. Default: <variant>-<HxW>[-fp16] here, with the "
+            "memory behind it where one was asked for.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -214,6 +216,8 @@ def _size_text(plan: "Plan") -> str:
 def _name(plan: "Plan") -> str:
     """The folder's name where none is given."""
     suffix = "" if plan.precision == Precision.FP32.value else f"-{plan.precision}"
+    if plan.memory not in (None, MemoryRule.named(plan.variant.memory)):
+        suffix += f"-{plan.rule}".replace(":", "")
     return f"{plan.variant.name}-{_size_text(plan)}{suffix}"
 
 

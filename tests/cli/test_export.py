@@ -163,6 +163,30 @@ def test_a_size_that_cannot_be_used_is_refused(
     assert said in refused("mavos-export", "--variant", "mobilenet", *options)
 
 
+@pytest.mark.parametrize(
+    ("variant", "options", "said"),
+    [
+        pytest.param(
+            "deaot_l",
+            ["--memory", "mca"],
+            "deaot_l has no modulated cross-attention, which is MAVOS' own; take one of "
+            "annotations, latest, lvos",
+            id="mca-of-deaot",
+        ),
+        pytest.param("deaot_l", ["--memory", "growing"], "take lvos:6", id="growing"),
+        pytest.param("mobilenet", ["--memory", "lvos"], "lvos:L, such as lvos:6", id="no-number"),
+        pytest.param("mobilenet", ["--slots", "3"], "--slots has no effect with", id="slots"),
+        pytest.param(
+            "deaot_t", ["--memory-gap", "5"], "has no effect with memory annotations", id="gap"
+        ),
+    ],
+)
+def test_a_memory_that_cannot_be_used_is_refused(
+    refused: Refused, variant: str, options: list[str], said: str
+) -> None:
+    assert said in refused("mavos-export", "--variant", variant, *options)
+
+
 def test_a_variant_that_is_unknown_is_refused(refused: Refused) -> None:
     said = "--variant large: accepted are mobilenet, resnet50, swin_base, tiny"
     assert refused("mavos-export", "--variant", "large").startswith(said)

@@ -1,0 +1,270 @@
+"""Print the paper's Tables 5, 7 and 8 for a network, and draw its Figure 1.
+
+    python benchmarks/paper.py --variant tiny --size 97x97 --data held-out --output build/paper
+
+Table 5 compares long-term memories: the reference and the latest write (2F, memory `latest`), six
+frames and the newest (6F, `lvos:6`), and MCA. Table 7 compares what is read: the reference, the
+previous frame, both, and both with MCA. Table 8 has MCA with one, two and three focal levels.
+Figure 1 is the time of a frame and the memory of a video over the video's length, for a memory that
+grows (in PyTorch, as in DeAOT-L), 6F and MCA.
+
+Milliseconds are those of a frame, memory updates spread over the frames between them, in turns on
+one made-up clip; megabytes are the full memory of a video; GFLOP are the products and convolutions
+of a frame, two for a multiplication. J&F need --data and trained weights, and come from the PyTorch
+tracker with the same memories. Weights for other numbers of focal levels than two don't exist, so
+Table 8 is about cost alone: one update by MCA in ONNX Runtime on the CPU.
+
+Bundles are exported to <output>/bundles unless they are there: for TensorRT run mavos-build on
+them, and this again with --backend. Everything is written to <output>/paper.json.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from cost import gflop
+from memory_modes import MODES, measure_modes
+from rich.console import Console
+from rich.table import Table
+
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.export.bench.runners import BackendRunner, Runner, warm_up
+from mavos_deploy.export.bench.timing import Timings, summarise, time_steps
+from mavos_deploy.export.bench.torch_runner import TorchRunner
+from mavos_deploy.export.bench.ways import GROWING
+from mavos_deploy.export.exporter import Plan, dimensions_of, write_bundle
+from mavos_deploy.export.onnx_graphs import export_graph
+from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.models.variants import VARIANTS, Variant
+from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import Target
+from mavos_deploy.runtime.contract import GraphName, graph_specs, state_bytes
+from mavos_deploy.runtime.geometry import Size, parse_size
+from mavos_deploy.runtime.memory import MemoryRule
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import LoadMeter, machine
+from mavos_deploy.runtime.system.processors import usable_processors
+
+# What each bundle keeps, and the mode of memory_modes.py with the same masks.
+BUNDLES = {
+    "one": (MemoryRule.named("annotations", 1), "reference+previous"),
+    "2F": (MemoryRule.named("latest"), "latest"),
+    "6F": (MemoryRule.named("lvos:6"), "lvos:6"),
+    "MCA": (MemoryRule.named("mca"), "mca"),
+}
+TABLE_5 = ("2F", "6F", "MCA")
+# Rows of Table 7: the bundle that costs as much, and the mode of memory_modes.py. The reference
+# alone and the previous frame alone fill the same two memories, so they cost the same.
+TABLE_7 = {
+    "reference": ("one", "reference"),
+    "previous": ("one", "previous"),
+    "reference + previous": ("one", "reference+previous"),
+    "reference + previous + MCA": ("MCA", "mca"),
+}
+LEVELS = (1, 2, 3)
+UPDATES = 5  # timed updates of Table 8; their median counts
+OBJECTS = 3
+
+
+def main() -> int:
+    """Parse the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    mavos = [name for name, variant in VARIANTS.items() if variant.has_mca]
+    parser.add_argument("--variant", choices=mavos, default="mobilenet")
+    parser.add_argument("--checkpoint", type=Path, help="of the variant; default: shipped weights")
+    parser.add_argument("--size", default="481x849", metavar="HxW", help="default: %(default)s")
+    parser.add_argument("--backend", default=DEFAULT_BACKEND)
+    parser.add_argument("--threads", type=int, default=usable_processors())
+    parser.add_argument("--frames", type=int, default=31, help="of the timed clip")
+    parser.add_argument("--curve", type=int, default=500, help="frames of Figure 1; 0: no figure")
+    parser.add_argument("--data", type=Path, help="data set for J&F, in a layout of mavos-eval")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    given = parser.parse_args()
+    try:
+        report = measure(given)
+    except MavosError as error:
+        print(f"paper.py: {error}", file=sys.stderr)
+        return 2
+    with replacing(given.output / "paper.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
+    console = Console()
+    for title, rows in report["tables"].items():
+        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+        table = Table("", *columns, title=title, title_justify="left")
+        for name, row in rows.items():
+            table.add_row(name, *(str(row.get(column, "-")) for column in columns))
+        console.print(table)
+    return 0
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """All tables, and the figure's file."""
+    variant, size = VARIANTS[given.variant], parse_size(given.size)
+    meter = LoadMeter()
+    bundles = {
+        name: exported(variant, size, rule, given.checkpoint, given.output / "bundles" / name)
+        for name, (rule, _) in BUNDLES.items()
+    }
+    trained = bundles["MCA"].manifest.trained
+    if given.data is not None and not trained:
+        raise InputError("--data is for trained weights; give --checkpoint, or --variant tiny")
+    costs = costs_of(bundles, given)
+    scores: dict[str, float] = {}
+    if given.data is not None:
+        scores = measure_modes(variant, given.checkpoint, given.data, given.output / "masks", MODES)
+    curve = draw_curve(bundles, given) if given.curve else None
+    load = meter.read()
+    return {
+        "variant": variant.name,
+        "size": given.size,
+        "backend": given.backend,
+        "threads": given.threads,
+        "trained": trained,
+        "machine": machine(),
+        "load": load and vars(load),
+        "tables": {
+            "Table 5: long-term memory": {
+                name: with_score(costs[name], scores.get(BUNDLES[name][1])) for name in TABLE_5
+            },
+            "Table 7: what is read": {
+                row: with_score(costs[bundle], scores.get(mode))
+                for row, (bundle, mode) in TABLE_7.items()
+            },
+            "Table 8: focal levels of MCA, one update": {
+                str(levels): cost_of_levels(replace(variant, focal_levels=levels), size, given)
+                for levels in LEVELS
+            },
+        },
+        "curve": curve,
+    }
+
+
+def exported(
+    variant: Variant, size: Size, rule: MemoryRule, checkpoint: Path | None, folder: Path
+) -> Bundle:
+    """The bundle in a folder; exported if there is none."""
+    if not folder.exists():
+        unfinished = folder.with_suffix(".unfinished")
+        unfinished.mkdir(parents=True)
+        plan = Plan(variant, size, None, Target.CPU.value, memory=rule)
+        write_bundle(plan, checkpoint, unfinished, lambda line: None)
+        unfinished.rename(folder)
+    bundle = Bundle.open(folder)
+    manifest = bundle.manifest
+    if (manifest.variant, manifest.size, manifest.memory) != (variant.name, size, rule):
+        raise InputError(f"{folder} is another run's bundle; choose another --output")
+    return bundle
+
+
+def costs_of(bundles: dict[str, Bundle], given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Milliseconds, megabytes and GFLOP of each bundle, timed in turns."""
+    first = bundles["MCA"]
+    gap = first.manifest.write_every
+    with ExitStack() as stack:
+        runners: dict[str, Runner] = {}
+        for name, bundle in bundles.items():
+            runner = BackendRunner(bundle, open_backend(bundle, given.threads, given.backend))
+            stack.callback(runner.close)
+            runners[name] = runner
+        warm_up(runners.values(), first, OBJECTS)
+        timings = time_steps(runners, first, given.frames, OBJECTS, lambda done: None)
+    summary = summarise(timings, gap, "MCA")
+    costs = {}
+    for name, bundle in bundles.items():
+        work = {graph: gflop(bundle, graph, 1, OBJECTS + 1) for graph in bundle.specs}
+        update = work.pop(GraphName.MEMORY_UPDATE, 0.0) / gap
+        costs[name] = {
+            "ms": summary[name]["amortised_ms"],
+            "fps": summary[name]["frames_per_second"],
+            "video memory, MB": round(state_bytes(bundle.specs) / 1e6, 1),
+            "GFLOP": round(sum(work.values()) + update, 2),
+        }
+    return costs
+
+
+def with_score(cost: dict[str, float], score: float | None) -> dict[str, float]:
+    """A row with its J&F where there is one."""
+    return cost if score is None else {**cost, "J&F": round(score, 3)}
+
+
+def cost_of_levels(variant: Variant, size: Size, given: argparse.Namespace) -> dict[str, float]:
+    """Cost of one update by MCA of a network with this number of focal levels."""
+    network = Mavos(variant).eval().requires_grad_(False)
+    spec = graph_specs(dimensions_of(variant), size)[GraphName.MEMORY_UPDATE]
+    path = given.output / f"{spec.name}-{variant.focal_levels}.onnx"
+    export_graph(network, spec, path)
+    options = session_options(onnxruntime, given.threads)
+    session = onnxruntime.InferenceSession(path, options, providers=[CPU])
+    draw = np.random.default_rng(0)
+    inputs = {
+        tensor.name: draw.standard_normal(tensor.shape_at(groups=1)).astype(tensor.dtype)
+        for tensor in spec.inputs
+        if tensor.dtype == "float32"
+    }
+    inputs["first_update"] = np.zeros(1, np.int32)
+    seconds = []
+    for _ in range(UPDATES + 1):
+        started = time.perf_counter()
+        session.run(None, inputs)
+        seconds.append(time.perf_counter() - started)
+    path.unlink()
+    once = statistics.median(seconds[1:]) * 1e3
+    weights = sum(p.numel() for p in network.long_term_memory_attention.parameters())
+    return {
+        "ms": round(once, 2),
+        "ms a frame, spread": round(once / variant.memory_gap, 2),
+        "parameters of MCA, millions": round(weights / 1e6, 3),
+    }
+
+
+def draw_curve(bundles: dict[str, Bundle], given: argparse.Namespace) -> str:
+    """Draw Figure 1; gives the file's name."""
+    with ExitStack() as stack:
+        manifest = bundles["MCA"].manifest
+        runners: dict[str, Runner] = {
+            "growing (PyTorch)": TorchRunner(manifest, given.checkpoint, given.threads, GROWING)
+        }
+        for name in ("6F", "MCA"):
+            backend = open_backend(bundles[name], given.threads, given.backend)
+            runners[f"{name} ({backend.traits.name})"] = BackendRunner(bundles[name], backend)
+        for runner in runners.values():
+            stack.callback(runner.close)
+        warm_up(runners.values(), bundles["MCA"], OBJECTS)
+        timings = time_steps(runners, bundles["MCA"], given.curve, OBJECTS, lambda done: None)
+    path: Path = given.output / "figure1.png"
+    draw(timings, path)
+    return path.name
+
+
+def draw(timings: dict[str, Timings], path: Path) -> None:
+    """Time and memory over the length of the video; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name, timing in timings.items():
+        parts = np.array_split(np.arange(len(timing.seconds)), min(60, len(timing.seconds)))
+        frames = [float(part.mean()) + 1 for part in parts]
+        medians = [float(np.median(np.array(timing.seconds)[part])) * 1e3 for part in parts]
+        above.plot(frames, medians, label=name)
+        below.plot(range(1, len(timing.memory) + 1), np.array(timing.memory) / 1e6, label=name)
+    above.set_ylabel("milliseconds per frame")
+    below.set_ylabel("memory of the video, MB")
+    below.set_xlabel("frame")
+    above.legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
