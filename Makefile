@@ -4,6 +4,7 @@
 #     make quick  the tests that export no bundle: a verdict in two minutes
 #     make test   all tests
 #     make mutations  10,000 damaged mask and annotation files, a minute
+#     make fuzz   changed files and requests at every door, SECONDS=60 for each (docs/fuzzing.md)
 #     make lint   ruff and mypy
 #     make clean  remove the environment and build/
 #
@@ -19,7 +20,7 @@ DEMO_BUNDLE_SIZE := 241x433
 DEMO_VIDEO_SIZE := 240x432
 
 .DELETE_ON_ERROR:
-.PHONY: demo quick test lint mutations clean help
+.PHONY: demo quick test lint mutations fuzz clean help
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -59,6 +60,10 @@ quick: $(VENV)/.dev-installed
 
 test: $(VENV)/.dev-installed
 	$(PYTEST)
+
+SECONDS ?= 60
+fuzz: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
