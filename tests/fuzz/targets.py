@@ -242,8 +242,8 @@ def _videos(folder: Path) -> Callable[[bytes], object]:
     def door(content: bytes) -> None:
         file = folder / f"a.{ENDINGS[content[0] % len(ENDINGS)] if content else 'mp4'}"
         file.write_bytes(content[1:])
-        with open_frames(str(file), max_frames=FRAMES_SEEN) as frames:
-            for _ in frames:
+        with open_frames(str(file)) as frames:
+            for _ in zip(range(FRAMES_SEEN), frames, strict=False):
                 pass
 
     return door
