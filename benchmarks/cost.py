@@ -1,12 +1,14 @@
 """The cost of a frame against its size and the number of objects, beside the least it could be.
 
     python benchmarks/cost.py BUNDLE... --output cost.json --plot cost.png
+    python benchmarks/cost.py --roof
 
 Every bundle is measured with `--usual` objects, and the one whose size is `--at` with every number
 of `--objects`. A case is one made-up video, two memory updates long. The report has the median
 frame without an update, the frame with one, and the share of each graph. Beside them stands the
 roof: the time of the graphs' matrix products and convolutions at the speed with which this machine
-multiplies large float32 matrices in ONNX Runtime, measured before every case.
+multiplies large float32 matrices in ONNX Runtime, measured before every case. `--roof` measures
+that speed alone, and names the machine.
 """
 
 import argparse
@@ -42,7 +44,8 @@ PRODUCTS = 9  # timed; their median counts
 def main() -> int:
     """Run the measurement; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("bundles", type=Path, nargs="*")
+    parser.add_argument("--roof", action="store_true", help="measure the roof alone")
     parser.add_argument("--objects", default="1,3,10,11,20,30,40,50", help="default: %(default)s")
     parser.add_argument("--usual", type=int, default=3, help="objects where only sizes vary")
     parser.add_argument("--at", default="481x849", help="size at which objects vary")
@@ -51,6 +54,12 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="draw them; needs matplotlib")
     given = parser.parse_args()
     threads = given.threads or usable_processors()
+    if given.roof == bool(given.bundles):
+        parser.error("give bundles, or --roof alone")
+    if given.roof:
+        found = {"machine": describe_machine(), "threads": threads}
+        print(json.dumps({**found, "roof_gflops": round(gflops(threads), 1)}, indent=1))
+        return 0
     meter = LoadMeter()
     cases = []
     try:

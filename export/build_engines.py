@@ -103,6 +103,8 @@ def build_engines(
     own = (
         gpu if library is Library.TENSORRT else None
     )  # RTX plans don't depend on where they are built
+    rtx = library is Library.TENSORRT_RTX
+    flags = replace(request.flags, user_allocation=rtx, own_gpu=rtx and not request.capabilities)
     wanted = [
         Engine(
             graph=graph,
@@ -114,7 +116,7 @@ def build_engines(
             capability=capability,
             gpu=own.name if own else None,
             driver=own.driver if own else None,
-            flags=request.flags,
+            flags=flags,
             profiles=profiles(spec, bundle.manifest, request.limits),
         )
         for capability in capabilities

@@ -130,8 +130,10 @@ def configure(trt: ModuleType, config: Any, engine: Engine) -> None:  # noqa: AN
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[level]
     if engine.library is Library.TENSORRT_RTX:
         config.num_compute_capabilities = 1
-        capability = trt.ComputeCapability.__members__[_member(engine.capability)]
-        config.set_compute_capability(capability, 0)
+        name = "CURRENT" if flags.own_gpu else _member(engine.capability)
+        config.set_compute_capability(trt.ComputeCapability.__members__[name], 0)
+    if flags.user_allocation:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def _read_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401

@@ -37,7 +37,9 @@ class Gpu0:
         self.computed: list[str] = []  # graphs, in the order in which they were run
         self.launched = 0  # runs from captured graphs
         self.captures = 0
+        self.asked: list[str] = []  # graphs of which TensorRT-RTX was asked whether it captures
         self.scratch = 1 << 20  # bytes that a context asks for, for each group
+        self.unknown_scratch: str | None = None  # a graph whose need of memory can't be told
         self.fail: str | None = None  # a graph whose next launch fails
         self.sick = False  # whether the device reports an error when it is waited for
         self.uncapturable: str | None = None  # a graph whose launches can't be captured

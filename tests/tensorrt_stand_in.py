@@ -43,8 +43,18 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             return all(f in (-1, s) for f, s in zip(fixed, shape, strict=True))
 
         def update_device_memory_size_for_shapes(self) -> int:
+            if gpu.unknown_scratch == self.engine.graph:
+                gpu.logger.log(Logger.Severity.ERROR, "a shape is missing")
+                return 0
             groups = max(shape[0] for shape in self.shapes.values())
             return gpu.scratch * groups
+
+        def is_stream_capturable(self, handle: int) -> bool:
+            assert handle == 7
+            assert self.captures, "TensorRT proper is captured by its caller"
+            assert self.addresses.keys() == set(self.engine.names), "asked before all is bound"
+            gpu.asked.append(self.engine.graph)
+            return gpu.uncapturable != self.engine.graph
 
         def set_device_memory(self, memory: int, size: int) -> None:
             assert size >= self.update_device_memory_size_for_shapes()
@@ -88,6 +98,10 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
             self.graph = next(g for name, g in GRAPH_OF.items() if name in self.outputs)
 
         @property
+        def device_memory_size_v2(self) -> int:
+            return 4 * gpu.scratch
+
+        @property
         def num_io_tensors(self) -> int:
             return len(self.names)
 
@@ -118,6 +132,7 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
                 assert how == "user"
                 return ExecutionContext(self)
             assert how.strategy == "user"
+            assert how.dynamic_shapes_kernel_specialization_strategy == "eager"
             if self.graph not in how.cache.graphs:
                 assert self.graph not in gpu.compiled, "a context compiles what another one had"
                 gpu.compiled.add(self.graph)
@@ -178,6 +193,7 @@ def tensorrt(gpu: "Gpu0") -> ModuleType:
         ILogger=Logger,
         Runtime=Runtime,
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user"),
+        DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
         CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="disabled"),
     )
     return trt

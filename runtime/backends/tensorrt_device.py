@@ -7,6 +7,7 @@ and sources.
 """
 
 import re
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -64,6 +65,7 @@ class TensorRtDevice:
         self._stream: Any = None
         self._logger = collecting_logger(self._trt)
         self._kernels: KernelCache | None = None
+        self._asked: set[str] = set()  # graphs of which TensorRT-RTX said whether it captures them
         self._cuda_context = CudaContext(self._cuda, name)
         version = str(self._trt.__version__)
         try:
@@ -154,7 +156,15 @@ class TensorRtDevice:
                 if not context.set_input_shape(name, shape):
                     raise BackendError(f"{self.name} refuses {name} of {shape}: {self._said()}")
             scratch = context.update_device_memory_size_for_shapes()
-        return _Context(self, context, graph, scratch)
+            # Zero says that the call failed, unless the engine never needs any.
+            if not scratch and engine.device_memory_size_v2:
+                raise BackendError(
+                    f"{self.name} can't tell the memory that {graph} needs: {self._said()}"
+                )
+        asks = steady and self._kernels is not None and graph not in self._asked
+        if asks:
+            self._asked.add(graph)
+        return _Context(self, context, graph, scratch, asks)
 
     def _create_context(self, engine: Any, steady: bool) -> Any:  # noqa: ANN401
         """A context whose scratch memory is ours, because graphs never run at the same time."""
@@ -167,6 +177,11 @@ class TensorRtDevice:
         # A captured graph holds addresses, so others would be captured anew at every launch.
         config.cuda_graph_strategy = (
             trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE if steady else trt.CudaGraphStrategy.DISABLED
+        )
+        # Lazily, kernels for the shapes at hand would replace others at a moment that depends on
+        # the machine, and with them the last bits of the results.
+        config.dynamic_shapes_kernel_specialization_strategy = (
+            trt.DynamicShapesKernelSpecializationStrategy.EAGER
         )
         # Without a common cache every context would compile its kernels for itself.
         config.set_runtime_cache(self._kernels.shared(config))
@@ -182,6 +197,18 @@ class TensorRtDevice:
             self._logger.errors.clear()
             if not context.execute_async_v3(self._stream.handle):
                 raise BackendError(f"{self.name} failed in {graph}: {self._said()}")
+
+    def check_capturable(self, context: Any, graph: str) -> None:  # noqa: ANN401
+        """Warn where TensorRT-RTX, which captures by itself, can't: it would not say so."""
+        with self._cuda_context.current():
+            if context.is_stream_capturable(self._stream.handle):
+                return
+        warnings.warn(
+            f"{self.name}: {graph} can't be captured as a CUDA graph; it is launched kernel by "
+            "kernel, which is slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def begin_capture(self) -> None:
         """See `Device.begin_capture`."""
@@ -261,8 +288,16 @@ def look_for(name: str, library: Library) -> tuple[ModuleType, Gpu, Any, Any]:
 class _Context:
     """See `tensorrt_protocol.Context`."""
 
-    def __init__(self, device: TensorRtDevice, context: Any, graph: str, scratch: int) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        device: TensorRtDevice,
+        context: Any,  # noqa: ANN401
+        graph: str,
+        scratch: int,
+        asks: bool,
+    ) -> None:
         self.scratch = scratch
+        self._asks = asks
         self._device = device
         self._execution = context
         self._graph = graph
@@ -274,6 +309,9 @@ class _Context:
         for name, address in addresses.items():
             if not self._execution.set_tensor_address(name, address):
                 raise BackendError(f"{self._device.name} has no tensor {name} in {self._graph}")
+        if self._asks:  # once, when shapes, addresses and scratch memory are all there
+            self._asks = False
+            self._device.check_capturable(self._execution, self._graph)
 
     def enqueue(self) -> None:
         self._device.enqueue(self._execution, self._graph)

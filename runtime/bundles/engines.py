@@ -42,12 +42,18 @@ class Flags:
         version_compatible: Whether later releases of the library may load the plan.
         hardware_compatible: GPUs of other models that may load the plan.
         memory_limit: Scratch memory that a kernel may use, in MiB; None for the library's limit.
+        user_allocation: Whether an engine allocates nothing while it runs, as TensorRT-RTX wants it
+            where launches are captured.
+        own_gpu: Whether TensorRT-RTX built it for the GPU that was there, and not by the number of
+            a compute capability, for which some kernels are slower.
     """
 
     tf32: bool = False
     version_compatible: bool = False
     hardware_compatible: Hardware = Hardware.NONE
     memory_limit: Annotated[int, Meta(ge=1)] | None = None
+    user_allocation: bool = False
+    own_gpu: bool = False
 
 
 @dataclass(frozen=True)

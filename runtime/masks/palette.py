@@ -1,6 +1,5 @@
 """Colours of ids."""
 
-import imgviz
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,8 @@ def palette_colors(palette: bytes | None) -> NDArray[np.uint8]:
     Returns:
         uint8, shape (256, 3), RGB.
     """
+    import imgviz  # when colours are needed: it takes as long as opening a small bundle
+
     colors = np.array(imgviz.label_colormap(), np.uint8)  # type: ignore[attr-defined]
     given = np.frombuffer((palette or b"")[:768], np.uint8)
     colors.reshape(-1)[: given.size] = given

@@ -18,6 +18,8 @@ from mavos_deploy.runtime.system.processors import usable_processors
 BUSY_SHARE = 0.05
 # Instructions that decide how fast these graphs run, by the names that Linux gives.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd")
+# Models of AMD's family 25 that are Zen 4, from the first to before the last; others are Zen 3.
+ZEN_4 = ((0x10, 0x20), (0x60, 0x80), (0xA0, 0xB0))
 
 
 def machine() -> str:
@@ -31,12 +33,35 @@ def describe_machine() -> dict[str, object]:
     flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
     return {
         "processor": machine(),
+        "generation": generation(
+            *(_cpuinfo(key) for key in ("vendor_id", "cpu family", "model\t"))
+        ),
         "usable_processors": usable_processors(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_gb": _memory_gb(),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
     }
+
+
+def generation(vendor: str | None, family: str | None, model: str | None) -> str | None:
+    """The generation of an AMD processor, by which speeds differ more than by its name.
+
+    Args:
+        vendor: As in Linux's cpuinfo.
+        family: Number of the family, as there.
+        model: Number of the model, as there.
+
+    Returns:
+        A name such as `Zen 4`; None for other processors.
+    """
+    if vendor != "AuthenticAMD" or not (family or "").isdigit() or not (model or "").isdigit():
+        return None
+    number = int(model or 0)
+    if family == "25":
+        fourth = any(first <= number < last for first, last in ZEN_4)
+        return "Zen 4" if fourth else "Zen 3"
+    return {"23": "Zen 2" if number >= 0x30 else "Zen", "26": "Zen 5"}.get(family or "")
 
 
 def resident_bytes() -> int:

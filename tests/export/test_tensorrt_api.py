@@ -73,7 +73,7 @@ SOURCES = (
             "self._execution": "IExecutionContext",
             "config": "IRuntimeConfig",
         },
-        "self library bundle entry path spec gpu shapes addresses device weakref kernels TYPES re "
+        "self library bundle entry path spec gpu shapes addresses device weakref warnings kernels TYPES re "
         "Library",
         ("DataType",),
     ),

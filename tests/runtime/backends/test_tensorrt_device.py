@@ -11,8 +11,9 @@ import pytest
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.bundles.manifest import write_manifest
-from tests.cuda_stand_in import Gpu0
+from tests.cuda_stand_in import Gpu0, install
 from tests.engine_bundle import MOST_GROUPS, SIZE, picture, squares
+from tests.triton_server import masks
 
 
 def test_engines_of_another_model_of_gpu_are_refused(
@@ -46,6 +47,29 @@ def test_what_engines_do_not_take_is_said_before_any_work(
     large = picture(0, size=256)
     with pytest.raises(BackendError, match=r"takes row_weights from .* --max-output"):
         on_gpu.step(large, on_gpu.start(large, squares(size=256)))
+
+
+def test_an_unknown_need_of_memory_is_an_error(on_gpu: Segmenter, gpu: Gpu0) -> None:
+    gpu.unknown_scratch = "elstt_step"
+    expected = "can't tell the memory that elstt_step needs: a shape is missing"
+    with pytest.raises(BackendError, match=expected):
+        on_gpu.start(picture(0), squares())
+
+
+def test_tensorrt_rtx_is_asked_once_whether_a_graph_can_be_captured(
+    engine_bundle: Path, gpu: Gpu0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, gpu, "tensorrt_rtx")
+    gpu.uncapturable = "decoder"
+    frames = np.stack([picture(index) for index in range(12)])
+    expected = "decoder can't be captured as a CUDA graph"
+    with (
+        Segmenter.open(engine_bundle, backend="tensorrt-rtx") as segmenter,
+        pytest.warns(RuntimeWarning, match=expected) as said,
+    ):
+        masks(segmenter, frames, squares())
+    assert len(said) == 1
+    assert len(gpu.asked) == len(set(gpu.asked)) > 2
 
 
 def test_a_refused_plan_is_said_in_the_librarys_words(

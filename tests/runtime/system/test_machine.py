@@ -16,6 +16,24 @@ def test_the_machine_is_described() -> None:
 
 
 @pytest.mark.parametrize(
+    ("vendor", "family", "model", "expected"),
+    [
+        pytest.param("AuthenticAMD", "26", "2", "Zen 5", id="zen-5"),
+        pytest.param("AuthenticAMD", "25", "17", "Zen 4", id="zen-4"),
+        pytest.param("AuthenticAMD", "25", "1", "Zen 3", id="zen-3"),
+        pytest.param("AuthenticAMD", "23", "49", "Zen 2", id="zen-2"),
+        pytest.param("AuthenticAMD", "99", "1", None, id="unknown-family"),
+        pytest.param("GenuineIntel", "6", "143", None, id="other-vendor"),
+        pytest.param(None, None, None, None, id="no-cpuinfo"),
+    ],
+)
+def test_the_generation_of_a_processor(
+    vendor: str | None, family: str | None, model: str | None, expected: str | None
+) -> None:
+    assert machine.generation(vendor, family, model) == expected
+
+
+@pytest.mark.parametrize(
     ("after", "own", "load"),
     [
         pytest.param([100, 0, 0, 900, 0, 0, 0, 0], 1.0, Load(0.0, 0.0), id="alone"),
