@@ -73,8 +73,8 @@ SOURCES = (
             "self._execution": "IExecutionContext",
             "config": "IRuntimeConfig",
         },
-        "self library bundle entry path spec gpu shapes addresses device weakref warnings kernels TYPES re "
-        "Library",
+        "self library bundle entry path spec gpu shapes addresses device weakref warnings kernels "
+        "TYPES re Library",
         ("DataType",),
     ),
     Source(
