@@ -14,6 +14,7 @@ from mavos_deploy.runtime.datasets.annotations import Truth, size_text
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.png import write_mask
+from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -190,8 +191,12 @@ def segment_sequence(
     inputs = digest(sequence)
     reader = SequenceReader(sequence, fits, on_picture=on_frame)
     frames: list[str] = []
+    vanished: list[Problem] = []
     state: State | None = None
     for frame in reader:
+        if frame.given is not None:
+            in_network = segmenter.bundle.manifest.input_size(frame.given.shape)
+            vanished += vanishing(sequence.name, frame.stem, frame.given, in_network)
         if state is None:
             assert frame.given is not None
             labels, state = frame.given, segmenter.start(frame.rgb, frame.given)
@@ -211,5 +216,19 @@ def segment_sequence(
         tuple(frames),
         tuple(reader.skipped),
         tuple(reader.lost),
-        (*problems, *reader.truth.close()),
+        (*problems, *vanished, *reader.truth.close()),
     )
+
+
+def vanishing(sequence: str, stem: str, labels: Labels, size: Size) -> list[Problem]:
+    """Objects of which nothing is left at the network's size.
+
+    Args:
+        sequence: Name of the sequence.
+        stem: Stem of the frame.
+        labels: Labels of the objects that start there, uint8 [H, W].
+        size: Height and width of frames in the network, in pixels.
+    """
+    expected = "a size of the bundle that keeps it"
+    found = small_objects(labels, size, smallest=1)
+    return [Problem(sequence, stem, text, expected) for text in found.values()]

@@ -16,6 +16,7 @@ from mavos_deploy.runtime.datasets.prediction import (
     OutputError,
     SequenceReader,
     segment_sequence,
+    vanishing,
 )
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from tests.made_sequences import write_clips
@@ -131,3 +132,13 @@ def test_a_picture_too_small_for_a_bundle_of_any_size_is_left_out(
     assert predicted.skipped == ("00000",)
     assert predicted.lost == (1,)
     assert "a side is shorter than 8 pixels" in predicted.problems[0].found
+
+
+def test_objects_of_which_the_network_sees_nothing_are_named() -> None:
+    labels = np.zeros((480, 854), np.uint8)
+    labels[100:200, 100:200] = 1
+    labels[301, 301] = 2
+    (problem,) = vanishing("a", "00003", labels, (241, 433))
+    assert str(problem).startswith("a 00003: object 2 has 1 pixels, of which 0 are left")
+    assert "mavos-export --size" in problem.found
+    assert vanishing("a", "00003", labels, (481, 849)) == []
