@@ -17,7 +17,8 @@ def batch(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Folder of a data set: DAVIS, YouTube-VOS, LVOS, Long-Time Video, MOSE or VISOR.",
+            help="Folder of a data set: DAVIS, YouTube-VOS, LVOS, Long-Time Video, MOSE, VISOR "
+            "or BURST.",
         ),
     ],
     output: Annotated[

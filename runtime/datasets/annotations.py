@@ -1,11 +1,15 @@
 """The annotations of a sequence in order of time, and the objects that start in them."""
 
+from pathlib import Path
+
 import numpy as np
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, listed
-from mavos_deploy.runtime.masks.numbering import Numbering
+from mavos_deploy.runtime.masks.coco_reading import unpack
+from mavos_deploy.runtime.masks.numbering import Numbering, Reading
 from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.shapes import from_runs
 from mavos_deploy.runtime.objects import VOID, Labels
 
 
@@ -41,7 +45,7 @@ class Truth:
         if path is None:
             return None, []
         try:
-            mask = read_mask(path, self._numbering)
+            mask = self._mask(stem, path)
         except InputError as error:
             self._add(stem, f"unusable annotation ({error})", "a palette or grey PNG")
             return None, []
@@ -58,6 +62,18 @@ class Truth:
             for unknown in set(present) - set(self._sequence.spans):
                 self._unknown.setdefault(unknown, stem)
         return labels, new
+
+    def _mask(self, stem: str, path: Path) -> Reading:
+        encoded = self._sequence.encoded.get(stem)
+        if encoded is None:
+            return read_mask(path, self._numbering)
+        labels = np.zeros(encoded.size, np.uint8)
+        try:
+            for number, runs in sorted(encoded.runs.items(), reverse=True):
+                labels[from_runs(unpack(runs), encoded.size, by_column=True)] = number
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+        return Reading(labels)
 
     def close(self) -> list[Problem]:
         """All problems, once the last annotation was read."""

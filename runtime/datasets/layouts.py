@@ -89,9 +89,9 @@ def _sequences_by_folder(
     """Sequences of a layout without metadata; dense ones have an annotation in every frame."""
     sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name in names:
-        images = _files(images_in / name, IMAGE_SUFFIXES)
+        images = files_in(images_in / name, IMAGE_SUFFIXES)
         folder = annotations_in / name
-        annotations = _files(folder, (".png",))
+        annotations = files_in(folder, (".png",))
         if not annotations:
             problems.append(Problem(name, None, f"no annotation in {folder}", "one PNG per frame"))
             continue
@@ -119,8 +119,8 @@ def _sequences_by_metadata(
         images_in = folder.with_name(folder.name + ALL_FRAMES) / "JPEGImages"
     sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name, objects in videos_of(file):
-        images = _files(images_in / name, IMAGE_SUFFIXES)
-        annotations = _files(annotations_in / name, (".png",))
+        images = files_in(images_in / name, IMAGE_SUFFIXES)
+        annotations = files_in(annotations_in / name, (".png",))
         try:
             if not annotations:
                 raise InputError(f"no annotation in {annotations_in / name}")
@@ -187,11 +187,11 @@ def _sequence_in(line: str) -> str:
 
 
 def _check_name(name: str, file: Path) -> None:
-    if not _is_name(name):
+    if not is_name(name):
         raise InputError(f"{file}: {name!r:.60} is not the name of a sequence's folder")
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     """Whether a text may name a file: names become those of results, so none may lead elsewhere."""
     plain = text == Path(text).name and not text.startswith(".") and "\0" not in text
     return plain and len(os.fsencode(text)) <= LONGEST_NAME
@@ -204,7 +204,7 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Files by stem in natural order."""
     if not folder.is_dir():
         return {}
@@ -291,7 +291,7 @@ def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str
         raise InputError(f"an object's entry is {entry!r:.40}")
     if layout is Layout.YOUTUBE_VOS:
         frames = entry.get("frames")
-        named = isinstance(frames, list) and all(type(f) is str and _is_name(f) for f in frames)
+        named = isinstance(frames, list) and all(type(f) is str and is_name(f) for f in frames)
         if not isinstance(frames, list) or not frames or not named:
             raise InputError(f"an object's `frames` are {frames!r:.40}")
         return tuple(sorted(dict.fromkeys(frames), key=_stem_order))

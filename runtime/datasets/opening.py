@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.datasets.burst import burst, burst_file
 from mavos_deploy.runtime.datasets.layouts import (
     DAVIS_RESOLUTION,
     FINDERS,
@@ -52,7 +53,8 @@ def open_dataset(
         layout = detect_layout(path, split)
     split, notes = _split_of(path, layout, split)
     problems: list[Problem] = []
-    sequences = FINDERS[layout](path, split, problems)
+    finder = burst if layout is Layout.BURST else FINDERS[layout]
+    sequences = finder(path, split, problems)
     if names is not None:
         wanted = list(dict.fromkeys(names))
         known = [s.name for s in sequences] + [p.sequence for p in problems if p.sequence]
@@ -116,12 +118,14 @@ def detect_layout(path: Path, split: str = DEFAULT_SPLIT) -> Layout:
         )
     if splits_of(Layout.MOSE, path):
         return Layout.MOSE
+    if burst_file(path, split) is not None:
+        return Layout.BURST
     annotations = path / "Annotations"
     if annotations.is_dir() and any(next(f.glob("*.png"), None) for f in subfolders(annotations)):
         return Layout.LONG_TIME_VIDEO
     raise InputError(
         f"{path} has none of the known layouts for the split {split}: ImageSets/2017, 480p or 2022 "
         f"(davis, davis-2016, visor), {split}/meta.json (youtube-vos, lvos), {split}/Annotations "
-        "(mose), or Annotations/<sequence>/*.png (long-time-video); give the folder that holds "
-        "them, or another --split"
+        f"(mose), {split}/all_classes.json (burst), or Annotations/<sequence>/*.png "
+        "(long-time-video); give the folder that holds them, or another --split"
     )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -143,12 +144,17 @@ class Predicted:
 def digest(sequence: VideoSequence) -> str:
     """SHA-256 over the names and contents of a sequence's pictures and annotations."""
     whole = hashlib.sha256()
+
+    @cache  # a file may hold the annotations of all frames
+    def content_of(path: Path) -> str:
+        try:
+            return file_sha256(path)
+        except OSError:  # named when it is read
+            return "unreadable"
+
     for files in (sequence.images, sequence.annotations):
         for stem, path in files.items():
-            try:
-                content = file_sha256(path)
-            except OSError:  # named when it is read
-                content = "unreadable"
+            content = content_of(path)
             whole.update(f"{stem}\0{content}\n".encode(errors="surrogatepass"))
         whole.update(b"\n")
     return whole.hexdigest()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import VOID
 from mavos_deploy.words import Word
 
@@ -20,6 +21,7 @@ class Layout(Word):
     LONG_TIME_VIDEO = "long-time-video"
     MOSE = "mose"
     VISOR = "visor"
+    BURST = "burst"
 
 
 # Whether the last frame of an object's span counts. The first never does: its mask is given.
@@ -31,6 +33,7 @@ LAST_FRAME_COUNTS = {
     Layout.LONG_TIME_VIDEO: False,
     Layout.MOSE: False,
     Layout.VISOR: True,
+    Layout.BURST: True,
 }
 
 
@@ -56,6 +59,19 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class EncodedMask:
+    """A label map in a file of many.
+
+    Attributes:
+        size: Height and width in pixels.
+        runs: COCO's compressed run lengths of each object, by id.
+    """
+
+    size: Size
+    runs: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class VideoSequence:
     """One video of a data set.
 
@@ -67,6 +83,7 @@ class VideoSequence:
         spans: Frames that each object is annotated in, as the metadata states them; None where an
             object spans from its first annotation to the last frame.
         last_counts: Whether the last frame of an object's span is scored.
+        encoded: Masks by frame stem, where `annotations` names a file that holds many; else none.
     """
 
     name: str
@@ -75,6 +92,7 @@ class VideoSequence:
     expected: tuple[str, ...]
     spans: Mapping[int, tuple[str, ...]] | None
     last_counts: bool
+    encoded: Mapping[str, EncodedMask] = field(default_factory=dict)
 
     def scored(self, object_id: int, start: str) -> tuple[str, ...]:
         """Stems of the frames that an object is scored in.

@@ -16,6 +16,7 @@ from mavos_deploy.runtime.datasets.opening import detect_layout, open_dataset
 from mavos_deploy.runtime.datasets.sequences import Layout, VideoSequence
 from mavos_deploy.runtime.media.folders import natural_order
 from tests import made_sequences
+from tests.annotation_files import segmentation
 from tests.made_sequences import write_frames, write_masks
 
 SIZE = (12, 16)
@@ -106,6 +107,29 @@ def visor(root: Path) -> Path:
     return root
 
 
+def burst(root: Path) -> Path:
+    """Three of six frames have masks; object 2 joins in the second of them."""
+    write_frames(root / "frames/val/AVA/clip", [f"frame{index:04d}" for index in range(6)], SIZE)
+    entry = {
+        "dataset": "AVA",
+        "seq_name": "clip",
+        "height": SIZE[0],
+        "width": SIZE[1],
+        "annotated_image_paths": [f"frame{index:04d}.jpg" for index in (1, 3, 4)],
+        "segmentations": [
+            {
+                str(number): {"rle": segmentation(labels, number, True)["counts"], "is_gt": True}
+                for number in (1, 2)
+                if number in labels
+            }
+            for labels in masks(3, (1, 0), (2, 1))
+        ],
+    }
+    (root / "val").mkdir()
+    (root / "val/all_classes.json").write_text(json.dumps({"sequences": [entry], "categories": []}))
+    return root
+
+
 MAKERS: dict[Layout, Callable[[Path], Path]] = {
     Layout.DAVIS: davis,
     Layout.YOUTUBE_VOS: youtube_vos,
@@ -114,6 +138,7 @@ MAKERS: dict[Layout, Callable[[Path], Path]] = {
     Layout.DAVIS_2016: davis_2016,
     Layout.MOSE: mose,
     Layout.VISOR: visor,
+    Layout.BURST: burst,
 }
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
 
@@ -167,6 +192,54 @@ def test_mose_has_a_folder_for_each_split(tmp_path: Path) -> None:
     assert sequence.images["00000"] == tmp_path / "valid/JPEGImages/0a1/00000.jpg"
     assert only(tmp_path, "train").images["00000"].parts[-4] == "train"
     assert sequence.starting("00003", [0, 1, 2], known=[1]) == [2]
+
+
+def test_burst_has_masks_of_some_frames_in_one_file(tmp_path: Path) -> None:
+    sequence = only(burst(tmp_path))
+    assert sequence.name == "AVA_clip"
+    assert list(sequence.images) == [f"frame{index:04d}" for index in range(1, 5)]
+    assert sequence.expected == ("frame0001", "frame0003", "frame0004")
+    assert sequence.scored(1, "frame0001") == ("frame0003", "frame0004")
+    truth = Truth(sequence)
+    for stem, mask in zip(sequence.expected, masks(3, (1, 0), (2, 1)), strict=True):
+        labels, new = truth.read(stem)
+        assert labels is not None
+        assert np.array_equal(labels, mask)
+        assert new == {"frame0001": [1], "frame0003": [2]}.get(stem, [])
+    assert truth.close() == []
+
+
+def test_burst_with_first_masks_only_scores_nothing(tmp_path: Path) -> None:
+    burst(tmp_path)
+    file = tmp_path / "val/all_classes.json"
+    data = json.loads(file.read_text())
+    for masks_of_frame in data["sequences"][0]["segmentations"][1:]:
+        masks_of_frame.pop("1", None)
+    data["sequences"][0]["segmentations"][2] = {}
+    file.with_name("first_frame_annotations.json").write_text(json.dumps(data))
+    file.unlink()
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout is Layout.BURST
+    assert dataset.reference_only
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("segmentations", [], "0 masks of 3 pictures"),
+        ("seq_name", "../clip", "is not the name of a sequence's folder"),
+        ("annotated_image_paths", ["a.jpg", "b.jpg", "c.jpg"], "pictures are missing: a, b, c"),
+    ],
+)
+def test_a_damaged_sequence_of_burst_is_named(
+    tmp_path: Path, key: str, value: object, said: str
+) -> None:
+    file = burst(tmp_path) / "val/all_classes.json"
+    data = json.loads(file.read_text())
+    data["sequences"][0][key] = value
+    file.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=said):
+        open_dataset(tmp_path)
 
 
 def test_visor_scores_the_last_frame_too(tmp_path: Path) -> None:
