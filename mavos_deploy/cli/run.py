@@ -172,6 +172,11 @@ def run(
         for note in (known := list(told.notes)):
             say.note(note)
         about = segmenter.about
+        if resume and frames.kind not in ("video", "images"):
+            raise InputError(
+                f"--resume reads the frames before again, and {frames.name} has them no more; "
+                "leave it out, or record the video first"
+            )
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
