@@ -24,9 +24,12 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mavos_deploy.errors import MavosError
+from mavos_deploy.runtime.masks.mots import MotsWriter
 from mavos_deploy.runtime.masks.opening import read_annotations
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.store import MaskStore, StoreWriter
+from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend, MaskWriter
 from tests.annotation_files import FILES, Labels, labelme
 from tests.made_sequences import box, disc
 
@@ -126,7 +129,30 @@ def targets() -> dict[str, Target]:
     for name, (suffix, make) in FILES.items():
         found[name] = Target(make(frames), _annotation_reader(suffix), text=True)
     found["labelme"] = Target(labelme(made_labels()), _annotation_reader(".json"), text=True)
+    mots = _written(lambda path: MotsWriter(path, Legend()), frames)
+    found["mots"] = Target(mots, _annotation_reader(".txt"), text=True)
+    found["store"] = Target(_written(lambda path: StoreWriter(path, Legend()), frames), _read_store)
     return found
+
+
+def _written(open_writer: Callable[[Path], MaskWriter], frames: dict[str, Labels]) -> bytes:
+    """The file that a writer makes of some frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "masks"
+        with open_writer(path) as writer:
+            for stem, labels in frames.items():
+                writer.write(LabelledFrame(int(stem), stem, labels))
+        return path.read_bytes()
+
+
+def _read_store(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "masks"
+        path.write_bytes(content)
+        with MaskStore(path) as store:
+            for _, labels in store.items():
+                assert labels.dtype == np.uint8
+                assert labels.ndim == 2
 
 
 def mutated(target: Target, random: np.random.Generator) -> bytes:
