@@ -28,6 +28,7 @@ def video(
     coding: dict[str, str] | None = None,
     times: list[int] | None = None,
     pixel_aspect: Fraction | None = None,
+    rotation: int = 0,
 ) -> Path:
     """Ten frames per second; noise that moves, so that every frame takes bytes.
 
@@ -42,6 +43,8 @@ def video(
             stream.codec_context.time_base = Fraction(1, 1000)
         if pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
+        if rotation:  # degrees counterclockwise
+            stream.set_display_rotation(rotation)
         sound = container.add_stream(sound_codec, rate=48000) if sound_seconds else None
         for index in range(count):
             picture = av.VideoFrame.from_ndarray(np.roll(NOISE, 3 * index, 1), format="rgb24")

@@ -3,11 +3,15 @@
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.encoding import Encoding, Original, VideoWriter
@@ -266,3 +270,28 @@ def test_whatever_the_encoder_raises_is_an_input_error(
     ):
         writer.write(np.zeros((16, 32, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 5000), min_size=1, max_size=6),
+    st.sampled_from(
+        [Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(1, 24)]
+    ),
+)
+def test_frames_of_any_size_come_back_with_their_times(
+    height: int, width: int, steps: list[int], unit: Fraction
+) -> None:
+    times = [unit * total for total in accumulate(steps)]
+    shade = np.arange(height * width, dtype=np.uint8).reshape(height, width) // 4 + 60
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.mp4"
+        with VideoWriter(path, (height, width), Original(unit)) as writer:
+            for time in times:
+                writer.write(shade, time)
+        assert _times(path) == [time - times[0] for time in times]
+        for picture in pictures_of(path):
+            assert picture.shape == (height + height % 2, width + width % 2, 3)
+            assert abs(picture[:height, :width].astype(int) - shade[..., None]).mean() < 8

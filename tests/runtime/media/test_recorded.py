@@ -6,9 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
@@ -276,3 +278,38 @@ def test_of_several_videos_the_default_is_read_or_the_largest(
         (note,) = source.told.notes
     assert f"holds {len(sizes)} videos; stream " in note
     assert f"{why}, {read[0]}x{read[1]}" in note
+
+
+def test_the_cover_of_a_file_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        clip = container.add_stream("libx264", rate=10)
+        for stream, size, pix_fmt in ((cover, (96, 96), "yuvj420p"), (clip, (64, 48), "yuv420p")):
+            assert isinstance(stream, VideoStream)
+            (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
+        cover.disposition = Disposition.attached_pic
+        for stream, shape in ((cover, (96, 96, 3)), (clip, (48, 64, 3))):
+            picture = av.VideoFrame.from_ndarray(np.zeros(shape, np.uint8), "rgb24")
+            container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+    with open_frames(str(path)) as source:
+        assert source.size == (48, 64)
+        assert source.told.notes == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+@pytest.mark.parametrize("start", [0, 1234, 3_600_000], ids=["from-0", "later", "an-hour-later"])
+def test_written_videos_have_the_times_of_any_source(tmp_path: Path, name: str, start: int) -> None:
+    times = [start + time for time in (0, 40, 300, 310, 900, 1500, 1510, 1600, 2500, 2600, 3000)]
+    path = video(tmp_path / name, count=11, times=times, sound_seconds=2)
+    with (
+        open_frames(str(path)) as source,
+        VideoWriter(tmp_path / "b.mp4", source.size, source.original) as writer,
+    ):
+        for frame in source:
+            writer.write(frame.rgb, frame.time, frame.duration)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        found = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    for expected, actual in zip(times, found, strict=True):
+        assert abs(Fraction(expected - start, 1000) - actual) < Fraction(1, 1000)

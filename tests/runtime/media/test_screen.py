@@ -167,3 +167,25 @@ def test_a_frame_that_cannot_be_converted_is_an_input_error() -> None:
 
     with pytest.raises(InputError, match="a frame of format odd can't be converted"):
         _screen().frame(Odd())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_rotation_and_shape_of_pixels_go_together(tmp_path: Path, name: str, degrees: int) -> None:
+    plain = video(tmp_path / f"plain{name}", count=1, pixel_aspect=Fraction(2))
+    turned = video(tmp_path / name, count=1, pixel_aspect=Fraction(2), rotation=degrees)
+    with open_frames(str(plain)) as source:
+        (upright,) = source
+    with open_frames(str(turned)) as source:
+        (frame,) = source
+        assert source.told.stored == ((WIDTH, HEIGHT) if degrees % 180 else (HEIGHT, WIDTH))
+        assert source.turns == degrees // 90
+    assert np.array_equal(frame.rgb, np.rot90(upright.rgb, degrees // 90))
+
+
+def test_a_shape_of_nearly_square_pixels_turns_with_the_picture(tmp_path: Path) -> None:
+    aspect = Fraction(853, 854)
+    path = video(tmp_path / "a.mp4", count=1, pixel_aspect=aspect, rotation=90)
+    with open_frames(str(path)) as source:
+        assert source.size == (WIDTH, HEIGHT)
+        assert source.original.pixel_aspect == 1 / aspect
