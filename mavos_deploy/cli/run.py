@@ -103,7 +103,7 @@ def run(
         str | None,
         typer.Option(
             metavar="LOW,HIGH",
-            help="Values that become black and white in grey images of more than 8 bits. "
+            help="Values that become black and white in grey frames of more than 8 bits. "
             "Default: the range of the clip.",
         ),
     ] = None,

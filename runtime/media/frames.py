@@ -1,9 +1,10 @@
 """Frames from a folder of images, a video file, a camera or a stream address."""
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -24,10 +25,17 @@ from mavos_deploy.runtime.media.decoding import (
 )
 from mavos_deploy.runtime.media.encoding import Original
 from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, find_pictures, is_pattern
-from mavos_deploy.runtime.media.levels import Levels, frame_reader
+from mavos_deploy.runtime.media.levels import (
+    PIXELS,
+    SAMPLES,
+    Levels,
+    frame_reader,
+    no_levels,
+    own_levels,
+)
 from mavos_deploy.runtime.media.part import Chosen, Part, Place
 from mavos_deploy.runtime.media.recorded import Recording
-from mavos_deploy.runtime.media.screen import Screen
+from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
@@ -133,7 +141,7 @@ def open_frames(
             rtsp://host/path.
         part: Frames that are wanted; None takes all.
         masks: File of the first mask, which is no frame wherever it lies; None for none.
-        levels: Values that become black and white in grey images of more than 8 bits; None takes
+        levels: Values that become black and white in grey frames of more than 8 bits; None takes
             the clip's own range.
 
     Returns:
@@ -151,14 +159,14 @@ def open_frames(
         return _open_live(source, "stream", open_live(source, source, camera=False), part)
     if path.is_dir() or (is_pattern(source) and not path.exists()):
         return _open_pictures(source, part, masks, levels)
-    if levels is not None:
-        raise InputError(f"levels are for images of more than 8 bits, and {source} is no folder")
     if path.exists() and is_animation(path):
+        if levels is not None:
+            raise InputError(no_levels(levels, source))
         return _open_animation(path, part)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
         raise InputError(f"{source} is a single image; give the folder of the video's frames")
     if path.exists():
-        return _open_video(source, open_video(source), part)
+        return _open_video(source, open_video(source), part, levels)
     if source.isascii() and source.isdigit():
         container = open_live(source, f"camera {source}", camera=True)
         return _open_live(f"camera {source}", "camera", container, part)
@@ -218,13 +226,23 @@ def _open_animation(path: Path, part: Part) -> FrameSource:
     )
 
 
-def _open_video(name: str, container: InputContainer, part: Part) -> FrameSource:
+def _open_video(
+    name: str, container: InputContainer, part: Part, levels: Levels | None
+) -> FrameSource:
     told = Told()
     try:
         stream = video_stream(name, container, told.notes)
         original = _original(stream, part)
         original.sound = Path(name)
-        frames = _recorded(Recording(name, container, stream, part.start), part, told, original)
+        if is_deep(stream):
+            whose = f"the range of up to {SAMPLES} frames" if levels is None else None
+            levels = levels or _sampled(name, stream.index)
+            told.notes.append(levels.note(f"{name} is", whose))
+        elif levels is not None:
+            raise InputError(no_levels(levels, name))
+        recording = Recording(name, container, stream, part.start)
+        screen = Screen(name, stream, told, levels)
+        frames = _recorded(recording, screen, part, told, original)
         length = part.length(stream.frames) if stream.frames > 0 else None
         return FrameSource(name, "video", frames, told, length, original, container)
     except BaseException:
@@ -232,12 +250,25 @@ def _open_video(name: str, container: InputContainer, part: Part) -> FrameSource
         raise
 
 
+def _sampled(name: str, index: int) -> Levels:
+    """The range of a video's first frames."""
+    values = []
+    with open_video(name) as container, suppress(av.FFmpegError):
+        stream = container.streams[index]
+        for picture in islice(container.decode(stream), SAMPLES):
+            assert isinstance(picture, av.VideoFrame)
+            found = picture.to_ndarray().ravel()
+            values.append(found[:: max(1, found.size // PIXELS)])
+    if not values:
+        raise InputError(f"{name}: no frame can be decoded")
+    return own_levels(values, lambda sample: sample)
+
+
 def _recorded(
-    recording: Recording, part: Part, told: Told, original: Original
+    recording: Recording, screen: Screen, part: Part, told: Told, original: Original
 ) -> Iterator[SourceFrame]:
     """Frames of a file, and when they are over, what was damaged."""
     chosen = Chosen(part, recording.name)
-    screen = Screen(recording.name, recording.stream, told)
     try:
         for index, picture in chosen.of(recording, recording.since_start):
             if index == chosen.first:

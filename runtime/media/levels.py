@@ -52,6 +52,19 @@ class Levels:
         grey = np.rint(np.nan_to_num(np.clip(share, 0, 1)) * 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
 
+    def note(self, what: str, whose: str | None) -> str:
+        """A line that says how frames are scaled.
+
+        Args:
+            what: Subject and verb of the line.
+            whose: Where the levels come from; None where they were given.
+        """
+        said = f", {whose} (--levels LOW,HIGH sets another)" if whose else ""
+        return (
+            f"{what} grey with more than 8 bits: {self.low:g} becomes black, {self.high:g} "
+            f"white{said}"
+        )
+
     def __str__(self) -> str:
         return f"{self.low:g},{self.high:g}"
 
@@ -104,6 +117,11 @@ def own_levels(items: Sequence[Item], read: Callable[[Item], NDArray[Any]]) -> L
     return Levels(low, high if high > low else low + 1)
 
 
+def no_levels(levels: Levels, name: str) -> str:
+    """A message for levels that have no use."""
+    return f"levels {levels} are for grey frames of more than 8 bits, and {name} has none"
+
+
 def frame_reader(
     files: Sequence[Path], levels: Levels | None, notes: list[str]
 ) -> Callable[[Path], RgbFrame]:
@@ -119,18 +137,12 @@ def frame_reader(
     """
     depth = depth_of(files[0])
     if levels is not None and depth != "grey":
-        raise InputError(
-            f"levels {levels} are for grey images of more than 8 bits, and {files[0]} is none"
-        )
+        raise InputError(no_levels(levels, str(files[0])))
     if depth is None:
         return read_rgb
     if depth == "colour":
         notes.append("images have 16 bits per channel, of which the higher 8 are read")
         return lambda file: read_rgb(file, cut=True)
     scale = levels or own_levels(files, read_values)
-    whose = "" if levels else ", the range of the clip (--levels LOW,HIGH sets another)"
-    notes.append(
-        f"images are grey with more than 8 bits: {scale.low:g} becomes black, {scale.high:g} "
-        f"white{whose}"
-    )
+    notes.append(scale.note("images are", "the range of the clip" if levels is None else None))
     return lambda file: scale.frame(read_values(file))

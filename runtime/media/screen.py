@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.decoding import check_pixels, reason_of, turns_of
+from mavos_deploy.runtime.media.levels import Levels
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
@@ -31,14 +32,19 @@ class Screen:
         pixel_aspect: Width of a frame's pixel by its height, known with the first one; close to 1.
     """
 
-    def __init__(self, name: str, stream: VideoStream, told: Told) -> None:
+    def __init__(
+        self, name: str, stream: VideoStream, told: Told, levels: Levels | None = None
+    ) -> None:
         """Take a video.
 
         Args:
             name: Name of the video in notes.
             stream: The stream that decodes it.
             told: Gets what is said about the pictures, with the first one.
+            levels: Values that become black and white, for grey pictures of more than 8 bits; None
+                leaves them to FFmpeg, which takes the whole range of their type.
         """
+        self._levels = levels
         self.pixel_aspect = Fraction(1)
         self._name = name
         self._stream = stream
@@ -63,7 +69,7 @@ class Screen:
             round(side * factor)
             for side, factor in zip((picture.width, picture.height), self._scale, strict=True)
         )
-        rgb = _converted(self._name, picture, width, height)
+        rgb = _converted(self._name, picture, width, height, self._levels)
         if picture.color_trc == PQ:
             rgb = self._daylight(rgb)
         turns = turns_of(picture)
@@ -104,12 +110,23 @@ class Screen:
         return np.asarray(Image.fromarray(rgb).filter(_tone_map()), np.uint8)
 
 
-def _converted(name: str, picture: av.VideoFrame, width: int, height: int) -> RgbFrame:
+def is_deep(stream: VideoStream) -> bool:
+    """Whether a video is grey with more than 8 bits, such as a thermal camera's."""
+    parts = stream.codec_context.format.components if stream.codec_context.format else ()
+    return len(parts) == 1 and parts[0].bits > 8
+
+
+def _converted(
+    name: str, picture: av.VideoFrame, width: int, height: int, levels: Levels | None
+) -> RgbFrame:
     check_pixels(name, height, width)
     kind = picture.format.name
     try:
         if (width, height) != (picture.width, picture.height):
-            picture = picture.reformat(width, height, "rgb24", interpolation="BICUBIC")
+            shape = kind if levels is not None else "rgb24"
+            picture = picture.reformat(width, height, shape, interpolation="BICUBIC")
+        if levels is not None:
+            return levels.frame(picture.to_ndarray())
         return np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
     except MemoryError as error:
         raise InputError(

@@ -169,7 +169,7 @@ def test_grey_images_of_16_bits_are_said_and_levels_are_taken(segment: Run, tmp_
         (("--start", "x"), "--start 'x': expected the number of a frame"),
         (("--start", "9", "--end", "3"), "ends at frame 3, before it starts at frame 9"),
         (("--levels", "9"), "--levels '9': expected the values that become black and white"),
-        (("--levels", "1,2"), "levels are for images of more than 8 bits"),
+        (("--levels", "1,2"), "levels 1,2 are for grey frames of more than 8 bits"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,7 +96,7 @@ def test_colours_of_sixteen_bits_are_cut_and_said(tmp_path: Path) -> None:
 
 def test_levels_for_ordinary_pictures_are_refused(tmp_path: Path) -> None:
     source = _clip(tmp_path / "a", [GREY])
-    with pytest.raises(InputError, match=r"levels 1,2 are for grey images .*0\.png is none"):
+    with pytest.raises(InputError, match=r"levels 1,2 are for grey frames .*0\.png has none"):
         open_frames(source, levels=Levels(1, 2))
 
 
@@ -107,3 +108,26 @@ def test_other_levels_are_refused(text: str) -> None:
 
 def test_levels_are_two_numbers() -> None:
     assert parse_levels("7000,9500.5") == Levels(7000, 9500.5)
+
+
+def _thermal(path: Path, count: int = 3) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray16le"
+        for index in range(count):
+            values = (7000 + 10 * np.roll(GREY, index, 1).astype(np.uint16)).astype(np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray16le")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_grey_videos_of_16_bits_are_scaled_and_said(tmp_path: Path) -> None:
+    path = _thermal(tmp_path / "a.mkv")
+    with open_frames(str(path)) as opened:
+        frames = list(opened)
+        (note,) = opened.told.notes
+    assert "7000 becomes black, 9550 white, the range of up to 100 frames" in note
+    for index, frame in enumerate(frames):
+        assert np.array_equal(frame.rgb, np.repeat(np.roll(GREY, index, 1)[..., None], 3, 2))
+    with open_frames(str(path), levels=Levels(7000, 7001)) as opened:
+        assert set(np.unique(next(iter(opened)).rgb)) == {0, 255}
