@@ -133,7 +133,7 @@ def _nothing(source: str, found: list[Path]) -> str:
         return f"{source} holds no images that are read ({_listed(left)}); {read}"
     if Path(source).is_dir():
         return f"{source} holds no images; {read}"
-    return f"{source} matches no images; {read}"
+    return f"{source} does not exist, and as a pattern it matches no images; {read}"
 
 
 def _look_like_pictures(files: Iterable[Path]) -> list[str]:

@@ -2,6 +2,10 @@
 
 import heapq
 
+STEPS = 200  # pictures whose distance tells whether the rate is constant
+FEWEST_STEPS = 4
+MOST_GONE = 1000  # pictures that one hole may have taken
+
 
 class Numbering:
     """Finds each picture's number by its place among the times of all packets.
@@ -14,12 +18,13 @@ class Numbering:
         lost: Numbers of the pictures that are missing so far, ascending.
     """
 
-    def __init__(self, silent: bool) -> None:
+    def __init__(self, silent: bool, step: float | None = None) -> None:
         """Start at number 0.
 
         Args:
             silent: Whether each packet becomes a picture, so that one is missing even if no error
                 says so. Some codecs have packets that show nothing.
+            step: Time between pictures by the rate that the container states; None for none.
         """
         self.lost: list[int] = []
         self._silent = silent
@@ -32,13 +37,16 @@ class Numbering:
         self._orderly = True
         self._damaged = False
         self._errors = 0  # since the last picture
+        self._holed = False
+        self._stated_step = step
+        self._steps: list[int] = []  # between the first pictures
 
     def misses(self, time: int) -> bool:
         """Whether pictures may be missing before this one, or still come after it.
 
         Damage brings decoders out of order; the next few pictures tell.
         """
-        if self._damaged:
+        if self._damaged or self._holed:
             return True
         return self._silent and self._orderly and bool(self._waiting) and self._waiting[0] < time
 
@@ -82,6 +90,13 @@ class Numbering:
         """Note that the decoder could make nothing of a packet."""
         self._damaged = True
         self._errors += 1
+
+    def hole(self) -> None:
+        """Note that the container lost packets, nobody knows how many.
+
+        At a constant rate the times of the pictures around the hole tell it.
+        """
+        self._holed = True
 
     def picture(self, time: int | None, fields: bool = False) -> int | None:
         """The number of the next picture.
@@ -128,10 +143,30 @@ class Numbering:
             return
         heapq.heappop(self._waiting)
         begun = self._last is not None
-        if missing and not (self._damaged or (self._silent and begun and not fields)):
+        gone = self._gone(time)
+        if missing and not (gone or self._damaged or (self._silent and begun and not fields)):
             self._orderly = False
             return
-        self._lose(missing)
+        self._lose(max(missing, gone))
+
+    def _gone(self, time: int) -> int:
+        """Pictures that a hole in the container took before this one, at a constant rate."""
+        if self._last is None:
+            return 0
+        step = time - self._last
+        if not self._holed:
+            if len(self._steps) < STEPS:
+                self._steps.append(step)
+            return 0
+        if len(self._steps) < FEWEST_STEPS:
+            usual, spread = self._stated_step, 0
+        else:
+            usual = sum(self._steps) / len(self._steps)
+            spread = max(self._steps) - min(self._steps)
+        if not usual or spread > max(2, usual / 10):
+            return 0
+        gone = round(step / usual) - 1
+        return gone if 0 < gone <= MOST_GONE else 0  # a larger step is another clock
 
     def _lose(self, count: int) -> None:
         if count:

@@ -27,10 +27,14 @@ HELD = 8  # pictures that wait for earlier ones, once damage has brought them ou
 KEPT_PACKETS = 2000  # packets of two groups of pictures that are kept while frames are skipped
 RETRIES = 8  # errors of reading in a row, without a packet, after which the rest is given up
 # Decoders that leave out what they can't show without an error.
-SILENT = ("h264", "hevc")
+SILENT = ("h264", "hevc", "vp9", "av1")
 # Containers whose recordings may start between key frames. In others a packet at the start that is
 # no key frame is a damaged one.
 STREAMED = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "flv")
+# Containers whose packets lie one behind the other, with headers of a few bytes, so that a larger
+# distance is a hole.
+DENSE = ("matroska", "webm", "flv")
+HEADER = 64  # bytes
 # Codecs of which every packet becomes one picture, so that packets can be counted undecoded.
 COUNTED = ("h264", "hevc", "av1", "vp9", "mjpeg", "prores", "dnxhd", "ffv1", "mpeg2video")
 
@@ -63,9 +67,11 @@ class Recording:
         self._container = container
         self.stream = stream
         self._start = start
+        rate = stream.average_rate or stream.guessed_rate
         self._numbering = Numbering(
+            step=float(1 / (rate * stream.time_base)) if rate and stream.time_base else None,
             silent=stream.codec_context.codec.canonical_name in SILENT
-            and container.format.name != "avi"  # whose times may count packets
+            and container.format.name != "avi",  # whose times may count packets
         )
         self._flawed: list[int] = []
         self._own_end = self._any_end = 0.0  # seconds
@@ -181,7 +187,8 @@ class Recording:
         # In a recorded transport stream the last packet is commonly incomplete, and nothing states
         # a length; every other container marks a packet as corrupt only if the file ends inside.
         complete_packets = self._container.format.name != "mpegts"
-        failures = 0
+        dense = any(name in DENSE for name in self._container.format.name.split(","))
+        failures, torn = 0, False
         while failures < RETRIES:
             try:
                 for packet in self._container.demux():
@@ -191,6 +198,12 @@ class Recording:
                         return
                     if packet.size:
                         failures = 0
+                        place = packet.pos or 0
+                        far = dense and 0 < self._read_end + HEADER < place
+                        # If something follows, a torn packet was not the end of the recording.
+                        if (far and self._read_end) or torn:
+                            self._numbering.hole()
+                        torn = own and packet.is_corrupt
                         self._note(packet, own)
                         if own:
                             yield packet

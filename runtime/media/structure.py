@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+# Elements of the top levels of Matroska: header, index of the parts, description, tracks, clusters,
+# index of the packets, attachments, chapters, tags, padding, checksum.
+MATROSKA = frozenset(
+    (
+        *(0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1F43B675, 0x1C53BB6B),
+        *(0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF),
+    )
+)
 MAX_PARTS = 1_000_000  # boxes, chunks or elements that are looked at
 
 
@@ -99,7 +107,7 @@ def _movi_end(file: BinaryIO, position: int, end: int) -> int:
 def _matroska(file: BinaryIO, size: int) -> Outline | None:
     """The segment, and in it the clusters of packets."""
     position, data_end = 0, 0
-    end = size
+    end, inside = size, False
     for _ in range(MAX_PARTS):
         if position >= end:
             return Outline(complete=True, data_end=data_end) if data_end else None
@@ -109,8 +117,10 @@ def _matroska(file: BinaryIO, size: int) -> Outline | None:
         if kind == 0x18538067:  # the segment
             if start + length > size:
                 return Outline(complete=False, data_end=0)
-            position, end = start, start + length
+            position, end, inside = start, start + length, True
             continue
+        if kind not in MATROSKA:  # damaged: nobody knows what lies from here on
+            return Outline(complete=True, data_end=end) if inside else None
         position = start + length
         if kind == 0x1F43B675:  # a cluster
             data_end = position

@@ -100,3 +100,32 @@ def test_numbers_go_on_from_the_middle() -> None:
 
 def test_runs_of_numbers_are_named_by_their_ends() -> None:
     assert named([3, 7, 8, 9, 20, 21]) == "00003, 00007 to 00009, 00020 to 00021"
+
+
+def _holed(times: list[int], step: float | None) -> list[int | None]:
+    """Numbers of pictures, of which the container lost some in front of the third."""
+    numbering = Numbering(silent=True, step=step)
+    numbers = []
+    for place, time in enumerate(times):
+        if place == len(times) - 2:
+            numbering.hole()
+        numbering.packet(time, key=place == 0)
+        numbers.append(numbering.picture(time))
+    return numbers
+
+
+@pytest.mark.parametrize(
+    ("times", "step", "numbers"),
+    [
+        pytest.param([0, 33, 67, 100, 133, 167, 333, 367], None, [10, 11], id="cfr"),
+        pytest.param([0, 33, 333, 367], 33.3, [10, 11], id="the-stated-rate"),
+        pytest.param([0, 33, 333, 367], None, [2, 3], id="no-rate"),
+        pytest.param([0, 10, 90, 100, 250, 400, 900, 910], 100.0, [6, 7], id="variable"),
+        pytest.param([0, 33, 67, 100, 133, 167, 200, 233], None, [6, 7], id="nothing-lost"),
+        pytest.param([0, 33, 67, 100, 133, 167, 10**7, 10**7 + 33], None, [6, 7], id="new-clock"),
+    ],
+)
+def test_a_hole_in_the_container_is_measured_by_time_at_a_constant_rate(
+    times: list[int], step: float | None, numbers: list[int]
+) -> None:
+    assert _holed(times, step)[-2:] == numbers

@@ -161,6 +161,26 @@ def test_a_wrong_length_of_a_matroska_file_does_not_matter(tmp_path: Path) -> No
     assert damage == []
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.flv"])
+def test_frames_behind_a_hole_in_the_container_keep_their_numbers(
+    tmp_path: Path, name: str
+) -> None:
+    path = video(tmp_path / name, count=300, coding=GROUPS)
+    whole, _ = _read(path)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    start = places[100]
+    assert start is not None
+    content[start - 20 : start + 2000] = bytes(2020)
+    path.write_bytes(content)
+    frames, (line, *_) = _read(path)
+    assert 200 < len(frames) < 300
+    for frame in frames:
+        assert frame.time == whole[frame.index].time
+    assert "damaged and left out: frame" in line
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
 def test_a_broken_container_names_the_frame_from_which_nothing_comes(
     tmp_path: Path, name: str

@@ -65,3 +65,17 @@ def test_a_recording_in_fragments_is_not_judged(tmp_path: Path) -> None:
 
 def test_other_formats_are_not_judged(tmp_path: Path) -> None:
     assert outline(video(tmp_path / "a.ts"), ["mpegts"]) is None
+
+
+def test_data_is_expected_behind_a_damaged_element(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mkv", count=300)
+    whole = outline(path, ["matroska"])
+    content = bytearray(path.read_bytes())
+    cluster = content.rindex(b"\x1f\x43\xb6\x75")
+    content[cluster : cluster + 4] = b"\x1f\x43\xb6\x76"
+    path.write_bytes(content)
+    damaged = outline(path, ["matroska"])
+    assert whole is not None
+    assert damaged is not None
+    assert whole.data_end <= damaged.data_end <= len(content)
+    assert damaged.data_end > cluster
