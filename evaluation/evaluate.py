@@ -265,5 +265,5 @@ def score_sequence(
         ours.results(truth.starts),
         repeated_scores.results(truth.starts) if with_baseline else (),
         tuple(problems),
-        tuple(predictions.notes),
+        (*truth.notes, *predictions.notes),
     )

@@ -20,12 +20,14 @@ class Truth:
         starts: Stem of the frame with each object's reference mask, by id, as far as it was read.
         problems: Annotations that could not be read or understood so far.
         palette: Palette of the first annotation that has one; None until then.
+        notes: One line for each thing that was concluded from the annotations.
     """
 
     def __init__(self, sequence: VideoSequence) -> None:
         self.starts: dict[int, str] = {}
         self.problems: list[Problem] = []
         self.palette: bytes | None = None
+        self.notes: list[str] = []
         self._sequence = sequence
         self._size: tuple[int, int] | None = None
         self._numbering = Numbering()
@@ -50,6 +52,8 @@ class Truth:
             self._add(stem, f"unusable annotation ({error})", "a palette or grey PNG")
             return None, []
         labels = mask.labels
+        if mask.how and (note := f"annotations are {mask.how}") not in self.notes:
+            self.notes.append(note)
         self.palette = self.palette or mask.palette
         self._size = self._size or (labels.shape[0], labels.shape[1])
         if labels.shape != self._size:

@@ -20,7 +20,11 @@ FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 
 
 def read_mask(
-    path: Path, numbering: Numbering | None = None, content: bytes | None = None
+    path: Path,
+    numbering: Numbering | None = None,
+    content: bytes | None = None,
+    check_size: Callable[[int, int], None] | None = None,
+    formats: tuple[str, ...] = MASK_FORMATS,
 ) -> Reading:
     """Read a picture as a label map.
 
@@ -29,6 +33,8 @@ def read_mask(
         numbering: What earlier masks of the same video have shown, so that all are numbered alike;
             changed by this one. None reads the picture by itself.
         content: Bytes to read in place of the file; the path then only names them in messages.
+        check_size: Called with height and width before anything is decoded; may refuse them.
+        formats: Formats that are accepted, some of `MASK_FORMATS`.
 
     Returns:
         Labels, uint8 (H, W), in which 255 is void; the palette; and how they were read.
@@ -36,7 +42,7 @@ def read_mask(
     Raises:
         InputError: The file is missing, damaged, or can't be read as a mask with certainty.
     """
-    image = open_image(path, content, formats=MASK_FORMATS, as_mask=True)
+    image = open_image(path, content, check_size, formats, as_mask=True)
     if image.format == "JPEG":
         raise InputError(
             f"{path}: a JPEG picture, whose compression changes object ids; save it as a palette "

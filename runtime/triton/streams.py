@@ -18,8 +18,10 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError, MavosError, ServerError, StreamLostError
 from mavos_deploy.runtime.geometry import LARGEST_SIDE
+from mavos_deploy.runtime.masks.numbering import Numbering
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.media.pictures import SERVED, open_image, read_rgb
+from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.media.pictures import SERVED, read_rgb
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
@@ -46,7 +48,7 @@ class StreamRequest:
         frame: RGB uint8 [H, W, 3].
         frame_file: A JPEG or PNG file in place of `frame`.
         labels: Ids uint8 [H, W]; needed at the start.
-        labels_file: A palette or grey PNG file in place of `labels`.
+        labels_file: A PNG file with a mask of any kind, in place of `labels`.
         remove: Ids to stop following before this frame.
         frame_index: Number of the stream's frames before this one; None is not checked.
     """
@@ -137,11 +139,13 @@ class Stream:
         state: State after the stream's latest frame.
         last: The answer to that frame, for a client that asks again.
         used: Time of the latest request, in seconds of the clock.
+        numbering: What its label files have shown, so that all are read alike.
     """
 
     state: State
     last: Answer
     used: float
+    numbering: Numbering
 
 
 @dataclass(eq=False)
@@ -224,19 +228,20 @@ class Streams:
         if request.frame_index not in (None, 0):
             raise InputError(f"frame_index {request.frame_index} at START; the first frame is 0")
         frame = self._frame(request)
-        labels, palette = _labels(request, frame)
+        numbering = Numbering()
+        labels, palette = _labels(request, frame, numbering)
         if labels is None:
             raise InputError("START without labels; send the objects' ids in the first frame")
         self._check_objects((), labels)
         state = self.segmenter.start(frame, labels)
         last = Answer(labels, palette, state.objects, state.ids, 0)
-        self._open[request.stream] = Stream(state, last, self.clock())
+        self._open[request.stream] = Stream(state, last, self.clock(), numbering)
         self._gone.pop(request.stream, None)
         return last
 
     def _step(self, request: StreamRequest, stream: Stream) -> Answer:
         frame = self._frame(request)
-        annotation, _ = _labels(request, frame)
+        annotation, _ = _labels(request, frame, stream.numbering)
         state = stream.state
         if request.remove:
             state = self.segmenter.remove(state, request.remove)
@@ -302,7 +307,9 @@ class Streams:
             self._gone.popitem(last=False)
 
 
-def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, bytes | None]:
+def _labels(
+    request: StreamRequest, frame: RgbFrame, numbering: Numbering
+) -> tuple[Labels | None, bytes | None]:
     """The labels of a request and their palette."""
     if request.labels is not None and request.labels_file is not None:
         raise InputError("the request has both labels and labels_file; send one of them")
@@ -314,14 +321,10 @@ def _labels(request: StreamRequest, frame: RgbFrame) -> tuple[Labels | None, byt
     def check_size(height: int, width: int) -> None:
         _check_fit("labels_file", (height, width), frame)
 
-    image = open_image(Path("labels_file"), request.labels_file, check_size, SERVED)
-    if image.mode not in ("P", "L", "1") or image.format == "JPEG":
-        raise InputError(
-            f"labels_file: a {image.format} picture of mode {image.mode}; send a palette (P) or "
-            "grey (L) PNG with an id in each pixel"
-        )
-    palette = image.getpalette("RGB") if image.mode == "P" else None
-    return np.array(image, np.uint8), bytes(palette) if palette else None
+    reading = read_mask(
+        Path("labels_file"), numbering, request.labels_file, check_size, formats=SERVED
+    )
+    return reading.labels, reading.palette
 
 
 def _check_fit(name: str, shape: tuple[int, ...], frame: RgbFrame) -> None:

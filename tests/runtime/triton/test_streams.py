@@ -22,6 +22,7 @@ from mavos_deploy.runtime.triton.streams import (
 from mavos_deploy.runtime.triton.tracker import TritonPythonModel
 from mavos_deploy.runtime.triton.wire import StreamLimits
 
+NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 FRAME = np.zeros((20, 30, 3), np.uint8)
 LABELS = np.zeros((20, 30), np.uint8)
 LABELS[:5] = 3
@@ -214,7 +215,7 @@ many = np.arange(300, dtype=np.uint16).reshape(15, 20)
         ),
         pytest.param(
             {"labels": None, "labels_file": picture(np.resize(many, (20, 30)), "PNG")},
-            "labels_file: more than 8 bits per channel",
+            "labels_file: 16 bits per pixel with values from",
             id="three-hundred-objects",
         ),
         pytest.param(
@@ -223,8 +224,8 @@ many = np.arange(300, dtype=np.uint16).reshape(15, 20)
             id="labels-of-another-size",
         ),
         pytest.param(
-            {"labels": None, "labels_file": picture(FRAME, "PNG")},
-            "a PNG picture of mode RGB",
+            {"labels": None, "labels_file": picture(NOISE, "PNG")},
+            "labels_file: a picture of .* colours, most of them no region",
             id="coloured-labels",
         ),
         pytest.param({"frame_index": 4}, "the first frame is 0", id="index-at-start"),
@@ -243,6 +244,17 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(streams: Streams) -> None:
     streams.handle(StreamRequest(1, frame=FRAME))
     refusal(streams, StreamRequest(1, frame_file=b"no picture"))
     assert streams.handle(StreamRequest(1, frame=FRAME)).frame_index == 2
+
+
+def test_label_files_of_any_kind_are_read_alike_in_one_stream(streams: Streams) -> None:
+    levels = np.array([0, 85, 170, 255], np.uint8)
+    labels = np.minimum(np.repeat(np.arange(4, dtype=np.uint8), 150).reshape(20, 30), 3)
+    first = picture(levels[labels], "PNG")
+    answer = start(streams, labels=None, labels_file=first)
+    assert np.array_equal(answer.labels, labels)
+    fewer = np.where(labels == 2, 0, labels)
+    later = StreamRequest(1, frame=FRAME, labels_file=picture(levels[fewer], "PNG"))
+    assert streams.handle(later).objects == (1, 2, 3)
 
 
 def test_encoded_frames_and_labels_are_read_and_labels_written(streams: Streams) -> None:
