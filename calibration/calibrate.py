@@ -11,7 +11,7 @@ from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_attention import CHANGED
-from mavos_deploy.calibration.quantised_bundle import check_source, write_quantised
+from mavos_deploy.calibration.quantised_bundle import check_source, in_general, write_quantised
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
     Cost,
@@ -170,6 +170,7 @@ def calibrate(
         BackendError: The inference library failed.
     """
     check_source(bundle)
+    bundle = in_general(bundle)
     if not clips:
         raise InputError("no clips to calibrate with; give a data set with at least one sequence")
     with (
@@ -235,11 +236,7 @@ class Calibration:
     def find_ranges(self, recordings: Recordings, scratch: Path) -> Trial:
         """Find the ranges of activations, and the levels of attention unless it stays float."""
         request, bundle = self.request, self.bundle
-        graphs = {
-            name: FloatGraph(name, bundle.graph_path(name))
-            for name in bundle.specs
-            if name != GraphName.DECODER_ONE  # a quantised bundle has none
-        }
+        graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
         done = self.progress("finding ranges", len(recordings.files))
         ranges = {
             name: observe(graph, recordings, request.kind, request.threads, done)

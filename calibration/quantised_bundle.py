@@ -15,6 +15,7 @@ from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, write_man
 from mavos_deploy.runtime.bundles.quantisation import Quantisation
 from mavos_deploy.runtime.contract import GraphName
 
+SPECIAL = (GraphName.DECODER_ONE, GraphName.STEP_ONE)
 TOOLS = ("mavos-deploy", "onnx", "onnxruntime", "numpy")
 
 
@@ -42,6 +43,15 @@ def check_source(bundle: Bundle) -> None:
         )
 
 
+def in_general(bundle: Bundle) -> Bundle:
+    """The bundle with those graphs alone that serve every video.
+
+    A special one, which some videos take in place of another, would have to be quantised like it.
+    """
+    graphs = {n: g for n, g in bundle.manifest.graphs.items() if n not in SPECIAL}
+    return replace(bundle, manifest=replace(bundle.manifest, graphs=graphs))
+
+
 def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manifest:
     """Write the bundle that an entry of a manifest describes.
 
@@ -60,8 +70,7 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
         BundleError: The entry was made from other graphs, or the bundle can't be quantised.
     """
     check_source(bundle)
-    # One decoder serves any number of groups. A second one would have to be quantised like it.
-    own = {n: g for n, g in bundle.manifest.graphs.items() if n != GraphName.DECODER_ONE}
+    own = in_general(bundle).manifest.graphs
     changed = changed_graphs(own, {**entry.groups, ATTENTION: tuple(entry.attention)})
     for name in {**entry.sources, **dict.fromkeys(changed)}:
         if name not in own or own[name].sha256 != entry.sources.get(name):

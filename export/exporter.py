@@ -118,8 +118,14 @@ class Plan:
     def specs_at(self, size: Size | None) -> dict[str, GraphSpec]:
         """The contract of the graphs for frames of a size in the network; None leaves it open."""
         dimensions = dimensions_of(self.variant)
-        one = self.target == Target.GPU
-        return graph_specs(dimensions, size, self.precision, memory=self.rule, decoder_one=one)
+        return graph_specs(
+            dimensions,
+            size,
+            self.precision,
+            memory=self.rule,
+            decoder_one=self.target == Target.GPU,
+            step_one=self.rule.often_alone and not self.tiled,  # which are faster than it, on CPUs
+        )
 
 
 def tile_for(size: Size) -> tuple[int, int]:

@@ -200,6 +200,7 @@ class MemoryUpdate(Graph):
 GRAPHS: dict[str, type[Graph]] = {
     GraphName.ENCODER: Encoder,
     GraphName.STEP: ElsttStep,
+    GraphName.STEP_ONE: ElsttStep,
     GraphName.DECODER: Decoder,
     GraphName.DECODER_ONE: DecoderOne,
     GraphName.MEMORY_WRITE: MemoryWrite,

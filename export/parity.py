@@ -136,6 +136,7 @@ class Parity:
         clips: The comparison on each clip; at least one.
         memory: Rule of the bundle's long-term memory.
         decoder_one: Whether the bundle has a decoder for a single group, too.
+        step_one: Whether the bundle has a step for the reference alone, too.
     """
 
     limits: Limits
@@ -145,6 +146,7 @@ class Parity:
     clips: tuple[ClipComparison, ...]
     memory: MemoryRule = MCA
     decoder_one: bool = False
+    step_one: bool = False
 
     @property
     def groups(self) -> int:
@@ -199,6 +201,7 @@ class Parity:
         """Whether every graph was compared past all updates, and all is within the limits."""
         graphs = set(GraphName) - (set() if self.memory.merges else {GraphName.MEMORY_UPDATE})
         graphs -= set() if self.decoder_one else {GraphName.DECODER_ONE}
+        graphs -= set() if self.step_one else {GraphName.STEP_ONE}
         past = len(self.memory_updates) >= updates_of(self.memory)
         compared = self.tensors.keys() == graphs and past
         agrees = self.worst_agreement >= self.limits.agreement

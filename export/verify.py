@@ -121,6 +121,7 @@ def verify(
         tuple(clips),
         manifest.memory,
         GraphName.DECODER_ONE in manifest.graphs,
+        GraphName.STEP_ONE in manifest.graphs,
     )
 
 
@@ -255,17 +256,24 @@ class _GraphCheck:
         self._run(GraphName.ENCODER, {"frame": resized[None].numpy()}, self._features())
 
     def step(self, long: list[list[Memory]], short: list[list[Memory]]) -> None:
-        self._step({**self._long_term(long), **self._memory(SHORT, short)})
+        """The step with these memories, which the groups have by block."""
+        inputs = {
+            "embedding": self._features()["embedding"],
+            **self._long_term(long),
+            **self._memory(SHORT, short),
+        }
+        alone = all(group[0].key.shape[-1] == self._tokens for group in long)
+        graphs = [GraphName.STEP]
+        if alone and GraphName.STEP_ONE in self.segmenter.bundle.specs:
+            graphs.append(GraphName.STEP_ONE)
+        for graph in graphs:
+            self._run(graph, inputs, self._step_outputs())
 
     def reference_pass(self, labels: Labels) -> None:
         """The reference pass is an ordinary step that reads the frame's own memory everywhere."""
         fresh = [group.short_term for group in self.tracker.groups]
-        self._step({**self._long_term(fresh), **self._memory(SHORT, fresh)})
+        self.step(fresh, fresh)
         self.memory_write(labels)
-
-    def _step(self, memories: Mapping[str, Array]) -> None:
-        inputs = {"embedding": self._features()["embedding"], **memories}
-        self._run(GraphName.STEP, inputs, self._step_outputs())
 
     def decoder(self, labels: Labels) -> None:
         groups = self.tracker.groups

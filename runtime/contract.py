@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
-from mavos_deploy.runtime.memory import MCA, MemoryRule
+from mavos_deploy.runtime.memory import MCA, REFERENCE, MemoryRule
 from mavos_deploy.words import Word
 
 IDENTITIES = 10  # objects of one group
@@ -50,11 +50,14 @@ class Precision(Word):
 class GraphName(Word):
     """The graphs, in the order of a frame's way through them; each is the stem of its file.
 
-    A bundle whose memory merges nothing has no `memory_update`, and `decoder_one` is for GPUs.
+    A bundle whose memory merges nothing has no `memory_update`, `decoder_one` is for GPUs, and
+    `elstt_step_one` for memories that annotated frames alone enter. The segmenter chooses between
+    these two and the graphs that serve all videos, with the same results.
     """
 
     ENCODER = "encoder"
     STEP = "elstt_step"  # the one whose attention may be in tiles
+    STEP_ONE = "elstt_step_one"  # for videos of which nothing but the reference is in long memory
     DECODER = "decoder"
     DECODER_ONE = "decoder_one"  # for videos with a single group of objects
     MEMORY_WRITE = "memory_write"
@@ -202,6 +205,7 @@ def graph_specs(
     memory_values: str = "float",
     memory: MemoryRule = MCA,
     decoder_one: bool = False,
+    step_one: bool = False,
 ) -> dict[str, GraphSpec]:
     """The graphs in the order of a frame's way through them.
 
@@ -212,6 +216,7 @@ def graph_specs(
         memory_values: Type of the memory's values, a key of `VALUES`.
         memory: Rule of the long-term memory.
         decoder_one: Whether there is a decoder for a single group, too.
+        step_one: Whether there is a step that reads the reference and no other slot, too.
 
     Returns:
         Specifications by graph name.
@@ -300,6 +305,15 @@ def graph_specs(
         )
         graphs.append(update)
     specs = {graph.name: graph for graph in graphs}
+    if step_one:
+        step = specs[GraphName.STEP]
+        read = (f"{REFERENCE}_", f"{SHORT}_", embedding.name)
+        specs[GraphName.STEP_ONE] = GraphSpec(
+            GraphName.STEP_ONE,
+            "every frame until a second one is in the long-term memory, in place of `elstt_step`",
+            tuple(tensor for tensor in step.inputs if tensor.name.startswith(read)),
+            step.outputs,
+        )
     if decoder_one:
         specs[GraphName.DECODER_ONE] = _for_one_group(specs[GraphName.DECODER])
     return {name: specs[name] for name in GraphName if name in specs}

@@ -99,6 +99,11 @@ class MemoryRule:
         return self.rule is not Rule.ANNOTATIONS
 
     @property
+    def often_alone(self) -> bool:
+        """Whether slots besides the reference's may stay empty in a whole video."""
+        return not self.at_gaps and self.slots > 1
+
+    @property
     def merges(self) -> bool:
         """Whether frames are merged into what a slot holds, by the graph `memory_update`."""
         return self.rule is Rule.MCA

@@ -256,11 +256,10 @@ class Segmenter:
             labels = np.zeros(prepared.size, np.uint8)
             labels[: prepared.size[0] // 2] = 1
         _, state = self.step(prepared, self.start(prepared, labels))
-        # As if the memory had been written before, and were to be updated after the next frame.
-        gap = self.bundle.manifest.memory_gap
-        if gap is not None:
-            state = replace(state, since_update=gap - 1, updated=(1,) * state.groups)
-            self.step(prepared, state)
+        # As if the memory had been written before, and were to be written after the next frame.
+        gap = self.bundle.manifest.write_every
+        state = replace(state, since_update=gap - 1, updated=(1,) * state.groups)
+        self.step(prepared, state)
 
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""

@@ -50,7 +50,9 @@ class FiveGraphs:
         if self._rule.has_bias:
             empty = self._rule.bias(state.updated, state.writes)
             bias[SLOT_BIAS] = self._backend.upload(empty)
-        return self._run(GraphName.STEP, features, state.memory, bias)
+        alone = not any(state.updated) and GraphName.STEP_ONE in self._specs
+        graph = GraphName.STEP_ONE if alone else GraphName.STEP
+        return self._run(graph, features, state.memory, bias)
 
     def settle(self, features: Tensors, labels: Tensors, groups: int, size: Size) -> Tensors:
         """Keys and values that a frame with known labels leaves in memory.
@@ -66,10 +68,11 @@ class FiveGraphs:
         """
         full = np.zeros((groups, self._rule.slots), np.float32)
         bias = {SLOT_BIAS: self._backend.upload(full)} if self._rule.has_bias else {}
+        graph = GraphName.STEP_ONE if GraphName.STEP_ONE in self._specs else GraphName.STEP
         fresh = self.blank(groups, size)  # any finite values would do
         for _ in range(self._blocks):
             slots = [in_slot(slot, fresh) for slot in (*self._rule.names, SHORT)]
-            fresh = self.write(self._run(GraphName.STEP, features, bias, *slots), labels)
+            fresh = self.write(self._run(graph, features, bias, *slots), labels)
         return fresh
 
     def decode(self, features: Tensors, step: Tensors, state: State) -> Tensors:

@@ -177,9 +177,14 @@ class Manifest:
         Args:
             size: Height and width of frames in the network, in pixels; None leaves them open.
         """
-        one = GraphName.DECODER_ONE in self.graphs
         return graph_specs(
-            self.dimensions, size, self.precision, self.memory_values, self.memory, one
+            self.dimensions,
+            size,
+            self.precision,
+            self.memory_values,
+            self.memory,
+            decoder_one=GraphName.DECODER_ONE in self.graphs,
+            step_one=GraphName.STEP_ONE in self.graphs,
         )
 
     @property
