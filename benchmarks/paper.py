@@ -1,6 +1,6 @@
 """Print the paper's Tables 5, 7 and 8 for a network, and draw its Figure 1.
 
-    python benchmarks/paper.py --variant tiny --size 97x97 --data held-out --output build/paper
+    python -m benchmarks.paper --variant tiny --size 97x97 --data held-out --output build/paper
 
 Table 5 compares long-term memories: the reference and the latest write (2F, memory `latest`), six
 frames and the newest (6F, `lvos:6`), and MCA. Table 7 compares what is read: the reference, the
@@ -30,11 +30,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from cost import gflop
-from memory_modes import MODES, measure_modes
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cost import gflop
+from benchmarks.memory_modes import MODES, measure_modes
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, warm_up
 from mavos_deploy.export.bench.timing import Timings, summarise, time_steps

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
@@ -46,6 +47,7 @@ def launch(
         def program(version: options.Version = False) -> None:
             pass
 
+    warnings.showwarning = _said
     for number in stops():
         signal.signal(number, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold what it can't encode
@@ -68,6 +70,11 @@ def launch(
 def _say(text: str) -> None:
     with suppress(OSError):  # the terminal may be what was closed
         err.print(text)
+
+
+def _said(message: Warning | str, *_: object, **__: object) -> None:
+    """Print what the library warns of as a command does, without a line of code."""
+    _say(f"warning: {message}")
 
 
 def _interruptible(function: Callable[..., None], name: str) -> Callable[..., None]:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
@@ -179,3 +180,15 @@ def test_what_is_not_forbidden_or_not_given_passes(start: Start, arguments: list
 
 def test_forbidding_is_an_error_of_input() -> None:
     assert issubclass(InputError, MavosError)
+
+
+def test_a_warning_of_the_library_is_one_line_without_code(
+    start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+    def some() -> None:
+        warnings.showwarning(UserWarning("the memory is full"), UserWarning, "x.py", 3)
+
+    assert start(some) == 0
+    assert capsys.readouterr().err == "warning: the memory is full\n"
