@@ -22,15 +22,35 @@ struct mavos_state {
 
 namespace {
 
+// Bytes of the UTF-8 character at a place; 0 where there is none, or only a control character.
+size_t character(const unsigned char* text) {
+  if (text[0] < 0x80) return text[0] >= 0x20 && text[0] != 0x7F ? 1 : 0;
+  const size_t size = text[0] >= 0xF0 ? 4 : text[0] >= 0xE0 ? 3 : 2;
+  if (text[0] < 0xC2 || text[0] > 0xF4) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((text[i] & 0xC0) != 0x80) return 0;  // a zero at the end, too
+  }
+  const bool overlong = (text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xF0 && text[1] < 0x90);
+  const bool beyond = (text[0] == 0xED && text[1] > 0x9F) || (text[0] == 0xF4 && text[1] > 0x8F);
+  return overlong || beyond ? 0 : size;
+}
+
+// One line of UTF-8, whatever a file's name or content has brought into it.
 void set_text(mavos_error* error, const char* text) {
   if (!error) return;
-  size_t length = std::min(std::strlen(text), sizeof(error->text) - 1);
-  // Not in the middle of a character.
-  if (text[length] != '\0') {
-    while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) --length;
+  char* out = error->text;
+  const char* end = out + sizeof(error->text) - 1;
+  while (*text != '\0') {
+    const size_t size = character(reinterpret_cast<const unsigned char*>(text));
+    if (out + std::max<size_t>(size, 1) > end) break;
+    if (size == 0) {
+      *out++ = *text++ == '\n' ? ' ' : '?';
+    } else {
+      out = std::copy_n(text, size, out);
+      text += size;
+    }
   }
-  std::memcpy(error->text, text, length);
-  error->text[length] = '\0';
+  *out = '\0';
 }
 
 // Runs a function that may throw; the status that its exception stands for.

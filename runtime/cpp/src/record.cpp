@@ -28,7 +28,8 @@ json parse_json(const std::string& text) {
   try {
     return json::parse(text, refuse_twice);
   } catch (const json::exception& error) {
-    throw Reason(std::string("it is not valid JSON (") + error.what() + ")");
+    const std::string what = error.what();  // begins with a number in brackets
+    throw Reason("it is not valid JSON (" + what.substr(what.find("] ") + 2) + ")");
   }
 }
 

@@ -32,6 +32,7 @@ def test_a_folder_of_frames_gives_the_masks_of_python(
 ) -> None:
     clip = synthetic_clip(97, 97, FRAMES, objects=2, late_objects=1, late_frame=LATE, seed=3)
     (tmp_path / "frames").mkdir()
+    (tmp_path / "masks").mkdir()
     first = clip.labels[0]
     late = np.where(np.isin(clip.labels[LATE], np.unique(first)), 0, clip.labels[LATE])
     known = {0: first, LATE: late.astype(np.uint8)}

@@ -1,0 +1,340 @@
+// The GStreamer element mavossegment: follows objects through a stream and colours them.
+//
+//     gst-launch-1.0 filesrc location=clip.mp4 ! decodebin ! videoconvert !
+//         mavossegment bundle=B masks=first.png ! videoconvert ! autovideosink
+//
+// `masks` is the mask of the first frame. With output=overlay the objects are coloured in the
+// picture, with output=labels a GRAY8 picture of ids replaces it. A seek or a flush starts anew at
+// the next frame, with the same mask; caps of another size are refused with a message.
+
+#include <gst/base/gstbasetransform.h>
+#include <gst/gst.h>
+#include <gst/video/video.h>
+
+#include <algorithm>
+#include <array>
+#include <mavos.hpp>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "palette_png.h"
+
+namespace {
+
+enum Property { kBundle = 1, kMasks, kThreads, kProvider, kOutput, kDropLate };
+enum Output { kOverlay, kLabels };
+
+constexpr const char* kColors = "{ RGB, BGR }";
+
+// What the element holds in C++; made in init and deleted in finalize.
+struct Work {
+  std::string bundle;
+  std::string masks;
+  std::string provider;
+  int threads = 0;
+  Output output = kOverlay;
+  bool drop_late = false;
+  std::mutex lock;  // of the properties above
+  GstVideoInfo info{};
+  std::unique_ptr<mavos::Segmenter> segmenter;
+  std::optional<mavos::State> state;
+  Mask first;
+  std::array<std::array<uint8_t, 3>, 256> colors{};
+};
+
+}  // namespace
+
+G_BEGIN_DECLS
+
+struct MavosSegment {
+  GstBaseTransform parent;
+  Work* work;
+};
+struct MavosSegmentClass {
+  GstBaseTransformClass parent;
+};
+
+GType mavos_segment_get_type();
+G_DEFINE_TYPE(MavosSegment, mavos_segment, GST_TYPE_BASE_TRANSFORM)
+
+G_END_DECLS
+
+namespace {
+
+Work& work_of(gpointer element) { return *reinterpret_cast<MavosSegment*>(element)->work; }
+
+GType output_type() {
+  static const GType type = [] {
+    static const GEnumValue values[] = {{kOverlay, "The picture with coloured objects", "overlay"},
+                                        {kLabels, "A GRAY8 picture of object ids", "labels"},
+                                        {0, nullptr, nullptr}};
+    return g_enum_register_static("MavosSegmentOutput", values);
+  }();
+  return type;
+}
+
+void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
+  Work& work = work_of(object);
+  const std::lock_guard<std::mutex> guard(work.lock);
+  const auto text = [value] {
+    const char* given = g_value_get_string(value);
+    return std::string(given ? given : "");
+  };
+  switch (id) {
+    case kBundle: work.bundle = text(); break;
+    case kMasks: work.masks = text(); break;
+    case kProvider: work.provider = text(); break;
+    case kThreads: work.threads = g_value_get_int(value); break;
+    case kOutput: work.output = static_cast<Output>(g_value_get_enum(value)); break;
+    case kDropLate: work.drop_late = g_value_get_boolean(value) != FALSE; break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
+  Work& work = work_of(object);
+  const std::lock_guard<std::mutex> guard(work.lock);
+  switch (id) {
+    case kBundle: g_value_set_string(value, work.bundle.c_str()); break;
+    case kMasks: g_value_set_string(value, work.masks.c_str()); break;
+    case kProvider: g_value_set_string(value, work.provider.c_str()); break;
+    case kThreads: g_value_set_int(value, work.threads); break;
+    case kOutput: g_value_set_enum(value, work.output); break;
+    case kDropLate: g_value_set_boolean(value, work.drop_late); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+// Opens the bundle and reads the mask, when the element goes from NULL to READY.
+gboolean start(GstBaseTransform* element) {
+  Work& work = work_of(element);
+  try {
+    if (work.bundle.empty() || work.masks.empty()) {
+      throw std::runtime_error("set the properties bundle and masks");
+    }
+    mavos::Options options;
+    options.threads = work.threads;
+    options.provider = work.provider;
+    work.first = read_mask(work.masks);
+    work.colors = colors_of(work.first.palette);
+    work.segmenter = std::make_unique<mavos::Segmenter>(work.bundle, options);
+    work.state.reset();
+    return TRUE;
+  } catch (const std::exception& error) {
+    GST_ELEMENT_ERROR(element, RESOURCE, SETTINGS, ("%s", error.what()), (nullptr));
+    return FALSE;
+  }
+}
+
+gboolean stop(GstBaseTransform* element) {
+  Work& work = work_of(element);
+  work.state.reset();
+  work.segmenter.reset();
+  return TRUE;
+}
+
+// The caps on the other side: the same size and rate, GRAY8 behind an element that gives labels.
+GstCaps* transform_caps(GstBaseTransform* element, GstPadDirection direction, GstCaps* caps,
+                        GstCaps* filter) {
+  Work& work = work_of(element);
+  GstCaps* other = gst_caps_copy(caps);
+  if (work.output == kLabels) {
+    for (guint i = 0; i < gst_caps_get_size(other); ++i) {
+      GstStructure* structure = gst_caps_get_structure(other, i);
+      gst_structure_remove_fields(structure, "colorimetry", "chroma-site", nullptr);
+      if (direction == GST_PAD_SINK) {
+        gst_structure_set(structure, "format", G_TYPE_STRING, "GRAY8", nullptr);
+      } else {
+        GValue formats = G_VALUE_INIT;
+        g_value_init(&formats, GST_TYPE_LIST);
+        for (const char* name : {"RGB", "BGR"}) {
+          GValue format = G_VALUE_INIT;
+          g_value_init(&format, G_TYPE_STRING);
+          g_value_set_static_string(&format, name);
+          gst_value_list_append_and_take_value(&formats, &format);
+        }
+        gst_structure_take_value(structure, "format", &formats);
+      }
+    }
+  }
+  if (filter) {
+    GstCaps* both = gst_caps_intersect_full(filter, other, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref(other);
+    return both;
+  }
+  return other;
+}
+
+gboolean set_caps(GstBaseTransform* element, GstCaps* in, GstCaps*) {
+  Work& work = work_of(element);
+  GstVideoInfo info;
+  if (!gst_video_info_from_caps(&info, in)) return FALSE;
+  if (info.width != work.first.width || info.height != work.first.height) {
+    GST_ELEMENT_ERROR(element, STREAM, FORMAT,
+                      ("%s is %dx%d and the stream %dx%d (width x height); give a mask of the "
+                       "stream's size",
+                       work.masks.c_str(), work.first.width, work.first.height, info.width,
+                       info.height),
+                      (nullptr));
+    return FALSE;
+  }
+  work.info = info;
+  return TRUE;
+}
+
+gboolean unit_size(GstBaseTransform*, GstCaps* caps, gsize* size) {
+  GstVideoInfo info;
+  if (!gst_video_info_from_caps(&info, caps)) return FALSE;
+  *size = info.size;
+  return TRUE;
+}
+
+gboolean sink_event(GstBaseTransform* element, GstEvent* event) {
+  if (GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP) work_of(element).state.reset();
+  return GST_BASE_TRANSFORM_CLASS(mavos_segment_parent_class)->sink_event(element, event);
+}
+
+// Whether a frame's time has passed, so that a live pipeline would show it too late.
+bool is_late(GstBaseTransform* element, GstBuffer* buffer) {
+  GstClock* clock = gst_element_get_clock(GST_ELEMENT(element));
+  if (!clock) return false;
+  const GstClockTime now = gst_clock_get_time(clock) - gst_element_get_base_time(GST_ELEMENT(element));
+  gst_object_unref(clock);
+  const GstClockTime due = gst_segment_to_running_time(&element->segment, GST_FORMAT_TIME,
+                                                       GST_BUFFER_PTS(buffer));
+  const GstClockTime lasts = GST_BUFFER_DURATION_IS_VALID(buffer) ? GST_BUFFER_DURATION(buffer) : 0;
+  return GST_CLOCK_TIME_IS_VALID(due) && now > due + lasts;
+}
+
+mavos::Labels segment(Work& work, const GstVideoFrame& frame) {
+  const bool bgr = GST_VIDEO_FRAME_FORMAT(&frame) == GST_VIDEO_FORMAT_BGR;
+  const mavos::Image image{GST_VIDEO_FRAME_PLANE_DATA(&frame, 0), GST_VIDEO_FRAME_HEIGHT(&frame),
+                           GST_VIDEO_FRAME_WIDTH(&frame),
+                           static_cast<size_t>(GST_VIDEO_FRAME_PLANE_STRIDE(&frame, 0)),
+                           bgr ? MAVOS_BGR8 : MAVOS_RGB8};
+  const mavos::Frame prepared = work.segmenter->prepare(image);
+  if (work.state) return work.segmenter->step(prepared, *work.state);
+  work.state = work.segmenter->start(prepared, work.first.labels);
+  return work.first.labels;
+}
+
+void draw(const Work& work, const mavos::Labels& labels, GstVideoFrame& out) {
+  const bool bgr = GST_VIDEO_FRAME_FORMAT(&out) == GST_VIDEO_FORMAT_BGR;
+  const auto width = static_cast<size_t>(work.info.width);
+  for (size_t row = 0; row < static_cast<size_t>(work.info.height); ++row) {
+    auto* pixel = static_cast<uint8_t*>(GST_VIDEO_FRAME_PLANE_DATA(&out, 0)) +
+                  row * static_cast<size_t>(GST_VIDEO_FRAME_PLANE_STRIDE(&out, 0));
+    const uint8_t* label = labels.data() + row * width;
+    if (work.output == kLabels) {
+      std::copy(label, label + width, pixel);
+      continue;
+    }
+    for (size_t column = 0; column < width; ++column, pixel += 3) {
+      const auto& color = work.colors[label[column]];
+      for (size_t c = 0; c < 3 && label[column]; ++c) {
+        pixel[c] = static_cast<uint8_t>((pixel[c] + color[bgr ? 2 - c : c]) / 2);
+      }
+    }
+  }
+}
+
+GstFlowReturn transform(GstBaseTransform* element, GstBuffer* in, GstBuffer* out) {
+  Work& work = work_of(element);
+  // The first frame has the mask, and is never dropped.
+  if (work.drop_late && work.state && is_late(element, in)) {
+    return GST_BASE_TRANSFORM_FLOW_DROPPED;
+  }
+  GstVideoInfo info = work.info;
+  if (work.output == kLabels) {
+    gst_video_info_set_format(&info, GST_VIDEO_FORMAT_GRAY8, static_cast<guint>(work.info.width),
+                              static_cast<guint>(work.info.height));
+  }
+  GstVideoFrame from;
+  GstVideoFrame to;
+  if (!gst_video_frame_map(&from, &work.info, in, GST_MAP_READ)) return GST_FLOW_ERROR;
+  if (!gst_video_frame_map(&to, &info, out, GST_MAP_READWRITE)) {
+    gst_video_frame_unmap(&from);
+    return GST_FLOW_ERROR;
+  }
+  GstFlowReturn flow = GST_FLOW_OK;
+  try {
+    const mavos::Labels labels = segment(work, from);
+    if (work.output == kOverlay) gst_video_frame_copy(&to, &from);
+    draw(work, labels, to);
+  } catch (const std::exception& error) {
+    GST_ELEMENT_ERROR(element, STREAM, FAILED, ("%s", error.what()), (nullptr));
+    flow = GST_FLOW_ERROR;
+  }
+  gst_video_frame_unmap(&to);
+  gst_video_frame_unmap(&from);
+  return flow;
+}
+
+void finalize(GObject* object) {
+  delete reinterpret_cast<MavosSegment*>(object)->work;
+  G_OBJECT_CLASS(mavos_segment_parent_class)->finalize(object);
+}
+
+void add_pad(GstElementClass* element, const char* name, GstPadDirection direction,
+             const char* formats) {
+  const std::string caps = "video/x-raw, format=(string)" + std::string(formats) +
+                           ", width=[1,65535], height=[1,65535], framerate=[0/1,2147483647/1]";
+  GstCaps* parsed = gst_caps_from_string(caps.c_str());
+  gst_element_class_add_pad_template(
+      element, gst_pad_template_new(name, direction, GST_PAD_ALWAYS, parsed));
+  gst_caps_unref(parsed);
+}
+
+GParamSpec* text_property(const char* name, const char* nick, const char* blurb) {
+  return g_param_spec_string(name, nick, blurb, "", G_PARAM_READWRITE);
+}
+
+gboolean plugin_init(GstPlugin* plugin) {
+  return gst_element_register(plugin, "mavossegment", GST_RANK_NONE, mavos_segment_get_type());
+}
+
+}  // namespace
+
+static void mavos_segment_init(MavosSegment* self) { self->work = new Work; }
+
+static void mavos_segment_class_init(MavosSegmentClass* own) {
+  auto* object = G_OBJECT_CLASS(own);
+  auto* element = GST_ELEMENT_CLASS(own);
+  auto* base = GST_BASE_TRANSFORM_CLASS(own);
+  object->set_property = set_property;
+  object->get_property = get_property;
+  object->finalize = finalize;
+  const auto install = [object](guint id, GParamSpec* spec) {
+    g_object_class_install_property(object, id, spec);
+  };
+  install(kBundle, text_property("bundle", "Bundle", "Folder that mavos-export wrote"));
+  install(kMasks, text_property("masks", "Masks", "Mask of the first frame, a palette or grey PNG"));
+  install(kProvider, text_property("provider", "Provider",
+                                   "ONNX Runtime's execution provider; empty is the CPU"));
+  install(kThreads, g_param_spec_int("threads", "Threads",
+                                     "CPU threads of each graph; 0 takes all that there are", 0,
+                                     1024, 0, G_PARAM_READWRITE));
+  install(kOutput, g_param_spec_enum("output", "Output", "Picture that leaves the element",
+                                     output_type(), kOverlay, G_PARAM_READWRITE));
+  install(kDropLate,
+          g_param_spec_boolean("drop-late", "Drop late frames",
+                               "Leave out frames of a live source whose time has passed", FALSE,
+                               G_PARAM_READWRITE));
+  gst_element_class_set_static_metadata(element, "MAVOS segmenter", "Filter/Effect/Video",
+                                        "Follows objects through a video", "mavos-deploy");
+  add_pad(element, "sink", GST_PAD_SINK, kColors);
+  add_pad(element, "src", GST_PAD_SRC, "{ RGB, BGR, GRAY8 }");
+  base->start = start;
+  base->stop = stop;
+  base->transform_caps = transform_caps;
+  base->set_caps = set_caps;
+  base->get_unit_size = unit_size;
+  base->sink_event = sink_event;
+  base->transform = transform;
+}
+
+#define PACKAGE "mavos"
+GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, mavos, "Video object segmentation",
+                  plugin_init, MAVOS_VERSION, "BSD", "mavos-deploy", "mavos-deploy")
