@@ -47,8 +47,8 @@ std::string counters(const State& state) {
 // The file appears whole or not at all.
 void write_file(const std::string& path, const std::string& bytes) {
   std::error_code code;
-  fs::path target = fs::weakly_canonical(path, code);
-  if (code) target = path;
+  fs::path target = fs::weakly_canonical(fs::absolute(path), code);
+  if (code) refuse_input("cannot write " + path + ": " + code.message());
   if (fs::is_directory(target, code)) {
     refuse_input("cannot write " + path + ": it is a folder; give the name of a file");
   }
