@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels
@@ -21,6 +22,7 @@ class LabelMaps:
             lines.
         palette: Returns RGB bytes, 3 per id, to show ids with, as far as label maps were made;
             None where the format has no colours.
+        files: File of each frame's label map, by the frame's name, where it has one of its own.
         single: Whether these are the masks of one picture that may have any name, such as
             `first.png`.
     """
@@ -30,4 +32,5 @@ class LabelMaps:
     size: Size | None = None
     notes: list[str] = field(default_factory=list)
     palette: Callable[[], bytes | None] = lambda: None
+    files: Mapping[str, Path] = field(default_factory=dict)
     single: bool = False

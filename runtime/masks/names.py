@@ -21,7 +21,7 @@ class FrameNames:
             masks: Names of all masks, without endings.
             frames: Names of all frames; None where frames are named by their number.
         """
-        self._masks = list(masks)
+        self._masks = dict.fromkeys(masks)
         self._frames = frames
         self.by_number = frames is not None and not set(frames) & set(self._masks)
         self._numbers: dict[int, str] | None = None

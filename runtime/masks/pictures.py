@@ -78,6 +78,7 @@ def file_maps(path: Path) -> LabelMaps:
         {path.stem: partial(pictures.read, path)},
         notes=pictures.notes,
         palette=lambda: pictures.palette,
+        files={path.stem: path},
         single=True,
     )
 
@@ -136,7 +137,12 @@ def _frame_files(files: list[Path], notes: list[str]) -> LabelMaps:
     pictures = _Pictures()
     pictures.notes += notes
     frames: dict[str, Callable[[], Labels]] = {f.stem: partial(pictures.read, f) for f in files}
-    return LabelMaps(frames, notes=pictures.notes, palette=lambda: pictures.palette)
+    return LabelMaps(
+        frames,
+        notes=pictures.notes,
+        palette=lambda: pictures.palette,
+        files={file.stem: file for file in files},
+    )
 
 
 def _by_object(folders: list[Path]) -> LabelMaps:

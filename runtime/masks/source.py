@@ -93,7 +93,7 @@ class MaskSource:
             text = f"masks without an object before the first one are passed over: frame {stem}"
             self._note(text, once=60)
             return None
-        what = str(self._path) if self._maps.single else f"{self._path}: mask {name}"
+        what = str(self._maps.files.get(name, f"{self._path}: frame {name}"))
         if self._size is not None:
             labels = self._fitted(what, labels, self._size)
         _check(what, labels, require_objects=first)
@@ -130,14 +130,13 @@ class MaskSource:
                 f"{size[0]}x{size[1]} (nearest)"
             )
             return resize_labels(labels, *size)
+        sizes = f"the mask is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}"
         if same_shape((own[1], own[0]), size):
-            raise InputError(
-                f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, turned by 90 "
-                f"degrees; {TURNED.get(self._turns, NOT_TURNED)}"
-            )
+            turn = TURNED.get(self._turns, NOT_TURNED)
+            raise InputError(f"{what}: {sizes}, turned by 90 degrees; {turn}")
         raise InputError(
-            f"{what} is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}, which has another "
-            "aspect; make the mask on a frame of this video, as it is shown"
+            f"{what}: {sizes}, which has another aspect; make the mask on a frame of this video, as "
+            "it is shown"
         )
 
     def _note(self, text: str, once: int | None = None) -> None:
@@ -146,7 +145,7 @@ class MaskSource:
             self.notes.append(text)
 
     def unmatched(self, stems: set[str]) -> list[str]:
-        """Names of the masks that belong to none of these frames, in order of time.
+        """Names of the masks' files, or frames, that belong to none of these frames, in order.
 
         Args:
             stems: Stems of the frames.
@@ -154,7 +153,8 @@ class MaskSource:
         if self._maps.single:
             return []
         used = {self._names.mask_of(stem) for stem in stems}
-        return [name for name in self._maps.frames if name not in used]
+        left = [name for name in self._maps.frames if name not in used]
+        return [self._maps.files[name].name if name in self._maps.files else name for name in left]
 
 
 def same_shape(size: Size, other: Size) -> bool:

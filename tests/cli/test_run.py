@@ -162,7 +162,7 @@ def test_masks_beyond_the_last_frame_are_counted_and_named(
 ) -> None:
     ended = call("mavos-run", bundle, video.frames, "--masks", video.truth, "--max-frames", "2")
     assert ended.returncode == 0
-    assert "8 masks belong to no frame of this run: 00002, " in ended.stderr
+    assert "8 masks belong to no frame of this run: 00002.png, " in ended.stderr
 
 
 def test_ids_with_gaps_are_kept(

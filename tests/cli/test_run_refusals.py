@@ -46,7 +46,7 @@ def _bad_mask(kind: str, path: Path, labels: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        pytest.param("small", "is 32x40 but its frame is 64x96", id="another-size"),
+        pytest.param("small", "the mask is 32x40 but its frame is 64x96", id="another-size"),
         pytest.param("empty", "no object in the mask", id="no-object"),
         pytest.param("void", "pixels are 255, and 255 marks void", id="void"),
         pytest.param("turned", "is 96x64 but its frame is 64x96, turned by 90", id="turned"),
@@ -100,7 +100,7 @@ def test_a_folder_whose_masks_belong_to_no_frame_is_refused(
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        pytest.param("small", "is 32x40 but its frame is 64x96", id="another-size"),
+        pytest.param("small", "the mask is 32x40 but its frame is 64x96", id="another-size"),
         pytest.param("cut", "not a readable picture", id="cut-off"),
     ],
 )
