@@ -135,8 +135,8 @@ class MaskSource:
             turn = TURNED.get(self._turns, NOT_TURNED)
             raise InputError(f"{what}: {sizes}, turned by 90 degrees; {turn}")
         raise InputError(
-            f"{what}: {sizes}, which has another aspect; make the mask on a frame of this video, as "
-            "it is shown"
+            f"{what}: {sizes}, which has another aspect; make the mask on a frame of this video, "
+            "as it is shown"
         )
 
     def _note(self, text: str, once: int | None = None) -> None:
