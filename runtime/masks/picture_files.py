@@ -1,5 +1,7 @@
 """Pictures for each frame: label maps with a palette, a mask for each object, objects cut out."""
 
+import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +18,8 @@ from mavos_deploy.runtime.masks.writing import FolderWriter, LabelledFrame, Lege
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.system.files import new_file, writing
 
-FAST = 1  # level of compression for photographs, which higher ones hardly make smaller
+# Photographs with much that is empty: faster than by default, and smaller.
+FAST = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 class PaletteWriter(FolderWriter):
@@ -95,13 +98,15 @@ class CutoutWriter(FolderWriter):
             self._save(self.path_of(frame, str(number)), frame.rgb, frame.labels == number)
 
     def _save(self, path: Path, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-        alpha = np.where(mask, 255, 0).astype(np.uint8)
         # Colours that nobody sees would only take room.
-        _save(path, np.dstack([rgb * mask[..., None], alpha]), FAST)
+        picture = np.zeros((*mask.shape, 4), np.uint8)
+        picture[mask, :3] = rgb[mask]
+        picture[mask, 3] = 255
+        _save(path, picture, FAST)
 
 
-def _save(path: Path, picture: Labels, level: int = 6) -> None:
+def _save(path: Path, picture: Labels, options: Mapping[str, int] | None = None) -> None:
     with writing(path), suppress(FileExistsError):
         path.parent.mkdir()  # the folder of an object; the run made the one around it
     with new_file(path) as file:
-        Image.fromarray(picture).save(file, format="PNG", compress_level=level)
+        Image.fromarray(picture).save(file, format="PNG", **(options or {}))
