@@ -12,7 +12,8 @@ from PIL import Image
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import open_frames
-from mavos_deploy.runtime.media.video import prepare_output, segment_video
+from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
+from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.system.files import new_file
 from mavos_deploy.runtime.system.folders import LOCK, FolderGoneError, HeldFolder, check_free
 
@@ -94,6 +95,10 @@ class Standing:
     def __init__(self, at: int, act: Callable[[], None]) -> None:
         self._at, self._act = at, act
         self.ids = self.objects = (1,)
+        self.size = LABELS.shape
+
+    def input_size(self, video: tuple[int, int]) -> tuple[int, int]:
+        return video
 
     def start(self, frame: object, labels: object) -> "Standing":
         return self
@@ -118,16 +123,14 @@ def _run(tmp_path: Path, act: Callable[[], None]) -> None:
     for index in range(30):
         Image.new("RGB", (16, 12)).save(frames / f"{index:05d}.png")
     Image.fromarray(LABELS).save(tmp_path / "first.png")
-    make = prepare_output(tmp_path / "out", None, False, ())
+    outputs = _outputs(tmp_path)
     with open_frames(str(frames)) as source:
-        segment_video(
-            Standing(10, act),  # type: ignore[arg-type]
-            source,
-            MaskSource(tmp_path / "first.png"),
-            tmp_path / "out",
-            make_output=make,
-            on_frame=lambda _: None,
-        )
+        segmenter: Any = Standing(10, act)
+        segment_video(segmenter, source, MaskSource(tmp_path / "first.png"), outputs)
+
+
+def _outputs(tmp_path: Path, overwrite: bool = False) -> Outputs:
+    return Outputs([parse_wanted(f"palette={tmp_path / 'out'}", "v")], overwrite)
 
 
 def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_second_run_into_the_folder_is_refused(tmp_path: Path) -> None:
 
     def again() -> None:
         with pytest.raises(InputError) as raised:
-            prepare_output(tmp_path / "out", None, True, ())
+            _outputs(tmp_path, overwrite=True)
         refused.append(str(raised.value))
 
     _run(tmp_path, again)
@@ -163,10 +166,10 @@ def test_a_second_run_into_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_another_run_filled_meanwhile_is_not_mixed_with(tmp_path: Path) -> None:
-    make = prepare_output(tmp_path / "out", None, False, ())
+    outputs = _outputs(tmp_path)
     _run(tmp_path, lambda: None)
     with pytest.raises(InputError, match="was changed by something else since this run began"):
-        make()
+        outputs.make()
     assert len(list((tmp_path / "out").iterdir())) == 30
 
 
