@@ -53,7 +53,7 @@ _SHORT = (
         ("bad_alloc", "failed to map segment", "cannot allocate memory", "bad allocation"),
     ),
     (
-        "no more threads or processes may be started; raise the limit (`ulimit -u`, the "
+        "no more threads or processes may be started; raise the limit (`ulimit -u` or `-v`, the "
         "container's), or pass a smaller --threads or --workers",
         errno.EAGAIN,
         ("can't start new thread", "resource temporarily unavailable"),
