@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mavos_deploy.models.layers import ChannelNorm, Pointwise
+from mavos_deploy.models.layers import ChannelNorm, Pointwise, weighted_sum
 
 HEADS = 4
 SMALLEST_KERNEL = 3  # of the first focal level; each further one is 2 wider
@@ -48,7 +48,7 @@ class ModulatedAttention(nn.Module):
         logits = (query.transpose(-1, -2) @ key).float() * head_width**-0.5
         weights = logits.softmax(-1).to(value.dtype)
         # Weights first: compilers know attention in this form, and fuse it into one kernel.
-        mixed = (weights @ value.transpose(1, 2)).transpose(-1, -2)
+        mixed = weighted_sum(weights, value.transpose(1, 2)).transpose(-1, -2)
         out: Tensor = self.proj(mixed.reshape(batch, channels, height, width))
         return out
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.kernels import fused_graph
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
@@ -18,6 +19,7 @@ from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.contract import GraphName
 from tests.bundles import copy_to_change
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
@@ -238,6 +240,20 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
     assert process.returncode == 2, said
     assert f"cannot write {plain / 'engines'}: the file grew past the size" in said
     assert _contents(plain) == before
+
+
+def test_graphs_are_written_so_that_they_fuse(half_bundle: Path) -> None:
+    """A rewrite that breaks fusion shows as more kernels, more bytes or fewer fused attentions."""
+    bundle = Bundle.open(half_bundle)
+    update, decoder, one = (
+        fused_graph(bundle, graph, (1080, 1920))
+        for graph in (GraphName.MEMORY_UPDATE, GraphName.DECODER, GraphName.DECODER_ONE)
+    )
+    assert update.fused_attentions == 9  # keys, visual and identity values of three blocks
+    assert len(one.kernels) <= len(decoder.kernels) - 8
+    # Nothing but the labels has the size of the video.
+    assert one.size < decoder.size / 10
+    assert one.scratch < 1080 * 1920
 
 
 @pytest.mark.slow
