@@ -13,6 +13,7 @@ MOST_BLENDED = 0.25  # share of a picture's pixels that may be blends of its col
 SOLID = 4  # pixels inside regions from which a colour has a region of its own
 ALONG = 24.0  # distance in RGB from the line between two colours within which a colour blends them
 LINED = 0.5  # share of a region's border with blends, from which they are none of an object
+NEAR = 8  # difference of channels up to which colours are hardly different
 TRACES = 16  # colours without a region that are looked at one by one
 ROWS = 512  # rows that are worked on at once, so that large pictures need little memory
 
@@ -91,11 +92,25 @@ def _without_blends(
         solid = ~blends if _are_lines(places, blends) else np.ones(len(values), bool)
     if solid.all():
         return places, np.arange(len(values)), 0.0
+    if _has_near(values[solid]):
+        raise ValueError(
+            f"{len(values)} colours, some of them hardly different, as lossy compression leaves "
+            "them; save the mask as PNG from the start, one colour or id for each object"
+        )
     kept = solid[places]
     blended = 1 - float(np.count_nonzero(kept)) / kept.size
     if blended > MOST_BLENDED or np.count_nonzero(solid) > VOID:
         raise _photograph(str(len(values)))
     return fill_from_nearest(places, kept), np.flatnonzero(solid), blended
+
+
+def _has_near(values: NDArray[np.uint32]) -> bool:
+    """Whether two colours are so near that compression may have made them of one."""
+    points = _channels(values).astype(np.int16)
+    return any(
+        bool((abs(points[at + 1 :] - point).max(axis=1) <= NEAR).any())
+        for at, point in enumerate(points[:-1])
+    )
 
 
 def _are_lines(places: NDArray[np.uint16], blends: NDArray[np.bool_]) -> bool:

@@ -107,6 +107,7 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
     object_pixels = values == strength
     between = (values > 0) & ~object_pixels
     if _regions(values, between, len(used)):
+        _check_lossy(values, used, strength)
         _check_lines(values, used)
         return None
     if len(used) > MANY:
@@ -132,6 +133,19 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
             f"{as_text(numbering.numbers)}; save one id per pixel, without smoothing"
         )
     return Reading(labels, how=_cut_text(used, strength))
+
+
+def _check_lossy(values: Labels, used: list[int], strength: int) -> None:
+    """Refuse values close to 0 and to one other value, with thin lines of all others between."""
+    middle = [value for value in used if strength * 0.1 < value < strength * 0.9]
+    if len(used) <= MANY or len(middle) < SOLID or strength < VOID // 2:
+        return
+    inside = histogram(values[compact(values)], 256)
+    if not inside[middle].any():
+        raise ValueError(
+            f"{len(used)} grey values, most of them close to 0 or {strength}, as lossy compression "
+            "leaves them; save the mask as PNG from the start"
+        )
 
 
 def _check_lines(values: Labels, used: list[int]) -> None:

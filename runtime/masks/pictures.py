@@ -48,7 +48,23 @@ def read_mask(
             f"{path}: a JPEG picture, whose compression changes object ids; save it as a palette "
             "(mode P) or grey (mode L) PNG"
         )
+    if image.format == "WEBP" and _is_lossy(path, content):
+        raise InputError(
+            f"{path}: a WebP picture with lossy compression, which changes object ids; save it "
+            "without loss, or as PNG"
+        )
     return read_kind(image, str(path), Numbering() if numbering is None else numbering)
+
+
+def _is_lossy(path: Path, content: bytes | None) -> bool:
+    """Whether a WebP file has a picture of the lossy kind, in a chunk named `VP8 `."""
+    data = path.read_bytes() if content is None else content
+    at = 12
+    while at + 8 <= len(data):
+        if data[at : at + 4] == b"VP8 ":
+            return True
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + data[at + 4] % 2
+    return False
 
 
 class _Pictures:

@@ -208,6 +208,30 @@ def test_black_beside_transparent_pixels_is_refused() -> None:
         read(transparent(three(), np.array([[0] * 3, [0] * 3, [9] * 3, [90, 0, 0]], np.uint8)))
 
 
+@pytest.mark.parametrize("quality", [60, 90, 100])
+@pytest.mark.parametrize("lossy", ["webp", "jpeg"])
+@pytest.mark.parametrize("colours", [DAVIS, FOUR, np.repeat([[0], [255], [255], [255]], 3, 1)])
+def test_lossy_compression_is_refused_or_harmless(
+    colours: NDArray[np.uint8], lossy: str, quality: int
+) -> None:
+    """Also behind a PNG, where the regions stay as they were or the mask is refused."""
+    labels = np.repeat(np.repeat(three(), 4, 0), 4, 1)
+    shown = colours.astype(np.uint8)[labels]
+    file = BytesIO()
+    Image.fromarray(shown).save(file, lossy, quality=quality)
+    with pytest.raises(InputError, match="compression"):
+        read_mask(Path("a"), None, file.getvalue())
+    try:
+        found = read(Image.open(file)).labels
+    except InputError:
+        return
+    if (found == 255).any():  # void, which is refused where it is to be segmented
+        return
+    distinct = len(np.unique(shown.reshape(-1, 3), axis=0))
+    assert len(np.unique(found)) == distinct
+    assert np.mean((found > 0) != (labels > 0)) < 0.02
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
