@@ -155,7 +155,7 @@ def run(
         forbid(context, "save_every", because="is for --resume; add that, or leave it out")
     results = _results(_stem(source), output, overlay, write or [])
     inputs = (masks,) if "://" in source else (masks, _place(source))
-    outputs = Outputs(results, overwrite, inputs, keep=resume)
+    outputs = Outputs(results, overwrite, inputs, keep=resume and not overwrite)
     first, last = (
         None if place is None else parse_place(place, name)
         for place, name in ((start, "--start"), (end, "--end"))
@@ -181,7 +181,7 @@ def run(
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
         annotations = MaskSource(masks, frames.size, frames.stems, frames.turns, told.stored)
-        saved = _saved(say, segmenter, results, save_every) if resume else None
+        saved = _saved(say, segmenter, results, save_every, overwrite) if resume else None
         try:
             summary = segment_video(
                 segmenter, frames, annotations, outputs, on_frame=advance, resume=saved
@@ -257,7 +257,11 @@ def _results(
 
 
 def _saved(
-    say: Console, segmenter: "VideoSegmenter[Any, Any]", results: "list[Wanted]", every: int
+    say: Console,
+    segmenter: "VideoSegmenter[Any, Any]",
+    results: "list[Wanted]",
+    every: int,
+    fresh: bool,
 ) -> "Resume[Any]":
     """Where the run is saved, with a line on an earlier one."""
     from mavos_deploy.runtime.media.resume import Resume
@@ -271,9 +275,10 @@ def _saved(
         return state_bytes(state, segmenter.backend, notes)
 
     backend = f"{about.backend} ({about.arithmetic})"
-    saved = Resume(results[0].path, backend, dump, segmenter.load, every)
+    saved = Resume(results[0].path, backend, dump, segmenter.load, every, fresh)
     if saved.earlier is None:
-        say.note(f"no saved run in {saved.path}; starting with the first frame")
+        found = "the saved run is left aside" if fresh else f"no saved run in {saved.path}"
+        say.note(f"{found}; starting with the first frame")
     else:
         say.note(f"going on after {saved.earlier.frames} frames that {saved.path} has")
     return saved

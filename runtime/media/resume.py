@@ -24,14 +24,14 @@ from mavos_deploy.runtime.masks.store import SUFFIX, MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame, StateT
-from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.files import replacing, writing
 
 FORMAT_VERSION = 1
 METADATA = "mavos_run"  # key of the progress in the state file's metadata
 ENDING = ".resume"
 EVERY = 100  # frames between two saved states
 DIGEST = 8  # bytes
-NEW_RUN = "start a new run without --resume, with --overwrite"
+NEW_RUN = "begin anew with --resume --overwrite"
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class Resume(Generic[StateT]):
         dump: Turns a state and metadata into the bytes of a file.
         load: Reads a state from such a file.
         every: Frames between two saved states.
+        fresh: Whether to begin anew where there is an earlier run.
 
     Raises:
         InputError: The state's file is damaged, or the earlier run had another backend.
@@ -95,6 +96,7 @@ class Resume(Generic[StateT]):
         dump: Callable[[StateT, Mapping[str, str]], bytes],
         load: Callable[[Path], StateT],
         every: int = EVERY,
+        fresh: bool = False,
     ) -> None:
         self.path = place.with_name(place.name + ENDING)
         self._store_path = place.with_name(place.name + ENDING + SUFFIX)
@@ -104,7 +106,7 @@ class Resume(Generic[StateT]):
         self._every = every
         self._digests: list[str] = []
         self.saved = 0
-        self.earlier = self._read() if self.path.exists() else None
+        self.earlier = self._read() if self.path.exists() and not fresh else None
         self._store: MaskStore | None = None
         self._writer: StoreWriter | None = None
 
@@ -112,7 +114,7 @@ class Resume(Generic[StateT]):
         def damaged(reason: str) -> InputError:
             return InputError(
                 f"{self.path} is no saved run, or is damaged ({reason})"
-                + records.advice(reason, f"remove it and {NEW_RUN}")
+                + records.advice(reason, NEW_RUN)
             )
 
         try:
@@ -142,6 +144,8 @@ class Resume(Generic[StateT]):
                 to.
         """
         if self.earlier is None:
+            with writing(self.path):
+                self.path.unlink(missing_ok=True)
             self._writer = StoreWriter(self._store_path, legend)
             return None
         done = self.earlier.frames

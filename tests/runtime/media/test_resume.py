@@ -12,6 +12,7 @@ from PIL import Image
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.store import MaskStore
+from mavos_deploy.runtime.masks.writing import Legend
 from mavos_deploy.runtime.media.resume import Resume
 from tests.made_clips import synthetic_clip
 from tests.stand_in_segmenter import StandInSegmenter, dump, load, segment
@@ -156,6 +157,18 @@ def test_another_backend_is_refused(own: Path) -> None:
     segment(own, own / "out", resumable=True, max_frames=2, written=("palette",))
     with pytest.raises(InputError, match="was saved by stand-in and this is other"):
         Resume(own / "out/r-palette", "other", dump, load)
+
+
+def test_a_run_that_begins_anew_leaves_the_earlier_one_aside(own: Path) -> None:
+    segment(own, own / "out", resumable=True, max_frames=4, written=("palette",))
+    _spoil_state(own)
+    fresh = Resume(own / "out/r-palette", "other", dump, load, fresh=True)
+    assert fresh.earlier is None
+    with fresh:
+        assert fresh.open(Legend()) is None
+    assert not fresh.path.exists()
+    with MaskStore(own / "out/r-palette.resume.mavosmasks") as store:
+        assert len(store) == 0
 
 
 def test_the_store_beside_the_state_is_readable(own: Path) -> None:
