@@ -9,7 +9,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
@@ -186,6 +186,10 @@ def run(
             summary = segment_video(
                 segmenter, frames, annotations, outputs, on_frame=advance, resume=saved
             )
+        except MavosError:
+            for line in told.damage:  # what came before
+                say.warn(line)
+            raise
         finally:
             for note in (*told.notes[len(known) :], *annotations.notes):
                 say.note(note)

@@ -152,6 +152,17 @@ def test_sound_that_cannot_be_copied_is_said(segment: Run, tmp_path: Path) -> No
     assert len(_stems(tmp_path / "a-masks")) == COUNT
 
 
+def test_damage_before_the_end_of_a_run_that_fails_is_named(segment: Run, tmp_path: Path) -> None:
+    frames = _frames(tmp_path / "frames")
+    (frames / "00002.jpg").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(frames / "00004.jpg")
+    ended = segment(frames, "--output", "o")
+    assert ended.returncode == 2
+    assert "frame 00002 is left out" in ended.stderr
+    assert "frame 00004 is 8x8" in ended.stderr
+    assert _stems(tmp_path / "o") == [0, 1, 3]
+
+
 def test_grey_images_of_16_bits_are_said_and_levels_are_taken(segment: Run, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     values = (NOISE[..., 0].astype(np.uint16) * 10 + 7000).astype(np.uint16)
