@@ -122,6 +122,19 @@ def test_openvino_gives_the_same_masks(chain: Segmenter) -> None:
             assert np.mean(labels[0] == labels[1]) >= 0.9999
 
 
+def test_a_triton_repository_has_a_model_of_every_graph(chain: Segmenter, tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.grpc")
+    from mavos_deploy.runtime.triton.config import Graphs, Options
+    from mavos_deploy.runtime.triton.lint import check_repository
+    from mavos_deploy.runtime.triton.repository import write_repository
+
+    write_repository(chain.bundle, tmp_path, Options(graphs=Graphs.ONNXRUNTIME))
+    assert check_repository(tmp_path) == []
+    models = sorted(path.name for path in tmp_path.iterdir())
+    assert all(any(model.endswith(graph) for model in models) for graph in chain.bundle.specs)
+    assert len(models) == len(chain.bundle.specs) + 1
+
+
 def test_one_annotation_pays_for_one_slot(exported: Exports) -> None:
     bundle = Bundle.open(
         exported("deaot_t", SIZE, None, "cpu", memory=MemoryRule.named("annotations"))

@@ -20,7 +20,9 @@ from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.contract import GraphName
+from mavos_deploy.runtime.memory import MemoryRule
 from tests.bundles import copy_to_change
+from tests.exports import Exports
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
     raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
@@ -283,3 +285,19 @@ def _start(command: str, *arguments: str | Path, before: str = "") -> subprocess
         cwd=Path(__file__).resolve().parents[2],
         start_new_session=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "memory"), [("deaot_t", "annotations"), ("deaot_l", "lvos:3")])
+def test_every_graph_of_deaot_builds(
+    exported: Exports, tmp_path: Path, variant: str, memory: str
+) -> None:
+    """Of one block with a step for the reference alone, and of three with a bias of slots."""
+    rule = MemoryRule.named(memory)
+    gap = 3 if rule.at_gaps else None
+    source = exported(variant, (97, 97), gap, "gpu", "fp16", memory=rule)
+    bundle = Bundle.open(copy_to_change(source, tmp_path / "bundle"))
+    request = BuildRequest(Library.TENSORRT_RTX, CAPABILITIES[:1], ShapeLimits(max_groups=2))
+    results = build_engines(bundle, request, _silent)
+    assert {result.engine.graph for result in results} == bundle.specs.keys()
+    assert (GraphName.STEP_ONE in bundle.specs) == (variant == "deaot_t")
