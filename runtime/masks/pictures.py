@@ -9,6 +9,7 @@ import numpy as np
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.names import numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
 from mavos_deploy.runtime.media.folders import natural_order
 from mavos_deploy.runtime.media.pictures import open_image
@@ -233,7 +234,7 @@ def _per_object(
 
 def _ids_of(names: list[str]) -> dict[str, int]:
     """Ids of objects: the numbers that they are named by, or places in the order of names."""
-    numbers = {name: int(name[-9:]) for name in names if name.isascii() and name.isdigit()}
+    numbers = {name: n for name, n in numbers_in(names).items() if n is not None}
     if len(numbers) < len(names) or len(set(numbers.values())) < len(names):
         numbers = {name: place for place, name in enumerate(sorted(names), 1)}
     elif 0 in numbers.values():

@@ -89,6 +89,9 @@ def per_object(labels: NDArray[np.uint8], object_id: int) -> NDArray[np.uint8]:
     [
         pytest.param({1: "1/00000.png", 3: "3/00000.png", 20: "20/00000.png"}, "00000", id="sam2"),
         pytest.param({1: "001/7.png", 3: "003/7.png", 20: "020/7.png"}, "7", id="padded-objects"),
+        pytest.param(
+            {1: "obj1/7.png", 3: "obj3/7.png", 20: "obj20/7.png"}, "7", id="named-and-numbered"
+        ),
         pytest.param({1: "00007/1.png", 3: "00007/3.png", 20: "00007/20.png"}, "00007", id="frame"),
     ],
 )
