@@ -231,6 +231,21 @@ def test_the_table_of_engines_is_what_was_built() -> None:
         assert rows["time to build them"][place] == f"{seconds:.0f} s"
 
 
+def test_kernels_are_what_was_counted() -> None:
+    before, after = results("kernels_mobilenet_before"), results("kernels_mobilenet")
+    rows = {row[0]: row[1:] for row in rows_of("docs/gpu.md", "Kernels of a graph")}
+    held = {f"`{name}`": figures for name, figures in after["graphs"].items()}
+    held["`decoder_one` in its place"] = held.pop("`decoder_one`")
+    for name in ("decoder", "memory_update"):
+        held[f"`{name}` before"] = before["graphs"][name]
+    for name in rows:
+        if name.startswith("`"):
+            assert rows[name] == [str(figure) for figure in held[name].values()], name
+    page = " ".join((ROOT / "docs" / "gpu.md").read_text(encoding="utf-8").split())
+    now, was = f"{after['frame_mb']:,}", f"{before['frame_mb']:,}"
+    assert f"A frame with a tenth of an update moves {now} MB, where it was {was}." in page
+
+
 def test_flatness_is_what_was_measured() -> None:
     soak = results("soak_mobilenet_481x849")
     assert soak["flat"] is True

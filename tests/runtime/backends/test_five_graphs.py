@@ -118,9 +118,10 @@ class Noted:
 def test_a_single_group_on_a_gpu_has_its_own_decoder(
     tiny: Bundle, any_shape: bool, groups: int, has_one: bool
 ) -> None:
-    own = tiny.manifest.graphs
-    one = {GraphName.DECODER_ONE: own[GraphName.DECODER]} if has_one else {}
-    bundle = Bundle(tiny.path, replace(tiny.manifest, graphs={**own, **one}))
+    held = dict(tiny.manifest.graphs)
+    if has_one:
+        held[GraphName.DECODER_ONE] = held[GraphName.DECODER]
+    bundle = Bundle(tiny.path, replace(tiny.manifest, graphs=held))
     backend = Noted(any_shape)
     size = tiny.manifest.size
     ids = tuple(range(1, 10 * groups + 1))
