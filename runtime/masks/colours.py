@@ -5,7 +5,14 @@ from numpy.typing import NDArray
 
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.masks.regions import beside, compact, fill_from_nearest, histogram, lined
+from mavos_deploy.runtime.masks.regions import (
+    beside,
+    compact,
+    cropped,
+    fill_from_nearest,
+    histogram,
+    lined,
+)
 from mavos_deploy.runtime.objects import VOID
 
 MOST_COLOURS = 65535  # of a picture that may be a mask with blended borders
@@ -80,12 +87,10 @@ def _without_blends(
     Returns:
         The places without blends, the colours that are left, and the share of pixels that changed.
     """
-    inside = histogram(places[compact(places)], len(values))
-    solid = inside >= SOLID
-    if not solid.any():
-        if len(values) <= TRACES:
-            return places, np.arange(len(values)), 0.0
-        raise _photograph(str(len(values)))
+    common = int(np.argmax(histogram(places, len(values))))  # the rest lies in a part of a picture
+    part = cropped(places, places != common)
+    solid = histogram(part[compact(part)], len(values)) >= SOLID
+    solid[common] = True
     if len(values) <= TRACES + np.count_nonzero(solid):
         known = np.isin(values, [*numbering.numbers, 0])
         blends = _between(values, solid) & ~known & ~solid
