@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mavos_deploy.models.decoder import FpnDecoder
+from mavos_deploy.models.efficientnet import EfficientNetLite0
 from mavos_deploy.models.layers import ChannelNorm
 from mavos_deploy.models.mca import BlockMca
 from mavos_deploy.models.mobilenet import MobileNetV2
@@ -18,13 +19,12 @@ from mavos_deploy.models.variants import CHANNELS, STRIDE, Variant
 
 # Encoders by their names in `variants.VARIANTS`.
 ENCODERS: dict[str, Callable[[], nn.Module]] = {
+    "efficientnet_lite0": EfficientNetLite0,
     "mobilenet_v2": MobileNetV2,
     "resnet50": ResNet50,
     "resnet50_quarter": partial(ResNet50, width=16),
     "swin_base": SwinBase,
 }
-MEAN = (0.485, 0.456, 0.406)  # mean colour of ImageNet, RGB, for pixels in 0..1
-STD = (0.229, 0.224, 0.225)  # its standard deviation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Mavos(nn.Module):
                 BlockMca(variant.key, variant.value, variant.focal_levels)
                 for _ in range(variant.blocks)
             )
-        mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+        mean, std = (torch.tensor(three)[:, None, None] for three in variant.normalisation)
         self.register_buffer("pixel_mean", 255 * mean, persistent=False)
         self.register_buffer("pixel_std", 255 * std, persistent=False)
 

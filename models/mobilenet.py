@@ -19,7 +19,7 @@ FEATURE_UNITS = (3, 6, 13, 18)  # they give the maps at strides 4, 8, 16 and the
 DILATED_FROM = 15
 
 
-def _conv_bn(
+def conv_bn(
     in_channels: int,
     out_channels: int,
     kernel: int,
@@ -27,6 +27,7 @@ def _conv_bn(
     dilation: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
+    """A convolution without bias, normalised and clipped to 0..6."""
     conv = nn.Conv2d(
         in_channels,
         out_channels,
@@ -41,17 +42,23 @@ def _conv_bn(
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1; the input is added where shapes agree."""
+    """Expand 1x1, depthwise k x k, project 1x1; the input is added where shapes agree."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, expansion: int, stride: int, dilation: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        stride: int,
+        dilation: int = 1,
+        kernel: int = 3,
     ) -> None:
         super().__init__()
         hidden = in_channels * expansion
-        expand = [] if expansion == 1 else [_conv_bn(in_channels, hidden, 1)]
+        expand = [] if expansion == 1 else [conv_bn(in_channels, hidden, 1)]
         self.conv = nn.Sequential(
             *expand,
-            _conv_bn(hidden, hidden, 3, stride, dilation, groups=hidden),
+            conv_bn(hidden, hidden, kernel, stride, dilation, groups=hidden),
             nn.Conv2d(hidden, out_channels, 1, bias=False),
             FrozenBatchNorm(out_channels),
         )
@@ -68,7 +75,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        units: list[nn.Module] = [_conv_bn(3, 32, 3, stride=2)]
+        units: list[nn.Module] = [conv_bn(3, 32, 3, stride=2)]
         channels = 32
         for expansion, out_channels, count, first_stride in STAGES:
             for position in range(count):
@@ -76,7 +83,7 @@ class MobileNetV2(nn.Module):
                 dilation = 2 if len(units) >= DILATED_FROM else 1
                 units.append(InvertedResidual(channels, out_channels, expansion, stride, dilation))
                 channels = out_channels
-        units.append(_conv_bn(channels, 1280, 1))
+        units.append(conv_bn(channels, 1280, 1))
         self.features = nn.Sequential(*units)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,16 +11,20 @@ STRIDE = 16  # pixels per token; every encoder ends at 1/16 resolution
 IDENTITIES = 10  # objects per group, one channel of the identity bank each
 CHANNELS = IDENTITIES + 1  # channel 0 is the background
 WINDOW_RADIUS = 7  # short-term attention sees 15 x 15 tokens
+# Mean and deviation of RGB pixels in 0..1 that an encoder's weights expect.
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+IMAGENET: Normalisation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CENTRED: Normalisation = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One network: a published one, or `tiny`, which this project trained.
+    """One network: a published one, or one that this project trained.
 
     Attributes:
         name: Our name, as given to `--variant`.
         upstream: The authors' configuration name, which their checkpoint files carry; None for
-            `tiny`.
+            networks of this project.
         encoder: Name of the encoder, a key of `mavos.ENCODERS`.
         features: Channels of the encoder's maps at strides 4, 8, 16, and of the deep map at 16.
         align_corners: Whether bilinear resizes align the corner pixels. It also fixes the frame
@@ -37,6 +41,7 @@ class Variant:
         focal_levels: Focal levels of MCA; the paper's Table 8 varies them.
         any_size: Whether one set of graphs can serve frames of any size. False for encoders whose
             windows are cut for one size.
+        normalisation: Mean and deviation of RGB pixels in 0..1 that the encoder's weights expect.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Variant:
     memory: str = "mca"
     memory_gap: int = 10
     focal_levels: int = 2
+    normalisation: Normalisation = IMAGENET
 
     @property
     def label(self) -> str:
@@ -103,6 +109,17 @@ VARIANTS = {
             embedding=96,
             key=64,
             value=96,
+        ),
+        Variant(
+            "lite",
+            None,
+            "efficientnet_lite0",
+            (24, 40, 112, 112),
+            align_corners=True,
+            embedding=96,
+            key=64,
+            value=96,
+            normalisation=CENTRED,
         ),
         _deaot(MOBILENET, "deaot_t", "deaott", blocks=1, memory="annotations"),
         _deaot(MOBILENET, "deaot_s", "deaots", blocks=2, memory="annotations"),

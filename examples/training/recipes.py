@@ -1,0 +1,116 @@
+"""The stages of each training."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        until: Share of all iterations at its end.
+        size: Frame height and width.
+        batch: Clips.
+        frames: Number of frames of each clip.
+        memory_gap: Frames between two writes to the long-term memory; MCA runs from the second.
+        own_masks: Chance that a batch remembers its own predictions instead of the truth.
+        frozen_norm: Whether batch normalisation uses its stored statistics.
+        frozen_encoder: Whether the encoder keeps its weights.
+        pace: Scales the motion in clips made from stills.
+    """
+
+    until: float
+    size: tuple[int, int]
+    batch: int
+    frames: int
+    memory_gap: int
+    own_masks: float
+    frozen_norm: bool = True
+    frozen_encoder: bool = False
+    pace: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training from its first iteration to its last.
+
+    Attributes:
+        variant: Name in `models.variants.VARIANTS`.
+        iterations: Number of them, if the command line gives no other.
+        learning_rate: Peak of AdamW's rate.
+        encoder_rate: Factor of the rate in the encoder.
+        average: Decay of the moving average of the weights.
+        fall: Share of all iterations in which the rate falls.
+        scenes: Share of clips that are made-up scenes; the others come from stills.
+        reuse: Number of times that a rendered clip is used, each time augmented anew.
+        pool: Batches rendered together.
+        upside_down: Chance that a clip is turned upside down.
+        recoloured: Chance that its colour channels are shuffled.
+        grey: Chance that it is grey.
+        stages: In their order.
+    """
+
+    variant: str
+    iterations: int
+    learning_rate: float
+    encoder_rate: float
+    average: float
+    fall: float
+    scenes: float
+    reuse: int
+    pool: int
+    upside_down: float
+    recoloured: float
+    grey: float
+    stages: tuple[Stage, ...]
+
+    def stage_of(self, iteration: int, iterations: int) -> int:
+        """Index of the stage that an iteration belongs to."""
+        share = iteration / iterations
+        return next(i for i, stage in enumerate(self.stages) if share < stage.until)
+
+
+RECIPES = {
+    recipe.variant: recipe
+    for recipe in (
+        Recipe(
+            variant="tiny",
+            iterations=5000,
+            learning_rate=1e-3,
+            encoder_rate=1.0,
+            average=0.9995,
+            fall=0.35,
+            scenes=1.0,
+            reuse=3,
+            pool=8,
+            upside_down=0.15,
+            recoloured=0.3,
+            grey=0.1,
+            stages=(
+                Stage(0.25, (113, 193), 12, 5, 1, 0.0, frozen_norm=False),
+                Stage(0.75, (145, 257), 8, 8, 2, 0.5, frozen_norm=False),
+                Stage(1.00, (193, 337), 5, 9, 2, 0.8),
+            ),
+        ),
+        Recipe(
+            variant="lite",
+            iterations=2300,
+            learning_rate=6e-4,
+            encoder_rate=0.1,
+            average=0.998,
+            fall=0.3,
+            scenes=0.25,
+            reuse=2,
+            pool=1,
+            upside_down=0.0,
+            recoloured=0.0,
+            grey=0.08,
+            stages=(
+                Stage(0.087, (145, 257), 6, 5, 1, 0.0, frozen_encoder=True, pace=0.7),
+                Stage(0.522, (145, 257), 5, 6, 1, 0.3, pace=0.9),
+                Stage(0.739, (193, 337), 3, 7, 2, 0.6),
+                Stage(1.000, (193, 337), 2, 11, 2, 0.8, pace=0.8),
+            ),
+        ),
+    )
+}

@@ -1,0 +1,49 @@
+"""Training clips: the same for the same seed, with labels that the reference shows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mavos_deploy.evaluation.scenes.clip import Clip
+from mavos_deploy.evaluation.scenes.draws import Draws
+
+pytest.importorskip("skimage", reason="training scenes need the photographs of scikit-image")
+
+from examples.training.clips import augment, render_clip
+from examples.training.recipes import RECIPES, Stage
+from tests.examples.training.made_pictures import write_pictures
+
+
+def test_relabelling_drops_what_the_reference_does_not_show() -> None:
+    labels = np.zeros((2, 20, 20), np.uint8)
+    labels[:, :10, :10] = 1
+    labels[0, 15, 15] = labels[1, 15, 15] = 2  # too small in the first frame
+    frames = np.zeros((2, 20, 20, 3), np.uint8)
+    for index in range(20):
+        augmented = augment(Clip(frames, labels), RECIPES["tiny"], Draws(index))
+        ids, counts = np.unique(augmented.labels[0], return_counts=True)
+        assert ids[0] == 0
+        assert len(ids) == 2
+        assert 1 <= ids[1] <= 10
+        assert counts[1] == 100
+
+
+@pytest.mark.parametrize("scenes", [0.0, 1.0])
+def test_a_seed_fixes_every_pixel(scenes: float, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures.npz")
+    stage = Stage(1.0, (65, 81), 1, 4, 1, 0.0)
+    once, again, other = (render_clip(s, stage, scenes, pictures) for s in (8, 8, 9))
+    assert once.frames.shape == (4, 65, 81, 3)
+    assert np.array_equal(once.frames, again.frames)
+    assert np.array_equal(once.labels, again.labels)
+    assert not np.array_equal(once.frames, other.frames)
+
+
+def test_things_of_stills_move_with_their_labels(tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures.npz")
+    stage = Stage(1.0, (97, 129), 1, 6, 1, 0.0)
+    clips = [render_clip(seed, stage, 0.0, pictures) for seed in range(12)]
+    assert {clip.labels.max() for clip in clips} > {1}
+    assert all(clip.labels.max() <= 10 for clip in clips)
+    assert any((clip.labels[0] != clip.labels[-1]).any() for clip in clips)
