@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime.masks.mots import MotsWriter
+from mavos_deploy.runtime.masks.formats.mots import MotsWriter
+from mavos_deploy.runtime.masks.formats.store import MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.opening import read_annotations
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.pictures import read_mask
-from mavos_deploy.runtime.masks.store import MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend, MaskWriter
 from tests.annotation_files import FILES, Labels, labelme
 from tests.made_sequences import box, disc

@@ -6,10 +6,10 @@ import numpy as np
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, listed
-from mavos_deploy.runtime.masks.coco_reading import unpack
+from mavos_deploy.runtime.masks.formats.coco_reading import unpack
+from mavos_deploy.runtime.masks.formats.shapes import from_runs
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading
 from mavos_deploy.runtime.masks.pictures import read_mask
-from mavos_deploy.runtime.masks.shapes import from_runs
 from mavos_deploy.runtime.objects import VOID, Labels
 
 

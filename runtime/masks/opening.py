@@ -8,15 +8,15 @@ from pathlib import Path
 from mavos_deploy.errors import InputError
 from mavos_deploy.reading import read_regular
 from mavos_deploy.records import LARGEST
-from mavos_deploy.runtime.masks.coco_reading import read_coco, read_youtube_vis
-from mavos_deploy.runtime.masks.cvat_reading import read_cvat
+from mavos_deploy.runtime.masks.formats.coco_reading import read_coco, read_youtube_vis
+from mavos_deploy.runtime.masks.formats.cvat_reading import read_cvat
+from mavos_deploy.runtime.masks.formats.label_studio_reading import read_label_studio
+from mavos_deploy.runtime.masks.formats.labelme_reading import read_labelme
+from mavos_deploy.runtime.masks.formats.mots_reading import read_mots
+from mavos_deploy.runtime.masks.formats.store import SUFFIX as STORE_SUFFIX
+from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.label_studio_reading import read_label_studio
-from mavos_deploy.runtime.masks.labelme_reading import read_labelme
-from mavos_deploy.runtime.masks.mots_reading import read_mots
 from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
-from mavos_deploy.runtime.masks.store import SUFFIX as STORE_SUFFIX
-from mavos_deploy.runtime.masks.store_reading import store_maps
 from mavos_deploy.runtime.media.folders import natural_order
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.masks.coco import CocoWriter
-from mavos_deploy.runtime.masks.cvat import CvatWriter
-from mavos_deploy.runtime.masks.label_studio import LabelStudioWriter
-from mavos_deploy.runtime.masks.labelme import LabelmeWriter
-from mavos_deploy.runtime.masks.mots import CLASSES, MotsWriter
+from mavos_deploy.runtime.masks.formats.coco import CocoWriter
+from mavos_deploy.runtime.masks.formats.cvat import CvatWriter
+from mavos_deploy.runtime.masks.formats.label_studio import LabelStudioWriter
+from mavos_deploy.runtime.masks.formats.labelme import LabelmeWriter
+from mavos_deploy.runtime.masks.formats.mots import CLASSES, MotsWriter
+from mavos_deploy.runtime.masks.formats.store import SUFFIX, StoreWriter
+from mavos_deploy.runtime.masks.formats.youtube_vis import YoutubeVisWriter
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.picture_files import BinaryWriter, CutoutWriter, PaletteWriter
-from mavos_deploy.runtime.masks.store import SUFFIX, StoreWriter
 from mavos_deploy.runtime.masks.writing import Legend, MaskWriter
-from mavos_deploy.runtime.masks.youtube_vis import YoutubeVisWriter
 from mavos_deploy.runtime.media import drawings
 from mavos_deploy.runtime.media.drawings import Drawing
 from mavos_deploy.runtime.media.overlay import draw_objects

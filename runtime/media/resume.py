@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from mavos_deploy import records
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.store import SUFFIX, MaskStore, StoreWriter
+from mavos_deploy.runtime.masks.formats.store import SUFFIX, MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame, StateT

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.masks.store import MaskStore
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 LABELS = np.zeros((12, 17), np.uint8)

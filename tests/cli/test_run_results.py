@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.opening import open_label_maps
-from mavos_deploy.runtime.masks.store import MaskStore
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 RESULTS = ("palette", "coco", "store", "cutouts", "overlay", "matte")

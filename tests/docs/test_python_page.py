@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.masks.formats.store import StoreWriter
 from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.masks.store import StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.encoding import VideoWriter
 from tests.made_clips import synthetic_clip

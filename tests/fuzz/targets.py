@@ -26,9 +26,9 @@ from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.results import Results
 from mavos_deploy.runtime.datasets.sequences import Layout
 from mavos_deploy.runtime.geometry import parse_size
+from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.opening import SUFFIXES, read_annotations
 from mavos_deploy.runtime.masks.pictures import read_mask
-from mavos_deploy.runtime.masks.store import MaskStore
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.pictures import SERVED, open_image, read_rgb
 from mavos_deploy.runtime.state import load_state
@@ -220,7 +220,7 @@ def _store(folder: Path) -> Callable[[bytes], object]:
 
 
 def _store_seeds() -> list[bytes]:
-    from mavos_deploy.runtime.masks.store import StoreWriter
+    from mavos_deploy.runtime.masks.formats.store import StoreWriter
     from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 
     with tempfile.TemporaryDirectory() as folder:

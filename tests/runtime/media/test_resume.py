@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.masks.store import MaskStore
 from mavos_deploy.runtime.masks.writing import Legend
 from mavos_deploy.runtime.media.resume import Resume
 from tests.made_clips import synthetic_clip

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from mavos_deploy.errors import InputError, one_line
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.shapes import (
+from mavos_deploy.runtime.masks.formats.shapes import (
     Bits,
     Shape,
     box,
@@ -23,6 +22,7 @@ from mavos_deploy.runtime.masks.shapes import (
     turned,
     within,
 )
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

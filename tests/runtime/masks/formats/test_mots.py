@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco
 
-from mavos_deploy.runtime.masks.mots import MotsWriter
+from mavos_deploy.runtime.masks.formats.mots import MotsWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 
 

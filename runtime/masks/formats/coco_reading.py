@@ -10,8 +10,7 @@ from msgspec import Meta
 from mavos_deploy.errors import InputError
 from mavos_deploy.records import decode
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.shapes import (
+from mavos_deploy.runtime.masks.formats.shapes import (
     Bits,
     Shape,
     check_size,
@@ -20,6 +19,7 @@ from mavos_deploy.runtime.masks.shapes import (
     shape_maps,
     stem_of,
 )
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 Side = Annotated[int, Meta(ge=1, le=2**26)]
 Polygon = list[float]

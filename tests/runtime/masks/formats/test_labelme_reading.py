@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.labelme_reading import read_labelme
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.labelme_reading import read_labelme
 
 CORNERS = [[2.0, 3.0], [8.0, 9.0]]
 SQUARE = [[2, 3], [8, 3], [8, 9], [2, 9]]

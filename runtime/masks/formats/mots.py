@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from mavos_deploy.runtime.masks import coco_runs
+from mavos_deploy.runtime.masks.formats import coco_runs
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
 

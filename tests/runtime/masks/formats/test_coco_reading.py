@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.coco_reading import read_coco, read_youtube_vis, unpack
+from mavos_deploy.runtime.masks.formats.coco_reading import read_coco, read_youtube_vis, unpack
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from tests.annotation_files import packed
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.store import KEY_EVERY, MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.masks.store import KEY_EVERY, MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from tests.made_clips import synthetic_clip

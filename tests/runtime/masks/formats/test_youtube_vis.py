@@ -8,8 +8,8 @@ import pytest
 from pycocotools import mask as coco
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.youtube_vis import YoutubeVisWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
-from mavos_deploy.runtime.masks.youtube_vis import YoutubeVisWriter
 from tests.made_clips import synthetic_clip
 
 

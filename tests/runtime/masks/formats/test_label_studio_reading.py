@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.label_studio_reading import read_label_studio, unpack_brush
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.label_studio_reading import read_label_studio, unpack_brush
 from tests.annotation_files import brush
 
 Task = dict[str, Any]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mavos_deploy.runtime.masks.coco import CocoWriter
+from mavos_deploy.runtime.masks.formats.coco import CocoWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from tests.made_clips import synthetic_clip
 

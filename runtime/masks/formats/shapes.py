@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import MAX_PIXELS, Size
-from mavos_deploy.runtime.masks import coco_runs
+from mavos_deploy.runtime.masks.formats import coco_runs
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.objects import VOID, Labels

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 
-from mavos_deploy.runtime.masks.label_studio import LabelStudioWriter, encode_brush
+from mavos_deploy.runtime.masks.formats.label_studio import LabelStudioWriter, encode_brush
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from tests.made_clips import synthetic_clip

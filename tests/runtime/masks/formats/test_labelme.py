@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mavos_deploy.runtime.masks.labelme import LabelmeWriter
+from mavos_deploy.runtime.masks.formats.labelme import LabelmeWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from tests.made_clips import synthetic_clip
 

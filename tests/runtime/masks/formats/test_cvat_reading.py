@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.cvat_reading import read_cvat
+from mavos_deploy.runtime.masks.formats.cvat_reading import read_cvat
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 BOX = '<box label="cat" xtl="2" ytl="3" xbr="8" ybr="9" z_order="1"/>'

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import InputError
 from mavos_deploy.records import decode
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.shapes import (
+from mavos_deploy.runtime.masks.formats.shapes import (
     Bits,
     Shape,
     box,
@@ -27,6 +26,7 @@ from mavos_deploy.runtime.masks.shapes import (
     stem_of,
     turned,
 )
+from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 CHANNELS = 4  # of the picture that a brush stroke is packed from; the last one is alpha
 OWN_ID = "object_"  # how regions that this program wrote are named

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.masks.coco_reading import Runs, draw_segmentation
+from mavos_deploy.runtime.masks.formats.coco_reading import Runs, draw_segmentation
+from mavos_deploy.runtime.masks.formats.mots import CLASSES, OF_CLASS
+from mavos_deploy.runtime.masks.formats.shapes import Shape, check_size, shape_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.mots import CLASSES, OF_CLASS
-from mavos_deploy.runtime.masks.shapes import Shape, check_size, shape_maps
 
 IGNORED = 10  # class of regions that are not evaluated
 FIELDS = 6

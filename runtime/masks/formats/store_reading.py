@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.store import MaskStore
 
 
 def store_maps(path: Path) -> LabelMaps:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime.masks.cvat import CvatWriter
+from mavos_deploy.runtime.masks.formats.cvat import CvatWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from tests.made_clips import synthetic_clip

@@ -1,0 +1,1 @@
+"""Files that hold masks: one reader and one writer for each format."""
