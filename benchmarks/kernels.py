@@ -128,18 +128,18 @@ def main() -> int:
     return 0
 
 
-def frame_bytes(graphs: Mapping[str, "FusedGraph"], groups: int, memory_gap: int) -> float:
+def frame_bytes(graphs: Mapping[str, "FusedGraph"], groups: int, memory_gap: int | None) -> float:
     """Bytes that the kernels of a frame read and write, with its share of the memory update.
 
     Args:
         graphs: Graphs after fusion by name.
         groups: Groups of ten objects, for which the graphs were built.
-        memory_gap: Frames between two updates.
+        memory_gap: Frames between two updates; None where nothing is updated.
     """
     one = groups == 1 and GraphName.DECODER_ONE in graphs
     idle = GraphName.DECODER if one else GraphName.DECODER_ONE
     return sum(
-        graph.size / (memory_gap if name == GraphName.MEMORY_UPDATE else 1)
+        graph.size / (memory_gap if memory_gap and name == GraphName.MEMORY_UPDATE else 1)
         for name, graph in graphs.items()
         if name != idle
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -52,8 +53,22 @@ def video(
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
         if sound is not None:
+            assert isinstance(sound, AudioStream)
             add_sound(container, sound, sound_seconds)
     return path
+
+
+def shown_at(packet: "av.Packet[Any] | av.VideoFrame") -> Fraction:
+    """The time of a packet or frame in seconds."""
+    assert packet.pts is not None
+    assert packet.time_base is not None
+    return packet.pts * packet.time_base
+
+
+def seconds_of(container: av.container.InputContainer) -> float:
+    """The length of a file in seconds."""
+    assert container.duration is not None
+    return container.duration / av.time_base
 
 
 def add_sound(container: av.container.OutputContainer, sound: AudioStream, seconds: int) -> None:
@@ -88,8 +103,8 @@ def spoil(path: Path, packets: list[int], how: str = "whole") -> list[int]:
         filling = b"\xff" if how == "whole" else b"\0"
         content[start + kept : start + size] = filling * (size - kept)
     path.write_bytes(content)
-    order = sorted(packet.pts for packet in found)
-    return [order.index(found[place].pts) for place in packets]
+    order = sorted(packet.pts for packet in found if packet.pts is not None)
+    return [order.index(found[place].pts or 0) for place in packets]
 
 
 def pictures_of(path: Path) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mavos_deploy.cli import run
 from mavos_deploy.runtime.masks.png import write_mask
-from tests.made_videos import COUNT, HEIGHT, NOISE, WIDTH, spoil, video
+from tests.made_videos import COUNT, HEIGHT, NOISE, WIDTH, seconds_of, shown_at, spoil, video
 from tests.stand_in_segmenter import StandInSegmenter
 
 Ended = subprocess.CompletedProcess[str]
@@ -58,7 +58,7 @@ def test_damaged_frames_are_named_and_all_else_is_done(segment: Run, tmp_path: P
     kept = [number for number in range(40) if number != lost]
     assert _stems(tmp_path / "o") == kept
     with av.open(str(tmp_path / "o.mp4")) as container:
-        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        times = [shown_at(frame) for frame in container.decode(video=0)]
         assert times == [Fraction(number, 10) for number in kept]
         assert container.streams.audio
 
@@ -81,7 +81,7 @@ def test_masks_and_overlay_have_the_shown_shape(segment: Run, tmp_path: Path) ->
     assert f"stores {HEIGHT}x{WIDTH} pixels that are not square" in ended.stderr
     with Image.open(tmp_path / "o/00000.png") as mask:
         assert mask.size == (2 * WIDTH, HEIGHT)
-        assert np.count_nonzero(mask) == 2 * 16 * 16
+        assert np.count_nonzero(np.asarray(mask)) == 2 * 16 * 16
     with av.open(str(tmp_path / "o.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (2 * WIDTH, HEIGHT)
@@ -93,7 +93,7 @@ def test_an_overlay_has_the_times_of_a_variable_rate(segment: Run, tmp_path: Pat
     path = video(tmp_path / "a.mp4", times=times)
     assert segment(path, "--overlay", "o.mp4").returncode == 0
     with av.open(str(tmp_path / "o.mp4")) as container:
-        found = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        found = [shown_at(frame) for frame in container.decode(video=0)]
     assert found == [Fraction(time, 1000) for time in times]
 
 
@@ -104,9 +104,9 @@ def test_a_part_keeps_numbers_and_has_its_own_sound(segment: Run, tmp_path: Path
     assert ended.returncode == 0
     assert _stems(tmp_path / "o") == [15, 20, 25, 30]
     with av.open(str(tmp_path / "o.mp4")) as container:
-        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        times = [shown_at(frame) for frame in container.decode(video=0)]
         assert times == [0, Fraction(1, 2), 1, Fraction(3, 2)]
-        assert abs(container.duration / av.time_base - 2) < 0.3
+        assert abs(seconds_of(container) - 2) < 0.3
 
 
 def test_a_broken_picture_is_named_and_all_else_is_done(segment: Run, tmp_path: Path) -> None:

@@ -4,28 +4,29 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
+import onnx
 import pytest
+from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.bundles.onnx_file import refuse_external_data
 
-onnx = pytest.importorskip("onnx")
 
-
-def _tensor(name: str = "w") -> "onnx.TensorProto":
+def _tensor(name: str = "w") -> TensorProto:
     return onnx.numpy_helper.from_array(np.ones(3, np.float32), name)
 
 
-def _node(**attributes: object) -> "onnx.NodeProto":
+def _node(**attributes: object) -> NodeProto:
     return onnx.helper.make_node("Constant", [], ["y"], **attributes)
 
 
-def _graph(*nodes: "onnx.NodeProto", **parts: object) -> "onnx.GraphProto":
+def _graph(*nodes: NodeProto, **parts: object) -> GraphProto:
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3])
-    return onnx.helper.make_graph(list(nodes), "g", [], [output], **parts)
+    graph: GraphProto = onnx.helper.make_graph(list(nodes), "g", [], [output], **parts)  # type: ignore[arg-type]
+    return graph
 
 
-def _sparse() -> "onnx.SparseTensorProto":
+def _sparse() -> SparseTensorProto:
     indices = onnx.numpy_helper.from_array(np.arange(3), "i")
     return onnx.helper.make_sparse_tensor(_tensor(), indices, [5])
 
@@ -42,7 +43,7 @@ PLACES = [
 ]
 
 
-def _outside(model: "onnx.ModelProto") -> bytes:
+def _outside(model: ModelProto) -> bytes:
     """The model with its first tensor of numbers in another file."""
     whole = model.SerializeToString()
     inside = _tensor().SerializeToString()
@@ -71,7 +72,7 @@ def _outside(model: "onnx.ModelProto") -> bytes:
 
 @pytest.mark.parametrize("make", PLACES)
 def test_weights_elsewhere_are_refused_wherever_they_are(
-    make: Callable[[], "onnx.GraphProto"],
+    make: Callable[[], GraphProto],
 ) -> None:
     model = onnx.helper.make_model(make())
     refuse_external_data(model.SerializeToString(), "a.onnx")

@@ -28,8 +28,12 @@ def test_binary_masks_lie_in_a_folder_for_each_object(tmp_path: Path) -> None:
         *(f"5/{number:05d}.png" for number in range(4)),
         *(f"9/{number:05d}.png" for number in (2, 3)),
     ]
-    assert np.array_equal(Image.open(tmp_path / "5/00002.png"), np.where(BOTH == 5, 255, 0))
-    assert np.array_equal(Image.open(tmp_path / "9/00002.png"), np.where(BOTH == 9, 255, 0))
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "5/00002.png")), np.where(BOTH == 5, 255, 0)
+    )
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "9/00002.png")), np.where(BOTH == 9, 255, 0)
+    )
     for empty in ("5/00000.png", "9/00003.png"):
         assert not np.array(Image.open(tmp_path / empty)).any()
 
@@ -68,5 +72,5 @@ def test_palette_pngs_have_the_palette_of_the_masks(tmp_path: Path) -> None:
     with PaletteWriter(tmp_path, Legend(palette=bytes(range(30)))) as writer:
         writer.write(LabelledFrame(0, "a", BOTH))
     image = Image.open(tmp_path / "a.png")
-    assert np.array_equal(image, BOTH)
+    assert np.array_equal(np.asarray(image), BOTH)
     assert (image.getpalette() or [])[:30] == list(range(30))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.encoding import Encoding, Original, VideoWriter
-from tests.made_videos import pictures_of
+from tests.made_videos import pictures_of, shown_at
 
 GREY = np.full((48, 64, 3), 100, np.uint8)
 TEN = Original(rate=Fraction(10))
@@ -26,7 +26,7 @@ ALPHA = Encoding(
 
 def _times(path: Path) -> list[Fraction]:
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        return [shown_at(frame) for frame in container.decode(video=0)]
 
 
 def _write(path: Path, original: Original, times: list[Fraction], last: Fraction) -> Path:
@@ -62,6 +62,8 @@ def test_frames_keep_their_distances_at_a_variable_rate(
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.start_time == 0
+        assert stream.duration is not None
+        assert stream.time_base is not None
         assert stream.duration * stream.time_base == times[-1] - times[0] + unit * 777
 
 

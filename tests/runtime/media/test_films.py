@@ -54,8 +54,11 @@ def test_alpha_and_times_survive(tmp_path: Path, encoding: Encoding, decoder: st
         # FFmpeg's own VP9 decoder leaves alpha out; the encoder's library has both.
         codec = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
         for packet in container.demux(stream):
+            assert isinstance(codec, av.VideoCodecContext)
             for frame in codec.decode(packet if packet.size else None):
                 seen.append(frame.to_ndarray(format="rgba"))
+                assert frame.pts is not None
+                assert stream.time_base is not None
                 shown.append(frame.pts * stream.time_base)
     assert len(seen) == 3
     assert [float(time) for time in shown] == pytest.approx([float(t) for t in times], abs=1e-3)

@@ -99,7 +99,8 @@ def test_a_single_image_is_refused_with_advice(tmp_path: Path) -> None:
 def test_every_frame_of_a_whole_video_is_given(tmp_path: Path, name: str, codec: str) -> None:
     path = video(tmp_path / name, codec)
     with open_frames(str(path)) as source:
-        assert (source.kind, source.size, source.original.rate) == ("video", (HEIGHT, WIDTH), 10)
+        assert (source.kind, source.size) == ("video", (HEIGHT, WIDTH))
+        assert source.original.rate == 10
         assert source.length in (COUNT, None)
         given = list(source)
     assert [frame.stem for frame in given] == [f"{index:05d}" for index in range(COUNT)]
@@ -109,7 +110,8 @@ def test_every_frame_of_a_whole_video_is_given(tmp_path: Path, name: str, codec:
 
 def test_thinned_videos_keep_their_numbers(tmp_path: Path) -> None:
     with open_frames(str(video(tmp_path / "a.mp4")), Part(every=5)) as source:
-        assert (source.length, source.original.rate) == (3, 2)
+        assert source.length == 3
+        assert source.original.rate == 2
         assert [frame.stem for frame in source] == ["00000", "00005", "00010"]
     with open_frames(str(tmp_path / "a.mp4"), Part(max_frames=4)) as source:
         assert source.length == 4

@@ -138,7 +138,7 @@ class _Failing:
 
 def test_a_writer_that_fails_at_the_end_does_not_spoil_the_others(tmp_path: Path) -> None:
     opened = OpenOutputs()
-    opened.add(_Failing())  # type: ignore[arg-type]
+    opened.add(_Failing())
     wanted = parse_wanted(f"cvat-images={tmp_path}/a.xml", "v")
     opened.add(wanted.kind.open(Target(Legend(), path=wanted.path)))
     opened.write(FRAME)

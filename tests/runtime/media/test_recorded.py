@@ -14,7 +14,7 @@ from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
-from tests.made_videos import COUNT, spoil, video
+from tests.made_videos import COUNT, shown_at, spoil, video
 
 GROUPS = {"g": "10"}  # a key frame every ten frames
 OPEN = {"x264-params": "open-gop=1:keyint=10:bframes=3"}
@@ -269,7 +269,7 @@ def _with_two(path: Path, sizes: list[tuple[int, int]], default: int | None) -> 
             streams.append(stream)
         for index, stream in enumerate(streams):
             if default is not None:
-                stream.disposition = int(index == default)
+                stream.disposition = Disposition(int(index == default))
         for (width, height), stream in zip(sizes, streams, strict=True):
             picture = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), "rgb24")
             container.mux(stream.encode(picture))
@@ -330,6 +330,6 @@ def test_written_videos_have_the_times_of_any_source(tmp_path: Path, name: str, 
         for frame in source:
             writer.write(frame.rgb, frame.time, frame.duration)
     with av.open(str(tmp_path / "b.mp4")) as container:
-        found = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        found = [shown_at(frame) for frame in container.decode(video=0)]
     for expected, actual in zip(times, found, strict=True):
         assert abs(Fraction(expected - start, 1000) - actual) < Fraction(1, 1000)
