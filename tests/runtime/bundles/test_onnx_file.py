@@ -17,7 +17,7 @@ def _tensor(name: str = "w") -> TensorProto:
 
 
 def _node(**attributes: object) -> NodeProto:
-    return onnx.helper.make_node("Constant", [], ["y"], **attributes)
+    return onnx.helper.make_node("Constant", [], ["y"], **attributes)  # type: ignore[arg-type]
 
 
 def _graph(*nodes: NodeProto, **parts: object) -> GraphProto:
