@@ -32,7 +32,13 @@ def _clip(video: str = "96x102", frame: int = 5, got: np.ndarray = EXACT) -> Cli
 @pytest.fixture
 def passing() -> Parity:
     parity = Parity(
-        LIMITS["fp32"], "onnxruntime-cpu", 10, 2, (_clip(), _clip("139x96")), decoder_one=True
+        LIMITS["fp32"],
+        "onnxruntime-cpu",
+        10,
+        2,
+        (_clip(), _clip("139x96")),
+        decoder_one=True,
+        step_one=True,
     )
     assert parity.passed
     return parity
