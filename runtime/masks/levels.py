@@ -74,7 +74,8 @@ def _as_cut(values: Labels, used: list[int], numbering: Numbering) -> Reading:
     """Read a mask of a video whose masks are of one object."""
     strength = numbering.strength
     part = cropped(values, values > 0)
-    if len(used) > 1 and _regions(part, (part > 0) & (part != strength), len(used)):
+    several = len(used) > 1 or used[0] <= strength * HALF  # of which a cut would leave nothing
+    if several and _regions(part, (part > 0) & (part != strength), len(used)):
         raise ValueError(
             f"grey values {as_text(used)}, but earlier masks of this video have one object of "
             f"value {strength}; give every object one value in all masks, best its id"

@@ -159,7 +159,10 @@ def _folder(path: Path) -> LabelMaps:
         )
     if known and not any(file.suffix.lower() in MASK_SUFFIXES for file in path.iterdir()):
         return read_annotations(known[0], contents[known[0]])
-    return folder_maps(path)
+    maps = folder_maps(path)
+    if known:
+        maps.notes.append(f"masks lie in {path} as pictures, so {known[0].name} is left out")
+    return maps
 
 
 def _content(path: Path) -> bytes:

@@ -122,9 +122,14 @@ def folder_maps(path: Path) -> LabelMaps:
         return _frame_files(list(masks_in(folders[0]).values()), [f"masks are in {folders[0]}"])
     if not files:
         return _by_object(folders)
-    if not any(character.isdigit() for stem in files for character in stem):
-        return _objects_of_one_frame(list(files.values()))
-    return _frame_files(list(files.values()), [])
+    if any(character.isdigit() for stem in files for character in stem):
+        maps = _frame_files(list(files.values()), [])
+    else:
+        maps = _objects_of_one_frame(list(files.values()))
+    if folders:
+        left = as_text(folder.name for folder in folders)
+        maps.notes.append(f"masks lie in {path} itself, so folders within are left out: {left}")
+    return maps
 
 
 def _masks_inside(folder: Path) -> bool:

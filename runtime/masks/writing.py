@@ -128,9 +128,6 @@ class Sections:
                 self._parts[part] = self._open.enter_context(held)
             self._parts[part].write(_utf8(text))
 
-    def __contains__(self, part: str) -> bool:
-        return part in self._parts
-
     def save(self, pieces: Iterable[tuple[str, str]]) -> None:
         """Write the file, whole or not at all.
 

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.runs import box_of, counts_of, ids_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
 
@@ -29,6 +30,7 @@ class CvatWriter(DocumentWriter):
 
     def __init__(self, path: Path, legend: Legend, video: bool) -> None:
         super().__init__(path, legend)
+        self._path = path
         self._video = video
         self._labels: dict[str, None] = {}
         self._tracks = 0
@@ -37,8 +39,14 @@ class CvatWriter(DocumentWriter):
         self._size = (0, 0)
 
     def write(self, frame: LabelledFrame) -> None:
-        """Add the masks of a frame; see `MaskWriter.write`."""
+        """Add the masks of a frame; see `MaskWriter.write`. A video's frames have one size."""
         height, width = frame.labels.shape
+        if self._video and self._first is not None and self._size != (height, width):
+            raise InputError(
+                f"cannot write {self._path}: frame {frame.stem} is {height}x{width} and the first "
+                f"one {self._size[0]}x{self._size[1]}; CVAT's videos have one size, so write "
+                "cvat-images"
+            )
         self._first = frame.index if self._first is None else self._first
         self._last, self._size = frame.index, (height, width)
         if not self._video:

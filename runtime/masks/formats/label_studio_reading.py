@@ -164,12 +164,9 @@ def _track(region: _Region) -> int | None:
 
 
 def unpack_brush(data: Sequence[int], size: Size) -> Bits:
-    """The mask of a brush stroke.
+    """The mask of a brush stroke, packed as the module `label_studio` says.
 
-    Label Studio packs the four channels of a picture in bits: 32 for the number of bytes, 5 for the
-    width of a word less 1, four times 4 for the widths of lengths less 1. Then come runs: one bit
-    that says whether one word is repeated, two that choose the width of the length, the length less
-    1, and the words.
+    Runs that are no repetition have as many words as their length.
 
     Args:
         data: Bytes.

@@ -48,9 +48,9 @@ def stem_of(name: str) -> str:
 
 
 def left_out_text(kinds: Iterable[str]) -> list[str]:
-    """A note about kinds of shapes that are no masks; none where there are none."""
+    """A note about kinds of shapes that are not read; none where there are none."""
     listed = as_text(sorted(kinds))
-    return [f"shapes without an area are left out: {listed}"] if listed else []
+    return [f"shapes of these kinds are left out: {listed}"] if listed else []
 
 
 def check_size(height: int, width: int) -> Size:
@@ -224,13 +224,18 @@ def _objects(name: str, shapes: Sequence[Shape]) -> tuple[list[int], dict[int, s
     """The id of every shape, the names of objects by id, and a note that says how they were given.
 
     Tracks tell the objects; without them the shapes of a single frame are an object each, and in
-    several frames the labels tell them, where no frame has two shapes with one label.
+    several frames the labels tell them, where no frame has two shapes with one label. In a single
+    frame some shapes may have a track, as the parts of one object, and others none.
     """
     tracks = [shape.track for shape in shapes]
     if None not in tracks:
         keys: list[int | str] = [track for track in tracks if track is not None]
         kept = all(0 < key < VOID for key in keys if isinstance(key, int))
         kind = "tracks"
+    elif len({shape.frame for shape in shapes}) == 1 and any(t is not None for t in tracks):
+        behind = max(track for track in tracks if track is not None)
+        keys = [behind + n if track is None else track for n, track in enumerate(tracks, 1)]
+        kept, kind = False, "tracks, and the shapes without one,"
     elif len({shape.frame for shape in shapes}) == 1:
         labels = [shape.label for shape in shapes]
         kept = len(set(labels)) == len(labels) and all(map(_is_id, labels))

@@ -219,7 +219,13 @@ class MaskStore:
         Raises:
             InputError: There is no such frame, or its record is damaged.
         """
-        return self.frame(number).labels
+        order = self._order(number)
+        plain = self.plain(order)
+        _, height, width, _, _ = self._header(order)
+        try:
+            return _labels(plain, height, width)
+        except ValueError as error:
+            raise self._damaged(order, str(error)) from None
 
     def items(self) -> Iterator[tuple[int, Labels]]:
         """Numbers and labels of all frames in order."""
@@ -234,17 +240,6 @@ class MaskStore:
         if number not in self._at:
             raise InputError(f"{self.path}: no frame {number}; {self._range()}")
         return self._at[number]
-
-    def frame(self, number: int) -> LabelledFrame:
-        """Labels of a frame with its stem; see `__getitem__`."""
-        order = self._order(number)
-        plain = self.plain(order)
-        _, height, width, _, stem = self._header(order)
-        try:
-            labels = _labels(plain, height, width)
-        except ValueError as error:
-            raise self._damaged(order, str(error)) from None
-        return LabelledFrame(number, stem, labels)
 
     def plain(self, order: int) -> bytes:
         """The frame's run lengths in bytes, for a writer that goes on behind it.

@@ -341,6 +341,7 @@ def test_a_soft_mask_behind_a_clean_one_is_cut_alike() -> None:
     [
         ((85, 170, 255), (85, 100, 255), "grey value 100, but earlier masks"),
         ((255, 255, 255), (1, 2, 3), "earlier masks of this video have one object of value 255"),
+        ((255, 255, 255), (1, 1, 1), "grey values 1, but earlier masks of this video have one"),
     ],
 )
 def test_later_masks_of_another_numbering_are_refused(

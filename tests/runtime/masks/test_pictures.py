@@ -138,6 +138,15 @@ def test_a_folder_within_the_folder_is_read_and_said(tmp_path: Path) -> None:
     assert maps.notes == [f"masks are in {tmp_path / 'clip'}"]
 
 
+@pytest.mark.parametrize("name", ["00000.png", "dog.png"])
+def test_folders_beside_masks_are_left_out_and_it_is_said(tmp_path: Path, name: str) -> None:
+    save(tmp_path / name, LABELS)
+    save(tmp_path / "2/00000.png", LABELS)
+    maps = open_label_maps(tmp_path)
+    assert list(maps.frames) == [name.removesuffix(".png")]
+    assert maps.notes == [f"masks lie in {tmp_path} itself, so folders within are left out: 2"]
+
+
 def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "00000.jpg").touch()
     with pytest.raises(InputError, match=r"holds no mask .*; expected masks named <frame stem>"):

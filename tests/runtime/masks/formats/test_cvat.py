@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.formats.cvat import CvatWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
@@ -71,3 +72,11 @@ def test_a_name_that_xml_cannot_hold_does_not_spoil_the_file(tmp_path: Path) -> 
     with CvatWriter(tmp_path / "a.xml", Legend("v\x00\udcff"), False) as writer:
         writer.write(LabelledFrame(0, "b\x08\udcff", np.ones((2, 3), np.uint8)))
     ElementTree.parse(tmp_path / "a.xml")  # our own
+
+
+def test_a_video_of_two_sizes_is_refused(tmp_path: Path) -> None:
+    with CvatWriter(tmp_path / "a.xml", LEGEND, video=True) as writer:
+        writer.write(LabelledFrame(0, "0", np.ones((4, 6), np.uint8)))
+        turned = LabelledFrame(1, "1", np.ones((6, 4), np.uint8))
+        with pytest.raises(InputError, match=r"frame 1 is 6x4 and the first one 4x6; .* cvat-im"):
+            writer.write(turned)

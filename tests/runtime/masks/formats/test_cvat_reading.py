@@ -64,7 +64,7 @@ def test_tracks_of_one_group_are_one_object() -> None:
 
 def test_lines_are_left_out_and_it_is_said() -> None:
     maps = read(IMAGE.format(BOX + '<polyline label="cat" points="1,2;3,4"/>'))
-    assert "shapes without an area are left out: polyline" in maps.notes
+    assert "shapes of these kinds are left out: polyline" in maps.notes
 
 
 @pytest.mark.parametrize(

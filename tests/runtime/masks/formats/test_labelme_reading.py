@@ -50,6 +50,15 @@ def test_shapes_of_a_single_file_without_groups_are_an_object_each() -> None:
     assert maps.names == {1: "cat", 2: "cat"}
 
 
+def test_parts_of_one_group_are_one_object_beside_shapes_without_a_group() -> None:
+    parts = {"group_id": 9}, {"group_id": 9, "points": [[20, 3], [25, 3], [25, 8]]}
+    maps = read(labelme({"label": "dog"}, *parts))
+    assert maps.names == {1: "cat", 2: "dog"}
+    labels = maps.frames["0"]()
+    assert labels[4, 24] == labels[5, 5] == 1
+    assert "objects are the tracks, and the shapes without one, of " in maps.notes[-1]
+
+
 def test_labels_that_are_numbers_are_ids() -> None:
     assert read(labelme({"label": "7"}, {"label": "3"})).names == {3: "3", 7: "7"}
 
@@ -68,7 +77,7 @@ def test_labels_tell_the_objects_of_several_files_without_groups() -> None:
 
 def test_lines_and_points_are_left_out_and_it_is_said() -> None:
     maps = read(labelme({}, {"shape_type": "line"}, {"shape_type": "point"}))
-    assert "shapes without an area are left out: line, point" in maps.notes
+    assert "shapes of these kinds are left out: line, point" in maps.notes
 
 
 @pytest.mark.parametrize(

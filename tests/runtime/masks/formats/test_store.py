@@ -57,9 +57,8 @@ def test_frames_are_read_by_number_in_any_order_with_stems_and_names(tmp_path: P
         assert store.numbers == tuple(range(0, 3 * len(labels), 3))
         assert store.legend == LEGEND
         for order in (len(labels) - 1, 3, KEY_EVERY, KEY_EVERY - 1, 0):
-            frame = store.frame(order * 3)
-            assert frame.stem == f"frame {order}"
-            assert np.array_equal(frame.labels, labels[order])
+            assert store.stem(order * 3) == f"frame {order}"
+            assert np.array_equal(store[order * 3], labels[order])
         assert 1 not in store
         with pytest.raises(InputError, match="no frame 1; it holds 0 to"):
             store[1]
