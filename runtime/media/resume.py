@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from mavos_deploy import records
 from mavos_deploy.errors import InputError
+from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.masks.formats.store import SUFFIX, MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
@@ -118,6 +119,7 @@ class Resume(Generic[StateT]):
             )
 
         try:
+            open_regular(self.path).close()  # a pipe would be waited for
             with safe_open(self.path, framework="numpy") as file:
                 text = (file.metadata() or {}).get(METADATA, "{}")
         except (SafetensorError, ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,14 +109,16 @@ def replacing(path: Path, follow: bool = True) -> Iterator[Path]:
             # The lock on the file itself tells others that it is no left-over.
             lock = Lock(temporary, new=True)
             yield temporary
+            if sys.platform == "win32":  # where an open file can't be renamed
+                lock.close()
             temporary.replace(target)
     except BaseException:
+        if lock is not None:
+            lock.close()  # before the file is removed, which Windows wants
         with suppress(OSError):  # the reason is the error before
             temporary.unlink(missing_ok=True)
         raise
-    finally:
-        if lock is not None:
-            lock.close()
+    lock.close()
 
 
 @contextmanager

@@ -1,13 +1,11 @@
 """Folders that one run fills: locked while it lasts, and watched, so that no file is lost."""
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.system.files import writing
-from mavos_deploy.runtime.system.left_overs import is_left_over
+from mavos_deploy.runtime.system.left_overs import clear_left_overs, is_left_over
 from mavos_deploy.runtime.system.locks import HeldError, Lock, holder
 
 LOCK = ".mavos-lock"  # name of the lock in a folder, while a run fills it
@@ -35,9 +33,8 @@ class HeldFolder:
                 self._lock = Lock(path / LOCK)
         except HeldError as error:
             raise _refusal(path, error.holder) from None
-        for file in hidden_left_overs(path):
-            with suppress(OSError):
-                file.unlink()
+        with writing(path):  # what others are writing beside the results stays
+            clear_left_overs(path)
 
     def check(self) -> None:
         """Refuse to go on when the folder is no longer the one that was locked.
@@ -95,13 +92,6 @@ def check_free(path: Path) -> None:
 def is_own(path: Path) -> bool:
     """Whether a name in a folder is a lock or a left-over of a run, and no result."""
     return path.name == LOCK or is_left_over(path)
-
-
-def hidden_left_overs(folder: Path) -> Iterator[Path]:
-    """Files in a folder that a killed run left under temporary names."""
-    for path in folder.iterdir():
-        if is_left_over(path) and (path.is_file() or path.is_symlink()):
-            yield path
 
 
 def _refusal(path: Path, found: str) -> InputError:

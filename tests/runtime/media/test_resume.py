@@ -1,5 +1,6 @@
 """A run that ended anywhere goes on, and its results are those of one run, byte for byte."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,6 +126,11 @@ def _spoil_state(folder: Path) -> None:
     state.write_bytes(state.read_bytes()[:100])
 
 
+def _pipe(folder: Path) -> None:
+    (folder / "out/r-palette.resume").unlink()
+    os.mkfifo(folder / "out/r-palette.resume")
+
+
 def _spoil_store(folder: Path) -> None:
     (folder / "out/r-palette.resume.mavosmasks").write_bytes(b"nothing")
 
@@ -140,6 +146,7 @@ def _cut_store(folder: Path) -> None:
         pytest.param(_spoil_frame, "frame 00002 or its mask is not what it was", id="frame"),
         pytest.param(_spoil_mask, "frame 00000 or its mask is not what it was", id="mask"),
         pytest.param(_spoil_state, "is no saved run, or is damaged", id="state"),
+        pytest.param(_pipe, "it is a pipe, not a regular file", id="pipe"),
         pytest.param(_spoil_store, "is no run-length store", id="store"),
         pytest.param(_cut_store, "frames, and 6 were expected", id="store-cut"),
     ],

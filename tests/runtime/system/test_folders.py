@@ -14,7 +14,7 @@ from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
 from mavos_deploy.runtime.media.video import segment_video
-from mavos_deploy.runtime.system.files import new_file
+from mavos_deploy.runtime.system.files import new_file, replacing
 from mavos_deploy.runtime.system.folders import LOCK, FolderGoneError, HeldFolder, check_free
 
 LABELS = np.ones((12, 16), np.uint8)
@@ -42,6 +42,14 @@ def test_left_overs_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / "notes").touch()
     with HeldFolder(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "notes"]
+
+
+def test_what_another_run_writes_in_the_folder_stays(tmp_path: Path) -> None:
+    with replacing(tmp_path / "overlay.mp4") as temporary:
+        with HeldFolder(tmp_path):
+            pass
+        temporary.write_text("whole")
+    assert (tmp_path / "overlay.mp4").read_text() == "whole"
 
 
 def _remove(folder: Path) -> None:
