@@ -152,8 +152,8 @@ class Parity:
 
     @property
     def groups(self) -> int:
-        """Groups of ten objects at the end of a clip."""
-        return self.clips[-1].groups
+        """Groups of ten objects at the end of a clip, in the one with the most."""
+        return max(clip.groups for clip in self.clips)
 
     @property
     def memory_updates(self) -> tuple[int, ...]:

@@ -21,12 +21,11 @@ from mavos_deploy.export.parity import (
     Limits,
     Parity,
     difference,
-    updates_of,
 )
+from mavos_deploy.export.verify_clips import clips_of, default_objects, shortest_clip
 from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
-from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import Manifest
 from mavos_deploy.runtime.contract import SHORT, SLOT_BIAS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
@@ -36,35 +35,8 @@ from mavos_deploy.runtime.resize import interpolation, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter
 
 FILLING = 7.0  # of empty slots; zeros would hide a bias that is missing
-# Eleven objects make two groups, and the second one's first update falls into the first one's
-# second. A frame smaller than this has no room for them.
-OBJECTS = 10
-ROOM_FOR_GROUPS = 64  # pixels on a side
 
 Array = NDArray[Any]
-
-
-def shortest_clip(manifest: Manifest) -> int:
-    """Frames it takes to read a second write to the long-term memory; 24 at the usual gap of 10.
-
-    With more slots it takes as many writes as make a first frame leave the memory.
-    """
-    return (updates_of(manifest.memory) or 1) * manifest.write_every + 4
-
-
-def clip_sizes(bundle: Bundle) -> list[Size]:
-    """Height and width of the made-up clips that a bundle is compared on, in pixels.
-
-    There is one clip. A bundle for frames of any size gets an upright one too, and one for each
-    size that it has tiles for.
-    """
-    manifest = bundle.manifest
-    # Another size than the bundle's, so that both resizes are part of the comparison.
-    sizes = [(manifest.height - 1, manifest.width + 5)]
-    if manifest.dynamic:
-        sizes.append((manifest.width + 37, manifest.height - 1))
-        sizes += [(height - 1, width - 1) for height, width in bundle.tiled]
-    return sizes
 
 
 def verify(
@@ -105,12 +77,11 @@ def verify(
             f"{frames} frames never read {update}; at a memory gap of {manifest.memory_gap} at "
             f"least {least} are needed"
         )
-    if objects is None:
-        objects = OBJECTS if min(manifest.size) >= ROOM_FOR_GROUPS else 1
+    objects = objects or default_objects(manifest)
     done = count(1)
     clips = [
-        compare_clip(segmenter, network, size, frames, objects, lambda: on_frame(next(done)))
-        for size in clip_sizes(segmenter.bundle)
+        compare_clip(segmenter, network, size, frames, first, lambda: on_frame(next(done)))
+        for size, first in clips_of(segmenter.bundle, objects)
     ]
     traits = segmenter.backend.traits
     return Parity(

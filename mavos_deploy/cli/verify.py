@@ -77,9 +77,10 @@ def compare(
 ) -> "Parity":
     """Compare a segmenter with a PyTorch network, with a progress bar; see `export.verify`."""
     from mavos_deploy.export import verify as parity_check
+    from mavos_deploy.export.verify_clips import clips_of, shortest_clip
 
-    total = frames or parity_check.shortest_clip(segmenter.bundle.manifest)
-    total *= len(parity_check.clip_sizes(segmenter.bundle))
+    total = frames or shortest_clip(segmenter.bundle.manifest)
+    total *= len(clips_of(segmenter.bundle, objects))
     with say.progress("verifying", total) as advance:
         return parity_check.verify(segmenter, network, frames, objects, advance)
 

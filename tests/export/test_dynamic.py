@@ -12,7 +12,8 @@ import pytest
 from mavos_deploy.errors import BundleError
 from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.parity import LIMITS, Parity
-from mavos_deploy.export.verify import compare_clip, shortest_clip, verify
+from mavos_deploy.export.verify import compare_clip, verify
+from mavos_deploy.export.verify_clips import shortest_clip
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime import Bundle, Segmenter

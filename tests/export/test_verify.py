@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.verify import shortest_clip, verify
+from mavos_deploy.export.verify import verify
+from mavos_deploy.export.verify_clips import shortest_clip
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import VARIANTS
