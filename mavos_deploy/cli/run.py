@@ -13,7 +13,7 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
-from mavos_deploy.runtime.media.resume import EVERY
+from mavos_deploy.runtime.media.resume import EVERY, is_saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +155,9 @@ def run(
         forbid(context, "save_every", because="is for --resume; add that, or leave it out")
     results = _results(_stem(source), output, overlay, write or [])
     inputs = (masks,) if "://" in source else (masks, _place(source))
-    outputs = Outputs(results, overwrite, inputs, keep=resume and not overwrite)
+    # Only results of a run that is saved are its own.
+    keep = resume and not overwrite and is_saved(results[0].path)
+    outputs = Outputs(results, overwrite, inputs, keep)
     first, last = (
         None if place is None else parse_place(place, name)
         for place, name in ((start, "--start"), (end, "--end"))

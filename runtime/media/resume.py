@@ -60,6 +60,20 @@ class Progress:
             raise ValueError("`digests` are not those of `frames`")
 
 
+def is_saved(place: Path) -> bool:
+    """Whether a run is saved beside its first result, if only its first labels are.
+
+    Args:
+        place: File or folder of that result.
+    """
+    return any(file.exists() for file in _files(place))
+
+
+def _files(place: Path) -> tuple[Path, Path]:
+    """The state's file and the store."""
+    return place.with_name(place.name + ENDING), place.with_name(place.name + ENDING + SUFFIX)
+
+
 def digest_of(stem: str, rgb: RgbFrame, mask: Labels | None) -> str:
     """Hex digits that tell a frame with its mask from all others."""
     digest = hashlib.blake2b(stem.encode("utf-8", "surrogateescape"), digest_size=DIGEST)
@@ -99,8 +113,7 @@ class Resume(Generic[StateT]):
         every: int = EVERY,
         fresh: bool = False,
     ) -> None:
-        self.path = place.with_name(place.name + ENDING)
-        self._store_path = place.with_name(place.name + ENDING + SUFFIX)
+        self.path, self._store_path = _files(place)
         self._backend = backend
         self._dump = dump
         self._load = load

@@ -109,6 +109,17 @@ def test_results_that_make_no_sense_are_refused(
     assert said in refused("mavos-run", hollow, video.clip, "--masks", video.mask, *arguments)
 
 
+def test_without_a_saved_run_resume_replaces_nothing(
+    refused: Callable[..., str], hollow: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"somebody's film")
+    said = refused(
+        *("mavos-run", hollow, video.clip, "--masks", video.mask),
+        *("--overlay=a.mp4", "--resume"),
+    )
+    assert "a.mp4 exists; pass --overwrite to replace it" in said
+
+
 def test_a_server_keeps_the_state_so_that_no_run_is_saved(
     refused: Callable[..., str], video: SimpleNamespace
 ) -> None:
