@@ -137,14 +137,28 @@ class Results:
                 passes through, and leaves nothing behind.
 
         Raises:
-            InputError: The folder can't be written.
+            InputError: The folder can't be written, or another run with other settings has made it
+                meanwhile.
         """
-        with replacing_directory(self.path / name, overwrite=True, marker=RECORD) as temporary:
+        folder = self.path / name
+        with replacing_directory(folder, overwrite=True, marker=RECORD) as temporary:
             predicted = segment(temporary)
+            if name not in self._there:
+                self._check_unfilled(folder)
             data = encode(self._settings, FORMAT_VERSION) | encode(predicted)
             text = json.dumps(data, indent=2, allow_nan=False) + "\n"
             (temporary / RECORD).write_text(text, encoding="utf-8")
         return predicted
+
+    def _check_unfilled(self, folder: Path) -> None:
+        """Refuse to replace what another run, which may fill the same folder, made meanwhile."""
+        record = folder / RECORD
+        found = record.is_file() and _difference(_read_record(record)[0], self._settings)
+        if found:
+            raise InputError(
+                f"{folder} was filled meanwhile with the results of {found}; choose another "
+                "folder for one of the two runs"
+            )
 
 
 def check_one_run(path: Path, names: Collection[str]) -> None:

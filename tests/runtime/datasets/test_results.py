@@ -111,6 +111,18 @@ def test_results_of_other_settings_are_kept(
     assert said in str(raised.value)
 
 
+def test_what_a_run_with_other_settings_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        folder = tmp_path / str(overwrite)
+        results = Results(folder, overwrite)
+        results.bind(SETTINGS)
+        _fill(folder, replace(SETTINGS, bundle="cd34"))
+        with pytest.raises(InputError, match="filled meanwhile with the results of another bundle"):
+            results.fill("one", lambda masks: PREDICTED)
+        assert '"cd34"' in (folder / "one" / RECORD).read_text()
+        assert [path.name for path in folder.iterdir()] == ["one"]
+
+
 def test_sequences_of_other_settings_are_not_scored_together(tmp_path: Path) -> None:
     for name, stretch in (("one", False), ("two", True)):
         _fill(tmp_path, replace(SETTINGS, stretch=stretch), name)
