@@ -107,6 +107,27 @@ def freeze_statistics(network: Mavos, frozen: bool) -> None:
             module.train(not frozen)
 
 
+def earlier(file: Path, recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier run of the same training saved.
+
+    Raises:
+        SystemExit: It was another training.
+    """
+    saved: dict[str, Any] = torch.load(file, map_location=arguments.device, weights_only=True)
+    same = {
+        "variant": recipe.variant,
+        "iterations": arguments.iterations,
+        "seed": arguments.seed,
+    }
+    if any(saved[key] != value for key, value in same.items()):
+        raise SystemExit(
+            f"{file} belongs to a training of {saved['variant']}, {saved['iterations']} "
+            f"iterations with seed {saved['seed']}; give the same, or another output folder"
+        )
+    print(f"going on at iteration {saved['iteration']}", flush=True)
+    return saved
+
+
 def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """Run the training, or what is left of it."""
     device = torch.device(arguments.device)
@@ -123,18 +144,11 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     spent = 0.0
     file = arguments.output / "training.pt"
     if file.exists():
-        saved = torch.load(file, map_location=device, weights_only=True)
-        same = {"variant": recipe.variant, "iterations": iterations, "seed": arguments.seed}
-        if any(saved[key] != value for key, value in same.items()):
-            raise SystemExit(
-                f"{file} belongs to a training of {saved['variant']}, {saved['iterations']} "
-                f"iterations with seed {saved['seed']}; give the same, or another output folder"
-            )
+        saved = earlier(file, recipe, arguments)
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         average.state = saved["average"]
         begin, first, spent = saved["begin"], saved["iteration"], saved["seconds"]
-        print(f"going on at iteration {first}", flush=True)
     started = last = time.monotonic()
     loss_sum = overlap_sum = 0.0
     source = batches(
