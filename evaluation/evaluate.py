@@ -16,7 +16,7 @@ from mavos_deploy.evaluation.metrics import Score, Statistics, score_frame, stat
 from mavos_deploy.evaluation.predictions import Predictions, results_folder
 from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.prediction import Predicted
-from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, listed
+from mavos_deploy.runtime.datasets.sequences import Dataset, Problem, VideoSequence, gathered
 from mavos_deploy.runtime.objects import Labels
 
 
@@ -200,12 +200,8 @@ def evaluate(
         )
         results.append(result)
         problems += result.problems
-    of_note: dict[str, list[str]] = {}
-    for result in results:
-        for note in result.notes:
-            of_note.setdefault(note, []).append(result.name)
     notes = [nested] if nested else []
-    notes += [f"{note} ({listed(names)})" for note, names in of_note.items()]
+    notes += gathered((result.name, result.notes) for result in results)
     places = {sequence.name: place for place, sequence in enumerate(dataset.sequences)}
     problems.sort(key=lambda p: (places.get(p.sequence or "", -1), p.frame or ""))
     # A problem that stops both a run and its scoring is named once.

@@ -67,6 +67,8 @@ def batch(
         distribution,
         overwrite=overwrite,
     )
+    for note in segmented.outcome.notes:
+        say.note(note)
     say.result(segmented.to_dict())
     if not as_json:
         report_problems(segmented.problems)

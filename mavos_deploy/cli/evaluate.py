@@ -153,6 +153,8 @@ def _about(bundle: Bundle, segmented: Segmented) -> dict[str, Any]:
 
 def _report_shard(say: Console, dataset: "Dataset", segmented: Segmented) -> None:
     """A shard is segmented and not scored: the other shards' masks are needed for that."""
+    for note in segmented.outcome.notes:
+        say.note(note)
     say.result(segmented.to_dict())
     if not say.json:
         report_problems(segmented.problems)

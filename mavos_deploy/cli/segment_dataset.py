@@ -106,6 +106,7 @@ class Segmented:
             "failed": list(self.outcome.failed),
             "frames": self.outcome.frames,
             "problems": [asdict(problem) for problem in self.problems],
+            "notes": list(self.outcome.notes),
             "seconds": round(self.seconds, 3),
             "backend": self.outcome.settings.backend,
             "trained": self.outcome.settings.trained,

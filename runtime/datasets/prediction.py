@@ -132,6 +132,7 @@ class Predicted:
         skipped: Stems of frames without a mask, because their picture can't be used.
         lost: Objects that were never given to the network, because their frame can't be used.
         problems: One entry for each thing that was skipped or lost, with the reason.
+        notes: One line for each thing that was concluded from the annotations.
     """
 
     inputs: str
@@ -139,6 +140,7 @@ class Predicted:
     skipped: tuple[str, ...]
     lost: tuple[int, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()  # which records of earlier releases lack
 
 
 def digest(sequence: VideoSequence) -> str:
@@ -223,6 +225,7 @@ def segment_sequence(
         tuple(reader.skipped),
         tuple(reader.lost),
         (*problems, *vanished, *reader.truth.close()),
+        tuple(reader.truth.notes),
     )
 
 

@@ -154,6 +154,19 @@ class Dataset:
         return all(sequence.reference_only for sequence in self.sequences)
 
 
+def gathered(notes: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Each note once, with the names of the sequences that it concerns.
+
+    Args:
+        notes: Names of sequences, and the notes of each.
+    """
+    of_note: dict[str, list[str]] = {}
+    for name, lines in notes:
+        for line in lines:
+            of_note.setdefault(line, []).append(name)
+    return [f"{line} ({listed(names)})" for line, names in of_note.items()]
+
+
 def missing(lost: list[str], what: str) -> str:
     """A phrase with the number of missing things, and the first names of them."""
     plural = f"{what}s are" if len(lost) > 1 else f"{what} is"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mavos_deploy.runtime.datasets.prediction import Predicted
 from mavos_deploy.runtime.datasets.results import Settings
-from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
+from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, gathered
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class BatchOutcome:
     def problems(self) -> tuple[Problem, ...]:
         """The problems of all sequences, in order."""
         return tuple(p for predicted in self.predicted.values() for p in predicted.problems)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines that say how annotations were read, with the names of the sequences."""
+        return tuple(gathered((name, one.notes) for name, one in self.predicted.items()))
 
     @property
     def frames(self) -> int:

@@ -43,6 +43,7 @@ def test_one_process_several_and_shards_write_the_same_files(
         "failed": [],
         "frames": 6,
         "problems": [],
+        "notes": [],
         "backend": "onnxruntime-cpu",
         "trained": False,
     }

@@ -115,6 +115,21 @@ def test_a_mask_that_cannot_be_written_is_no_fault_of_the_sequence(
         )
 
 
+def test_it_is_said_how_annotations_were_read(
+    sequence: VideoSequence, tiny: Bundle, tmp_path: Path
+) -> None:
+    for path in sequence.annotations.values():
+        Image.fromarray((np.asarray(Image.open(path)) == 1).astype(np.uint8) * 255).save(path)
+    segmenter: Any = SimpleNamespace(
+        bundle=tiny,
+        start=lambda rgb, labels: labels,
+        step=lambda rgb, state, given: (state, state),
+    )
+    predicted = segment_sequence(segmenter, sequence, tmp_path, stretch=True, on_frame=lambda: None)
+    assert predicted.frames == ("00001", "00002", "00003")
+    assert predicted.notes == ("annotations are 0 and 255: object 1",)
+
+
 @pytest.mark.parametrize("stretch", [True, False])
 def test_a_picture_too_small_for_a_bundle_of_any_size_is_left_out(
     tiny: Bundle, tmp_path: Path, stretch: bool

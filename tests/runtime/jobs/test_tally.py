@@ -25,11 +25,12 @@ def test_a_tally_has_the_frames_and_what_came_of_each_sequence() -> None:
     tally.count(c)
     tally.uncount(a)
     tally.give_up(a, "not segmented", "a worker that can finish it")
-    tally.add(c, Predicted("", ("00000",), (), (), ()))
+    tally.add(c, Predicted("", ("00000",), (), (), (), ("annotations are soft",)))
     assert seen == [2, 3, 4, 5, 3]
     outcome = tally.outcome([c, a, b], SETTINGS)
     assert list(outcome.predicted) == ["c", "a", "b"]
     assert (outcome.kept, outcome.failed, outcome.frames) == (("b",), ("a",), 3)
+    assert outcome.notes == ("annotations are soft (c)",)
     assert [str(problem) for problem in outcome.problems] == [
         "a: not segmented; expected a worker that can finish it"
     ]
