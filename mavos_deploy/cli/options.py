@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Fit(str, Enum):
-    """What happens to frames whose aspect ratio is not the bundle's."""
+    """Ways to treat frames whose aspect ratio is not the bundle's."""
 
     REFUSE = "refuse"
     STRETCH = "stretch"

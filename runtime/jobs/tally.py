@@ -1,4 +1,4 @@
-"""What came of each sequence, counted while workers are at them and reported in the end."""
+"""Results of sequences, counted while workers are at them and reported in the end."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ class Rule(Enum):
 
 @dataclass
 class Numbering:
-    """What the masks of one video have shown so far, so that all of them are read alike.
+    """Numbers that the masks of one video have used so far, so that all of them are read alike.
 
     A frame in which an object is out of sight has fewer values or colours, and would be numbered
     otherwise if it were read by itself.

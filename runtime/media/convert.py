@@ -46,7 +46,7 @@ class _Losses:
         return lost
 
     def lines(self) -> tuple[str, ...]:
-        """What is lost, in words."""
+        """One line for each thing that is lost."""
         return tuple(
             f"{self._kind.name} holds no {trait}: {count} {_LOST[trait]}"
             for trait, count in self._counts.items()

@@ -58,7 +58,7 @@ H264 = Encoding(
 
 @dataclass
 class Original:
-    """What a written video takes over from the video that it shows.
+    """The properties that a written video takes over from the one that it shows.
 
     Attributes:
         time_base: Unit of the frames' times in seconds; None counts frames at the rate.

@@ -49,7 +49,7 @@ class FilmWriter:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be taken over from the source; see `VideoWriter`."""
+        """Lines on what could not be taken over from the source; see `VideoWriter`."""
         return self._video.notes
 
     def write(self, frame: LabelledFrame) -> None:

@@ -46,7 +46,7 @@ def parse_place(text: str, called: str = "place") -> Place:
 
 @dataclass(frozen=True)
 class Part:
-    """Which frames of a video are wanted.
+    """The part of a video that is wanted.
 
     Attributes:
         start: First frame, by number or time; None begins with the first of the video.

@@ -42,7 +42,7 @@ def open_image(
     """Read a picture of 8 bits per channel whole, as it is in its file.
 
     Args:
-        path: PNG, JPEG, BMP, WebP or TIFF.
+        path: A picture in one of `formats`.
         content: Bytes to read in place of the file; the path then only names them in messages.
         check_size: Called with height and width before anything is decoded; may refuse them.
         formats: Formats that are accepted, in Pillow's names.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Place(Enum):
-    """What a result's path is."""
+    """Kinds of paths that results have."""
 
     FILE = "a file"
     FOLDER = "a folder of its own"
@@ -51,7 +51,7 @@ class Trait(Word):
 
 @dataclass(frozen=True)
 class Target:
-    """What a writer needs to know before the first frame.
+    """All that a writer needs to know before the first frame.
 
     Attributes:
         legend: Names and palette.

@@ -1,4 +1,4 @@
-"""What is told about a source of frames: how it is read, and what could not be read."""
+"""Lines about a source of frames: how it is read, and what could not be read."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from mavos_deploy.runtime.geometry import Size
 
 @dataclass
 class Told:
-    """What is told about a source.
+    """Lines about a source, with the size that its file has.
 
     Attributes:
         stored: Height and width of the pictures in their file, turned as they are shown; None

@@ -124,7 +124,7 @@ def read_label_studio(path: Path, content: bytes) -> LabelMaps:
 
 
 def _frame(task: _Task, place: int) -> str:
-    """The name of a task's picture: Label Studio puts eight digits before names of uploads."""
+    """The name of a task's picture, which may begin with the eight hex digits of an upload."""
     given = next((task.data[key] for key in ("image", "img", "picture") if key in task.data), None)
     if given is None:
         given = next((v for v in task.data.values() if isinstance(v, str)), None)
