@@ -120,7 +120,7 @@ class _Writing(Generic[StateT]):
         self._last: tuple[StateT, int] | None = None
 
     def result(self, frame: SourceFrame, labels: Labels, state: StateT, count: int) -> _Result:
-        """The part to write of the run's `count`-th frame, with its state if that is to be saved."""
+        """The `count`-th frame of the run, with the content of its state if that is to be saved."""
         content = None
         self._last = (state, count)
         if self._resume is not None and self._resume.due(count):
