@@ -25,6 +25,9 @@ from mavos_deploy.reading import open_regular
 WEIGHTS = Path(__file__).parent / "weights"
 DICTS = (dict, OrderedDict)  # of state dicts; other kinds of mappings run methods of their own
 LARGEST = 2 * 2**30  # bytes of a checkpoint; the largest one with its optimiser has 0.9 billion
+# Types of weights. Others convert to float32 too, but to other numbers: 8 bits want their scales.
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INDICES = (torch.int64, torch.int32)  # of the few tensors that are no weights
 UNFOLDED = 2  # most times its size that an archive may unfold to
 NAMED_KEYS = 3  # keys that an error message spells out; the rest is counted
 
@@ -179,12 +182,13 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
 
     Raises:
         CheckpointError: The state dict belongs to another variant, lacks keys, has keys too many
-            or shapes that differ; or a value isn't finite.
+            or shapes that differ; or values are of another type or not finite.
     """
-    expected = _shapes(variant)
-    given = {key: tuple(value.shape) for key, value in state.items()}
+    own = _empty(variant)
+    expected = _shapes(own)
+    given = _shapes(state)
     if given != expected:
-        if matches := [other for other in VARIANTS.values() if _shapes(other) == given]:
+        if matches := [other for other in VARIANTS.values() if _shapes(_empty(other)) == given]:
             matches = [other for other in matches if _is_named(other, name)] or matches
             labels, names = (
                 " or ".join(words)
@@ -197,6 +201,13 @@ def check_state_dict(state: Mapping[str, Tensor], variant: Variant, name: str) -
     for key, value in state.items():
         if value.is_meta or value.layout is not torch.strided:
             raise CheckpointError(f"{name}: {key} holds no plain values ({value.layout})")
+        accepted = FLOATS if own[key].is_floating_point() else INDICES
+        if value.dtype not in accepted:
+            types = ", ".join(str(dtype).removeprefix("torch.") for dtype in accepted)
+            raise CheckpointError(
+                f"{name}: {key} is of type {str(value.dtype).removeprefix('torch.')}; accepted are "
+                f"{types}, so give a file that was not quantised or converted"
+            )
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise CheckpointError(f"{name}: {key} holds values that aren't finite")
 
@@ -224,9 +235,14 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:NAMED_KEYS]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+def _empty(variant: Variant) -> dict[str, Tensor]:
+    """The state dict of a variant, without memory for its values."""
     with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in Mavos(variant).state_dict().items()}
+        return dict(Mavos(variant).state_dict())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def _reason(error: pickle.UnpicklingError) -> str:

@@ -85,6 +85,14 @@ CHECKPOINTS = [
     pytest.param(
         _state(extra={BIAS: torch.zeros(32).to_sparse()}), "holds no plain values", id="sparse"
     ),
+    *(
+        pytest.param(
+            _state(extra={BIAS: torch.zeros(32, dtype=dtype)}),
+            f"{BIAS} is of type {str(dtype).removeprefix('torch.')}; accepted are float32, float16",
+            id=str(dtype),
+        )
+        for dtype in (torch.int8, torch.complex64, torch.float8_e4m3fn)
+    ),
     pytest.param(
         _state(extra={f"module.{BIAS}": torch.zeros(32)}), "both with and without", id="key-twice"
     ),
