@@ -161,6 +161,7 @@ class Resume(Generic[StateT]):
         if self.earlier is None:
             with writing(self.path):
                 self.path.unlink(missing_ok=True)
+                self._store_path.unlink(missing_ok=True)  # it may be a link to another's file
             self._writer = StoreWriter(self._store_path, legend)
             return None
         done = self.earlier.frames
@@ -248,7 +249,7 @@ class Resume(Generic[StateT]):
         """
         assert self._writer is not None
         self._writer.sync()
-        with replacing(self.path) as temporary:
+        with replacing(self.path, follow=False) as temporary:
             temporary.write_bytes(content)
         self.saved = frames
 

@@ -111,6 +111,21 @@ def test_a_run_that_is_complete_needs_no_step(clip: Path, own: Path) -> None:
     assert _contents(own / "out") == _contents(clip / "whole")
 
 
+def test_links_in_place_of_a_saved_run_are_replaced_and_not_followed(own: Path) -> None:
+    (own / "out").mkdir()
+    (own / "victim").write_text("mine")
+    links = [own / "out" / f"r-palette.resume{ending}" for ending in (".mavosmasks", "")]
+    links[0].symlink_to(own / "victim")
+    segment(own, own / "out", resumable=True, max_frames=4, written=("palette",))
+    links[1].rename(own / "saved")
+    links[1].symlink_to(own / "saved")
+    saved = (own / "saved").read_bytes()
+    segment(own, own / "out", resumable=True, written=("palette",))
+    assert (own / "victim").read_text() == "mine"
+    assert (own / "saved").read_bytes() == saved
+    assert not any(link.is_symlink() for link in links)
+
+
 def _spoil_frame(folder: Path) -> None:
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(folder / "frames/00002.png")
 
