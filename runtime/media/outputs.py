@@ -73,8 +73,8 @@ class Outputs:
             continues it.
 
     Raises:
-        InputError: Two results share a place, something is there that may not be replaced, or an
-            input would be.
+        InputError: Two results share a place, a library is missing, something is there that may
+            not be replaced, or an input would be.
     """
 
     def __init__(
@@ -95,6 +95,8 @@ class Outputs:
                     f"{twin[0].kind.name} and {result.kind.name} would both be written to "
                     f"{result.path}; give one of them another path"
                 )
+        for result in self.results:
+            result.kind.check()
         for result in self.results:
             if result.kind.place is Place.FILE:
                 self._check_file(result, overwrite or keep, inputs)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.formats.coco import CocoWriter
+from mavos_deploy.runtime.masks.formats.coco_runs import check_pycocotools
 from mavos_deploy.runtime.masks.formats.cvat import CvatWriter
 from mavos_deploy.runtime.masks.formats.label_studio import LabelStudioWriter
 from mavos_deploy.runtime.masks.formats.labelme import LabelmeWriter
@@ -87,6 +88,7 @@ class ResultKind:
         masks: Whether it can be read as masks again.
         pictures: Whether it needs the frames' pictures.
         needs: Extra of the package that it needs.
+        check: Raises InputError where a library of that extra is missing.
         made: Name of one of its files in errors.
         nested: Whether files may lie in a folder for each object.
         owns: Tells whether a file looks as if this kind had written it.
@@ -103,6 +105,7 @@ class ResultKind:
     masks: bool = True
     pictures: bool = False
     needs: str = ""
+    check: Callable[[], None] = lambda: None
     made: str = "result"
     nested: bool = False
     owns: Callable[[Path], bool] = lambda path: True
@@ -211,6 +214,7 @@ _KINDS = (
         suffix=".json",
         holds=_DOCUMENT,
         needs="annotations",
+        check=check_pycocotools,
     ),
     ResultKind(
         "youtube-vis",
@@ -219,6 +223,7 @@ _KINDS = (
         suffix=".json",
         holds=_DOCUMENT - {Trait.SIZES},
         needs="annotations",
+        check=check_pycocotools,
     ),
     ResultKind(
         "mots",
@@ -231,6 +236,7 @@ _KINDS = (
         },
         holds=frozenset({Trait.SIZES}),
         needs="annotations",
+        check=check_pycocotools,
     ),
     ResultKind(
         "labelme",

@@ -1,5 +1,6 @@
 """Results are parsed, and refused where they would spoil something that is there."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.outputs import OpenOutputs, Outputs, parse_wanted
-from mavos_deploy.runtime.media.results import Target
+from mavos_deploy.runtime.media.results import RESULTS, Target
 
 FRAME = LabelledFrame(0, "00000", np.ones((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8))
 
@@ -93,6 +94,17 @@ def test_what_is_there_is_replaced_only_if_it_is_wanted_and_ours(
     with pytest.raises(InputError, match=said):
         _check(tmp_path, text, overwrite=overwrite)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["coco", "youtube-vis", "mots"])
+def test_a_missing_library_is_named_before_anything_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    ending = RESULTS[kind].suffix
+    with pytest.raises(InputError, match=r"pip install 'mavos-deploy\[annotations\]'"):
+        _check(tmp_path, "store=a.mavosmasks", "palette=o", f"{kind}=a{ending}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_labelme_files_may_lie_beside_the_frames(tmp_path: Path) -> None:
