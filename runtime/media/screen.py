@@ -18,6 +18,7 @@ from mavos_deploy.runtime.protocol import RgbFrame
 # write such shapes to make up for a side that they rounded.
 SQUARE_ENOUGH = Fraction(1, 100)
 NARROWEST = Fraction(1, 16)  # pixels beyond this, or its inverse, are an error of the file
+TURNED = {1: "90 degrees to the left", 2: "180 degrees", 3: "90 degrees to the right"}
 PQ = 16  # FFmpeg's number of the transfer function of SMPTE ST 2084
 WHITE = 203.0  # candela per square metre of diffuse white in PQ (ITU-R BT.2408)
 PEAK = 1000.0  # brightest light that keeps a step of its own
@@ -85,6 +86,11 @@ class Screen:
         if not NARROWEST <= aspect <= 1 / NARROWEST:
             aspect = Fraction(1)
         turns = turns_of(picture)
+        if turns:
+            self._told.notes.append(
+                f"{self._name} is shown turned by {TURNED[turns]}, as its file says, and its masks "
+                "are, too"
+            )
         if abs(aspect - 1) < SQUARE_ENOUGH:
             self.pixel_aspect = 1 / aspect if turns % 2 else aspect
             self._scale = Fraction(1), Fraction(1)

@@ -183,6 +183,18 @@ def test_rotation_and_shape_of_pixels_go_together(tmp_path: Path, name: str, deg
     assert np.array_equal(frame.rgb, np.rot90(upright.rgb, degrees // 90))
 
 
+@pytest.mark.parametrize(
+    ("degrees", "said"),
+    [(90, "90 degrees to the left"), (180, "180 degrees"), (270, "90 degrees to the right")],
+)
+def test_a_rotation_is_said(tmp_path: Path, degrees: int, said: str) -> None:
+    path = video(tmp_path / "a.mp4", count=2, rotation=degrees)
+    with open_frames(str(path)) as source:
+        assert len(list(source)) == 2
+        (note,) = source.told.notes
+    assert f"a.mp4 is shown turned by {said}, as its file says" in note
+
+
 def test_a_shape_of_nearly_square_pixels_turns_with_the_picture(tmp_path: Path) -> None:
     aspect = Fraction(853, 854)
     path = video(tmp_path / "a.mp4", count=1, pixel_aspect=aspect, rotation=90)
