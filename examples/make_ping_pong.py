@@ -27,7 +27,7 @@ def main() -> int:
     """Parse the command line and write the folder; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("dataset", type=Path, help="data set with every frame annotated")
-    parser.add_argument("--split", default="val", help="part of the data set (default: val)")
+    parser.add_argument("--split", help="part of the data set (default: val or the only one)")
     parser.add_argument("--sequences", help="names, with commas between them (default: all)")
     parser.add_argument("--frames", type=int, default=600, help="of each (default: 600)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")

@@ -30,7 +30,7 @@ def batch(
         ),
     ] = None,
     layout: options.LayoutName = None,
-    split: options.Split = "val",
+    split: options.Split = None,
     sequences: options.Sequences = None,
     workers: options.Workers = None,
     shard: options.Shard = None,

@@ -46,7 +46,7 @@ def calibrate(
         ),
     ] = None,
     layout: options.LayoutName = None,
-    split: options.Split = "val",
+    split: options.Split = None,
     sequences: options.Sequences = None,
     frames: Annotated[
         int,

@@ -110,8 +110,12 @@ LayoutName = Annotated[
     typer.Option(help="Arrangement of the data set's folders. Default: detected."),
 ]
 Split = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Part of the data set; val and valid mean the same."),
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Part of the data set; val and valid mean the same. Default: val, or the only one "
+        "that a data set of DAVIS 2016, MOSE or VISOR has.",
+    ),
 ]
 Sequences = Annotated[
     str | None,
@@ -152,8 +156,13 @@ Redo = Annotated[
 
 
 def names_of(sequences: str | None) -> list[str] | None:
-    """Split the value of `--sequences`, A,B; None, which means all, stays None."""
-    return None if sequences is None else [name for name in sequences.split(",") if name]
+    """Split the value of `--sequences`, A,B; None, which means all, stays None.
+
+    Blanks around a name are none of its letters.
+    """
+    if sequences is None:
+        return None
+    return [name.strip() for name in sequences.split(",") if name.strip()]
 
 
 def open_named(say: "Console", bundle: "Bundle", threads: int | None, name: str) -> "Backend":

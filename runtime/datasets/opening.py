@@ -28,7 +28,7 @@ DEFAULT_SPLIT = "val"
 def open_dataset(
     path: Path,
     layout: Layout | None = None,
-    split: str = DEFAULT_SPLIT,
+    split: str | None = None,
     names: Iterable[str] | None = None,
 ) -> Dataset:
     """Find the sequences of a data set.
@@ -36,7 +36,8 @@ def open_dataset(
     Args:
         path: Its folder; for YouTube-VOS and LVOS also the folder of one split.
         layout: Arrangement of its folders; None detects it.
-        split: Name such as val, train or test-dev; val and valid mean the same.
+        split: Name such as val, train or test-dev; val and valid mean the same. None takes val, or
+            the only one that a data set of DAVIS 2016, MOSE or VISOR has, and a note says so.
         names: Sequences to take; None takes all.
 
     Returns:
@@ -47,10 +48,10 @@ def open_dataset(
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; give the folder of a data set")
-    if not split or split != Path(split).name:
+    if split is not None and (not split or split != Path(split).name):
         raise InputError(f"split {split!r}: give the name of a split, such as val")
     if layout is None:
-        layout = detect_layout(path, split)
+        layout = detect_layout(path, split or DEFAULT_SPLIT)
     split, notes = _split_of(path, layout, split)
     problems: list[Problem] = []
     finder = burst if layout is Layout.BURST else FINDERS[layout]
@@ -79,13 +80,16 @@ def open_dataset(
     return replace(dataset, problems=tuple(problems))
 
 
-def _split_of(path: Path, layout: Layout, split: str) -> tuple[str, tuple[str, ...]]:
-    """The split to take, and a note where the default is not there and another one is the only."""
+def _split_of(path: Path, layout: Layout, named: str | None) -> tuple[str, tuple[str, ...]]:
+    """The split to take, and a note where none is named and it is not the usual one."""
+    split = named or DEFAULT_SPLIT
     if layout not in (Layout.DAVIS_2016, Layout.VISOR, Layout.MOSE):
         return split, ()
     there = splits_of(layout, path)
-    if split != DEFAULT_SPLIT or len(there) != 1 or set(there) & set(synonyms(split)):
+    if len(there) != 1 or set(there) & set(synonyms(split)):
         return split, ()
+    if named is not None:
+        raise InputError(f"{path} has no split {split}; it has {there[0]}")
     return there[0], (f"{path} has no split {split}; {there[0]} is its only one, and is taken",)
 
 

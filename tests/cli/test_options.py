@@ -13,7 +13,15 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("given", "names"), [(None, None), ("a", ["a"]), ("b,a", ["b", "a"]), ("a,,", ["a"]), ("", [])]
+    ("given", "names"),
+    [
+        (None, None),
+        ("a", ["a"]),
+        ("b,a", ["b", "a"]),
+        ("a,,", ["a"]),
+        ("a, b ,", ["a", "b"]),
+        ("", []),
+    ],
 )
 def test_names_are_between_commas(given: str | None, names: list[str] | None) -> None:
     assert names_of(given) == names

@@ -185,6 +185,8 @@ def test_the_only_split_is_taken_for_the_default_one_and_it_is_said(
     assert open_dataset(root, split="train").notes == ()
     with pytest.raises(InputError):
         open_dataset(root, split="test")
+    with pytest.raises(InputError, match="has no split val; it has train"):
+        open_dataset(root, split="val")
 
 
 def test_mose_has_a_folder_for_each_split(tmp_path: Path) -> None:
