@@ -1,7 +1,7 @@
 """Opens label maps in every format that is read."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,12 +101,13 @@ FORMATS = (
 SUFFIXES = tuple(dict.fromkeys(row.suffix for row in FORMATS))
 
 
-def open_label_maps(path: Path) -> LabelMaps:
+def open_label_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     """Find the label maps of a video; they are read when asked for.
 
     Args:
         path: A picture, an annotation file of one of `FORMATS`, a run-length store, or a folder of
             pictures or of annotation files.
+        frames: Names of the video's frames; None where frames are named by their number.
 
     Raises:
         InputError: The path does not exist, or holds no masks, or an annotation file is damaged.
@@ -114,7 +115,7 @@ def open_label_maps(path: Path) -> LabelMaps:
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a mask, or a folder of masks")
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, frames)
     if path.suffix.lower() == STORE_SUFFIX:
         return store_maps(path)
     if path.suffix.lower() in SUFFIXES:
@@ -144,7 +145,7 @@ def _format_of(path: Path, content: bytes) -> AnnotationFormat | None:
     return next((row for row in rows if row.sign.search(content)), None)
 
 
-def _folder(path: Path) -> LabelMaps:
+def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
     """Annotation files where a folder has some, which may lie beside the pictures; else masks."""
     visible = (file for file in path.iterdir() if not file.name.startswith("."))
     files = sorted((f for f in visible if f.suffix.lower() in SUFFIXES), key=natural_order)
@@ -159,7 +160,7 @@ def _folder(path: Path) -> LabelMaps:
         )
     if known and not any(file.suffix.lower() in MASK_SUFFIXES for file in path.iterdir()):
         return read_annotations(known[0], contents[known[0]])
-    maps = folder_maps(path)
+    maps = folder_maps(path, frames)
     if known:
         maps.notes.append(f"masks lie in {path} as pictures, so {known[0].name} is left out")
     return maps

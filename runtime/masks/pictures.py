@@ -1,6 +1,6 @@
 """Masks in picture files: one file, a folder of them, or a folder for each object."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.names import numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
+from mavos_deploy.runtime.masks.object_files import FRAME_DIGITS, check_are_frames
 from mavos_deploy.runtime.media.folders import natural_order
 from mavos_deploy.runtime.media.pictures import open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
-FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 
 
 def read_mask(
@@ -100,14 +100,16 @@ def file_maps(path: Path) -> LabelMaps:
     )
 
 
-def folder_maps(path: Path) -> LabelMaps:
+def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     """The label maps of a folder: a picture for each frame, or a folder or file for each object.
 
     Args:
         path: The folder.
+        frames: Names of the video's frames; None where frames are named by their number.
 
     Raises:
-        InputError: It holds no masks, or two for one frame.
+        InputError: It holds no masks, or two for one frame, or it is not clear whether they are of
+            frames or of objects.
     """
     files = masks_in(path)
     folders = [
@@ -119,11 +121,12 @@ def folder_maps(path: Path) -> LabelMaps:
             ".png, or a folder of them for each object"
         )
     if not files and len(folders) == 1 and not folders[0].name.isdigit():
-        return _frame_files(list(masks_in(folders[0]).values()), [f"masks are in {folders[0]}"])
+        inside = list(masks_in(folders[0]).values())
+        return _frame_files(inside, [f"masks are in {folders[0]}"], frames)
     if not files:
         return _by_object(folders)
     if any(character.isdigit() for stem in files for character in stem):
-        maps = _frame_files(list(files.values()), [])
+        maps = _frame_files(list(files.values()), [], frames)
     else:
         maps = _objects_of_one_frame(list(files.values()))
     if folders:
@@ -155,12 +158,13 @@ def masks_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _frame_files(files: list[Path], notes: list[str]) -> LabelMaps:
+def _frame_files(files: list[Path], notes: list[str], frames: Collection[str] | None) -> LabelMaps:
+    check_are_frames(files, frames, lambda file: read_mask(file).labels)
     pictures = _Pictures()
     pictures.notes += notes
-    frames: dict[str, Callable[[], Labels]] = {f.stem: partial(pictures.read, f) for f in files}
+    readers: dict[str, Callable[[], Labels]] = {f.stem: partial(pictures.read, f) for f in files}
     return LabelMaps(
-        frames,
+        readers,
         notes=pictures.notes,
         palette=lambda: pictures.palette,
         files={file.stem: file for file in files},

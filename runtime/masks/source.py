@@ -66,7 +66,7 @@ class MaskSource:
         self._size = size
         self._turns = turns
         self._stored = stored
-        self._maps = open_label_maps(path)
+        self._maps = open_label_maps(path, frames)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
         self.notes = self._maps.notes
