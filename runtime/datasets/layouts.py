@@ -24,6 +24,7 @@ from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # as in the published figures
 LONGEST_NAME = 240  # bytes of a name; with an ending, a file's may have 255
+ONE_PICTURE = "one picture for each frame"
 ALL_FRAMES = "_all_frames"  # suffix of YouTube-VOS's folders with every frame, not each fifth
 
 
@@ -89,9 +90,13 @@ def _sequences_by_folder(
     """Sequences of a layout without metadata; dense ones have an annotation in every frame."""
     sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name in names:
-        images = files_in(images_in / name, IMAGE_SUFFIXES)
         folder = annotations_in / name
-        annotations = files_in(folder, (".png",))
+        try:
+            images = files_in(images_in / name, IMAGE_SUFFIXES)
+            annotations = files_in(folder, (".png",))
+        except InputError as error:
+            problems.append(Problem(name, None, str(error), ONE_PICTURE))
+            continue
         if not annotations:
             problems.append(Problem(name, None, f"no annotation in {folder}", "one PNG per frame"))
             continue
@@ -119,8 +124,12 @@ def _sequences_by_metadata(
         images_in = folder.with_name(folder.name + ALL_FRAMES) / "JPEGImages"
     sequences, last_counts = [], LAST_FRAME_COUNTS[layout]
     for name, objects in videos_of(file):
-        images = files_in(images_in / name, IMAGE_SUFFIXES)
-        annotations = files_in(annotations_in / name, (".png",))
+        try:
+            images = files_in(images_in / name, IMAGE_SUFFIXES)
+            annotations = files_in(annotations_in / name, (".png",))
+        except InputError as error:
+            problems.append(Problem(name, None, str(error), ONE_PICTURE))
+            continue
         try:
             if not annotations:
                 raise InputError(f"no annotation in {annotations_in / name}")
@@ -205,15 +214,22 @@ def subfolders(path: Path) -> list[Path]:
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files by stem in natural order."""
-    if not folder.is_dir():
-        return {}
-    found = (
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in suffixes and not file.name.startswith(".")
-    )
-    return {file.stem: file for file in sorted(found, key=natural_order)}
+    """Files by stem in natural order.
+
+    Raises:
+        InputError: Two files have one stem.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir(), key=natural_order) if folder.is_dir() else ():
+        if file.suffix.lower() not in suffixes or file.name.startswith("."):
+            continue
+        if other := found.get(file.stem):
+            raise InputError(
+                f"{folder} holds {other.name} and {file.name}, two pictures of one frame; remove "
+                "one of them"
+            )
+        found[file.stem] = file
+    return found
 
 
 def _stem_order(stem: str) -> tuple[list[tuple[int, str]], str]:

@@ -348,6 +348,31 @@ def test_a_sequence_without_annotations_is_named_and_the_rest_is_found(tmp_path:
     assert str(dataset.problems[0]).startswith("b: no annotation in ")
 
 
+@pytest.mark.parametrize(
+    ("maker", "folder", "said"),
+    [
+        (davis, "JPEGImages/480p/a", "00003.jpg and 00003.png"),
+        (youtube_vos, "valid/JPEGImages/0a1", "00010.jpg and 00010.png"),
+        (burst, "frames/val/AVA/clip", "frame0001.jpg and frame0001.png"),
+    ],
+    ids=["list", "metadata", "burst"],
+)
+def test_two_pictures_of_one_frame_are_named(
+    tmp_path: Path, maker: Callable[[Path], Path], folder: str, said: str
+) -> None:
+    root = maker(tmp_path)
+    pictures = root / folder
+    shutil.copy(pictures / said.split()[0], pictures / said.split()[-1])
+    if maker is davis:  # the other sequence is found
+        dataset = open_dataset(root)
+        assert [sequence.name for sequence in dataset.sequences] == ["b"]
+        (problem,) = dataset.problems
+        assert f"a: {pictures} holds {said}, two pictures of one frame" in str(problem)
+        return
+    with pytest.raises(InputError, match=f"holds {said}, two pictures of one frame"):
+        open_dataset(root)
+
+
 def test_annotations_without_a_frame_are_named(tmp_path: Path) -> None:
     data = davis(tmp_path)
     (data / "JPEGImages/480p/a/00003.jpg").unlink()
