@@ -2,6 +2,7 @@
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +30,7 @@ NO_PICTURES = frozenset(
         *(".log", ".html", ".db", ".ini", ".zip", ".mp4"),
     )
 )
+MODES_OF_IDS = ("P", "1", "L")  # of pictures that may hold ids, as no picture in colours does
 LISTED = 5  # names that a line gives before it only counts
 LOOKED_INTO = 200  # files without a known ending whose content is looked at
 
@@ -84,6 +86,14 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
             f"not read as frames: {_listed(left)}; convert them, for example to PNG"
         )
+    if strays := _stray_masks(files):
+        files = [file for file in files if file not in strays]
+        notes.append(
+            f"{_listed([file.name for file in strays])} of {source} "
+            f"{'look like masks' if strays[1:] else 'looks like a mask'} among frames of another "
+            f"kind and name, and {'are' if strays[1:] else 'is'} left out; give --masks its path "
+            "to use it, or name it like the frames if it is one"
+        )
     files.sort(key=natural_order)
     for before, after in pairwise(sorted(files, key=lambda file: file.stem)):
         if before.stem == after.stem:
@@ -100,6 +110,28 @@ def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
     parts = re.split(r"([0-9]+)", file.stem)
     digits = (part.lstrip("0") if place % 2 else part for place, part in enumerate(parts))
     return [(len(d) if n % 2 else 0, d) for n, d in enumerate(digits)], file.name
+
+
+def _stray_masks(files: list[Path]) -> list[Path]:
+    """Masks among frames: PNGs of ids named unlike most others, which are pictures in colours."""
+    shapes = {file: re.sub(r"[0-9]+", "#", file.stem) for file in files}
+    common, count = Counter(shapes.values()).most_common(1)[0]
+    unlike = [f for f in files if shapes[f] != common and f.suffix.lower() == ".png"]
+    if not unlike or count <= len(files) / 2 or count < 2:
+        return []
+    frame = next(file for file in files if shapes[file] == common)
+    if _mode_of(frame) in (None, *MODES_OF_IDS):
+        return []
+    return sorted((f for f in unlike if _mode_of(f) in MODES_OF_IDS), key=natural_order)
+
+
+def _mode_of(file: Path) -> str | None:
+    """Pillow's mode of a picture; None where it can't be opened."""
+    try:
+        with Image.open(file) as image:
+            return image.mode
+    except Exception:  # told when it is read as a frame
+        return None
 
 
 def _counted(pattern: Path) -> list[Path]:

@@ -96,6 +96,31 @@ def test_a_mask_named_after_its_frame_and_a_link_to_it_are_no_frames(tmp_path: P
     assert _names(folder / "*", folder / "0.png") == ["0.jpg", "1.jpg"]
 
 
+@pytest.mark.parametrize("mode", ["P", "1", "L"])
+def test_a_stray_mask_among_the_frames_is_left_out_and_named(tmp_path: Path, mode: str) -> None:
+    folder = _save(tmp_path / "a", "frame_0.jpg", "frame_1.jpg", "frame_2.jpg")
+    Image.fromarray(PICTURE).convert(mode).save(folder / "first.png")
+    for masks in (None, tmp_path / "masks"):
+        found = find_pictures(str(folder), masks)
+        assert [file.name for file in found.files] == ["frame_0.jpg", "frame_1.jpg", "frame_2.jpg"]
+        (note,) = found.notes
+        assert note.startswith(f"first.png of {folder} looks like a mask among frames of another")
+    assert find_pictures(str(folder), folder / "first.png").notes[0].endswith("so it is no frame")
+
+
+def test_pictures_that_may_be_frames_stay_frames(tmp_path: Path) -> None:
+    coloured = _save(tmp_path / "a", "frame_0.jpg", "frame_1.jpg", "title.png")
+    assert len(_names(coloured)) == 3
+    grey = tmp_path / "b"
+    grey.mkdir()
+    for name in ("frame_0.jpg", "frame_1.jpg", "title.png"):
+        Image.fromarray(PICTURE).convert("L").save(grey / name)
+    assert len(_names(grey)) == 3
+    alike = _save(tmp_path / "c", "0.jpg", "1.jpg")
+    Image.fromarray(PICTURE).convert("P").save(alike / "2.png")
+    assert _names(alike) == ["0.jpg", "1.jpg", "2.png"]
+
+
 def test_a_mask_elsewhere_changes_nothing(tmp_path: Path) -> None:
     folder, other = _save(tmp_path / "a", "0.jpg"), _save(tmp_path / "b", "0.png")
     found = find_pictures(str(folder), other / "0.png")
