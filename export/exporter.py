@@ -89,10 +89,11 @@ class Plan:
         if gap is not None and gap < 1:
             raise InputError(f"memory gap {gap}: it must be 1 frame or more")
         if self.rule.rule is Rule.MCA and not variant.has_mca:
-            others = ", ".join(rule for rule in Rule if rule is not Rule.MCA)
+            plain = ", ".join(rule for rule in Rule if rule not in (Rule.MCA, Rule.LVOS))
             raise InputError(
                 f"--memory mca: {variant.name} has no modulated cross-attention, which is MAVOS' "
-                f"own; take one of {others}, or leave --memory out for {variant.memory}"
+                f"own; take one of {plain} and lvos:L, such as lvos:6, or leave --memory out for "
+                f"{variant.memory}"
             )
         if gap is not None and not self.rule.at_gaps:
             raise InputError(

@@ -102,6 +102,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to those who wrote the file
+            check_there(path)
             _check_declared(path)
             loaded: Any = (
                 load_file(path)
@@ -111,12 +112,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return _state_dict(loaded, path)
     except CheckpointError:
         raise
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: no such file; see docs/checkpoints.md for where the authors publish theirs"
-        ) from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path} is a folder; give the checkpoint file in it") from None
     except PermissionError:
         raise CheckpointError(f"{path}: no permission to read it") from None
     except MemoryError:
@@ -129,6 +124,20 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path.name}: damaged or not a PyTorch file ({first}); download it again"
         ) from None
+
+
+def check_there(path: Path) -> None:
+    """Refuse a path without a file.
+
+    Raises:
+        CheckpointError: It is a folder, or there is nothing.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the checkpoint file in it")
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such file; see docs/checkpoints.md for where the authors publish theirs"
+        )
 
 
 def _check_declared(path: Path) -> None:

@@ -97,13 +97,19 @@ def network_size(height: int, width: int, align_corners: bool) -> Size:
     return snap_size(*scaled, align_corners)
 
 
-def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "size") -> Size:
+def parse_size(
+    text: str,
+    order: Literal["HxW", "WxH"] = "HxW",
+    called: str = "size",
+    example: Size = (480, 854),
+) -> Size:
     """Read a size such as 480x854.
 
     Args:
         text: Two numbers of pixels with an x between them.
         order: Order of the two sides: `HxW` for tensors, `WxH` for videos.
         called: Name of the text in errors, such as the option that it came from.
+        example: Height and width that an error shows, for `HxW`.
 
     Returns:
         Height and width in pixels, whatever the order.
@@ -114,7 +120,7 @@ def parse_size(text: str, order: Literal["HxW", "WxH"] = "HxW", called: str = "s
     match = re.fullmatch(r"\s*0*([1-9][0-9]{0,4})\s*[xX×]\s*0*([1-9][0-9]{0,4})\s*", text)
     if match is None:
         expected = (
-            "height x width in pixels, for example 480x854, each up to 99999"
+            f"height x width in pixels, for example {example[0]}x{example[1]}, each up to 99999"
             if order == "HxW"
             else "width x height in pixels, for example 1920x1080, each up to 99999"
         )

@@ -158,6 +158,7 @@ def export(
     require(*modules, extra="export,cpu")
     from mavos_deploy.export.exporter import Plan, record_parity, write_bundle
     from mavos_deploy.export.networks import network_of
+    from mavos_deploy.models.checkpoint import check_there
 
     say = Console(json=as_json, quiet=quiet)
     dynamic = size == DYNAMIC
@@ -173,6 +174,8 @@ def export(
         _video_sizes(tiled_for or (), variant.align_corners),
         MemoryRule.named(memory, slots) if memory is not None else None,
     )
+    if checkpoint is not None:
+        check_there(checkpoint)
     folder = output or Path(_name(plan))
     with replacing_bundle(folder, overwrite) as temporary:
         say.line(_announced(plan, checkpoint))
@@ -194,7 +197,8 @@ def _plan_size(size: str | None, size_for: str | None, align_corners: bool) -> S
     if size is not None and size_for is not None:
         raise InputError("--size and --size-for exclude each other; give one of them")
     if size is not None:
-        return check_size(*parse_size(size, called="--size"), align_corners)
+        usual = network_size(*VIDEO, align_corners)
+        return check_size(*parse_size(size, called="--size", example=usual), align_corners)
     if size_for is not None:
         return _video_size(size_for, "--size-for", align_corners)
     return network_size(*VIDEO, align_corners)

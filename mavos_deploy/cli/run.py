@@ -11,7 +11,7 @@ from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
-from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.resume import EVERY, is_saved
 
@@ -214,6 +214,11 @@ def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str
         return None, paths[0]
     if server is None and len(paths) == 2:
         return Path(paths[0]), paths[1]
+    if server is None and len(paths) == 1:
+        raise InputError(
+            f"got {paths[0]} alone, and a bundle is missing, or the input; give BUNDLE and INPUT, "
+            f"or --server HOST:PORT and an input; {EXAMPLE}"
+        )
     quote = "; put a pattern such as 'frames/*.png' in quotes" if len(paths) > 2 else ""
     raise InputError(
         f"got {len(paths)} paths; give a bundle and an input, or --server HOST:PORT and an input"

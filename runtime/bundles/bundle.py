@@ -15,6 +15,7 @@ from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
 
 T = TypeVar("T")
+EXAMPLE = "`mavos-export --variant lite --size 241x433` makes lite-241x433"  # for errors
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Bundle:
         file = path / MANIFEST
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
-            raise BundleError(f"{path} {what}; give a bundle's folder, as mavos-export writes it")
+            raise BundleError(
+                f"{path} {what}; give a bundle's folder, as mavos-export writes it; {EXAMPLE}"
+            )
         try:
             bundle = cls(path, Manifest.read(file))
         except FileNotFoundError:

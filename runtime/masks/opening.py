@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.reading import read_regular
-from mavos_deploy.records import LARGEST
+from mavos_deploy.records import LARGEST, decode
 from mavos_deploy.runtime.masks.formats.coco_reading import read_coco, read_youtube_vis
 from mavos_deploy.runtime.masks.formats.cvat_reading import read_cvat
 from mavos_deploy.runtime.masks.formats.label_studio_reading import read_label_studio
@@ -135,9 +135,20 @@ def read_annotations(path: Path, content: bytes) -> LabelMaps:
     """
     row = _format_of(path, content)
     if row is None:
+        if path.suffix.lower() == ".json":
+            _check_json(path, content)
         names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
         raise InputError(f"{path} is no annotation file of a known format ({names})")
     return row.read(path, content)
+
+
+def _check_json(path: Path, content: bytes) -> None:
+    def fail(reason: str) -> InputError:
+        return InputError(
+            f"{path} is no annotation file: {reason}; it may have been cut off, so save it again"
+        )
+
+    decode(dict, content, fail)
 
 
 def _format_of(path: Path, content: bytes) -> AnnotationFormat | None:

@@ -135,9 +135,12 @@ class Outputs:
         files += [file for path in nested for file in _present(path)]
         other = [p for p in files if not p.is_file() or p.suffix.lower() != kind.suffix]
         if other:
+            name = other[0].relative_to(folder)
+            each = other[0].is_dir() and str(name).isdigit() and not kind.nested
+            hint = "ask for binary, which has a folder for each object, or " if each else ""
             raise InputError(
-                f"{folder} holds more than masks ({other[0].relative_to(folder)}), so it is not "
-                "replaced; choose another folder"
+                f"{folder} holds more than masks ({name}), so it is not replaced; {hint}choose "
+                "another folder"
             )
         if foreign := [file for file in files if not kind.owns(file)]:
             raise InputError(

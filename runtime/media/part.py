@@ -12,6 +12,7 @@ T = TypeVar("T")
 Place = int | Fraction  # number of a frame, or time in seconds since the first one
 
 _CLOCK = re.compile(r"(?:(?:([0-9]+):)?([0-9]{1,2}):)?([0-9]{1,2}(?:\.[0-9]*)?)")
+_FRACTION = re.compile(r"[0-9]+\.[0-9]*|\.[0-9]+")
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)s")
 
 
@@ -38,9 +39,10 @@ def parse_place(text: str, called: str = "place") -> Place:
         hours, minutes, seconds = match[1] or "0", match[2] or "0", match[3]
         if float(seconds) < 60 and (match[1] is None or int(minutes) < 60):
             return Fraction(int(hours) * 3600 + int(minutes) * 60) + Fraction(seconds)
+    missing = f"a time in seconds ends in s, as {text}s; " if _FRACTION.fullmatch(text) else ""
     raise InputError(
-        f"{called} {text!r}: expected the number of a frame, for example 120, or a time since the "
-        "first frame, for example 12.5s or 00:01:02.5"
+        f"{called} {text!r}: {missing}expected the number of a frame, for example 120, or a "
+        "time since the first frame, for example 12.5s or 00:01:02.5"
     )
 
 

@@ -150,6 +150,7 @@ def test_a_spoilt_bundle_is_refused(
     ("name", "said"),
     [
         pytest.param("nothing", "nothing does not exist", id="missing"),
+        pytest.param("lite", "`mavos-export --variant lite --size 241x433` makes", id="variant"),
         pytest.param("file", "file is a file", id="file"),
         pytest.param("empty", "empty is not a bundle", id="empty-folder"),
     ],
@@ -161,6 +162,12 @@ def test_what_is_no_bundle_is_refused(
     (tmp_path / "empty").mkdir()
     rest = [video.frames, "--masks", video.mask] if command == "mavos-run" else []
     assert said in refused(command, name, *rest)
+
+
+def test_a_missing_bundle_is_said_with_the_command_that_makes_one(refused: Refused) -> None:
+    said = refused("mavos-run", "clip.mp4", "--masks", "first.png")
+    assert "got clip.mp4 alone, and a bundle is missing" in said
+    assert "`mavos-export --variant lite --size 241x433` makes" in said
 
 
 def _places(node: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -152,6 +152,7 @@ def test_a_safetensors_file_that_is_damaged_is_refused(refused: Refused, tmp_pat
     [
         pytest.param(["--size", "480x854"], "the nearest size is 481x849", id="off-the-rule"),
         pytest.param(["--size", "large"], "expected height x width in pixels", id="no-size"),
+        pytest.param(["--size", "97"], "for example 481x849, each", id="one-side"),
         pytest.param(["--size", ""], "expected height x width in pixels", id="nothing"),
         pytest.param(["--size", "-65x97"], "expected height x width", id="negative"),
         pytest.param(["--size", "1x1"], "too small: both sides need at least 17", id="tiny"),
@@ -178,7 +179,7 @@ def test_a_size_that_cannot_be_used_is_refused(
             "deaot_l",
             ["--memory", "mca"],
             "deaot_l has no modulated cross-attention, which is MAVOS' own; take one of "
-            "annotations, latest, lvos",
+            "annotations, latest and lvos:L, such as lvos:6, or leave --memory out",
             id="mca-of-deaot",
         ),
         pytest.param("deaot_l", ["--memory", "growing"], "take lvos:6", id="growing"),

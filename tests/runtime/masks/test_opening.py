@@ -68,6 +68,14 @@ def test_masks_meet_their_frames(tmp_path: Path, kind: str) -> None:
     assert any("passed over: frame 00004" in note for note in source.notes)
 
 
+@pytest.mark.parametrize("content", [b'{"ima', b'{"info": {"year": 2024', b""])
+def test_json_that_was_cut_off_before_its_format_shows_is_called_broken(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"^a\.json is no annotation file: it is not valid JSON"):
+        read_annotations(Path("a.json"), content)
+    with pytest.raises(InputError, match="of a known format"):
+        read_annotations(Path("a.json"), b'{"info": {}}')
+
+
 @each_file
 @pytest.mark.parametrize("cut", [0, 1, 40, 0.5, -1])
 def test_a_file_that_was_cut_off_is_refused_by_name(kind: str, cut: float) -> None:

@@ -77,7 +77,7 @@ def _picture(mode: str, name: str) -> Callable[[Path], None]:
     [
         pytest.param(_picture("P", "o/a.png"), "palette=o", False, "pass --overwrite", id="full"),
         pytest.param(_picture("L", "o/a.png"), "palette=o", True, "no palette mask", id="grey"),
-        pytest.param(_picture("P", "o/1/a.png"), "palette=o", True, "holds more than", id="below"),
+        pytest.param(_picture("P", "o/1/a.png"), "palette=o", True, "ask for binary", id="below"),
         pytest.param(_picture("P", "o/1/a.png"), "binary=o", True, "no grey mask", id="palette"),
         pytest.param(_picture("L", "o/x/a.png"), "binary=o", True, "holds more than", id="named"),
         pytest.param(_picture("L", "a.json"), "coco=a.json", False, "a.json exists", id="file"),

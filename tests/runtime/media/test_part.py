@@ -38,6 +38,13 @@ def test_other_texts_are_refused_with_both_forms(text: str) -> None:
         parse_place(text, "--start")
 
 
+@pytest.mark.parametrize("text", ["0.25", ".5", "12."])
+def test_seconds_without_their_unit_are_refused_with_it(text: str) -> None:
+    with pytest.raises(InputError, match=rf"a time in seconds ends in s, as {text}s; expected"):
+        parse_place(text, "--start")
+    assert parse_place(f"{text}s") == Fraction(text)
+
+
 def _frames(asked: list[int], count: int = 20) -> Iterator[tuple[int, float]]:
     for index in range(count):
         asked.append(index)
