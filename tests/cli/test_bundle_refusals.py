@@ -100,7 +100,7 @@ def _link_to_itself(bundle: Path) -> None:
         ),
         pytest.param(
             lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe"),
-            "manifest.json can't be read",
+            "manifest.json is not a manifest of this release: it is not valid JSON",
             id="not-text",
         ),
         pytest.param(
@@ -115,7 +115,7 @@ def _link_to_itself(bundle: Path) -> None:
         pytest.param(_path(""), "lies outside of the bundle", id="no-name"),
         pytest.param(_path("graphs"), "graphs is missing", id="folder"),
         pytest.param(_path("a\0b"), "can't be read", id="null-byte"),
-        pytest.param(_path("\ud800"), "can't be read", id="surrogate"),
+        pytest.param(_path("\ud800"), "surrogates not allowed", id="surrogate"),
         pytest.param(_path("x" * 5000), "can't be read", id="long-name"),
         pytest.param(
             lambda b: _replace_graph(b, "encoder", b"garbage" * 99, rehash=True),
@@ -127,7 +127,9 @@ def _link_to_itself(bundle: Path) -> None:
             "encoder.onnx",
             id="rehashed-empty-file",
         ),
-        pytest.param(_swapped_graphs, "has no tensor frame of float32", id="swapped-graphs"),
+        pytest.param(
+            _swapped_graphs, "encoder.onnx has no tensor decoder_embedding", id="swapped-graphs"
+        ),
     ],
 )
 def test_a_spoilt_bundle_is_refused(
@@ -226,6 +228,9 @@ def test_a_manifest_with_any_field_missing_or_of_another_kind_is_refused(
             or (path[0] in NOTES and (len(path) > 1 or isinstance(given, dict)))
             or (path in (("parity",), ("quantisation",)) and given in (None, ...))
             or (path in (("engines",), ("dynamic",), ("tiled",)) and given is ...)
+            # Releases that knew MAVOS alone didn't say these.
+            or (path == ("dimensions", "blocks") and given is ...)
+            or (path[0] == "memory" and given in ({}, ...))
             or (path == ("memory_gap",) and given in (10**9, 10**400))
             or given is True  # which is 1 in Python
         )

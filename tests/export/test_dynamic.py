@@ -18,6 +18,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.bundles.manifest import write_manifest
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.geometry import network_size
 from tests.made_clips import synthetic_clip
 from tests.placement import check_placement
@@ -49,7 +50,8 @@ def test_it_equals_pytorch_at_other_sizes(
 ) -> None:
     frames = shortest_clip(segmenter.bundle.manifest)
     clip = compare_clip(segmenter, network("tiny"), size, frames, objects=1)
-    parity = Parity(LIMITS["fp32"], "", frames, 2, (clip,))
+    one = GraphName.DECODER_ONE in segmenter.bundle.specs
+    parity = Parity(LIMITS["fp32"], "", frames, 2, (clip,), decoder_one=one)
     assert parity.passed, parity.first_divergence
     assert parity.memory_updates
     assert np.min(clip.scores) > 0.99
