@@ -149,7 +149,7 @@ def export(
     as_json: options.Json = False,
     version: options.Version = False,
 ) -> None:
-    """Export a MAVOS or DeAOT checkpoint as a verified bundle of ONNX graphs.
+    """Export a checkpoint as a verified bundle of ONNX graphs.
 
     The graphs are compared with PyTorch. The bundle is written whole or not at all; one that fails
     the comparison isn't kept, and the exit code is 1. --json prints the manifest.
