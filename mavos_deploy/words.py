@@ -1,4 +1,4 @@
-"""Closed lists of words: what records, options and messages may say, each list written once."""
+"""Words of records, options and messages: closed lists, each written once, and plurals."""
 
 from enum import Enum
 
@@ -8,3 +8,13 @@ class Word(str, Enum):
 
     def __str__(self) -> str:  # before Python 3.11 and `StrEnum`, f-strings would name the member
         return str.__str__(self)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as `1 frame` or `2 frames`.
+
+    Args:
+        count: How many there are.
+        noun: The noun for one, whose plural ends in s.
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

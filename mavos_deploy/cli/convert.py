@@ -10,6 +10,7 @@ from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import launch
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.results import RESULTS, Place
+from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from mavos_deploy.runtime.media.outputs import Wanted
@@ -73,7 +74,9 @@ def convert(
         }
     )
     objects = ", ".join(map(str, done.objects)) or "none"
-    say.line(f"{done.frames} frames in {target} as {wanted.kind.name}; objects: {objects}")
+    say.line(
+        f"{counted(done.frames, 'frame')} in {target} as {wanted.kind.name}; objects: {objects}"
+    )
 
 
 def _wanted(kind: str | None, target: Path) -> "Wanted":

@@ -14,6 +14,7 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.resume import EVERY, is_saved
+from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -240,13 +241,16 @@ def _segmenter(
 
 def _warn_of_masks(say: Console, summary: "Summary") -> None:
     if summary.ignored_masks:
+        one = summary.ignored_masks == 1
         say.warn(
-            f"{summary.ignored_masks} later masks bring no new object and were not used; the "
-            "first frame's mask and masks with new objects are"
+            f"{counted(summary.ignored_masks, 'later mask')} {'brings' if one else 'bring'} no new "
+            f"object and {'was' if one else 'were'} not used; the first frame's mask and masks "
+            "with new objects are"
         )
     if names := summary.unused_masks:
         say.warn(
-            f"{len(names)} masks belong to no frame of this run: {', '.join(names[:MASKS_NAMED])}"
+            f"{counted(len(names), 'mask')} {'belongs' if len(names) == 1 else 'belong'} to no "
+            f"frame of this run: {', '.join(names[:MASKS_NAMED])}"
             + (", ..." if names[MASKS_NAMED:] else "")
         )
 
@@ -291,7 +295,7 @@ def _saved(
         found = "the saved run is left aside" if fresh else f"no saved run in {saved.path}"
         say.note(f"{found}; starting with the first frame")
     else:
-        say.note(f"going on after {saved.earlier.frames} frames that {saved.path} has")
+        say.note(f"going on after {counted(saved.earlier.frames, 'frame')} that {saved.path} has")
     return saved
 
 
@@ -325,8 +329,8 @@ def _told(summary: "Summary", results: "list[Wanted]") -> str:
     *others, last = (str(result.path) for result in results)
     places = f"{', '.join(others)} and {last}" if others else last
     return (
-        f"{summary.frames} masks of {len(summary.objects)} objects in {places}, "
-        f"{summary.fps:.2f} frames/s"
+        f"{counted(summary.frames, 'mask')} of {counted(len(summary.objects), 'object')} in "
+        f"{places}, {summary.fps:.2f} frames/s"
     )
 
 

@@ -12,6 +12,7 @@ from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.cli.options import open_named
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import AUTO
+from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +118,8 @@ class Segmented:
         part = "" if shard is None else f"shard {shard}: "
         kept = f", {len(outcome.kept)} of them finished earlier" if outcome.kept else ""
         return (
-            f"{part}{outcome.frames} masks of {len(outcome.predicted)} sequences{kept}, "
+            f"{part}{counted(outcome.frames, 'mask')} of "
+            f"{counted(len(outcome.predicted), 'sequence')}{kept}, "
             f"in {self.folder}"
         )
 

@@ -28,6 +28,7 @@ from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.resize import resize_labels
 from mavos_deploy.runtime.system.folders import FolderGoneError
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.words import counted
 
 AHEAD = 2  # frames that may wait before and after segmenting
 # A camera's next frame is read while one is segmented, and no further, so that masks lag behind the
@@ -220,9 +221,10 @@ def segment_video(
     except MavosError as error:  # a result could not be finished
         failure = failure or error
     if failure is not None:
-        kept = f"; {summary.frames} masks are whole and kept" if summary.frames else ""
+        whole = "1 mask is" if summary.frames == 1 else f"{summary.frames} masks are"
+        kept = f"; {whole} whole and kept" if summary.frames else ""
         if isinstance(failure, FolderGoneError):
-            kept = f"; {summary.frames} masks had been written, each whole"
+            kept = f"; {counted(summary.frames, 'mask')} had been written, each whole"
         raise type(failure)(f"{failure}{kept}") from failure
     summary.notes += files.notes if summary.frames else []
     if not summary.interrupted:
@@ -236,8 +238,13 @@ def _start(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[SourceFram
         if (mask := masks.for_stem(frame.stem, first=True)) is not None:
             if before:
                 masks.notes.append(
-                    f"the first mask is that of frame {frame.stem}; the {before} frames before it "
-                    "are left out"
+                    f"the first mask is that of frame {frame.stem}; "
+                    + (
+                        "the frame before it is"
+                        if before == 1
+                        else f"the {before} frames before it are"
+                    )
+                    + " left out"
                 )
             return frame, mask
     raise InputError("no mask belongs to a frame of this video; name masks after its frames")

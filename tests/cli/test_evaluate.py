@@ -228,7 +228,7 @@ def test_shards_predict_and_are_scored_when_all_are_done(
     for index, name in ((1, "one"), (2, "two")):
         ended = call(*arguments, "--shard", f"{index}/2")
         assert ended.returncode == 0, ended.stderr
-        assert f"shard {index}/2: 5 masks of 1 sequences" in ended.stdout
+        assert f"shard {index}/2: 5 masks of 1 sequence," in ended.stdout
         assert "score them: mavos-eval" in ended.stdout
         assert (tmp_path / "out" / name).is_dir()
         assert not (tmp_path / "out/results.json").exists()

@@ -246,7 +246,7 @@ def test_a_name_that_is_no_text_does_not_end_the_run_in_an_error(
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert ended.returncode == 0, ended.stderr
-    assert "1 masks of 2 objects in o" in ended.stdout
+    assert "1 mask of 2 objects in o" in ended.stdout
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
