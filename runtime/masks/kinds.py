@@ -18,6 +18,7 @@ from mavos_deploy.runtime.masks.colours import Colours, packed, read_colours
 from mavos_deploy.runtime.masks.levels import read_levels
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, values_in
 from mavos_deploy.runtime.masks.palette import palette_colors
+from mavos_deploy.runtime.masks.quantised import check_lines, check_near, is_of_web
 from mavos_deploy.runtime.objects import VOID, Labels
 
 OPAQUE = 128  # alpha from which a pixel counts
@@ -85,7 +86,29 @@ def _palette(image: Image.Image, numbering: Numbering) -> Reading | None:
     used = values_in(indices)
     if used[-1] >= len(palette):  # indices without a colour; some writers leave the palette out
         return _as_ids(indices, palette, used, numbering)
-    clear = [index for index in _transparent(image) if index in used]
+    if is_of_web(palette):
+        check_lines(indices)
+    exact = _told_by_colour(palette, used) and _exact(palette, used)
+    reading = _by_palette(indices, palette, used, _transparent(image), numbering)
+    if exact:
+        own = palette[used]
+        if numbering.rule is Rule.COLOURS:  # without the blends, which went to another colour
+            own = own[np.isin(packed(own), list(numbering.numbers))]
+        if not np.isin(packed(own), packed(palette_colors(None))).all():
+            check_near(own)
+            check_lines(reading.labels, background=0)
+    return reading
+
+
+def _by_palette(
+    indices: Labels,
+    palette: Colours,
+    used: list[int],
+    transparent: list[int],
+    numbering: Numbering,
+) -> Reading:
+    """Read indices of which each that occurs has a colour."""
+    clear = [index for index in transparent if index in used]
     palette[clear] = 0
     if clear and 0 not in clear and 0 in used:
         return _palette_by_colour(indices, palette, used, numbering, clear, BACKGROUND)

@@ -46,8 +46,8 @@ def read_mask(
     image = open_image(path, content, check_size, formats, as_mask=True)
     if image.format == "JPEG":
         raise InputError(
-            f"{path}: a JPEG picture, whose compression changes object ids; save it as a palette "
-            "(mode P) or grey (mode L) PNG"
+            f"{path}: a JPEG picture, whose compression changes object ids; export the mask as PNG "
+            "from the tool that made it; converting the JPEG does not help"
         )
     if image.format == "WEBP" and _is_lossy(path, content):
         raise InputError(

@@ -32,15 +32,20 @@ def cropped(values: Values, inside: NDArray[np.bool_]) -> Values:
     ]
 
 
-def compact(values: Values) -> NDArray[np.bool_]:
-    """Pixels of (H, W) that lie inside a region: most of their neighbourhood has their value."""
+def compact(values: Values, least: int = COMPACT) -> NDArray[np.bool_]:
+    """Pixels of (H, W) that lie inside a region: most of their neighbourhood has their value.
+
+    Args:
+        values: Shape (H, W).
+        least: Pixels of a 3 x 3 neighbourhood that must have the centre's value, up to 9.
+    """
     padded = np.pad(values, 1, mode="edge")
     height, width = values.shape
     same = np.zeros(values.shape, np.uint8)
     for dy in range(3):
         for dx in range(3):
             same += padded[dy : dy + height, dx : dx + width] == values
-    return same >= COMPACT
+    return same >= least
 
 
 def beside(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
