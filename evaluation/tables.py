@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.errors import MavosError
 from mavos_deploy.evaluation.baselines import Baseline
 from mavos_deploy.evaluation.evaluate import (
     Evaluation,
@@ -18,6 +19,8 @@ from mavos_deploy.evaluation.evaluate import (
     SequenceResult,
     figures_of,
 )
+from mavos_deploy.records import read
+from mavos_deploy.runtime.datasets.sequences import listed
 from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:
@@ -71,6 +74,47 @@ def write_tables(evaluation: Evaluation, folder: Path) -> list[Path]:
         with replacing(folder / name, follow=False) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
     return [folder / name for name in tables]
+
+
+def replaced(folder: Path, summary: dict[str, Any]) -> str | None:
+    """A line on results.json of another evaluation, which this one replaces with its tables.
+
+    Args:
+        folder: Folder of the tables.
+        summary: Content of the results.json that is to be written, see `summary`.
+
+    Returns:
+        The line; None where there is no such file, or it is of the same data, split, sequences
+        and baseline, as after a run that goes on.
+    """
+    file = folder / RESULTS
+    try:
+        old = read(dict, file, MavosError)
+    except (OSError, MavosError):  # none, or not ours to judge
+        return None
+    differences = [
+        f"{what} ({listed(found)})"
+        for what, found, own in zip(
+            ("data", "split", "sequences", "baseline"), _scope(old), _scope(summary), strict=True
+        )
+        if found != own
+    ]
+    if not differences:
+        return None
+    return (
+        f"{file} and the tables beside it were of other {', '.join(differences)} and are replaced; "
+        "give --output DIR to keep both"
+    )
+
+
+def _scope(summary: dict[str, Any]) -> tuple[list[str], ...]:
+    """Data, split, sequences and baseline of a results.json, each as names."""
+    given = summary.get("sequences")
+    entries = given if isinstance(given, list) else []
+    names = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+    data = str(Path(str(summary.get("data"))).resolve())
+    baseline = "first-mask" if summary.get("baseline") else "none"
+    return [data], [str(summary.get("split"))], names or ["none"], [baseline]
 
 
 def write_results(text: str, folder: Path) -> None:

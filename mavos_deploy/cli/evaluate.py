@@ -184,6 +184,8 @@ def _report(
         say.line(_table(evaluation))
     if not say.json:
         report_problems(evaluation.problems, "the parts they name are left out, the rest is scored")
+    if line := tables.replaced(folder, summary):
+        say.warn(line)
     tables.write_results(json.dumps(summary, indent=2) + "\n", folder)
     if evaluation.figures is None:
         say.warn(

@@ -56,6 +56,20 @@ def test_results_json_holds_every_value_and_problem(tmp_path: Path) -> None:
     assert len(sequence["objects"][0]["J"]) == 4
 
 
+def test_tables_of_another_selection_are_not_replaced_in_silence(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    both, one = scored(root, SHORT), scored(tmp_path / "one", {"lost": SHORT["lost"]}, True)
+    first, second = (reports.summary(made, root, None) for made in (both, one))
+    assert reports.replaced(tmp_path, first) is None
+    reports.write_results(json.dumps(first), tmp_path)
+    assert reports.replaced(tmp_path, first) is None
+    line = reports.replaced(tmp_path, second)
+    assert line is not None
+    assert "sequences (lost, three), baseline (none) and are replaced" in line
+    (tmp_path / reports.RESULTS).write_text("{")
+    assert reports.replaced(tmp_path, second) is None
+
+
 def test_plots_are_drawn_from_any_name(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     made = SHORT["lost"]
