@@ -25,7 +25,7 @@ from mavos_deploy.runtime.triton.streams import (
     Streams,
     request_of,
 )
-from mavos_deploy.runtime.triton.wire import BUNDLE, StreamLimits, Untyped
+from mavos_deploy.runtime.triton.wire import BUNDLE, CONTROLS, StreamLimits, Untyped
 
 START_FLAG, END_FLAG = 1, 2  # Triton's numbers for the flags of a request in a sequence
 SHORTEST_SWEEP = 0.1  # seconds between two looks for idle streams
@@ -131,7 +131,11 @@ class TritonPythonModel:
             int(request.correlation_id()),
             bool(flags & START_FLAG),
             bool(flags & END_FLAG),
-            {tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+            {
+                tensor.name(): tensor.as_numpy()
+                for tensor in request.inputs()
+                if tensor.name() not in CONTROLS
+            },
         )
 
     def _tensors(self, answer: Answer, wanted: set[str]) -> list[Untyped]:

@@ -21,6 +21,7 @@ Untyped = Any
 
 # Control tensors that Triton fills in from a request's sequence flags.
 START, END, STREAM = "START", "END", "CORRID"
+CONTROLS = (START, END, STREAM)
 
 # Part of Triton's error for a stream that it doesn't know: never started, idle for too long, or
 # started before the server was.

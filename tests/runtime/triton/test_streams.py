@@ -20,7 +20,7 @@ from mavos_deploy.runtime.triton.streams import (
     request_of,
 )
 from mavos_deploy.runtime.triton.tracker import TritonPythonModel
-from mavos_deploy.runtime.triton.wire import StreamLimits
+from mavos_deploy.runtime.triton.wire import CONTROLS, StreamLimits
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 FRAME = np.zeros((20, 30, 3), np.uint8)
@@ -369,6 +369,17 @@ def test_a_request_is_made_of_its_tensors() -> None:
     assert request.frame is FRAME
     assert (request.labels_file, request.labels, request.frame_file) == (b"png", None, None)
     assert (request.remove, request.frame_index) == ((1, 9), 5)
+
+
+def test_control_tensors_of_a_sequence_are_left_out() -> None:
+    def tensor(name: str, value: object) -> SimpleNamespace:
+        return SimpleNamespace(name=lambda: name, as_numpy=lambda: value)
+
+    controls = [tensor(name, np.ones(1)) for name in CONTROLS]
+    inputs = [*controls, tensor("frame", FRAME)]
+    asked = SimpleNamespace(flags=lambda: 1, correlation_id=lambda: 7, inputs=lambda: inputs)
+    request = TritonPythonModel()._read(asked)
+    assert (request.stream, request.start, request.frame is FRAME) == (7, True, True)
 
 
 class Failing:
