@@ -7,7 +7,7 @@ TensorFlow's `SAME`, so published ImageNet weights fit without a change.
 
 from torch import Tensor, nn
 
-from mavos_deploy.models.mobilenet import InvertedResidual, conv_bn
+from mavos_deploy.models.mobilenet import InvertedResidual, conv_bn, maps_behind
 
 STEM = 32  # channels
 # Expansion, output channels, units, stride of the first unit, kernel of the depthwise convolution.
@@ -39,9 +39,5 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode a normalised frame [B, 3, H, W]."""
-        maps = []
-        for index, unit in enumerate(self.features):
-            x = unit(x)
-            if index in FEATURE_UNITS:
-                maps.append(x)
-        return maps[0], maps[1], maps[2], maps[2]
+        map_4x, map_8x, map_16x = maps_behind(self.features, FEATURE_UNITS, x)
+        return map_4x, map_8x, map_16x, map_16x

@@ -41,6 +41,16 @@ def conv_bn(
     return nn.Sequential(conv, FrozenBatchNorm(out_channels), nn.ReLU6())
 
 
+def maps_behind(units: nn.Sequential, wanted: tuple[int, ...], x: Tensor) -> list[Tensor]:
+    """Run all units one after the other, and keep the outputs of those with the wanted indices."""
+    maps = []
+    for index, unit in enumerate(units):
+        x = unit(x)
+        if index in wanted:
+            maps.append(x)
+    return maps
+
+
 class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise k x k, project 1x1; the input is added where shapes agree."""
 
@@ -88,9 +98,5 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode a normalised frame [B, 3, H, W]."""
-        maps = []
-        for index, unit in enumerate(self.features):
-            x = unit(x)
-            if index in FEATURE_UNITS:
-                maps.append(x)
-        return maps[0], maps[1], maps[2], maps[3]
+        map_4x, map_8x, map_16x, deep = maps_behind(self.features, FEATURE_UNITS, x)
+        return map_4x, map_8x, map_16x, deep
