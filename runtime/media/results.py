@@ -149,9 +149,25 @@ _WHERE = {"objects": "the objects", BACKGROUND: "everything but the objects"}
 
 
 def _film(
-    drawing: Callable[[Target], Drawing], encoding: str = "H264"
-) -> Callable[[Target], MaskWriter]:
-    """Opens the writer of a video."""
+    name: str,
+    what: str,
+    drawing: Callable[[Target], Drawing],
+    encoding: str = "H264",
+    suffix: str = ".mp4",
+    options: Mapping[str, str] | None = None,
+    colour: str = "",
+) -> ResultKind:
+    """A kind of video; see `ResultKind` for what isn't said here.
+
+    Args:
+        name: Word of `--write`.
+        what: Help of the kind.
+        drawing: Makes the function that draws a frame.
+        encoding: A key of `films.ENCODINGS`.
+        suffix: Ending of the file.
+        options: Help by option.
+        colour: Colour that takes the place of pixels.
+    """
 
     def open_film(target: Target) -> MaskWriter:
         from mavos_deploy.runtime.media.films import ENCODINGS, FilmWriter
@@ -160,7 +176,16 @@ def _film(
         draw = drawing(target)
         return FilmWriter(target.path, target.size, draw, target.original, ENCODINGS[encoding])
 
-    return open_film
+    return ResultKind(
+        name,
+        what,
+        open_film,
+        suffix=suffix,
+        options=options or {},
+        colour=colour,
+        masks=False,
+        pictures=True,
+    )
 
 
 def _overlay(target: Target) -> Drawing:
@@ -268,74 +293,54 @@ _KINDS = (
         suffix=".json",
         holds=_DOCUMENT,
     ),
-    ResultKind(
+    _film(
         "overlay",
         "the video with the objects coloured and outlined, H.264",
-        _film(_overlay),
-        suffix=".mp4",
-        masks=False,
-        pictures=True,
+        _overlay,
     ),
-    ResultKind(
+    _film(
         "matte",
         "a video, white where an object is and black elsewhere, H.264",
-        _film(lambda target: drawings.matte),
-        suffix=".mp4",
-        masks=False,
-        pictures=True,
+        lambda target: drawings.matte,
     ),
-    ResultKind(
+    _film(
         "green-screen",
         "the video with a colour for everything but the objects, H.264",
-        _film(lambda target: drawings.filled(target.colour, background=True)),
-        suffix=".mp4",
+        lambda target: drawings.filled(target.colour, background=True),
         colour="00ff00",
-        masks=False,
-        pictures=True,
     ),
-    ResultKind(
+    _film(
         "alpha-prores",
         "the video with the objects opaque and all else transparent, ProRes 4444",
-        _film(lambda target: drawings.with_alpha, "ProRes"),
+        lambda target: drawings.with_alpha,
+        "ProRes",
         suffix=".mov",
-        masks=False,
-        pictures=True,
     ),
-    ResultKind(
+    _film(
         "alpha-vp9",
         "the video with the objects opaque and all else transparent, VP9, for browsers",
-        _film(lambda target: drawings.with_alpha, "VP9"),
+        lambda target: drawings.with_alpha,
+        "VP9",
         suffix=".webm",
-        masks=False,
-        pictures=True,
     ),
-    ResultKind(
+    _film(
         "blur",
         "the video with a part blurred, H.264",
-        _film(lambda target: drawings.blurred(target.option == BACKGROUND)),
-        suffix=".mp4",
+        lambda target: drawings.blurred(target.option == BACKGROUND),
         options=_WHERE,
-        masks=False,
-        pictures=True,
     ),
-    ResultKind(
+    _film(
         "pixelate",
         "the video with a part in coarse blocks, H.264",
-        _film(lambda target: drawings.pixelated(target.option == BACKGROUND)),
-        suffix=".mp4",
+        lambda target: drawings.pixelated(target.option == BACKGROUND),
         options=_WHERE,
-        masks=False,
-        pictures=True,
     ),
-    ResultKind(
+    _film(
         "colour",
         "the video with a part covered by a colour, H.264",
-        _film(lambda target: drawings.filled(target.colour, target.option == BACKGROUND)),
-        suffix=".mp4",
+        lambda target: drawings.filled(target.colour, target.option == BACKGROUND),
         options=_WHERE,
         colour="000000",
-        masks=False,
-        pictures=True,
     ),
 )
 RESULTS = {kind.name: kind for kind in _KINDS}
