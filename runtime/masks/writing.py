@@ -1,6 +1,7 @@
 """The protocol of everything that takes a run's label maps, and the parts that writers share."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -149,7 +150,7 @@ class Sections:
         self._open.close()
 
 
-class DocumentWriter:
+class DocumentWriter(ABC):
     """A writer of one text file, which appears when its block ends.
 
     Subclasses add to `sections` in `write` and say in `pieces` how the file is put together.
@@ -163,13 +164,13 @@ class DocumentWriter:
         self.legend = legend
         self.sections = Sections(path)
 
+    @abstractmethod
     def write(self, frame: LabelledFrame) -> None:
         """Take the next frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pieces(self) -> Iterable[tuple[str, str]]:
         """Text of the file and the parts that follow it, see `Sections.save`."""
-        raise NotImplementedError
 
     def __enter__(self) -> "DocumentWriter":
         return self
@@ -184,7 +185,7 @@ class DocumentWriter:
             self.sections.close()
 
 
-class FolderWriter:
+class FolderWriter(ABC):
     """A writer of one file or more for each frame, each of them whole or not there.
 
     Args:
@@ -207,14 +208,14 @@ class FolderWriter:
         """File of a frame, in a folder within the writer's own."""
         return self.folder / within / f"{frame.stem}{self.suffix}"
 
+    @abstractmethod
     def write(self, frame: LabelledFrame) -> None:
         """Take the next frame."""
-        raise NotImplementedError
 
     def __enter__(self) -> "FolderWriter":
         return self
 
-    def __exit__(
+    def __exit__(  # noqa: B027  (nothing is open between two frames)
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         pass

@@ -54,54 +54,41 @@ def commands_of(page: Path) -> list[str]:
     return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))]
 
 
-def test_graphs_page_is_what_the_generator_prints() -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "print_graphs.py"],
+def printed_by(script: str) -> str:
+    """The output of a script of docs/."""
+    return subprocess.run(
+        [sys.executable, ROOT / "docs" / script],
         capture_output=True,
         text=True,
         encoding="utf-8",
         check=True,
         cwd=ROOT,
-    )
+    ).stdout
+
+
+def test_graphs_page_is_what_the_generator_prints() -> None:
+    printed = printed_by("print_graphs.py")
     page = (ROOT / "docs" / "graphs.md").read_text(encoding="utf-8")
-    assert page == printed.stdout, "run python docs/print_graphs.py > docs/graphs.md"
+    assert page == printed, "run python docs/print_graphs.py > docs/graphs.md"
 
 
 def test_the_table_of_backends_is_what_the_code_reads() -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "print_backends.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    printed = printed_by("print_backends.py")
     page = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")
-    assert printed.stdout in page, "put what python docs/print_backends.py prints there"
+    assert printed in page, "put what python docs/print_backends.py prints there"
 
 
 def test_the_tables_of_masks_are_what_the_code_reads() -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "print_masks.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    printed = printed_by("print_masks.py")
     page = (ROOT / "docs" / "masks.md").read_text(encoding="utf-8")
-    for table in printed.stdout.split("\n\n"):
+    for table in printed.split("\n\n"):
         assert table in page, "put what python docs/print_masks.py prints there"
 
 
 def test_the_tables_of_formats_are_what_the_code_reads() -> None:
-    printed = subprocess.run(
-        [sys.executable, ROOT / "docs" / "print_formats.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    printed = printed_by("print_formats.py")
     page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-    for table in printed.stdout.strip().split("\n\n"):
+    for table in printed.strip().split("\n\n"):
         assert table in page, "put what python docs/print_formats.py prints there"
 
 
