@@ -33,6 +33,7 @@ from mavos_deploy.export.bench.torch_runner import TorchRunner
 from mavos_deploy.export.bench.ways import Way
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
+from mavos_deploy.runtime.backends.doctor import diagnose
 from mavos_deploy.runtime.backends.protocol import (
     Backend,
     DeviceBackend,
@@ -43,7 +44,6 @@ from mavos_deploy.runtime.backends.protocol import (
 from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.doctor import diagnose
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.segmenter import Segmenter

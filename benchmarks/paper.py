@@ -48,9 +48,9 @@ from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_optio
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import Target
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.contract import GraphName, graph_specs, state_bytes
 from mavos_deploy.runtime.geometry import Size, parse_size
-from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, machine
 from mavos_deploy.runtime.system.processors import usable_processors

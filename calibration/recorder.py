@@ -21,9 +21,9 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.records import advice, encode, read
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.datasets.prediction import digest
 from mavos_deploy.runtime.datasets.sequences import VideoSequence, listed
-from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
 from mavos_deploy.runtime.system.files import replacing_directory

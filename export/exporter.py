@@ -15,6 +15,7 @@ from mavos_deploy.models.half import half_precision
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, Target, write_manifest
+from mavos_deploy.runtime.bundles.memory import MemoryRule, Rule
 from mavos_deploy.runtime.contract import (
     Dimensions,
     GraphName,
@@ -23,7 +24,6 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, grid
-from mavos_deploy.runtime.memory import MemoryRule, Rule
 
 CPU_TILE = (8, 18)  # tokens; the fastest of several tried on a CPU at 481x849
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mavos_deploy.evaluation.metrics import Score
 from mavos_deploy.records import HUGE
+from mavos_deploy.runtime.bundles.memory import MCA, MemoryRule
 from mavos_deploy.runtime.contract import GraphName
-from mavos_deploy.runtime.memory import MCA, MemoryRule
 
 UPDATES = 2  # memory updates that every clip must go past at least
 

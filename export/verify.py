@@ -27,9 +27,9 @@ from mavos_deploy.models.long_term import LongTerm
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Memory, Tracker
 from mavos_deploy.runtime.bundles.manifest import Manifest
+from mavos_deploy.runtime.bundles.memory import EMPTY
 from mavos_deploy.runtime.contract import SHORT, SLOT_BIAS, GraphName, memory_names
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.memory import EMPTY
 from mavos_deploy.runtime.objects import Labels, object_mask, split_groups
 from mavos_deploy.runtime.resize import interpolation, resize_frame
 from mavos_deploy.runtime.segmenter import Segmenter

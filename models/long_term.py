@@ -1,7 +1,7 @@
 """Rules of the long-term memory, as the authors write them: a bank, its newest frame first.
 
-The runtime keeps the same frames in fixed slots (`runtime/memory.py`), so that a mistake in one of
-the two shows as a difference.
+The runtime keeps the same frames in fixed slots (`runtime/bundles/memory.py`), so that a mistake in
+one of the two shows as a difference.
 """
 
 from dataclasses import dataclass

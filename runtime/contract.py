@@ -13,8 +13,8 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from mavos_deploy.runtime.bundles.memory import MCA, REFERENCE, MemoryRule
 from mavos_deploy.runtime.geometry import STRIDE, Size, downsampled
-from mavos_deploy.runtime.memory import MCA, REFERENCE, MemoryRule
 from mavos_deploy.words import Word
 
 IDENTITIES = 10  # objects of one group

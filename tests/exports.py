@@ -8,8 +8,8 @@ from filelock import FileLock
 
 from mavos_deploy.export.exporter import Plan, write_bundle
 from mavos_deploy.models.variants import VARIANTS
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.memory import MemoryRule
 
 Stamps = dict[str, tuple[int, int]]
 

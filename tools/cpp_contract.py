@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mavos_deploy.runtime import contract, geometry, memory, objects, state
 from mavos_deploy.runtime.bundles import manifest, quantisation
+from mavos_deploy.runtime.bundles.memory import MCA, MemoryRule, Rule
 from mavos_deploy.runtime.contract import Dimensions, GraphName, Precision, TensorSpec
-from mavos_deploy.runtime.memory import MCA, MemoryRule, Rule
 
 HEADER = Path(__file__).resolve().parents[1] / "runtime/cpp/src/contract.h"
 

@@ -12,7 +12,7 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
-    from mavos_deploy.runtime.doctor import Diagnosis
+    from mavos_deploy.runtime.backends.doctor import Diagnosis
 
 
 def doctor(
@@ -33,7 +33,7 @@ def doctor(
     Gives advice for the other backends. Exits with 1 if the default backend doesn't work.
     --quiet prints the problems alone.
     """
-    from mavos_deploy.runtime.doctor import diagnose
+    from mavos_deploy.runtime.backends.doctor import diagnose
 
     say = Console(json=as_json, quiet=quiet)
     found = diagnose(Bundle.open(bundle) if bundle is not None else None)
@@ -50,7 +50,7 @@ def doctor(
 
 
 def _lines(found: "Diagnosis", tried: bool) -> list[str]:
-    from mavos_deploy.runtime.doctor import PACKAGES
+    from mavos_deploy.runtime.backends.doctor import PACKAGES
 
     machine, gpu = found.machine, found.gpu
     limit = found.container_processors

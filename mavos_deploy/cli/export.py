@@ -18,9 +18,9 @@ from mavos_deploy.models.variants import VARIANTS, Variant
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import PARITY, Manifest, Target, replacing_bundle
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.contract import Precision
 from mavos_deploy.runtime.geometry import Size, check_size, network_size, parse_size
-from mavos_deploy.runtime.memory import MemoryRule
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.files import replacing
 

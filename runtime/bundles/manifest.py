@@ -18,6 +18,7 @@ from msgspec import Meta
 from mavos_deploy.errors import BundleError, InputError, MavosError
 from mavos_deploy.records import advice, decode, encode, read
 from mavos_deploy.runtime.bundles.engines import Engine
+from mavos_deploy.runtime.bundles.memory import MCA, MemoryRule
 from mavos_deploy.runtime.bundles.quantisation import Quantisation
 from mavos_deploy.runtime.contract import (
     Dimensions,
@@ -28,7 +29,6 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, network_size
-from mavos_deploy.runtime.memory import MCA, MemoryRule
 from mavos_deploy.runtime.system.files import replacing, replacing_directory
 from mavos_deploy.words import Word
 

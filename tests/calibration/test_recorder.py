@@ -22,9 +22,9 @@ from mavos_deploy.calibration.recorder import (
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.bundles.memory import MCA
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.memory import MCA
 
 
 def _record(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime import doctor
+from mavos_deploy.runtime.backends import doctor
 from mavos_deploy.runtime.backends.table import BACKENDS
 from mavos_deploy.runtime.system.gpu import Gpu
 

@@ -8,7 +8,7 @@ import pytest
 
 from mavos_deploy.runtime import Bundle, Segmenter, State
 from mavos_deploy.runtime.backends.table import open_backend
-from mavos_deploy.runtime.memory import MemoryRule
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.objects import number_objects
 from tests import golden
 from tests.exports import Exports

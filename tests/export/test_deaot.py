@@ -14,10 +14,10 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime import Bundle, Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.opening import open_dataset
-from mavos_deploy.runtime.memory import MemoryRule
 from tests import golden
 from tests.exports import Exports
 

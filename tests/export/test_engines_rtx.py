@@ -19,8 +19,8 @@ from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.contract import GraphName
-from mavos_deploy.runtime.memory import MemoryRule
 from tests.bundles import copy_to_change
 from tests.exports import Exports
 

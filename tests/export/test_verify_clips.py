@@ -7,8 +7,8 @@ import pytest
 
 from mavos_deploy.export.verify_clips import clips_of
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.contract import GraphName
-from mavos_deploy.runtime.memory import MemoryRule
 from tests.bundles import hollow_bundle
 
 

@@ -1,4 +1,4 @@
-// Rules of the long-term memory, as runtime/memory.py has them.
+// Rules of the long-term memory, as runtime/bundles/memory.py has them.
 #pragma once
 
 #include <cstdint>

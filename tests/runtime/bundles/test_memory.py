@@ -7,7 +7,7 @@ import pytest
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.models.long_term import LongTerm
-from mavos_deploy.runtime.memory import EMPTY, MOST_SLOTS, MemoryRule, Rule
+from mavos_deploy.runtime.bundles.memory import EMPTY, MOST_SLOTS, MemoryRule, Rule
 
 RULES = ["mca", "latest", "annotations", "lvos:2", "lvos:3", "lvos:6"]
 WRITES = 15
