@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mavos_deploy.runtime import contract, geometry, memory, objects, state
-from mavos_deploy.runtime.bundles import manifest, quantisation
+from mavos_deploy.runtime import contract, geometry, objects, state
+from mavos_deploy.runtime.bundles import manifest, memory, quantisation
 from mavos_deploy.runtime.bundles.memory import MCA, MemoryRule, Rule
 from mavos_deploy.runtime.contract import Dimensions, GraphName, Precision, TensorSpec
 

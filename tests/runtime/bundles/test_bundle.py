@@ -10,7 +10,8 @@ import pytest
 
 from mavos_deploy.errors import BackendError, BundleError
 from mavos_deploy.export.build_engines import _up_to_date
-from mavos_deploy.runtime import Bundle, doctor
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backends import doctor
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.bundles.manifest import is_bundle, write_manifest
 from tests.bundles import hollow_bundle
