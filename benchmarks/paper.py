@@ -20,6 +20,7 @@ them, and this again with --backend. Everything is written to <output>/paper.jso
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -155,6 +156,7 @@ def exported(
     """The bundle in a folder; exported if there is none."""
     if not folder.exists():
         unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)  # a run that was ended left it
         unfinished.mkdir(parents=True)
         plan = Plan(variant, size, None, Target.CPU.value, memory=rule)
         write_bundle(plan, checkpoint, unfinished, lambda line: None)

@@ -9,7 +9,9 @@ state that gets slower, and in a process that has just been started, which also 
 library that gets slower. A line is fitted through the ratios of either kind, and one through the
 resident memory. Exits with 1 if any of the three grows by 1% or more. The noise, also reported,
 is the standard deviation of the rise of the same ratios in random orders: where it is 1% or more
-the machine was too busy to tell, which exits with 1 too. One thread gives the least noise.
+the machine was too busy to tell, which exits with 1 too. One thread gives the least noise. On a
+busy machine --processor-time takes the time that the processor worked on a step in place of the
+time that passed.
 The memory includes the state that is kept for comparison, from its frame on. Linux only.
 """
 
@@ -19,7 +21,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -37,6 +39,8 @@ from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.child import Child
 from mavos_deploy.runtime.system.files import replacing, writing
 from mavos_deploy.runtime.system.machine import machine, peak_bytes, resident_bytes
+
+Clock = Callable[[], float]
 
 WARM_UP = 300  # frames; allocators and caches settle, and MCA has run several times
 BLOCKS = 12  # the run is cut into as many parts, whose medians are the points of the fit
@@ -64,6 +68,9 @@ def main() -> int:
     parser.add_argument(
         "--every", type=int, default=2, help="frames from one measured pair to the next"
     )
+    parser.add_argument(
+        "--processor-time", action="store_true", help="measure it in place of the time that passes"
+    )
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     parser.add_argument("--plot", type=Path, help="draw time and memory; needs matplotlib")
     arguments = parser.parse_args()
@@ -83,6 +90,7 @@ def main() -> int:
             arguments.objects,
             arguments.threads,
             arguments.every,
+            time.process_time if arguments.processor_time else time.perf_counter,
         )
     except MavosError as error:
         print(f"soak.py: {error}", file=sys.stderr)
@@ -116,7 +124,7 @@ def check_writable(path: Path) -> None:
 
 
 def measure(
-    bundle: Path, frames: int, objects: int, threads: int | None, every: int
+    bundle: Path, frames: int, objects: int, threads: int | None, every: int, clock: Clock
 ) -> dict[str, Any]:
     """Segment a video and describe how time and memory went."""
     with ExitStack() as stack:
@@ -129,7 +137,7 @@ def measure(
                 f"frames without an update are among them, and at least {FEWEST_PAIRS} pairs"
             )
         saved = Path(stack.enter_context(TemporaryDirectory())) / "early.safetensors"
-        young = stack.enter_context(YoungProcess(bundle, threads, saved))
+        young = stack.enter_context(YoungProcess(bundle, threads, saved, clock))
         manifest = segmenter.bundle.manifest
         clip = iter_clip(*manifest.size, frames, objects=objects)
         first, labels = next(clip)
@@ -147,12 +155,12 @@ def measure(
                 segmenter.save(early, saved)
             plain = gap is None or state.since_update + 1 < gap  # this step is without one too
             if early is not None and plain and index % every == 0:
-                before, fresh = time_step(segmenter, frame, early)[0], young.time_step(frame)
-                now, state = time_step(segmenter, frame, state)
+                before, fresh = time_step(segmenter, frame, early, clock)[0], young.time_step(frame)
+                now, state = time_step(segmenter, frame, state, clock)
                 to_early.append(now / before)
                 to_young.append(now / fresh)
             else:
-                now, state = time_step(segmenter, frame, state)
+                now, state = time_step(segmenter, frame, state, clock)
             seconds.append(now)
             resident.append(resident_bytes())
     steady = seconds[WARM_UP:]
@@ -165,6 +173,7 @@ def measure(
         "frames": frames,
         "objects": objects,
         "threads": threads,
+        "processor_time": clock is time.process_time,
         **{name: round(rise(values), 5) for name, values in judged.items()},
         "noise_against_young_process": round(noise(to_young), 5),
         "noise_against_early_state": round(noise(to_early), 5),
@@ -211,9 +220,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
 class YoungProcess:
     """Steps from the early state in a process that is replaced before it can grow old."""
 
-    def __init__(self, bundle: Path, threads: int | None, state: Path) -> None:
+    def __init__(self, bundle: Path, threads: int | None, state: Path, clock: Clock) -> None:
         """Keep the arguments; the first process is started when a step is asked for."""
-        self._arguments = (bundle, threads, state)
+        self._arguments = (bundle, threads, state, clock)
         self._child: Child | None = None
         self._steps = 0
         self.started = 0
@@ -249,19 +258,23 @@ class YoungProcess:
         self._stop()
 
 
-def answer_steps(pipe: Connection, bundle: Path, threads: int | None, saved: Path) -> None:
+def answer_steps(
+    pipe: Connection, bundle: Path, threads: int | None, saved: Path, clock: Clock
+) -> None:
     """Time a step for every frame that the pipe brings; the young process does this."""
     with suppress(EOFError), Segmenter.open(bundle, threads) as segmenter:
         state = segmenter.load(saved)
         while True:
-            pipe.send(time_step(segmenter, pipe.recv(), state)[0])
+            pipe.send(time_step(segmenter, pipe.recv(), state, clock)[0])
 
 
-def time_step(segmenter: Segmenter, frame: RgbFrame, state: State) -> tuple[float, State]:
+def time_step(
+    segmenter: Segmenter, frame: RgbFrame, state: State, clock: Clock
+) -> tuple[float, State]:
     """Step once; returns the seconds it took and the new state."""
-    started = time.perf_counter()
+    started = clock()
     _, state = segmenter.step(frame, state)
-    return time.perf_counter() - started, state
+    return clock() - started, state
 
 
 def rise(values: list[float]) -> float:

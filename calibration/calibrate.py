@@ -79,7 +79,8 @@ class CalibrationReport:
         after: J&F of the quantised bundle.
         errors: Largest difference of an output, as a share of its range, on the unquantised
             bundle's inputs, by graph that changed.
-        seconds: Seconds per frame, before and after; None for a GPU, where nothing can be timed.
+        seconds: Seconds per frame, of the bundle as it was given and after; None for a GPU, where
+            nothing can be timed.
         load: Other work of the machine while frames were timed; None where that is unknown.
     """
 
@@ -170,7 +171,6 @@ def calibrate(
         BackendError: The inference library failed.
     """
     check_source(bundle)
-    bundle = in_general(bundle)
     if not clips:
         raise InputError("no clips to calibrate with; give a data set with at least one sequence")
     with (
@@ -191,6 +191,9 @@ def calibrate(
 class Calibration:
     """The stages of a calibration; each takes what the stages before it gave.
 
+    Graphs are quantised and compared in the form that serves every video. Time is compared with the
+    bundle as it is, which may have quicker graphs for some videos.
+
     Args:
         bundle: Bundle in fp32, not quantised.
         plain: Backend with the bundle's graphs; stays open.
@@ -207,7 +210,8 @@ class Calibration:
         request: CalibrationRequest,
         progress: Progress,
     ) -> None:
-        self.bundle, self.plain, self.request, self.progress = bundle, plain, request, progress
+        self.given, self.bundle = bundle, in_general(bundle)
+        self.plain, self.request, self.progress = plain, request, progress
         self.recorded = clips[::2]
         self.judge = Judge(clips[1::2] or clips, request.most_frames)
 
@@ -344,7 +348,7 @@ class Calibration:
             errors = forced.errors
             if trial.kind == GraphKind.CPU:
                 meter = LoadMeter()
-                both = Segmenter(self.bundle, self.plain), trial.segmenter(chosen)
+                both = Segmenter(self.given, self.plain), trial.segmenter(chosen)
                 seconds = frame_seconds(both, clips[0], most)
                 load = meter.read()
             done()

@@ -12,5 +12,7 @@ StateDict = dict[str, Tensor]
 def zeros(variant: str) -> StateDict:
     """A state dict whose tensors take no room."""
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in Mavos(VARIANTS[variant]).state_dict().items()}
-    return {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
+        state = Mavos(VARIANTS[variant]).state_dict()
+    return {
+        key: torch.zeros(1, dtype=value.dtype).expand(value.shape) for key, value in state.items()
+    }

@@ -17,6 +17,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import replacing_bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.system.machine import describe_machine
 
 if TYPE_CHECKING:
@@ -234,6 +235,12 @@ def _warn(say: Console, report: "CalibrationReport", bundle: Bundle) -> None:
         say.warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
     if set(report.recorded) & set(report.held_out):
         say.warn("ranges and figures come from the same clips; give two clips or more")
+    if GraphName.STEP_ONE in bundle.manifest.graphs:
+        say.note(
+            f"{report.request.number} has no step for the reference alone, and is compared with a "
+            "bundle that has; where no later frame is annotated, quantise one of one slot "
+            "(mavos-export --slots 1)"
+        )
     if report.request.kind is GraphKind.TENSORRT:
         warn_if_tiled(say, bundle.manifest)
     instructions = describe_machine()["instructions"]

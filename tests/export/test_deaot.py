@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mavos_deploy.calibration import calibrate as calibrating
 from mavos_deploy.calibration.calibrate import CalibrationRequest, calibrate
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.verify import verify
@@ -176,7 +177,16 @@ def test_a_memory_of_one_slot_refuses_later_annotations(exported: Exports) -> No
 
 
 @pytest.mark.slow
-def test_it_is_quantised_with_its_attention(chain: Segmenter, clips: Path, tmp_path: Path) -> None:
+def test_it_is_quantised_with_its_attention_and_timed_against_all_graphs(
+    chain: Segmenter, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[set[str]] = []
+
+    def seconds(both: tuple[Segmenter, Segmenter], *_: object) -> tuple[float, float]:
+        timed.append(set(both[0].bundle.specs))
+        return 2.0, 1.0
+
+    monkeypatch.setattr(calibrating, "frame_seconds", seconds)
     request = CalibrationRequest(GraphKind.CPU, max_drop=1.0, most_frames=12, threads=1)
     sequences = list(open_dataset(clips).sequences)
     kept = tmp_path / "recordings"
@@ -187,6 +197,7 @@ def test_it_is_quantised_with_its_attention(chain: Segmenter, clips: Path, tmp_p
     )
     assert report.missing == []
     assert GraphName.STEP in report.chosen
+    assert timed == [set(chain.bundle.specs)]
     with Segmenter.open(folder, 1) as quantised:
         assert quantised.about.arithmetic == "int8"
         assert _after(quantised, NEWS + 2).writes == _after(chain, NEWS + 2).writes

@@ -1,11 +1,15 @@
 """The shipped weights segment, and the exported graphs segment as well as PyTorch does."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from mavos_deploy.evaluation.metrics import score_labels
 from mavos_deploy.evaluation.scenes.scene import iter_scene
@@ -14,8 +18,11 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.tracker import Tracker
 from mavos_deploy.models.variants import VARIANTS
 from mavos_deploy.runtime import Segmenter
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from mavos_deploy.runtime.resize import resize_frame
+from tests.bundles import copy_to_change
 from tests.exports import Exports
+from tests.made_clips import synthetic_clip
 
 SIZE = (160, 288)
 FRAMES = 34  # past two runs of MCA at the usual memory gap
@@ -74,6 +81,36 @@ def test_tiny_segments_made_up_scenes_and_the_exported_chains_as_well(
     assert exported - repeated >= 0.3
     assert abs(exported - pytorch) <= 0.001
     assert abs(in_half - exported) <= 0.005
+
+
+def test_a_bundle_and_a_state_of_a_release_before_deaot_are_used_as_they_were(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Neither said a rule of the memory, a number of blocks or a number of writes."""
+    old = copy_to_change(tiny_bundle, tmp_path / "old")
+    manifest = json.loads((old / MANIFEST).read_text())
+    del manifest["memory"], manifest["dimensions"]["blocks"]
+    (old / MANIFEST).write_text(json.dumps(manifest))
+    clip = synthetic_clip(96, 96, 8, objects=14, seed=5)
+    first, late = (np.where(clip.labels[0] <= 8, clip.labels[0], 0), clip.labels[3])
+    saved = tmp_path / "state.safetensors"
+    with Segmenter.open(old, 1) as before, Segmenter.open(tiny_bundle, 1) as now:
+        state = now.start(clip.frames[0], first.astype(np.uint8))
+        for index in range(1, 6):  # two groups, the second of which joins late
+            _, state = now.step(clip.frames[index], state, late if index == 3 else None)
+        now.save(state, saved)
+        with safe_open(saved, framework="numpy") as file:
+            counters = json.loads(file.metadata()["mavos_state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        del counters["writes"]
+        counters["updated"] = [count > 0 for count in counters["updated"]]
+        save_file(tensors, saved, {"mavos_state": json.dumps(counters)})
+        loaded = before.load(saved)
+        assert loaded.groups == 2
+        for index in range(6, 8):
+            expected, state = now.step(clip.frames[index], state)
+            labels, loaded = before.step(clip.frames[index], loaded)
+            np.testing.assert_array_equal(labels, expected)
 
 
 def _from_pytorch(

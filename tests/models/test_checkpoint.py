@@ -13,9 +13,11 @@ from safetensors.torch import save_file
 from mavos_deploy.errors import CheckpointError
 from mavos_deploy.models.checkpoint import load_network, read_state_dict
 from mavos_deploy.models.variants import VARIANTS
+from tests import golden
 from tests.checkpoints import StateDict, zeros
 
 BIAS = "encoder.features.0.1.bias"
+NORM = "LSTT.layers.0.norm1.weight"  # in all variants
 
 
 @pytest.mark.parametrize(
@@ -86,17 +88,18 @@ def test_a_pipe_is_no_checkpoint_and_is_not_waited_for(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("variant", ["deaot_t", "deaot_s", "deaot_b", "deaot_l"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("variant", golden.DEAOT_VARIANTS)
 def test_a_released_file_of_the_deaot_family_loads_with_its_optimizer(
-    tmp_path: Path, variant: str
+    tmp_path: Path, variant: str, prefix: str
 ) -> None:
-    state = {f"module.{key}": value for key, value in zeros(variant).items()}
-    state[f"module.{BIAS}"] = torch.ones(32)
+    state = {f"{prefix}{key}": value for key, value in zeros(variant).items()}
+    state[f"{prefix}{NORM}"] = torch.ones(256)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))]).state_dict()
     torch.save({"state_dict": state, "optimizer": optimizer}, tmp_path / "PRE_YTB_DAV.pth")
     network, weights = load_network(VARIANTS[variant], tmp_path / "PRE_YTB_DAV.pth")
     assert weights.trained
-    assert network.state_dict()[BIAS].sum() == 32
+    assert network.state_dict()[NORM].sum() == 256
     assert len(network.blocks) == {"deaot_t": 1, "deaot_s": 2}.get(variant, 3)
 
 
@@ -105,7 +108,15 @@ def test_a_released_file_of_the_deaot_family_loads_with_its_optimizer(
     [
         ("w.pth", "mobilenet", "deaot_l", "of mobilenet (mavos), .* --variant mobilenet"),
         ("w.pth", "resnet50", "r50_deaot_l", "of resnet50 (r50_mavos), .* --variant resnet50"),
+        ("w.pth", "swin_base", "swinb_deaot_l", "of swin_base (swinb_mavos), .* swin_base$"),
         ("w.pth", "r50_deaot_l", "resnet50", "of r50_deaot_l (r50_deaotl), .* r50_deaot_l$"),
+        (
+            "w.pth",
+            "swinb_deaot_l",
+            "swin_base",
+            "of swinb_deaot_l .* swinb_deaot_l$",
+        ),
+        ("w.pth", "deaot_t", "mobilenet", "of deaot_t (deaott), .* --variant deaot_t$"),
         ("w.pth", "deaot_s", "deaot_t", "of deaot_s (deaots), .* --variant deaot_s$"),
         ("w.pth", "deaot_l", "mobilenet", "of deaot_b .* or deaot_l .* deaot_b or deaot_l$"),
         ("DeAOTL_PRE.pth", "deaot_l", "mobilenet", "of deaot_l (deaotl), .* deaot_l$"),
