@@ -1,0 +1,1 @@
+"""mavos-studio: a server on this machine and its page, from a video to masks."""
