@@ -71,6 +71,7 @@ class StandInSegmenter:
         seen = (31 * state.seen + int(frame.sum())) % 251
         labels = np.roll(state.labels, (seen % 3, seen % 5 - 2), (0, 1))
         if annotation is not None:
+            labels = np.where(np.isin(labels, np.unique(annotation)), 0, labels)
             labels = np.where(annotation > 0, annotation, labels)
         return labels, replace(state, labels=labels, frame=state.frame + 1, seen=seen)
 

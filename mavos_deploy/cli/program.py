@@ -14,6 +14,7 @@ COMMANDS = {
     "calibrate": "mavos_deploy.cli.calibrate:calibrate",
     "build": "mavos_deploy.cli.build:build",
     "run": "mavos_deploy.cli.run:run",
+    "studio": "mavos_deploy.cli.studio:studio",
     "convert": "mavos_deploy.cli.convert:convert",
     "batch": "mavos_deploy.cli.batch:batch",
     "eval": "mavos_deploy.cli.evaluate:evaluate",

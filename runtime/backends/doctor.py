@@ -37,6 +37,9 @@ PACKAGES = {
     "pycocotools": "pycocotools.mask",
     "defusedxml": "defusedxml.ElementTree",
     "pillow-heif": "pillow_heif",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "websockets": "websockets",
 }
 NVIDIA = "0x10de"  # vendor of PCI devices
 DISPLAY = "0x03"  # class of PCI devices that draw or compute

@@ -39,6 +39,7 @@ class MaskSource:
     Attributes:
         notes: One line for each thing that was concluded from the masks that were read so far.
         names: Names of objects by id, where the format has names.
+        single: Whether it is one mask that is named after no frame.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class MaskSource:
         self._maps = open_label_maps(path, frames)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
+        self.single = self._maps.single
         self.notes = self._maps.notes
 
     def for_stem(self, stem: str, first: bool) -> Mask | None:

@@ -157,13 +157,37 @@ class Recording:
         """Pictures in the order in which the decoder gives them."""
         for packet in self._from_start():
             yield from self._decoded(packet)
+        self._check_end()
+        yield from self._decoded(None)
+
+    def _check_end(self) -> None:
+        """Once all packets were read, find out whether some are missing at the end."""
         if not self._cut and not self._unread and self._ends_early():
             found = outline(Path(self.name), self._container.format.name.split(","))
             if found is None or not found.complete:
                 self._cut = True
             elif self._read_end + SLACK < found.data_end:
                 self._unread = "its container is damaged"
-        yield from self._decoded(None)
+
+    def undecoded(self) -> "Iterator[Packet[Stream]] | None":
+        """The packets of a whole file, of which each becomes a picture, for an index.
+
+        Returns:
+            The packets in the order of decoding; None where packets can't tell the pictures. While
+            iterating, InputError is raised where some are lost.
+        """
+        return self._whole() if self._countable() else None
+
+    def _whole(self) -> Iterator["Packet[Stream]"]:
+        begun = False
+        for packet in self._packets():
+            begun = begun or packet.is_keyframe
+            if begun and not packet.is_discard:
+                yield packet
+        self._check_end()
+        if self._cut or self._unread or self._numbering.holed:
+            reason = "cut off" if self._cut else self._unread or "a part of it is lost"
+            raise InputError(f"{self.name} is damaged ({reason})")
 
     def _decoded(self, packet: "Packet[Stream] | None") -> list[av.VideoFrame]:
         if packet is not None and not packet.is_discard:

@@ -193,6 +193,7 @@ class MaskStore:
             if head is None or head.kind != b"HEAD":
                 raise self._unlike("its first record is damaged")
             self.legend = self._legend(head.content)
+            self._first = head.end
             places = self._index()
             self.complete = places is not None
             self.places = self._scan(head.end) if places is None else places
@@ -201,6 +202,13 @@ class MaskStore:
             raise
         self._at = {number: order for order, (number, _) in enumerate(self.places)}
         self._last: tuple[int, bytes] = (-1, b"")
+
+    def extend(self) -> None:
+        """Take in the frames that a writer has appended since, here or in another process."""
+        start = self.end_of(len(self.places) - 1) if self.places else self._first
+        found = self._scan(start)
+        self._at |= {number: order for order, (number, _) in enumerate(found, len(self.places))}
+        self.places += found
 
     @property
     def numbers(self) -> tuple[int, ...]:

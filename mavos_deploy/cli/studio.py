@@ -1,0 +1,171 @@
+"""The command `mavos-studio`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mavos_deploy.cli import options
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.launch import launch, require
+from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
+from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
+from mavos_deploy.runtime.geometry import check_aspect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mavos_deploy.runtime.state import State
+    from mavos_deploy.runtime.studio.states import Tracker
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def studio(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE INPUT",
+            help="Bundle folder, as mavos-export writes it, and a video file or a folder of "
+            "images.",
+            show_default=False,
+        ),
+    ],
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the project: masks, history, results. Default: <input name>.mavos "
+            "beside the input.",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on. Any but 127.0.0.1 lets other machines reach the page, "
+            "unencrypted; they need the token.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")
+    ] = 0,
+    prompt_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a promptable segmenter of the SAM kind, encoder.onnx and decoder.onnx, "
+            "for boxes and clicks (docs/studio.md). Default: GrabCut.",
+        ),
+    ] = None,
+    states: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="GB",
+            help="Disk space for states of the tracker, from which it goes on without computing "
+            "again.",
+        ),
+    ] = 2.0,
+    no_browser: Annotated[
+        bool,
+        typer.Option("--no-browser", help="Print the address only. Default: open it in a browser."),
+    ] = False,
+    fit: options.FitMode = options.Fit.REFUSE,
+    threads: options.Threads = None,
+    backend: options.BackendName = DEFAULT_BACKEND,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    version: options.Version = False,
+) -> None:
+    """Make and correct masks of a video on a page in the browser.
+
+    Serves a page on this machine until Ctrl-C. Everything that is done there is kept in the
+    project's folder at once, and is there again when the video is opened the next time.
+    """
+    require("starlette", "uvicorn", "websockets", extra="cpu,studio")
+    from mavos_deploy.runtime.media.access import open_clip
+    from mavos_deploy.runtime.segmenter import Segmenter
+    from mavos_deploy.runtime.studio.guard import Door
+    from mavos_deploy.runtime.studio.making import MaskMaker
+    from mavos_deploy.runtime.studio.project import Project, folder_of
+    from mavos_deploy.runtime.studio.serving import listening, serve
+    from mavos_deploy.runtime.studio.studio import Studio
+
+    say = Console(json=as_json, quiet=quiet)
+    folder, source = _split(paths)
+    bundle = Bundle.open(folder)
+    maker = MaskMaker(prompt_model)
+    clip = open_clip(source)
+    for note in clip.told.notes:
+        say.note(note)
+    with (
+        listening(host, port) as sock,
+        Segmenter(bundle, options.open_named(say, bundle, threads, backend)) as segmenter,
+    ):
+        if fit is options.Fit.REFUSE:
+            check_aspect(clip.size, segmenter.input_size(clip.size))
+        about = segmenter.about
+        warn_if_untrained(say, about)
+        warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
+        tracker = _tracker(segmenter, folder, fit, threads, backend)
+        place = project or folder_of(source)
+        opened = Project(place, clip, tracker, round(states * (1 << 30)))
+        page = Studio(opened, clip, tracker, maker)
+        try:
+            door = Door(host, sock.getsockname()[1])
+            _tell(say, door.address, place, host)
+            serve(page, door, sock, None if no_browser else door.address)
+        finally:
+            page.close()
+    say.line(f"everything is kept in {place}")
+
+
+def _split(paths: list[str]) -> tuple[Path, str]:
+    """The bundle and the input."""
+    if len(paths) == 2:
+        return Path(paths[0]), paths[1]
+    given = f"got {paths[0]} alone" if len(paths) == 1 else f"got {len(paths)} paths"
+    raise InputError(f"{given}; give BUNDLE and INPUT; {EXAMPLE}")
+
+
+def _tracker(
+    segmenter: Any,  # noqa: ANN401
+    folder: Path,
+    fit: options.Fit,
+    threads: int | None,
+    backend: str,
+) -> "Tracker":
+    """The segmenter with what makes and reads its states, and the options of a run like it."""
+    from mavos_deploy.runtime.state import state_bytes
+    from mavos_deploy.runtime.studio.states import Tracker
+
+    def dump(state: "State", notes: "Mapping[str, str]") -> bytes:
+        return state_bytes(state, segmenter.backend, notes)
+
+    given = []
+    if fit is options.Fit.STRETCH:
+        given += ["--fit", fit.value]
+    if threads is not None:
+        given += ["--threads", str(threads)]
+    if backend != DEFAULT_BACKEND:
+        given += ["--backend", segmenter.about.backend]
+    identity = f"{segmenter.bundle.manifest.identity[:16]}-{segmenter.about.backend}"
+    return Tracker(segmenter, identity, dump, segmenter.load, tuple(given), str(folder))
+
+
+def _tell(say: Console, address: str, place: Path, host: str) -> None:
+    if host not in LOCAL:
+        say.warn(
+            f"--host {host}: other machines reach this page, unencrypted; whoever knows the "
+            "address with its token can change the project"
+        )
+    say.result({"address": address, "project": str(place)})
+    say.line(f"{address}\nopen this address; Ctrl-C ends it, and {place} keeps everything")
+
+
+def main() -> None:
+    """Entry point of `mavos-studio`."""
+    launch({"studio": studio}, "mavos-studio")

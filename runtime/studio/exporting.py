@@ -1,0 +1,260 @@
+"""Writes masks of a project in any format of `mavos-run --write`, in a thread of its own."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mavos_deploy.errors import InputError, MavosError, one_line, shortage
+from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
+from mavos_deploy.runtime.media.frames import open_frames
+from mavos_deploy.runtime.media.outputs import Outputs, Wanted, parse_wanted
+from mavos_deploy.runtime.media.part import Part
+from mavos_deploy.runtime.media.results import RESULTS, Place, Target
+from mavos_deploy.runtime.objects import Labels
+
+FOLDER = "exports"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A result that a person wants.
+
+    Attributes:
+        kind: A word of `--write`.
+        option: Its variant; empty for the first.
+        objects: Ids to write; None for all.
+        start: First frame; None for the first that has a mask.
+        end: Last frame; None for the last that has a mask.
+    """
+
+    kind: str
+    option: str = ""
+    objects: tuple[int, ...] | None = None
+    start: int | None = None
+    end: int | None = None
+
+    def wanted(self, folder: Path, name: str) -> Wanted:
+        """The result in a folder.
+
+        Raises:
+            InputError: The kind or its option is unknown.
+        """
+        text = f"{self.kind}:{self.option}" if self.option else self.kind
+        return parse_wanted(text, str(folder / name), "export")
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line that does the same as an export.
+
+    Attributes:
+        text: The command.
+        same: Whether it gives the same bytes.
+        why: Why it doesn't, and what to do.
+    """
+
+    text: str
+    same: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Export:
+    """One export and how far it has come."""
+
+    number: int
+    kind: str
+    command: Command
+    path: Path
+    total: int
+    done: int = 0
+    state: Literal["running", "done", "failed", "stopped"] = "running"
+    message: str = ""
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The values of the interface."""
+        return {
+            "id": self.number,
+            "kind": self.kind,
+            "state": self.state,
+            "done": self.done,
+            "total": self.total,
+            "path": str(self.path),
+            "command": self.command.text,
+            "same": self.command.same,
+            "why": self.command.why,
+            "download": f"/api/exports/{self.number}" if self.state == "done" else None,
+            "message": self.message,
+            "notes": list(self.notes),
+        }
+
+
+def kinds() -> list[dict[str, Any]]:
+    """All kinds of results, as the page lists them."""
+    found = []
+    for kind in RESULTS.values():
+        missing = ""
+        try:
+            kind.check()
+        except MavosError as error:
+            missing = str(error)
+        found.append(
+            {
+                "name": kind.name,
+                "help": kind.help,
+                "suffix": kind.suffix,
+                "folder": kind.place is not Place.FILE,
+                "options": dict(kind.options),
+                "colour": kind.colour,
+                "missing": missing,
+            }
+        )
+    return found
+
+
+def part_of(frames: range, length: int) -> Part:
+    """Frames as a part of a video of `length` frames, which says nothing that it needn't."""
+    last = None if frames[-1] == length - 1 else frames[-1]
+    return Part(frames[0] or None, last)
+
+
+class _StoppedError(Exception):
+    """The export is to end, and nothing of it stays."""
+
+
+class Exporter:
+    """Writes one result after the other.
+
+    Args:
+        folder: The project's folder; results lie in a folder of their own in it.
+        source: Path of the video.
+        length: Number of its frames.
+        on_change: Called with each export that changes.
+    """
+
+    def __init__(
+        self, folder: Path, source: str, length: int, on_change: Callable[[Export], None]
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._source = source
+        self._length = length
+        self._on_change = on_change
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self.exports: list[Export] = []
+        taken = self._folder.iterdir() if self._folder.is_dir() else iter(())
+        self._next = max((int(p.name) for p in taken if p.name.isdigit()), default=0) + 1
+
+    @property
+    def active(self) -> bool:
+        """Whether an export is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def place(self, order: Order) -> Wanted:
+        """Where the next result will lie."""
+        return order.wanted(self._folder / f"{self._next:03d}", Path(self._source).stem)
+
+    def start(
+        self,
+        wanted: Wanted,
+        command: Command,
+        part: range,
+        legend: Legend,
+        labels: Callable[[int], Labels],
+    ) -> Export:
+        """Begin to write.
+
+        Args:
+            wanted: The result, from `place`.
+            command: The command line that does the same.
+            part: Numbers of the frames.
+            legend: Names and palette.
+            labels: Gives a frame's mask as it was when this was called.
+
+        Raises:
+            InputError: A library is missing, or the place can't be written to.
+        """
+        outputs = Outputs([wanted], overwrite=False, inputs=(Path(self._source),))
+        export = Export(self._next, wanted.kind.name, command, wanted.path, len(part))
+        self._next += 1
+        self._stop.clear()
+        self.exports.append(export)
+        self._thread = threading.Thread(
+            target=self._work,
+            args=(export, outputs, part, legend, labels),
+            name="mavos-export",
+            daemon=True,
+        )
+        self._thread.start()
+        return export
+
+    def stop(self) -> None:
+        """End the export that runs, if one does, and remove what it wrote."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _show(self, export: Export) -> Export:
+        self.exports[-1] = export
+        self._on_change(export)
+        return export
+
+    def _work(
+        self,
+        export: Export,
+        outputs: Outputs,
+        part: range,
+        legend: Legend,
+        labels: Callable[[int], Labels],
+    ) -> None:
+        state: Literal["done", "failed", "stopped"] = "failed"
+        message, notes = "", []
+        try:
+            for done, note in self._write(outputs, part, legend, labels):
+                notes += note
+                export = self._show(replace(export, done=done))
+            state = "done"
+        except _StoppedError:
+            state = "stopped"
+        except MavosError as error:
+            message = str(error)
+        except Exception as error:  # shown on the page, whatever it is
+            message = shortage(error) or f"{type(error).__name__}: {one_line(error)}"
+        if state != "done":
+            with suppress(OSError):
+                shutil.rmtree(export.path.parent)
+        self._show(replace(export, state=state, message=message, notes=tuple(notes)))
+
+    def _write(
+        self,
+        outputs: Outputs,
+        part: range,
+        legend: Legend,
+        labels: Callable[[int], Labels],
+    ) -> Iterator[tuple[int, list[str]]]:
+        with open_frames(self._source, part_of(part, self._length)) as source:
+            source.original.part = part[0] > 0
+            name = (source.folder or Path(source.name)).stem
+            legend = replace(legend, video=name, pictures=source.folder)
+            target = Target(legend, source.size, original=source.original)
+            with outputs.make() as held, outputs.open(target) as files:
+                done = 0
+                for frame in source:
+                    if self._stop.is_set():
+                        raise _StoppedError
+                    held.check()
+                    named = (frame.index, frame.stem, labels(frame.index), frame.rgb, frame.file)
+                    files.write(LabelledFrame(*named, frame.time, frame.duration))
+                    done += 1
+                    yield done, []
+            if done != len(part):
+                raise InputError(
+                    f"{self._source}: {len(part) - done} frames are damaged and were left out; "
+                    "re-encode the video with ffmpeg"
+                )
+            yield done, [*files.notes, *source.told.damage]

@@ -1,0 +1,296 @@
+"""Following in a thread of its own, which pauses and stops, and keeps each mask as it is made."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from mavos_deploy.errors import MavosError, one_line, shortage
+from mavos_deploy.runtime.masks.runs import ids_of
+from mavos_deploy.runtime.media.access import Clip, FrameAccess
+from mavos_deploy.runtime.media.pipeline import ReadAhead
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.studio.history import History, Run, Step, ended
+from mavos_deploy.runtime.studio.passes import Direction, Memory, only, plan, without
+from mavos_deploy.runtime.studio.states import States, Tracker
+from mavos_deploy.runtime.studio.versions import Versions
+
+AHEAD = 2  # frames that are read and resized ahead
+EVERY = 10  # frames between two states that are kept
+SYNC = 0.5  # seconds after which masks are on the disk
+SMOOTH = 0.2  # weight of the newest frame in the speed that is shown
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far following has come.
+
+    Attributes:
+        state: What it does.
+        origin: Frame that it was begun from.
+        direction: The way that it was asked to go.
+        until: The last frame that it will make.
+        frame: The frame that was made last; None before the first.
+        done: Frames made.
+        total: Frames to make.
+        fps: Frames per second; None before two are made.
+        message: Why it ended by itself before its end; empty otherwise.
+    """
+
+    state: Literal["idle", "running", "paused"] = "idle"
+    origin: int = 0
+    direction: Direction = "forward"
+    until: int = 0
+    frame: int | None = None
+    done: int = 0
+    total: int = 0
+    fps: float | None = None
+    message: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The values of the interface."""
+        left = (self.total - self.done) / self.fps if self.fps else None
+        return {
+            "state": self.state,
+            "from": self.origin,
+            "direction": self.direction,
+            "until": self.until,
+            "frame": self.frame,
+            "done": self.done,
+            "total": self.total,
+            "fps": None if self.fps is None else round(self.fps, 2),
+            "left": None if left is None else round(left, 1),
+            "message": self.message,
+        }
+
+
+class _StoppedError(Exception):
+    """Following is to end, and everything made so far stays."""
+
+
+class Following:
+    """Follows the objects of one project, one pass after the other.
+
+    Args:
+        tracker: The tracker.
+        states: Its states.
+        versions: All masks.
+        history: The history.
+        clip: The video.
+        lock: The project's lock, held for each change of the history.
+        on_mask: Called after each mask with its frame, its labels and its version.
+        on_progress: Called with every change.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        states: States,
+        versions: Versions,
+        history: History,
+        clip: Clip,
+        lock: threading.RLock,
+        on_mask: Callable[[int, Labels, int], None],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._tracker = tracker
+        self._states = states
+        self._versions = versions
+        self._history = history
+        self._clip = clip
+        self._lock = lock
+        self._on_mask = on_mask
+        self._on_progress = on_progress
+        self._wake = threading.Condition()
+        self._wanted: Literal["run", "pause", "stop"] = "stop"
+        self._thread: threading.Thread | None = None
+        self._since = 0.0  # when the last frame was made
+        self.progress = Progress()
+
+    @property
+    def active(self) -> bool:
+        """Whether a pass is under way, paused or not."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, frame: int, direction: Direction, until: int | None) -> None:
+        """Begin to follow, under the project's lock.
+
+        Args:
+            frame: Frame to go on from; it has a mask.
+            direction: The way to go.
+            until: The last frame to make; None for the end of the video, or its beginning.
+
+        Raises:
+            InputError: Nothing can be followed from there.
+        """
+        steps = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[direction]
+        ends = {1: self._clip.length - 1, -1: 0}
+        if until is not None:
+            ends[steps[0]] = until
+        now, model = self._history.now, self._tracker.identity
+        planned = [plan(now, frame, step, ends[step], model) for step in steps]
+        runs = [run for run in planned if run is not None]
+        if not runs:
+            raise MavosError(f"nothing is left to follow {direction} from frame {frame}")
+        self._show(
+            Progress(
+                "running", frame, direction, ends[steps[0]], total=sum(run.count for run in runs)
+            )
+        )
+        self._wanted = "run"
+        text = f"following {direction} from frame {frame}"
+        self._thread = threading.Thread(
+            target=self._work, args=(text, runs), name="mavos-following", daemon=True
+        )
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Wait after the frame that is being made."""
+        self._want("pause")
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._want("run")
+
+    def stop(self) -> None:
+        """End, and wait until the masks made so far are kept. Not under the project's lock."""
+        self._want("stop")
+        if self._thread is not None:
+            self._thread.join()
+
+    def _want(self, wanted: Literal["run", "pause", "stop"]) -> None:
+        with self._wake:
+            if self.active and self._wanted != "stop":
+                self._wanted = wanted
+                if wanted != "stop":
+                    state: Literal["running", "paused"] = "running" if wanted == "run" else "paused"
+                    self._show(replace(self.progress, state=state))
+            self._wake.notify_all()
+
+    def _show(self, progress: Progress) -> None:
+        self.progress = progress
+        self._on_progress(progress)
+
+    def _check(self) -> None:
+        """Wait while it is paused.
+
+        Raises:
+            _StoppedError: It is to end.
+        """
+        with self._wake:
+            if self._wanted == "pause":
+                self._wake.wait_for(lambda: self._wanted != "pause")
+                self._since = time.perf_counter()
+            if self._wanted == "stop":
+                raise _StoppedError
+
+    def _work(self, text: str, runs: list[Run]) -> None:
+        message = ""
+        frames = FrameAccess(self._clip)
+        step = Step(text)
+        try:
+            for run in runs:
+                step = self._pass(step, run, frames)
+        except _StoppedError:
+            pass
+        except MavosError as error:
+            message = str(error)
+        except Exception as error:  # shown on the page, whatever it is
+            message = shortage(error) or f"{type(error).__name__}: {one_line(error)}"
+        finally:
+            frames.close()
+            with self._wake:
+                self._wanted = "stop"
+                self._show(replace(self.progress, state="idle", message=message))
+
+    def _pass(self, step: Step, run: Run, frames: FrameAccess) -> Step:
+        """One pass, which is kept as far as it comes, whatever ends it.
+
+        Args:
+            step: The step so far, with the passes before.
+            run: The pass.
+            frames: The video.
+
+        Returns:
+            The step with the pass.
+        """
+        memory = Memory(self._tracker, self._states, self._versions, frames)
+        state = memory.before(run, self._history.now, self._check)
+        state = without(self._tracker, state, run)
+        made = _Made()
+        with self._lock:
+            unknown = tuple(i for i in run.objects if i not in state.ids)
+            run = replace(run, version=len(self._versions) + 1, kept=unknown)
+            step = replace(step, runs=(*step.runs, run))
+            self._history.begin(step)
+        try:
+            self._frames(run, memory, state, made)
+        finally:
+            with self._lock:
+                step = ended(step, made.count, tuple(sorted(made.kept)))
+                self._history.end(step)
+        return step
+
+    def _frames(self, run: Run, memory: Memory, state: Any, made: "_Made") -> None:  # noqa: ANN401
+        segmenter, access = self._tracker.segmenter, memory.frames
+        last = run.frame_of(run.version + run.count - 1)
+        prepared = (
+            (frame.index, segmenter.prepare(frame.rgb)) for frame in access.span(run.frame, last)
+        )
+        version, synced = 0, time.monotonic()
+        self._since = time.perf_counter()
+        try:
+            with ReadAhead(prepared, AHEAD) as reader:
+                for number, frame in reader:
+                    self._check()
+                    labels, state = segmenter.step(frame, state, memory.annotation(run, number))
+                    version = self._keep(run, number, labels, made)
+                    self._states.remember(version, state)
+                    if made.count % EVERY == 0:
+                        self._states.keep(version, state)
+                    if time.monotonic() - synced > SYNC:
+                        self._versions.sync()
+                        synced = time.monotonic()
+                    self._advance(number)
+        finally:
+            self._versions.sync()
+            if version:
+                self._states.keep(version, state)
+
+    def _keep(self, run: Run, number: int, labels: Labels, made: "_Made") -> int:
+        labels = only(labels, set(run.objects))
+        if run.kept and (before := int(self._history.now.masks[number])):
+            earlier = only(self._versions.labels(before), set(run.kept))
+            earlier[labels > 0] = 0
+            made.kept.update(ids_of(earlier))
+            labels = labels | earlier
+        version = self._versions.add(number, labels)
+        with self._lock:
+            self._history.now.masks[number] = version
+        made.count += 1
+        self._on_mask(number, np.asarray(labels, np.uint8), version)
+        return version
+
+    def _advance(self, number: int) -> None:
+        now = time.perf_counter()
+        speed, self._since = 1 / max(now - self._since, 1e-6), now
+        with self._wake:
+            shown = self.progress
+            fps = speed if shown.fps is None else shown.fps * (1 - SMOOTH) + speed * SMOOTH
+            self._show(replace(shown, frame=number, done=shown.done + 1, fps=fps))
+
+
+@dataclass
+class _Made:
+    """What a pass has made so far.
+
+    Attributes:
+        count: Number of frames.
+        kept: Ids of objects that it doesn't follow and left as they were.
+    """
+
+    count: int = 0
+    kept: set[int] = field(default_factory=set)

@@ -1,0 +1,107 @@
+"""Frames and thumbnails as JPEG."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.media.access import Clip, FrameAccess
+from mavos_deploy.runtime.protocol import RgbFrame
+from mavos_deploy.runtime.system.files import replacing
+
+WIDTH = 160  # pixels of a thumbnail
+STRIP = 200  # thumbnails that are made ahead
+QUALITY = 92
+QUALITY_SMALL = 75
+
+
+class Pictures:
+    """Gives pictures of a video; thumbnails are made ahead in a thread of their own.
+
+    Args:
+        clip: The video.
+        folder: The project's folder.
+        on_thumbnails: Called with the number of thumbnails that are done and their distance.
+    """
+
+    def __init__(self, clip: Clip, folder: Path, on_thumbnails: Callable[[int, int], None]) -> None:
+        self._clip = clip
+        self._folder = folder / "thumbnails"
+        self._on_thumbnails = on_thumbnails
+        self._frames = FrameAccess(clip)
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._every = max(1, -(-clip.length // STRIP))
+        self._done = 0
+        self._thread = threading.Thread(target=self._strip, name="mavos-thumbnails", daemon=True)
+
+    def start(self) -> None:
+        """Begin to make thumbnails."""
+        self._thread.start()
+
+    def progress(self) -> dict[str, int]:
+        """Number of thumbnails that are done, and their distance in frames."""
+        return {"done": self._done, "every": self._every}
+
+    def frame(self, number: int) -> RgbFrame:
+        """A frame, uint8 RGB [height, width, 3].
+
+        Raises:
+            InputError: There is no such frame, or it is damaged.
+        """
+        with self._lock:
+            return self._frames.read(number).rgb
+
+    def jpeg(self, number: int) -> bytes:
+        """A frame as JPEG; see `frame`."""
+        return _jpeg(self.frame(number), QUALITY)
+
+    def thumbnail(self, number: int) -> bytes:
+        """A small picture of a frame as JPEG; see `frame`."""
+        path = self._folder / f"{number}.jpg"
+        with suppress(OSError):
+            return path.read_bytes()
+        return self._small(number, self.frame(number))
+
+    def _small(self, number: int, rgb: RgbFrame) -> bytes:
+        height, width = self._clip.size
+        size = (min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width)))
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        content = _jpeg(np.asarray(small, np.uint8), QUALITY_SMALL)
+        with (
+            suppress(InputError),
+            replacing(self._folder / f"{number}.jpg", follow=False) as temporary,
+        ):
+            temporary.write_bytes(content)
+        return content
+
+    def _strip(self) -> None:
+        frames = FrameAccess(self._clip)
+        with suppress(MavosError):  # a damaged frame is named when it is looked at
+            for number in range(0, self._clip.length, self._every):
+                if self._end.is_set():
+                    break
+                if not (self._folder / f"{number}.jpg").exists():
+                    self._small(number, frames.read(number).rgb)
+                self._done += 1
+                self._on_thumbnails(self._done, self._every)
+        frames.close()
+
+    def close(self) -> None:
+        """End the thread and close the video."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            self._frames.close()
+
+
+def _jpeg(rgb: RgbFrame, quality: int) -> bytes:
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    whole, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert whole
+    return bytes(np.asarray(content).tobytes())

@@ -1,0 +1,183 @@
+"""The command line of `mavos-run` that makes the masks of a project again, and whether it can."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mavos_deploy.runtime.masks.formats.store import StoreWriter
+from mavos_deploy.runtime.masks.palette import palette_colors
+from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
+from mavos_deploy.runtime.media.access import Clip
+from mavos_deploy.runtime.media.outputs import Wanted
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.studio.exporting import Command
+from mavos_deploy.runtime.studio.history import Now, Thing
+from mavos_deploy.runtime.studio.passes import chain, only
+from mavos_deploy.runtime.studio.states import Tracker
+from mavos_deploy.runtime.studio.versions import Versions
+from mavos_deploy.runtime.system.files import replacing
+
+AGAIN = "follow from there again, and the command gives the same"
+
+
+def legend_of(things: Mapping[int, Thing], name: str) -> Legend:
+    """Names and colours of objects for writers; names that nobody gave are left out."""
+    colours = palette_colors(None)
+    for thing in things.values():
+        colours[thing.id] = list(bytes.fromhex(thing.colour[1:]))
+    names = {t.id: t.name for t in things.values() if t.name != f"object {t.id}"}
+    return Legend(name, names, colours.tobytes())
+
+
+def write_keyframes(path: Path, now: Now, clip: Clip, versions: Versions, legend: Legend) -> None:
+    """Write the keyframes as a run-length store, which `mavos-run --masks` reads.
+
+    Raises:
+        InputError: The disk is full.
+    """
+    with replacing(path, follow=False) as temporary, StoreWriter(temporary, legend) as store:
+        for frame, version in sorted(now.keyframes.items()):
+            labels = only(versions.labels(version), set(now.objects))
+            store.write(LabelledFrame(frame, clip.stems[frame], labels))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Compares the masks of a project with those of one run.
+
+    Attributes:
+        now: What holds.
+        clip: The video.
+        versions: All masks.
+        tracker: The tracker.
+        labels: Mask of a frame, without deleted objects.
+    """
+
+    now: Now
+    clip: Clip
+    versions: Versions
+    tracker: Tracker
+    labels: Callable[[int], Labels]
+    _same: dict[tuple[int, int], bool] = field(default_factory=dict)
+
+    def command(
+        self, wanted: Wanted, part: range, ids: tuple[int, ...] | None, keys: Path
+    ) -> Command:
+        """The command line for a result.
+
+        Args:
+            wanted: The result.
+            part: Numbers of the frames to write.
+            ids: Objects to write; None for all.
+            keys: File of the keyframes.
+        """
+        first = min(self.now.keyframes, default=part[0])
+        begin = min(first, part[0])
+        words = ["mavos-run", self.tracker.bundle, self.clip.source, "--masks", str(keys)]
+        words += self.tracker.options
+        if begin < first:
+            words += ["--direction", "both"]
+        if begin:
+            words += ["--start", str(begin)]
+        if part[-1] < self.clip.length - 1:
+            words += ["--end", str(part[-1])]
+        if part[0] > begin:
+            words += ["--write-from", str(part[0])]
+        if ids is not None:
+            words += ["--objects", ",".join(map(str, ids))]
+        kind = ":".join(
+            filter(None, (wanted.kind.name, ",".join(filter(None, (wanted.option, wanted.colour)))))
+        )
+        words += ["--write", f"{kind}={wanted.path.name}"]
+        why = self._why_not(part)
+        return Command(shlex.join(words), not why, why)
+
+    def _why_not(self, part: range) -> str:
+        """Why one run from the keyframes gives other masks; empty where it gives the same."""
+        now = self.now
+        missing = np.flatnonzero(now.masks[part.start : part.stop] == 0)
+        if missing.size:
+            return f"frame {part.start + int(missing[0])} has no mask; follow over it first"
+        if not now.keyframes:
+            return "no frame is a keyframe any more"
+        keys = sorted(now.keyframes.items())
+        first = keys[0][0]
+        for frame in self._ends(part):
+            version = int(now.masks[frame])
+            found = sorted(chain(now, version, self.versions.frame_of))
+            expected = [key for key in keys if key[0] <= max(frame, first)]
+            if why := self._unlike(frame, version, found, expected):
+                return why
+        return ""
+
+    def _ends(self, part: range) -> list[int]:
+        """The last frame of each stretch that one pass made without a keyframe between."""
+        now = self.now
+        stops = set(now.keyframes) | {key - 1 for key in now.keyframes} | {part[0], part[-1]}
+        steps = np.diff(now.masks[part.start : part.stop])
+        for place in np.flatnonzero(np.abs(steps) != 1):
+            stops |= {part.start + int(place), part.start + int(place) + 1}
+        return sorted(frame for frame in stops if frame in part)
+
+    def _unlike(
+        self,
+        frame: int,
+        version: int,
+        found: list[tuple[int, int]],
+        expected: list[tuple[int, int]],
+    ) -> str:
+        now, first = self.now, expected[0][0]
+        run = now.run_of(version)
+        while run is not None:
+            if run.model != self.tracker.identity:
+                return f"frame {frame} was made with another bundle or backend; {AGAIN}"
+            if run.kept:
+                return (
+                    f"frame {frame} keeps objects that were followed before, in another pass; "
+                    "one run can't do that"
+                )
+            if set(run.objects) != set(now.objects) and set(self._given(found)) - set(now.objects):
+                return f"an object was deleted after frame {frame} was made; {AGAIN}"
+            if run.step != (1 if frame >= first else -1):
+                return (
+                    f"frame {frame} was made {'backward' if run.step < 0 else 'forward'}; {AGAIN}"
+                )
+            run = None if run.started else now.run_of(run.origin)
+        if [f for f, _ in found] != [f for f, _ in expected]:
+            late = sorted({f for f, _ in expected} ^ {f for f, _ in found})
+            return (
+                f"frame {frame} was made without the mask of frame {late[0]} as it is now; {AGAIN}"
+            )
+        for (place, given), (_, key) in zip(found, expected, strict=True):
+            if not self._equal(given, key):
+                return (
+                    f"the mask of frame {place} was changed after frame {frame} was made; {AGAIN}"
+                )
+        return ""
+
+    def _given(self, found: list[tuple[int, int]]) -> set[int]:
+        return {int(i) for _, v in found for i in np.unique(self.versions.labels(v)) if i}
+
+    def _equal(self, version: int, other: int) -> bool:
+        if version == other:
+            return True
+        pair = (version, other)
+        if pair not in self._same:
+            known = set(self.now.objects)
+            one, two = (only(self.versions.labels(v), known) for v in pair)
+            self._same[pair] = np.array_equal(one, two)
+        return self._same[pair]
+
+
+def ranges(frames: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> list[list[int]]:
+    """Ranges of the places that are set, both ends included."""
+    places = np.flatnonzero(frames)
+    if not places.size:
+        return []
+    breaks = [int(i) for i in np.flatnonzero(np.diff(places) > 1)]
+    starts = [0, *(i + 1 for i in breaks)]
+    stops = [*breaks, len(places) - 1]
+    return [[int(places[a]), int(places[b])] for a, b in zip(starts, stops, strict=True)]

@@ -1,0 +1,66 @@
+"""Runs the server of a project until it is ended."""
+
+import socket
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.studio.guard import Door
+from mavos_deploy.runtime.studio.server import application
+from mavos_deploy.runtime.studio.studio import Studio
+
+WAIT = 2  # seconds for requests under way when the server ends
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen on an address of this machine.
+
+    Args:
+        host: The address.
+        port: The port; 0 takes a free one.
+
+    Raises:
+        InputError: It is taken, or no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        if hasattr(socket, "SO_REUSEADDR"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+            sock.listen()
+        except OSError as error:
+            raise InputError(
+                f"can't listen on {host}, port {port} ({error.strerror or error}); give another "
+                "--port, or an address of this machine as --host"
+            ) from None
+        yield sock
+
+
+def serve(studio: Studio, door: Door, sock: socket.socket, page: str | None) -> None:
+    """Serve a project until Ctrl-C.
+
+    Args:
+        studio: The project.
+        door: Who may come in.
+        sock: A socket that listens.
+        page: Address to open in a browser; None for none.
+    """
+    config = uvicorn.Config(
+        application(studio, door),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws_max_size=1 << 16,
+        timeout_graceful_shutdown=WAIT,
+        lifespan="off",
+    )
+    studio.pictures.start()
+    if page is not None:
+        threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+    uvicorn.Server(config).run(sockets=[sock])
