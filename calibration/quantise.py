@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
 from mavos_deploy.errors import BundleError
@@ -360,10 +360,17 @@ def _fold_batch_norms(model: ModelProto) -> None:
     _drop_unused(model)
 
 
+def _names(graph: GraphProto) -> set[str]:
+    """Names of all tensors that the nodes read and write, those of branches included."""
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    branches = (a.g for node in graph.node for a in node.attribute if a.HasField("g"))
+    return names.union(*map(_names, branches))
+
+
 def _drop_unused(model: ModelProto) -> None:
     """Drop constants and descriptions of tensors that no node uses."""
     graph = model.graph
-    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    used = _names(graph)
     for values in (graph.initializer, graph.value_info):
         kept: list[TensorProto] = [value for value in values if value.name in used]
         del values[:]

@@ -49,10 +49,12 @@ previous frame. One ordinary frame:
 3. `decoder` gives logits, the label map at the video's size, and the same labels resized back to
    the network's size. The order is the authors': logits, bilinear to the video's size, argmax,
    nearest to the network's size. The segmenter passes the interpolation as two matrices and two
-   index lists, so one graph serves videos of every size. With a single group of objects on a GPU,
-   `decoder_one` does the same: of the matrices it takes the sizes alone, and a running maximum
-   over logits that are resized where they are needed is one kernel, where the general form has
-   eleven. Soft aggregation of a single group changes no maximum. On CPUs `decoder` is quicker.
+   index lists, so one graph serves videos of every size. Soft aggregation of a single group
+   changes no maximum, so it is left out there. In a bundle for CPUs `decoder` has a branch for one
+   group, which upsamples only the rectangle that objects may reach: a pixel between logits of
+   which the background's is the largest everywhere is background. A bundle for GPUs has
+   `decoder_one`: of the matrices it takes the sizes alone, and a running maximum over logits that
+   are resized where they are needed is one kernel, where the general form has eleven.
 4. `memory_write` adds the identities of the labels to the visual values. The keys of step 2 and
    these values are the next short-term memory.
 5. Every memory-gap frames, `memory_update` (modulated cross-attention, MCA) merges the new

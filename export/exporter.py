@@ -172,7 +172,7 @@ def write_bundle(
         network = half_precision(network)
     (folder / "graphs").mkdir()
     graphs = {
-        name: _write_graph(network, spec, folder, name, report)
+        name: _write_graph(network, spec, folder, name, report, plan.target)
         for name, spec in plan.specs_at(None if plan.dynamic else plan.size).items()
     }
     tiled = {}
@@ -180,7 +180,9 @@ def write_bundle(
         text = f"{size[0]}x{size[1]}"
         network, _ = load_network(plan.variant, checkpoint, tile_for(size))
         spec = plan.specs_at(size)[GraphName.STEP]
-        tiled[text] = _write_graph(network, spec, folder, f"{GraphName.STEP}-{text}", report)
+        tiled[text] = _write_graph(
+            network, spec, folder, f"{GraphName.STEP}-{text}", report, plan.target
+        )
     manifest = Manifest(
         variant=plan.variant.name,
         weights_source=weights.source,
@@ -204,10 +206,15 @@ def write_bundle(
 
 
 def _write_graph(
-    network: Mavos, spec: GraphSpec, folder: Path, stem: str, report: Callable[[str], None]
+    network: Mavos,
+    spec: GraphSpec,
+    folder: Path,
+    stem: str,
+    report: Callable[[str], None],
+    target: str,
 ) -> GraphFile:
     path = folder / "graphs" / f"{stem}.onnx"
-    export_graph(network, spec, path)
+    export_graph(network, spec, path, target)
     report(f"{stem}: {path.stat().st_size / 1e6:.1f} MB")
     return GraphFile(f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs)
 

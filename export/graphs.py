@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mavos_deploy.export.single_group import labels_of_one_group
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
@@ -106,14 +107,39 @@ class Decoder(Graph):
         features = Features(feature_4x, feature_8x, feature_16x, feature_16x)
         logits = self.network.decode(decoder_embedding, features)
         used = logits[:, : object_mask.shape[1]] + object_mask[:, :, None, None]
-        full = row_weights @ (used @ column_weights.transpose(0, 1))  # B, channels, H, W
-        labels = soft_aggregation(full)
+        labels = self.merged(used, row_weights, column_weights)
         groups = logits.shape[0]
-        nearest = labels.index_select(0, row_index).index_select(1, column_index)
+        nearest = labels.index_select(0, row_index).index_select(1, column_index).to(torch.int32)
         first = torch.arange(groups, dtype=torch.int32, device=labels.device) * IDENTITIES
         own = nearest[None] - first[:, None, None]
         own = torch.where((own > 0) & (own <= IDENTITIES), own, torch.zeros_like(own))
         return logits, labels[None].to(torch.uint8), own.to(torch.uint8)
+
+    def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+        """Labels [H, W] of the logits of all groups [B, channels, h, w]."""
+        return soft_aggregation(_upsampled(logits, row_weights, column_weights))
+
+
+class BranchingDecoder(Decoder):
+    """The decoder in a form for CPUs, where soft aggregation takes most of its time.
+
+    A single group needs none, so the graph has a branch for it.
+    """
+
+    def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+        """Labels as those of `Decoder.merged`, uint8."""
+        given = logits, row_weights, column_weights
+        labels: Tensor = torch.cond(logits.shape[0] == 1, labels_of_one_group, _of_several, given)
+        return labels
+
+
+def _of_several(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    return soft_aggregation(_upsampled(logits, row_weights, column_weights)).to(torch.uint8)
+
+
+def _upsampled(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    """Logits [B, channels, h, w] at the output size, [B, channels, H, W]."""
+    return row_weights @ (logits @ column_weights.transpose(0, 1))
 
 
 class DecoderOne(Graph):
@@ -206,3 +232,6 @@ GRAPHS: dict[str, type[Graph]] = {
     GraphName.MEMORY_WRITE: MemoryWrite,
     GraphName.MEMORY_UPDATE: MemoryUpdate,
 }
+
+# Forms that take the place of these where a bundle is for CPUs.
+FOR_CPUS: dict[str, type[Graph]] = {GraphName.DECODER: BranchingDecoder}

@@ -16,8 +16,10 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
-from mavos_deploy.export.graphs import GRAPHS
+from mavos_deploy.export.graphs import FOR_CPUS, GRAPHS
+from mavos_deploy.export.single_group import TRANSLATIONS
 from mavos_deploy.models.mavos import Mavos
+from mavos_deploy.runtime.bundles.manifest import Target
 from mavos_deploy.runtime.contract import (
     CHANNELS,
     FEWEST_USED,
@@ -36,15 +38,17 @@ TRACED = extents(2, (37, 53), channels=5)
 TRACED_TOKENS = {"height": 7, "width": 11}  # the same, in graphs for frames of any size
 
 
-def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
+def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Target.CPU) -> None:
     """Write one graph as a self-contained ONNX file.
 
     Args:
         network: Network in evaluation mode, on the CPU.
         spec: Specification of the graph.
         path: File to write; its folder exists.
+        target: Device that the graph is written for.
     """
-    graph = GRAPHS[spec.name](network).eval()
+    forms = GRAPHS if target == Target.GPU else {**GRAPHS, **FOR_CPUS}
+    graph = forms[spec.name](network).eval()
     dims, traced = _dimensions(network.variant.align_corners)
     dynamic = [
         {axis: dims[extent] for axis, extent in enumerate(tensor.shape) if isinstance(extent, str)}
@@ -60,6 +64,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path) -> None:
             input_names=[tensor.name for tensor in spec.inputs],
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_shapes=_by_parameter(graph, dynamic),
+            custom_translation_table=TRANSLATIONS,
             external_data=False,
             optimize=False,  # the exporter's own is quadratic: 100 s for the tiled step
             verbose=False,
@@ -156,17 +161,19 @@ def _strip(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes about the tracing machine: stack traces and file names."""
     model.doc_string = ""
     del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for node in model.graph.node:
+    _strip_graph(model.graph)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    values = (
-        model.graph.input,
-        model.graph.output,
-        model.graph.value_info,
-        model.graph.initializer,
-    )
-    for group in values:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):  # a branch
+                _strip_graph(attribute.g)
+    for group in (graph.input, graph.output, graph.value_info, graph.initializer):
         for value in group:
             value.doc_string = ""
             del value.metadata_props[:]

@@ -22,7 +22,7 @@ def soft_aggregation(logits: Tensor) -> Tensor:
     """
     exponent = (logits - logits.amax(1, keepdim=True)).exp()
     probabilities = exponent / exponent.sum(1, keepdim=True)
-    background, objects = probabilities.split([1, logits.shape[1] - 1], 1)
+    background, objects = probabilities[:, :1], probabilities[:, 1:]
     merged = torch.cat([background.prod(0), objects.flatten(0, 1)])
     merged = merged.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return merged.argmax(0).to(torch.int32)

@@ -1,6 +1,7 @@
 """Resizing of frames, labels and logits, as the authors do it."""
 
 from dataclasses import dataclass
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy.typing as npt
 
 from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
+
+_buffer = local()  # of each thread that resizes frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +139,26 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
             f"frame of shape {rgb.shape} and type {rgb.dtype}: expected (height, width, 3) in RGB "
             "order, uint8 or float32, values 0 to 255"
         )
-    frame = rgb.astype(np.float32, copy=False)
-    if frame.shape[:2] == (height, width):
-        return frame
+    if rgb.shape[:2] == (height, width):
+        return rgb.astype(np.float32, copy=False)
     opencv = _opencv()
-    resized = opencv.resize(frame, (width, height), interpolation=opencv.INTER_CUBIC)
+    resized = opencv.resize(_as_float(rgb), (width, height), interpolation=opencv.INTER_CUBIC)
     return np.asarray(resized, np.float32)
+
+
+def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> FloatImage:
+    """A frame in float32; until this thread's next call, where it has another type.
+
+    New memory for every frame would come from the system page by page, which takes longer than the
+    resizing.
+    """
+    if rgb.dtype == np.float32:
+        return rgb.astype(np.float32, copy=False)
+    held: FloatImage | None = getattr(_buffer, "frame", None)
+    if held is None or held.shape != rgb.shape:
+        held = _buffer.frame = np.empty(rgb.shape, np.float32)
+    np.copyto(held, rgb)
+    return held
 
 
 def _opencv() -> Any:  # noqa: ANN401  # untyped

@@ -1,6 +1,7 @@
 """Palette PNGs: the format in which label maps are written unless another is asked for."""
 
 from pathlib import Path
+from zlib import Z_RLE
 
 from PIL import Image
 
@@ -25,4 +26,5 @@ def write_mask(path: Path, labels: Labels, palette: bytes | None = None) -> None
     # cuts the ones that do not fit.
     image.putpalette(palette_colors(palette).tobytes())
     with new_file(path) as file:
-        image.save(file, format="PNG")
+        # Runs of one label are what there is to compress; to look for more takes twice the time.
+        image.save(file, format="PNG", compress_type=Z_RLE)

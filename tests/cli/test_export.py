@@ -205,7 +205,7 @@ def test_a_variant_that_is_unknown_is_refused(refused: Refused) -> None:
 def ready_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take each graph from the bundle that exists, which saves most of an export's time."""
 
-    def export(network: object, spec: GraphSpec, path: Path) -> None:
+    def export(network: object, spec: GraphSpec, path: Path, target: str) -> None:
         os.link(bundle / f"graphs/{spec.name}.onnx", path)
 
     monkeypatch.setattr(exporter, "export_graph", export)
@@ -279,7 +279,7 @@ def test_an_export_that_is_stopped_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     overwrite: bool,
 ) -> None:
-    def stopped(network: object, spec: object, path: Path) -> None:
+    def stopped(network: object, spec: object, path: Path, target: str) -> None:
         path.write_bytes(b"half")
         signal.raise_signal(signal.SIGTERM)
 

@@ -1,0 +1,75 @@
+"""The decoder's branch for a single group gives the labels that its logits say, at every place."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from mavos_deploy.export.single_group import labels_of_one_group
+from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.contract import GraphName, extents
+from mavos_deploy.runtime.resize import interpolation
+
+VIDEO = 83, 131
+CERTAIN = 1e-4  # a lead of the largest logit beyond what rounding may change
+
+
+@pytest.fixture
+def decoder(tiny_bundle: Path) -> OnnxRuntimeCpu:
+    return OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+
+
+@pytest.mark.parametrize("background", [0.0, 0.5, 0.95, 0.998, 1.0])  # its share of the logits
+@pytest.mark.parametrize("channels", [2, 4, 11])
+def test_labels_are_those_of_the_largest_logits(
+    tiny_bundle: Path, decoder: OnnxRuntimeCpu, channels: int, background: float
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    draw = np.random.default_rng(channels)
+    size = bundle.manifest.size
+    inputs = {
+        tensor.name: draw.standard_normal(tensor.shape_at(**extents(1, VIDEO, channels))).astype(
+            tensor.dtype
+        )
+        for tensor in bundle.specs[GraphName.DECODER].inputs
+    }
+    given = interpolation(VIDEO, size, bundle.manifest.align_corners)
+    mask = np.zeros((1, channels), np.float32)
+    raw = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})["logits"][0]
+    mask[0, 1:] = np.quantile(raw[0] - raw[1:channels].max(0), 1 - background)
+    mask[0, 1:] += {0.0: 1.0, 1.0: -1.0}.get(background, 0.0)  # without a tie
+    outputs = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})
+    logits = outputs["logits"][0, :channels] + mask[0, :, None, None]
+    full = given["row_weights"] @ (logits @ given["column_weights"].T)
+    labels = outputs["labels"][0]
+    lead = np.diff(np.sort(full, 0)[-2:], axis=0)[0]
+    wrong = (labels != full.argmax(0)) & (lead > CERTAIN)
+    assert not wrong.any()
+    assert (labels > 0).any() == (background < 1)
+    assert (labels == 0).any() == (background > 0)
+    nearest = labels[given["row_index"][:, None], given["column_index"][None]]
+    np.testing.assert_array_equal(outputs["input_labels"][0], nearest)
+
+
+def test_soft_aggregation_is_in_the_other_branch_alone(tiny_bundle: Path) -> None:
+    model = onnx.load(str(Bundle.open(tiny_bundle).graph_path(GraphName.DECODER)))
+    (branch,) = [node for node in model.graph.node if node.op_type == "If"]
+    one, several = (
+        {node.op_type for node in a.g.node}
+        for name in ("then_branch", "else_branch")
+        for a in branch.attribute
+        if a.name == name
+    )
+    assert "Exp" in several
+    assert "Exp" not in one
+    assert not {"Exp", "ArgMax"} & {node.op_type for node in model.graph.node}
+
+
+def test_the_operator_keeps_to_the_rules_of_pytorch() -> None:
+    matrices = interpolation((9, 14), (17, 33), align_corners=True)
+    weights = (torch.from_numpy(matrices[f"{axis}_weights"]) for axis in ("row", "column"))
+    logits = torch.randn(1, 4, 5, 9, generator=torch.Generator().manual_seed(0))
+    torch.library.opcheck(labels_of_one_group, (logits, *weights))
