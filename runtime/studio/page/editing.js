@@ -1,0 +1,207 @@
+// Edits of the shown frame: each is on its way to the server at once, and undo takes it back.
+
+import { call } from "./api.js";
+import { forgetMasks, refresh } from "./frames.js";
+import { decode, encode, maskOf, withMask } from "./labels.js";
+import { notice, told } from "./notices.js";
+import { $, changed, objectOf, on, state } from "./store.js";
+
+const AGAIN = 3000; // milliseconds between tries to save
+let chain = Promise.resolve(); // edits are saved one after the other
+let hints = null; // the box and strokes drawn so far, for one object in one frame
+let working = 0;
+
+export const currentHints = () => hints;
+
+export function forgetHints() {
+  if (!hints) return;
+  hints = null;
+  changed("hints");
+}
+
+on("frame object", () => {
+  if (hints && (hints.frame !== state.frame || hints.object !== state.object)) forgetHints();
+});
+
+// The chosen object; the first one is made where there is none yet.
+export async function ensureObject() {
+  if (objectOf(state.object)) return state.object;
+  const object = await told(() => call("POST", "/api/objects", { name: null, colour: null }));
+  if (!object) return null;
+  if (!objectOf(object.id)) state.project.objects.push(object);
+  state.object = object.id;
+  changed("objects", "object");
+  return object.id;
+}
+
+// Shows labels and saves them; `ids` are the objects that were edited.
+export function commit(labels, ids, keepHints = false) {
+  const { shown } = state;
+  if (!keepHints) forgetHints();
+  state.shown = { ...shown, labels, keyframe: true };
+  const { width, height } = state.project;
+  const body = { ...encode(labels, height, width), objects: [...ids] };
+  const version = shown.version;
+  state.saving++;
+  changed("shown", "saving");
+  chain = chain.then(() => save(shown.frame, body, version)).finally(() => {
+    state.saving--;
+    changed("saving");
+    if (!state.saving) refresh();
+  });
+  return chain;
+}
+
+const versions = new Map(); // of frames that were saved while the page showed them
+
+async function save(frame, body, version) {
+  let base = Math.max(version, versions.get(frame) ?? 0);
+  for (let tries = 0; ; tries++) {
+    try {
+      const answer = await call("PUT", `/api/masks/${frame}`, { ...body, base });
+      versions.set(frame, answer.version);
+      forgetMasks([[frame, frame]]);
+      state.project.revision = Math.max(state.project.revision, answer.revision);
+      if (tries) notice(`Your edit of frame ${frame} is saved now.`);
+      return;
+    } catch (error) {
+      if (error.status !== 0 && error.status !== 507) {
+        notice(error.message, error.status === 409 ? "warning" : "error");
+        return;
+      }
+      if (!tries) notice(`${error.message} The edit of frame ${frame} is saved as soon as it can be.`, "warning");
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      const now = await call("GET", `/api/masks/${frame}`).catch(() => null);
+      if (now) base = now.version;
+    }
+  }
+}
+
+export function busy(change) {
+  working += change;
+  $("busy").hidden = working <= 0;
+}
+
+// Adds a box or a stroke to what is known of the object, and asks for its mask.
+export async function hint({ box = null, stroke = null }) {
+  if (!state.shown) return;
+  const id = await ensureObject();
+  if (id === null) return;
+  const { frame } = state.shown;
+  if (!hints || hints.frame !== frame || hints.object !== id) {
+    hints = { frame, object: id, base: state.shown.labels.slice(), box: null, strokes: [], asked: 0, ids: new Set() };
+  }
+  if (box) hints.box = box;
+  if (stroke) hints.strokes.push(stroke);
+  changed("hints");
+  const mine = hints;
+  const asked = ++mine.asked;
+  const mask = await prompt(mine);
+  if (!mask || mine !== hints || asked !== mine.asked || state.shown.frame !== mine.frame) return;
+  const result = withMask(mine.base, id, mask);
+  result.ids.forEach((other) => mine.ids.add(other));
+  commit(result.labels, mine.ids, true);
+}
+
+async function prompt({ frame, object, base, box, strokes, polygon = null }) {
+  const { width, height } = state.project;
+  busy(1);
+  const answer = await told(() =>
+    call("POST", `/api/prompts/${frame}`, {
+      object,
+      engine: state.engine,
+      box,
+      strokes,
+      polygon,
+      labels: encode(base, height, width),
+    }),
+  );
+  busy(-1);
+  return answer ? decode(answer) : null;
+}
+
+// Adds the inside of a polygon to the object's mask, or takes it away.
+export async function paintPolygon(corners) {
+  if (!state.shown) return;
+  const id = await ensureObject();
+  if (id === null) return;
+  const { frame, labels } = state.shown;
+  const inside = await prompt({ frame, object: id, base: labels, box: null, strokes: [], polygon: corners });
+  if (!inside || state.shown.frame !== frame) return;
+  const mask = maskOf(state.shown.labels, id).map((value, i) => (inside[i] ? Number(state.foreground) : value));
+  const result = withMask(state.shown.labels, id, mask);
+  commit(result.labels, result.ids);
+}
+
+const AMOUNTS = { "fill-holes": 0, "drop-specks": 0, grow: 1, shrink: 1, smooth: 3 };
+
+export async function refine(action) {
+  const id = state.object;
+  if (!state.shown || !objectOf(id)) return notice("Choose an object first, or draw one.");
+  const { frame, labels } = state.shown;
+  const mask = maskOf(labels, id);
+  if (!mask.includes(1)) return notice(`${objectOf(id).name} has no mask in this frame yet; draw it first.`);
+  const { width, height } = state.project;
+  const body = { mask: encode(mask, height, width), action, amount: AMOUNTS[action] };
+  const answer = await told(() => call("POST", `/api/refine/${frame}`, body));
+  if (!answer || state.shown.frame !== frame) return undefined;
+  const result = withMask(labels, id, decode(answer));
+  if (result.labels.every((value, i) => value === labels[i])) return notice("There was nothing to change.");
+  return commit(result.labels, result.ids);
+}
+
+export function clearObject() {
+  const id = state.object;
+  if (!state.shown || !state.shown.labels.includes(id)) return notice("The object has no mask in this frame.");
+  const result = withMask(state.shown.labels, id, new Uint8Array(state.shown.labels.length));
+  return commit(result.labels, [id]);
+}
+
+export async function copyFromBefore() {
+  if (!state.shown) return;
+  const { frame } = state.shown;
+  if (frame === 0) return void notice("There is no frame before the first one.");
+  forgetHints();
+  await chain;
+  const base = Math.max(state.shown.version, versions.get(frame) ?? 0);
+  const body = { from: frame - 1, base, objects: state.object === null ? null : [state.object] };
+  const answer = await told(() => call("POST", `/api/masks/${frame}/copy`, body));
+  if (answer) versions.set(frame, answer.version);
+  refresh();
+}
+
+export async function forgetKeyframe() {
+  if (!state.shown) return;
+  forgetHints();
+  await chain;
+  await told(() => call("DELETE", `/api/keyframes/${state.shown.frame}`));
+  refresh();
+}
+
+export async function travel(way) {
+  await chain;
+  const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));
+  if (!answer) return;
+  forgetHints();
+  state.project.revision = answer.revision;
+  forgetMasks();
+  refresh();
+  notice(`${way === "undo" ? "Undone" : "Done again"}: ${answer.text}`);
+}
+
+export async function importFiles(files) {
+  for (const file of files) {
+    busy(1);
+    const answer = await told(() =>
+      call("POST", `/api/masks/${state.frame}/import`, file, { "X-File-Name": encodeURIComponent(file.name) }),
+    );
+    busy(-1);
+    if (!answer) continue;
+    forgetHints();
+    forgetMasks();
+    refresh();
+    const { frames } = answer;
+    const where = frames.length === 1 ? `frame ${frames[0]}` : `${frames.length} frames`;
+    notice([`${file.name} is now the mask of ${where}.`, ...answer.notes].join(" "));
+  }
+}

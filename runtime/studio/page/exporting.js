@@ -1,0 +1,134 @@
+// The dialog that writes results, and shows the command line that gives the same.
+
+import { call, lastFrame } from "./api.js";
+import { notice, told } from "./notices.js";
+import { $, changed, on, state } from "./store.js";
+
+let asked = 0;
+
+const number = (id) => ($(id).value === "" ? null : Number($(id).value));
+
+function order() {
+  const boxes = [...$("export-objects").querySelectorAll("input")];
+  const chosen = boxes.filter((box) => box.checked).map((box) => Number(box.value));
+  return {
+    kind: $("result").value,
+    option: $("option").value.trim(),
+    objects: chosen.length === boxes.length ? null : chosen,
+    start: number("export-start"),
+    end: number("export-end"),
+  };
+}
+
+const wanted = () => state.project.results.find((result) => result.name === $("result").value);
+
+export function open() {
+  const kept = $("result").value;
+  $("result").replaceChildren(
+    ...state.project.results.map((result) => {
+      const choice = new Option(result.name, result.name);
+      choice.disabled = Boolean(result.missing);
+      return choice;
+    }),
+  );
+  if (kept) $("result").value = kept;
+  const legend = $("export-objects").querySelector("legend");
+  $("export-objects").replaceChildren(legend, ...state.project.objects.map(objectBox));
+  for (const id of ["export-start", "export-end"]) $(id).max = lastFrame();
+  $("export-dialog").showModal();
+  resultChanged();
+  showExport();
+}
+
+function objectBox(object) {
+  const label = document.createElement("label");
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  box.value = object.id;
+  box.checked = true;
+  const swatch = document.createElement("i");
+  swatch.style.background = object.colour;
+  label.append(box, swatch, object.name);
+  return label;
+}
+
+function resultChanged() {
+  const result = wanted();
+  if (!result) return;
+  const words = Object.keys(result.options ?? {});
+  $("option").value = "";
+  $("option").disabled = !words.length && !result.colour;
+  $("option").placeholder = result.colour ? `colour, ${result.colour} unless given` : words.length ? words.join(" or ") : "none";
+  $("option-words").replaceChildren(...words.map((word) => new Option(result.options[word], word)));
+  const ways = words.map((word) => `${word}: ${result.options[word]}`);
+  $("result-help").textContent = [result.help, ...ways, result.missing].filter(Boolean).join(". ");
+  showCommand();
+}
+
+async function showCommand() {
+  const mine = ++asked;
+  const answer = await call("POST", "/api/export/command", order()).catch((error) => ({ error: error.message }));
+  if (mine !== asked) return;
+  $("command").textContent = answer.command ?? "";
+  $("command-why").textContent = answer.error ?? (answer.same ? "It gives the same bytes as this page." : answer.why);
+  $("export-copy").disabled = !answer.command;
+}
+
+async function write() {
+  $("export-start-button").disabled = true;
+  const begun = await told(() => call("POST", "/api/export", order()));
+  if (begun) hearExport(begun);
+  else $("export-start-button").disabled = false;
+}
+
+// Takes news of an export: how far it is, or how it ended.
+export function hearExport(news) {
+  const all = state.project.exports;
+  const place = all.findIndex((one) => one.id === news.id);
+  const before = place < 0 ? null : all[place].state;
+  if (place < 0) all.push(news);
+  else all[place] = news;
+  if (before !== news.state && news.state === "done") notice(`Written: ${news.path}`);
+  if (before !== news.state && news.state === "failed") notice(news.message, "error");
+  changed("exports");
+}
+
+function showExport() {
+  const latest = state.project.exports.at(-1);
+  const runs = latest?.state === "running";
+  $("export-running").hidden = !latest;
+  $("export-stop").hidden = !runs;
+  $("export-start-button").disabled = runs;
+  if (!latest) return;
+  $("export-progress").max = Math.max(1, latest.total);
+  $("export-progress").value = latest.done;
+  $("export-progress").hidden = !runs;
+  const line = $("export-state");
+  const words = {
+    running: `Writing ${latest.kind}: ${latest.done} of ${latest.total} frames`,
+    done: `Written: ${latest.path} `,
+    failed: latest.message,
+    stopped: "Stopped; nothing was written.",
+  };
+  line.textContent = words[latest.state];
+  if (latest.state === "done" && latest.download) {
+    const link = document.createElement("a");
+    link.href = latest.download;
+    link.download = "";
+    link.textContent = "Download";
+    line.append(link);
+  }
+}
+
+$("export-start-button").addEventListener("click", write);
+$("export-stop").addEventListener("click", () => told(() => call("POST", "/api/export/stop", {})));
+$("export-copy").addEventListener("click", () =>
+  told(async () => {
+    await navigator.clipboard.writeText($("command").textContent);
+    notice("The command is copied.");
+  }),
+);
+$("result").addEventListener("change", resultChanged);
+for (const id of ["option", "export-start", "export-end"]) $(id).addEventListener("input", showCommand);
+$("export-objects").addEventListener("change", showCommand);
+on("exports", showExport);

@@ -1,0 +1,159 @@
+// The panels at the side: objects, following, places to look at.
+
+import { call, lastFrame } from "./api.js";
+import { forgetHints } from "./editing.js";
+import { forgetMasks, refresh, show } from "./frames.js";
+import { told } from "./notices.js";
+import { $, changed, objectOf, on, state } from "./store.js";
+
+function button(text, label, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.setAttribute("aria-label", label);
+  made.title = label;
+  made.addEventListener("click", act);
+  return made;
+}
+
+export function choose(id) {
+  if (!objectOf(id)) return;
+  state.object = id;
+  changed("object");
+}
+
+export async function newObject() {
+  const object = await told(() => call("POST", "/api/objects", { name: null, colour: null }));
+  if (!object) return;
+  if (!objectOf(object.id)) state.project.objects.push(object);
+  choose(object.id);
+  changed("objects");
+}
+
+function showObjects() {
+  const list = $("objects");
+  list.replaceChildren(...state.project.objects.map(row));
+  const chosen = objectOf(state.object);
+  $("mask-of").textContent = chosen ? chosen.name : "the object";
+}
+
+function row(object, index) {
+  const item = document.createElement("li");
+  item.classList.toggle("chosen", object.id === state.object);
+  const pick = document.createElement("button");
+  pick.type = "button";
+  pick.className = "pick";
+  pick.setAttribute("aria-label", `Choose ${object.name}`);
+  pick.setAttribute("aria-pressed", object.id === state.object);
+  const swatch = document.createElement("i");
+  swatch.style.background = object.colour;
+  const name = document.createElement("span");
+  name.textContent = object.name;
+  pick.append(swatch, name);
+  if (index < 9) {
+    const key = document.createElement("kbd");
+    key.textContent = index + 1;
+    pick.append(key);
+  }
+  pick.addEventListener("click", () => choose(object.id));
+  const see = button(object.visible ? "◉" : "○", `${object.visible ? "Hide" : "Show"} ${object.name}`, () =>
+    told(() => call("PATCH", `/api/objects/${object.id}`, { visible: !object.visible })),
+  );
+  const edit = button("✎", `Name and colour of ${object.name}`, () => rename(object));
+  const remove = button("✕", `Delete ${object.name}`, () => told(() => call("DELETE", `/api/objects/${object.id}`)));
+  item.append(pick, see, edit, remove);
+  return item;
+}
+
+function rename(object) {
+  const dialog = $("rename-dialog");
+  $("rename").value = object.name;
+  $("recolour").value = object.colour;
+  dialog.returnValue = "";
+  dialog.addEventListener(
+    "close",
+    () => {
+      if (dialog.returnValue !== "save") return;
+      const name = $("rename").value.trim() || object.name;
+      told(() => call("PATCH", `/api/objects/${object.id}`, { name, colour: $("recolour").value }));
+    },
+    { once: true },
+  );
+  dialog.showModal();
+  $("rename").select();
+}
+
+export function follow(direction) {
+  const until = $("until").value === "" ? null : Number($("until").value);
+  forgetHints();
+  return told(async () => {
+    state.project.following = await call("POST", "/api/follow", { from: state.frame, direction, until });
+    changed("following");
+  });
+}
+
+export const followingRuns = () => ["running", "paused"].includes(state.project?.following?.state);
+
+export function control(action) {
+  return told(async () => {
+    state.project.following = await call("POST", `/api/follow/${action}`, {});
+    changed("following");
+  });
+}
+
+export const pauseOrGoOn = () => control(state.project.following.state === "paused" ? "resume" : "pause");
+
+const seconds = (count) => (count < 90 ? `${Math.ceil(count)} s` : `${Math.floor(count / 60)} min ${Math.round(count % 60)} s`);
+
+let said = "";
+
+function showFollowing() {
+  const now = state.project.following;
+  const runs = followingRuns();
+  $("following").hidden = !runs;
+  $("progress").max = Math.max(1, now.total ?? 1);
+  $("progress").value = now.done ?? 0;
+  const parts = [`frame ${now.frame}`, `${now.done} of ${now.total}`];
+  if (now.fps) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
+  if (now.left !== null && now.left !== undefined) parts.push(`${seconds(now.left)} left`);
+  $("speed").textContent = runs ? (now.state === "paused" ? `Paused. ${parts.slice(0, 2).join(" · ")}` : parts.join(" · ")) : "";
+  $("pause").textContent = now.state === "paused" ? "Go on" : "Pause";
+  for (const id of ["forward", "backward", "both"]) $(id).disabled = runs;
+  if (runs && now.state === "running" && $("watch").checked && !state.playing) show(now.frame);
+  if (now.message && now.message !== said) changed("stopped");
+  said = now.message;
+}
+
+function showEvents() {
+  const list = $("events");
+  if (!state.events.length) {
+    const nothing = document.createElement("li");
+    nothing.className = "quiet";
+    nothing.textContent = "Nothing to report yet.";
+    return list.replaceChildren(nothing);
+  }
+  return list.replaceChildren(
+    ...state.events.slice(0, 200).map(({ frame, text }) => {
+      const item = document.createElement("li");
+      item.append(button(`${frame} · ${text}`, `Go to frame ${frame}: ${text}`, () => show(frame)));
+      return item;
+    }),
+  );
+}
+
+export function jump(way, frames) {
+  const sorted = [...new Set(frames)].sort((a, b) => a - b);
+  const found = way > 0 ? sorted.find((f) => f > state.frame) : sorted.findLast((f) => f < state.frame);
+  if (found !== undefined) show(found);
+}
+
+on("objects object", showObjects);
+on("following", showFollowing);
+on("events", showEvents);
+on("project", () => {
+  if (!objectOf(state.object)) state.object = state.project.objects[0]?.id ?? null;
+  $("until").max = lastFrame();
+  changed("objects", "following");
+  forgetMasks();
+  refresh();
+});
