@@ -20,10 +20,11 @@ function takeProject(project) {
   $("video").textContent = `${project.width} × ${project.height}, ${project.frames} frames`;
   $("video").title = project.notes.join("\n");
   const { model } = project;
-  const input = model.input ? `, at ${model.input.join("×")}` : "";
-  $("model").textContent = `${model.variant} (${model.backend}${input}): ${model.text}`;
-  $("model").title = $("model").textContent;
-  $("model").classList.toggle("warning", model.level === "warning");
+  const input = model.input ? `, ${model.input.join("×")}` : "";
+  $("model").textContent = `${model.variant}${input}`;
+  $("model").title = `Weights: ${model.variant} with ${model.backend} in ${model.arithmetic}. ${model.text}`;
+  $("about").firstElementChild.textContent = model.text;
+  for (const id of ["model", "about"]) $(id).classList.toggle("warning", model.level === "warning");
   for (const [id, what] of [["undo", project.undo], ["redo", project.redo]]) {
     $(id).disabled = !what;
     $(id).title = what ? `${id === "undo" ? "Undo" : "Redo"}: ${what} (${$(id).dataset.key})` : `Nothing to ${id}`;
@@ -39,14 +40,15 @@ function showEngines() {
   if (!state.project.engines.includes(state.engine)) [state.engine] = state.project.engines;
   $("engine").replaceChildren(...state.project.engines.map((name) => new Option(names[name] ?? name, name)));
   $("engine").value = state.engine;
+  showTool();
 }
 
 async function begin() {
+  $("about").hidden = false;
   fit();
   const { keyframes, masks, following } = state.project;
   await show(panels.followingRuns() ? following.frame : keyframes[0] ?? masks[0]?.[0] ?? 0);
   fit();
-  if (state.project.model.level === "warning") notice(state.project.model.text, "warning");
   document.body.dataset.ready = "yes";
 }
 
@@ -157,6 +159,10 @@ function showTool() {
   showHint();
 }
 
+function showAbout(visible) {
+  $("about").hidden = !visible;
+}
+
 const HINTS = {
   box: "Draw a box around the object. A click inside says “here”; a right click says “not here”.",
   click: "Click on the object. A right click says “not here”.",
@@ -176,7 +182,7 @@ function showHint() {
   else if (masks && project.masks.length && project.masks.at(-1)[1] === lastFrame() && project.masks[0][0] === 0)
     next = "Every frame has a mask. Mend where it went wrong, or press W to export.";
   else if (masks) next = "Does the mask look right? Mend it with strokes, or press F to follow it through the video.";
-  $("hint").textContent = [HINTS[state.tool], next].filter(Boolean).join("  ");
+  $("hint").textContent = $("hint").title = next && state.tool === "box" ? next : [HINTS[state.tool], next].filter(Boolean).join(" ");
 }
 
 function showFrame() {
@@ -219,6 +225,8 @@ const buttons = {
   "zoom-in": () => zoom(1.3),
   "zoom-out": () => zoom(1 / 1.3),
   "zoom-fit": fit,
+  model: () => showAbout($("about").hidden),
+  "about-close": () => showAbout(false),
 };
 
 function bind() {

@@ -34,7 +34,6 @@ canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("pointerdown", async (event) => {
   if (!state.shown || gesture) return;
   canvas.setPointerCapture(event.pointerId);
-  canvas.focus({ preventScroll: true });
   const at = toFrame(event.offsetX, event.offsetY);
   if (event.button === 1 || state.tool === "hand") {
     gesture = { tool: "hand", x: event.clientX, y: event.clientY };
