@@ -6,10 +6,10 @@ Made-up videos are segmented again and again: one at a time, by two worker proce
 cluster of two nodes on this machine. At a random moment something is done to the run: processes
 are killed or stopped for a while, the terminal is closed, the disk fills, memory is limited, the
 clock jumps, a node dies. Then every mask that is there must be that of an undisturbed run, byte
-for byte, and exit code 0 must mean that all are there. The same command once more must complete
-the rest and leave nothing else behind. Prints a table, and exits with 1 if anything was otherwise.
-Linux only; filling a disk needs the right to mount a tmpfs, and the clock libfaketime. What can't
-be done here is named and left out.
+for byte; exit code 0 must mean that all are there, and a run that ended by itself must say what
+is missing. The same command once more must complete the rest and leave nothing else behind. Prints
+a table, and exits with 1 if anything was otherwise. Linux only; filling a disk needs the right to
+mount a tmpfs, and the clock libfaketime. What can't be done here is named and left out.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +39,7 @@ from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.masks.png import write_mask
 
 VIDEOS, FRAMES = 4, 24
-LONGEST = 180  # seconds until a run counts as hung
+LONGEST = 180  # seconds until a run counts as hung, by default
 DISK = 24  # KiB of the small disk, about half of what the masks take
 START = "import sys; from mavos_deploy.cli.program import main; main()"
 
@@ -160,14 +160,17 @@ class Chaos:
         bundle: The bundle's folder.
         scratch: Folder for videos and results.
         seed: Seed of all choices.
+        longest: Seconds until a run counts as hung.
     """
 
-    def __init__(self, bundle: Path, scratch: Path, seed: int) -> None:
+    def __init__(self, bundle: Path, scratch: Path, seed: int, longest: float = LONGEST) -> None:
         self._scratch = scratch
+        self._longest = longest
         self._draw = random.Random(seed)
         self._cluster: Any = None
         self.rows: dict[tuple[str, str], Row] = {}
         self._data = scratch / "data"
+        self._said = scratch / "said.txt"  # by the latest run
         self._make_videos(Bundle.open(bundle).manifest.size)
         common = ("--threads", "1", "--quiet")
         pictures = self._data / "JPEGImages/480p/video-0"
@@ -243,11 +246,7 @@ class Chaos:
         shutil.rmtree(self._scratch / "out", ignore_errors=True)
         disk = self._scratch / "out"
         output = disk / "masks"
-        if act == "full disk":
-            with _small_disk(disk):
-                code = self._run(way, output, act)
-                self._judge(row, name, code, _digests(output), final=False)
-        else:
+        with _small_disk(disk) if act == "full disk" else nullcontext():
             code = self._run(way, output, act)
             self._judge(row, name, code, _digests(output), final=False)
         row.codes[code] += 1
@@ -271,14 +270,15 @@ class Chaos:
             steps = self._draw.choice(("-1d", "+2d", "-15m", "+1h x50"))
             environment |= {"LD_PRELOAD": str(_faketime()), "FAKETIME": steps}
         command = [sys.executable, "-c", START, *way.arguments, "--output", str(output), *more]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            preexec_fn=_limit_memory(self._draw) if act == "no memory" else None,  # noqa: PLW1509
-        )
+        with self._said.open("wb") as said:
+            process = subprocess.Popen(
+                command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+                preexec_fn=_limit_memory(self._draw) if act == "no memory" else None,  # noqa: PLW1509
+            )
         trial = Trial(process, self._draw, self._cluster)
         if act is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -286,7 +286,7 @@ class Chaos:
             if process.poll() is None:
                 ACTS[act](trial)
         try:
-            return process.wait(LONGEST)
+            return process.wait(self._longest)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -296,11 +296,14 @@ class Chaos:
         expected = self._expected[name]
         if wrong := [path for path, digest in found.items() if expected.get(path) != digest]:
             row.faults.append(f"{len(wrong)} wrong masks, {wrong[0]} for one")
-        missing = expected.keys() - found.keys()
+        missing = set(expected) - set(found)
         if code == 0 and missing:
             row.faults.append(f"exit code 0 without {len(missing)} masks")
         if code == -1000:
             row.faults.append("it hung")
+        said = self._said.read_text(encoding="utf-8", errors="replace")
+        if code > 0 and (unsaid := _unsaid(code, missing, said)):
+            row.faults.append(f"exit code {code}, and nothing was said of {', '.join(unsaid)}")
         if final and code != 0:
             row.faults.append(f"the run after it ends with {code}")
         if not final and not missing:
@@ -313,6 +316,11 @@ def _digests(folder: Path) -> Digests:
         for file in sorted(folder.rglob("*.png"))
         if not any(part.startswith(".") for part in file.relative_to(folder).parts)
     }
+
+
+def _unsaid(code: int, missing: set[str], said: str) -> list[str]:  # owed for an exit code
+    words = {130: ["interrupted"], 1: sorted({Path(path).parent.name for path in missing})}
+    return [word for word in words.get(code, ["error: "]) if word not in said]
 
 
 def _faketime() -> Path | None:
@@ -341,11 +349,14 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=60, help="default: 60")
     parser.add_argument("--seed", type=int, default=1, help="of all choices; default: 1")
+    parser.add_argument(
+        "--patience", type=float, default=LONGEST, help="seconds until a run counts as hung"
+    )
     parser.add_argument("--no-ray", action="store_true", help="leave the Ray cluster out")
     parser.add_argument("--output", type=Path, help="write the table as JSON")
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="chaos-") as folder:
-        chaos = Chaos(arguments.bundle.resolve(), Path(folder), arguments.seed)
+        chaos = Chaos(arguments.bundle.resolve(), Path(folder), arguments.seed, arguments.patience)
         without = _impossible(Path(folder))
         for act, reason in without.items():
             print(f"left out: {act}, because {reason}")

@@ -29,7 +29,7 @@ from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.contract import GraphName
-from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.datasets.sequences import VideoSequence, gathered
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 
@@ -82,6 +82,7 @@ class CalibrationReport:
         seconds: Seconds per frame, of the bundle as it was given and after; None for a GPU, where
             nothing can be timed.
         load: Other work of the machine while frames were timed; None where that is unknown.
+        notes: One line for each thing that was concluded from the annotations, with their clips.
     """
 
     request: CalibrationRequest
@@ -96,6 +97,7 @@ class CalibrationReport:
     errors: dict[str, float]
     seconds: tuple[float, float] | None
     load: Load | None
+    notes: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -214,6 +216,7 @@ class Calibration:
         self.plain, self.request, self.progress = plain, request, progress
         self.recorded = clips[::2]
         self.judge = Judge(clips[1::2] or clips, request.most_frames)
+        self._notes: dict[str, list[str]] = {}
 
     def record(self, folder: Path) -> Recordings:
         """Record inputs of the graphs, or open the recordings in the folder."""
@@ -228,6 +231,7 @@ class Calibration:
                 seed=seed or 0,
                 most_frames=most,
                 on_frame=self.progress("recording", total),
+                notes=self._notes,
             )
         kept = open_recordings(folder, self.bundle)
         if seed not in (None, kept.seed):
@@ -366,6 +370,7 @@ class Calibration:
             errors=errors,
             seconds=seconds,
             load=load,
+            notes=tuple(gathered((self._notes | self.judge.notes).items())),
         )
 
 

@@ -7,7 +7,7 @@ miss the later values, so samples are kept for each stage apart.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,6 +179,7 @@ def record(
     seed: int,
     most_frames: int,
     on_frame: Callable[[], None] = lambda: None,
+    notes: MutableMapping[str, list[str]] | None = None,
 ) -> Recordings:
     """Run a bundle over clips and keep inputs of its graphs.
 
@@ -190,6 +191,7 @@ def record(
         seed: Seed of the choice of samples.
         most_frames: Frames to use of each clip at most.
         on_frame: Called after each frame.
+        notes: Gets what was concluded from the annotations, by clip.
 
     Raises:
         InputError: There is no clip, a clip can't be used or is noise, or all are too short to
@@ -207,7 +209,7 @@ def record(
             rollout, before, count = Rollout(segmenter), None, 0
             blank = True
             cut = cut or len(clip.images) > most_frames
-            for frame in frames_of(clip, bundle.manifest.size, most_frames):
+            for frame in frames_of(clip, bundle.manifest.size, most_frames, notes):
                 if before is not None:
                     check_pictures(clip.name, before, frame.rgb)
                 blank = blank and bool((frame.rgb == frame.rgb[0, 0]).all())

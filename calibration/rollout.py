@@ -1,6 +1,6 @@
 """Runs a segmenter over clips with their truth, and refuses clips of noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from itertools import islice
 
 import numpy as np
@@ -21,13 +21,20 @@ LEAST_CORRELATION = 0.2
 Picture = NDArray[np.uint8]
 
 
-def frames_of(sequence: VideoSequence, size: Size, most: int) -> Iterator[ClipFrame]:
+def frames_of(
+    sequence: VideoSequence,
+    size: Size,
+    most: int,
+    notes: MutableMapping[str, list[str]] | None = None,
+) -> Iterator[ClipFrame]:
     """The frames of a clip, from the first frame with an object on.
 
     Args:
         sequence: Clip with pictures.
         size: Height and width of the bundle's frames, in pixels.
         most: Frames to read at most.
+        notes: Gets what was concluded from the clip's annotations, by the clip's name, once all
+            frames were read.
 
     Raises:
         InputError: A picture or an annotation can't be used; another aspect ratio than the
@@ -35,6 +42,8 @@ def frames_of(sequence: VideoSequence, size: Size, most: int) -> Iterator[ClipFr
     """
     reader = SequenceReader(sequence, lambda own: check_aspect(own, size), strict=True)
     yield from islice(reader, most)
+    if notes is not None:
+        notes[sequence.name] = reader.truth.notes
     if reader.size is None:
         raise InputError(
             f"{sequence.name}: no picture with an annotated object; give clips with at least the "

@@ -120,11 +120,13 @@ class Judge:
         clips: Clips held out from the recording.
         most_frames: Frames to use of each clip at most.
         before: J&F of the unquantised bundle, from 0 to 1, once `start` was called.
+        notes: What was concluded from the clips' annotations, by clip, once `start` was called.
     """
 
     clips: list[VideoSequence]
     most_frames: int
     before: float = 1.0
+    notes: dict[str, list[str]] = field(default_factory=dict)
     _own: dict[str, list[Labels]] = field(default_factory=dict)
 
     @property
@@ -166,7 +168,7 @@ class Judge:
         # Annotations of some frames only would say nothing of how well objects are followed.
         labelled = not clip.reference_only
         own = self._own.get(clip.name, [])
-        for index, frame in enumerate(frames_of(clip, size, self.most_frames)):
+        for index, frame in enumerate(frames_of(clip, size, self.most_frames, self.notes)):
             labels = rollout.step(frame)
             stand_in = labels if first else own[index] if own else None
             truth = frame.truth if labelled else stand_in

@@ -231,6 +231,8 @@ def _bars(say: Console) -> Iterator[Callable[[str, int], Callable[[], None]]]:
 
 
 def _warn(say: Console, report: "CalibrationReport", bundle: Bundle) -> None:
+    for note in report.notes:
+        say.note(note)
     for words in report.missing:
         say.warn(f"nothing was recorded of {words}; ranges may be too narrow for it")
     if set(report.recorded) & set(report.held_out):

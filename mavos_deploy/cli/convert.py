@@ -59,7 +59,8 @@ def convert(
     outputs = Outputs([wanted], overwrite, (source,))
     with say.progress("converting", len(maps.frames)) as advance:
         done = write_all(maps, source.stem, outputs, advance)
-    for note in maps.notes:
+    notes = [*maps.notes, *done.notes]
+    for note in notes:
         say.note(note)
     for line in done.lost:
         say.warn(line)
@@ -70,7 +71,7 @@ def convert(
             "frames": done.frames,
             "objects": done.objects,
             "lost": done.lost,
-            "notes": maps.notes,
+            "notes": notes,
         }
     )
     objects = ", ".join(map(str, done.objects)) or "none"

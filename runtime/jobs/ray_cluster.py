@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,7 @@ from mavos_deploy.runtime.system.processors import usable_processors
 CORES = 4
 LOCAL = "local"
 ANSWER_SECONDS = 10.0  # longest time to connect to the head node
+LOOK_SECONDS = 2.0  # between two looks at the nodes, while a worker starts
 
 
 class RayCluster:
@@ -73,10 +75,12 @@ class RayCluster:
         self._ray = ray
         self._connect(address)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = self._nodes()
             cores = [int(node.get("CPU", 0)) for node in nodes]
             gpus = 1 if backend_kind(setup.backend).gpu else 0
             threads = setup.threads or min(CORES, min((n for n in cores if n), default=1))
+            self._need = threads, gpus
+            self._open: list[RayWorker] = []
             self.places = places_of(nodes, threads, gpus)
             if not self.places:
                 need = f"{threads} CPU cores" + (" and a GPU" if gpus else "")
@@ -95,7 +99,31 @@ class RayCluster:
 
     def open_worker(self) -> "RayWorker":
         """Begin to open a worker, on whichever node has room."""
-        return RayWorker(self._ray, self._actor.remote(*self._arguments))
+        worker = RayWorker(self._ray, self._actor.remote(*self._arguments), self)
+        self._open.append(worker)
+        return worker
+
+    def closed(self, worker: "RayWorker") -> None:
+        """Take note that a worker needs no room any more."""
+        with suppress(ValueError):  # it was closed twice
+            self._open.remove(worker)
+
+    def check_room(self) -> None:
+        """Refuse to wait for room that the cluster doesn't have any more.
+
+        Raises:
+            BackendError: Nodes were lost, and the others have fewer places than there are workers.
+        """
+        left = places_of(self._nodes(), *self._need)
+        if left < len(self._open):
+            raise BackendError(
+                f"nodes of the cluster were lost: it had room for {self.places} workers, and has "
+                f"room for {left} now; the same command once more does what is missing"
+            )
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        """Resources of the nodes that are alive."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -190,14 +218,19 @@ class RayWorker:
         pid: Number of the actor's process on its own machine; None until it is ready.
     """
 
-    def __init__(self, ray: Any, actor: Any) -> None:  # noqa: ANN401  # a library for some only
+    def __init__(self, ray: Any, actor: Any, cluster: RayCluster) -> None:  # noqa: ANN401  # a library for some only
         self._ray = ray
         self._actor = actor
+        self._cluster = cluster
         self.pid: int | None = None
 
     def ready(self) -> Settings:
         """See `Worker`."""
-        version, self.pid, answer = self._ask(self._actor.ready.remote())
+        asked = self._actor.ready.remote()
+        # An actor for which no node has room waits for one, for ever if need be.
+        while not self._ray.wait([asked], timeout=LOOK_SECONDS)[0]:
+            self._cluster.check_room()
+        version, self.pid, answer = self._ask(asked)
         if version != __version__:
             raise BackendError(
                 f"a node of the cluster has mavos-deploy {version}, this machine {__version__}; "
@@ -234,6 +267,7 @@ class RayWorker:
 
     def close(self) -> None:
         """See `Worker`."""
+        self._cluster.closed(self)
         self._ray.kill(self._actor)
 
     def _ask(self, reference: Any) -> Any:  # noqa: ANN401  # as above

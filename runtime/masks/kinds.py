@@ -242,16 +242,28 @@ def _sixteen(image: Image.Image, numbering: Numbering) -> Reading | None:
     if least >= 0 and most < VOID:
         reading = _values(values.astype(np.uint8), numbering)
         return Reading(reading.labels, None, reading.how or "16 bits per pixel, all ids below 255")
+    if least >= 0 and numbering.wide not in (0, most):
+        raise ValueError(_other_value(most, f"one object of value {numbering.wide}"))
     if least >= 0 and most <= VOID * WIDENED and not (values % WIDENED).any():
         reading = _values((values // WIDENED).astype(np.uint8), numbering)
         how = f"16 bits per pixel, all values multiples of {WIDENED}, read as 8 bits"
         return Reading(reading.labels, None, f"{how}; {reading.how}" if reading.how else how)
     if least >= 0 and not ((values > 0) & (values < most)).any():
+        if numbering.rule is not None and numbering.wide != most:
+            raise ValueError(_other_value(most, "others"))
+        numbering.wide = most
         binary = np.where(values > 0, VOID, 0).astype(np.uint8)
         return Reading(_values(binary, numbering).labels, how=f"0 and {most}: object 1")
     raise ValueError(
         f"16 bits per pixel with values from {least} to {most}; a label map holds ids 1 to 254, so "
         "give the objects smaller ids"
+    )
+
+
+def _other_value(value: int, earlier: str) -> str:
+    return (
+        f"16 bits per pixel with the value {value}, but earlier masks of this video have "
+        f"{earlier}; a label map holds ids 1 to 254, so give the objects smaller ids"
     )
 
 
@@ -301,8 +313,8 @@ KINDS = (
     ),
     MaskKind(
         "16 bits (I;16)",
-        "values are ids where all are below 255; 0 and one other value are one object; multiples "
-        "of 257 are read as 8 bits",
+        "values are ids where all are below 255; 0 and one other value, the same in all masks, are "
+        "one object; multiples of 257 are read as 8 bits",
         _sixteen,
     ),
     MaskKind(

@@ -32,6 +32,8 @@ class Numbering:
         numbers: Ids by grey value for `Rule.LEVELS`, by colour 0xRRGGBB for `Rule.COLOURS`; for
             `Rule.IDS` the ids that were seen, each by itself.
         palette: Palette of the first mask, for `Rule.IDS`; None where it has none.
+        wide: The value above 255 of the object, for `Rule.CUT` in masks of 16 bits; 0 where it has
+            none.
         davis: Whether the colours are DAVIS's, so that a new one has its id already.
     """
 
@@ -39,6 +41,7 @@ class Numbering:
     strength: int = 0
     numbers: dict[int, int] = field(default_factory=dict)
     palette: bytes | None = None
+    wide: int = 0
     davis: bool = False
 
     def next_number(self) -> int:

@@ -24,11 +24,13 @@ class Conversion:
         frames: Frames written.
         objects: Ids in them, ascending.
         lost: One line for each thing that the format can't hold.
+        notes: One line for each other thing about what was written.
     """
 
     frames: int
     objects: tuple[int, ...]
     lost: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class _Losses:
@@ -100,7 +102,8 @@ def convert(
             files.write(LabelledFrame(numbers[stem], stem, labels))
             on_frame(done)
     losses.add(Trait.COLOURS, int(changed[list(objects)].sum()))
-    return Conversion(len(maps.frames), tuple(sorted(objects)), losses.lines())
+    found = tuple(sorted(objects))
+    return Conversion(len(maps.frames), found, losses.lines(), tuple(files.notes))
 
 
 def _without_void(labels: Labels, losses: _Losses) -> Labels:

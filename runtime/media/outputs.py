@@ -55,8 +55,15 @@ def parse_wanted(text: str, name: str, option_name: str = "--write") -> Wanted:
         raise InputError(f"{option_name} {text}: {error}") from None
     ending = kind.suffix if kind.place is Place.FILE else ""
     where = Path(path or f"{name}-{word}{ending}")
-    if ending and where.suffix.lower() != ending:
+    suffix = where.suffix.lower()
+    if ending and suffix != ending:
         raise InputError(f"{option_name} {text}: the name must end in {ending}")
+    endings = {other.suffix for other in RESULTS.values()}
+    if not ending and suffix and suffix in endings and not where.is_dir():
+        raise InputError(
+            f"{option_name} {text}: {word} is a folder of files, and {where.name} looks like a "
+            f"file; give the name of a folder, such as {where.with_suffix('')}"
+        )
     return Wanted(kind, where, chosen, colour)
 
 

@@ -62,6 +62,12 @@ def test_the_json_document_says_what_was_lost(call: Call, masks: Path) -> None:
         pytest.param(("o.mp4", "--to", "overlay"), "overlay: it shows pictures", id="video"),
         pytest.param(("out", "--to", "cocoa"), "--to cocoa: it is unknown; accepted", id="kind"),
         pytest.param(("a.txt", "--to", "mots:x"), "mots has no option 'x'; accepted", id="option"),
+        pytest.param(
+            ("x.json", "--to", "labelme"),
+            "--to labelme=x.json: labelme is a folder of files, and x.json looks like a file; give "
+            "the name of a folder, such as x",
+            id="folder-named-as-a-file",
+        ),
         pytest.param(("masks",), "masks is an input and would be replaced", id="onto-itself"),
     ],
 )

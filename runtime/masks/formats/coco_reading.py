@@ -1,5 +1,6 @@
 """Reads COCO's and YouTube-VIS's JSON, with run lengths or polygons."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from mavos_deploy.runtime.masks.formats.shapes import (
     stem_of,
 )
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.words import counted
 
 Side = Annotated[int, Meta(ge=1, le=2**26)]
 Polygon = list[float]
@@ -63,6 +65,7 @@ class _Annotation:
     track_id: int | None = None
     instance_id: int | None = None
     attributes: _Attributes = _Attributes()
+    iscrowd: int = 0
 
     @property
     def track(self) -> int | None:
@@ -92,6 +95,7 @@ class _Track:
     video_id: int
     category_id: int
     segmentations: list[Segmentation | None]
+    iscrowd: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
         label = names.get(annotation.category_id, str(annotation.category_id))
         draw = partial(draw_segmentation, annotation.segmentation, sizes[frame])
         shapes.append(Shape(frame, label, annotation.track, draw))
-    return shape_maps(str(path), sizes, shapes)
+    return shape_maps(str(path), sizes, shapes, _crowds(data.annotations))
 
 
 def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
@@ -164,7 +168,22 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
             if segmentation is not None:
                 draw = partial(draw_segmentation, segmentation, size)
                 shapes.append(Shape(stem, label, track.id, draw))
-    return shape_maps(str(path), dict.fromkeys(stems, size), shapes)
+    return shape_maps(str(path), dict.fromkeys(stems, size), shapes, _crowds(data.annotations))
+
+
+def _crowds(annotations: Iterable[_Annotation | _Track]) -> list[str]:
+    """A note about annotations that are marked as crowds; none where there are none.
+
+    COCO means groups of objects by the mark, but many programs set it for every mask that is
+    written as run lengths, so nothing follows from it.
+    """
+    count = sum(annotation.iscrowd != 0 for annotation in annotations)
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'annotation')} marked iscrowd, read like all others: remove those that "
+        "stand for a crowd and not for one object"
+    ]
 
 
 def draw_segmentation(segmentation: Segmentation, size: Size) -> Bits:

@@ -100,6 +100,68 @@ def test_24_videos_with_a_killed_worker_give_the_bytes_of_one_process(
 
 
 @needs_ray
+@pytest.mark.slow  # Ray takes up to a minute to notice a lost node
+@pytest.mark.parametrize("videos", [2, 12])
+def test_a_node_that_is_killed_costs_no_video_and_no_byte(
+    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, videos: int
+) -> None:
+    """Two nodes on this machine; one's raylet is killed with all that it started."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:videos], (64, 96), 3))
+    setup = Setup(tiny, "onnxruntime-cpu", 1, False)
+    one, many = tmp_path / "one", tmp_path / "many"
+    segment_all(data.sequences, Results(one, False), partial(OwnProcess, setup), 1, print)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    lost: list[int] = []
+    try:
+        nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+
+        def on_frames(done: int) -> None:
+            if done >= 3 and not lost:
+                lost.append(done)
+                nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+
+        with RayCluster(nodes.address, setup) as cluster:
+            assert cluster.places == 2
+            outcome = segment_all(
+                data.sequences, Results(many, False), cluster.open_worker, cluster.places, on_frames
+            )
+    finally:
+        nodes.shutdown()
+    assert lost
+    assert outcome.failed == ()
+    written = [
+        {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.*")}
+        for folder in (one, many)
+    ]
+    assert len(written[0]) == videos * (3 + 1)
+    assert written[0] == written[1]
+
+
+def test_a_worker_does_not_wait_for_room_on_a_node_that_was_lost() -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 1.0}} for _ in range(2)]
+    asked = SimpleNamespace(remote=lambda: "reference")
+    library = SimpleNamespace(nodes=lambda: nodes, kill=lambda actor: None)
+    library.wait = lambda references, timeout: ([], references)
+    cluster = RayCluster.__new__(RayCluster)
+    cluster.places, cluster._need, cluster._ray = 2, (1, 0), library
+    cluster._open, cluster._arguments = [], ()
+    cluster._actor = SimpleNamespace(remote=lambda: SimpleNamespace(ready=asked))
+    first, second = cluster.open_worker(), cluster.open_worker()
+    cluster.check_room()
+    nodes[1]["Alive"] = False
+    with pytest.raises(BackendError, match="room for 2 workers, and has room for 1 now"):
+        second.ready()
+    second.close()
+    cluster.check_room()
+    first.close()
+
+
+@needs_ray
 def test_a_video_that_a_node_cannot_read_is_named(cluster: RayCluster, tmp_path: Path) -> None:
     data = open_dataset(write_clips(tmp_path / "DAVIS", NAMES[:2], (64, 96), 2))
     (tmp_path / "DAVIS/JPEGImages/480p/video-01/00001.jpg").unlink()
@@ -218,8 +280,9 @@ def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:
 def test_a_node_with_another_release_is_named() -> None:
     asked = SimpleNamespace(remote=lambda: ("0.0.1", 7, "whatever it says"))
     library = SimpleNamespace(get=lambda reference: reference, exceptions=SimpleNamespace())
+    library.wait = lambda references, timeout: (references, [])
     library.exceptions.RayError = RuntimeError
-    worker = RayWorker(library, SimpleNamespace(ready=asked))
+    worker = RayWorker(library, SimpleNamespace(ready=asked), RayCluster.__new__(RayCluster))
     with pytest.raises(
         BackendError, match=r"has mavos-deploy 0\.0\.1, .* install the same release"
     ):

@@ -353,6 +353,32 @@ def test_later_masks_of_another_numbering_are_refused(
         read(Image.fromarray(levels(*later)), numbering)
 
 
+def _wide(value: int) -> Image.Image:
+    return Image.fromarray(one().astype(np.uint16) * value)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "reason"),
+    [
+        pytest.param(_wide(300), _wide(301), "one object of value 300", id="another-large-one"),
+        pytest.param(_wide(300), _wide(65535), "one object of value 300", id="a-multiple-of-257"),
+        pytest.param(_wide(65535), _wide(300), "have others", id="behind-full-strength"),
+        pytest.param(_wide(5), _wide(300), "have others", id="behind-an-id"),
+        pytest.param(_wide(300), _wide(7), "one object of value 255", id="a-small-one"),
+    ],
+)
+def test_another_value_of_16_bits_is_no_earlier_object(
+    first: Image.Image, later: Image.Image, reason: str
+) -> None:
+    numbering = Numbering()
+    read(_wide(0), numbering)
+    read(first, numbering)
+    read(_wide(0), numbering)
+    assert np.array_equal(read(first, numbering).labels > 0, one() > 0)
+    with pytest.raises(InputError, match=reason):
+        read(later, numbering)
+
+
 def test_pixels_take_the_value_of_the_nearest_one_that_is_kept() -> None:
     values = np.array([[1, 9, 9, 9, 9, 2]], np.uint8)
     kept = values != 9

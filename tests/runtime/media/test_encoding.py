@@ -51,6 +51,13 @@ def test_a_video_holds_every_frame_at_its_rate(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_x264_leaves_out_the_part_that_reads_memory_it_never_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, (48, 64)) as writer:
+        writer.write(GREY)
+    assert b" mbtree=0 " in path.read_bytes()  # x264 writes down how it encoded
+
+
 @pytest.mark.parametrize("unit", [Fraction(1, 16000), Fraction(1, 90000), Fraction(1, 1000)])
 @pytest.mark.parametrize("start", [0, 7, -3], ids=["from-0", "later", "before-0"])
 def test_frames_keep_their_distances_at_a_variable_rate(

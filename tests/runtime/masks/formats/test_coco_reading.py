@@ -50,6 +50,12 @@ def test_annotations_of_one_image_are_an_object_each_and_the_later_lies_above() 
     ]
 
 
+def test_annotations_marked_as_crowds_are_objects_and_it_is_said() -> None:
+    maps = coco({"iscrowd": 1}, {"segmentation": OTHER, "iscrowd": 0})
+    assert maps.names == {1: "cat", 2: "cat"}
+    assert maps.notes[0].startswith("1 annotation marked iscrowd, read like all others: remove")
+
+
 @pytest.mark.parametrize(
     "track", [{"track_id": 9}, {"instance_id": 9}, {"attributes": {"track_id": 9}}]
 )

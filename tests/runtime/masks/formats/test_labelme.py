@@ -41,3 +41,13 @@ def test_pictures_are_sought_beside_the_file_where_their_folder_is_unknown(tmp_p
     document = json.loads((tmp_path / "00003.json").read_text())
     assert document["imagePath"] == "00003.jpg"
     assert document["shapes"] == []
+
+
+def test_files_of_other_frames_stay_and_are_named(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("{}")
+    with LabelmeWriter(tmp_path, Legend()) as writer:
+        writer.write(LabelledFrame(3, "00003", np.zeros((4, 5), np.uint8)))
+    assert writer.notes == [
+        f"{tmp_path} also holds 1 file of other frames (old.json), which stays as it was"
+    ]
+    assert (tmp_path / "old.json").read_text() == "{}"
