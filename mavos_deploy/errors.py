@@ -27,6 +27,10 @@ class BackendError(MavosError):
     """An inference library that is missing, or that failed to load or run a graph."""
 
 
+class PoisonedError(MavosError):
+    """A memory that holds NaN or infinite values, so that no mask can come from it."""
+
+
 class ServerError(MavosError):
     """A server that can't be reached, doesn't answer in time or refuses a request."""
 

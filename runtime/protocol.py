@@ -5,7 +5,7 @@ labels and states are here too, so that both kinds of segmenter refuse the same 
 words.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -58,6 +58,14 @@ class VideoState(Protocol):
     @property
     def ids(self) -> tuple[int, ...]:
         """Ids that the memory has a place for, removed ones among them."""
+
+    @property
+    def confidence(self) -> Mapping[int, float]:
+        """Confidence in the latest mask of each object, 0..1, by the video's own ids.
+
+        Of the frames that say 0.8, about 80% overlap with the truth by half or more. An object
+        that a server or a loaded state says nothing of is left out.
+        """
 
 
 BEYOND = 255  # how far values of a float32 frame may be outside of 0..255; cubic resizing needs it
@@ -121,10 +129,12 @@ class VideoSegmenter(Protocol[PreparedT, StateT]):
                 override the prediction where they aren't 0.
 
         Returns:
-            The frame's labels by the objects' ids, uint8 [height, width], and the state after it.
+            The frame's labels by the objects' ids, uint8 [height, width], and the state after it,
+            which says in `confidence` how good they are.
 
         Raises:
             InputError: The frame or the annotation can't be used.
+            PoisonedError: The state's memory holds NaN or infinite values.
         """
 
     def remove(self, state: StateT, ids: Iterable[int]) -> StateT:

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, PoisonedError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
 from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
@@ -23,6 +24,7 @@ from mavos_deploy.runtime.geometry import FloatImage, Size
 from mavos_deploy.runtime.objects import Labels, groups_for, number_objects, own_ids
 from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
 from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
+from mavos_deploy.runtime.review.confidence import Review, review, review_given
 from mavos_deploy.runtime.state import (
     State,
     load_state,
@@ -57,6 +59,22 @@ class Observation:
         """Internal ids at the video's size, uint8 [H, W]; waits for the backend."""
         labels: Labels = self.backend.download(self.decoded["labels"])[0]
         return labels
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """Logits, float32 [groups, 11, height / 4, width / 4]; waits for the backend.
+
+        Raises:
+            PoisonedError: One of them is NaN or infinite.
+        """
+        logits = np.asarray(self.backend.download(self.decoded["logits"]), np.float32)
+        if not np.isfinite(logits.sum(dtype=np.float64)):
+            raise PoisonedError(
+                "the network's output holds NaN or infinite values, so the memory before this "
+                "frame is no longer sound; go on from an earlier state, or start again at a frame "
+                "with a mask"
+            )
+        return logits
 
 
 class Segmenter:
@@ -148,7 +166,8 @@ class Segmenter:
         check_labels(labels, prepared.size, first=True)
         ids, internal = number_objects((), labels)
         empty = State(self._identity, prepared.size, self.input_size(prepared.size), ids)
-        return self._reference(self._graphs.encode(prepared), internal, empty)
+        state = self._reference(self._graphs.encode(prepared), internal, empty)
+        return replace(state, review=Review(review_given(labels, ids, prepared.resized)))
 
     def step(
         self, frame: AnyFrame, state: State, annotation: Labels | None = None
@@ -160,6 +179,7 @@ class Segmenter:
         Raises:
             InputError: Shapes or types are off, or the state is of another bundle.
             BackendError: The inference library failed.
+            PoisonedError: The state's memory holds NaN or infinite values.
         """
         check_state(state, State)
         prepared = self.prepare(frame)
@@ -171,13 +191,20 @@ class Segmenter:
         if annotation is None or not annotation.any():
             # Labels last: on a GPU the whole frame is enqueued before anything is waited for.
             following = self.remember(observation, state)
-            return own_ids(state.ids, observation.labels), following
+            labels = own_ids(state.ids, observation.labels)
+            return labels, replace(following, review=_judged(observation, prepared, state))
         ids, annotated = number_objects(state.ids, annotation)
         back = state.removed & set(np.unique(annotated).tolist())
         merged = np.where(annotated > 0, annotated, observation.labels)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
+        judged = _judged(observation, prepared, state).objects
         following = self._reference(observation.features, merged, following)
-        return own_ids(ids, merged), without_idle_groups(following, self.backend)
+        labels = own_ids(ids, merged)
+        given = review_given(
+            labels, np.unique(annotation[annotation > 0]).tolist(), prepared.resized
+        )
+        following = replace(following, review=Review({**judged, **given}))
+        return labels, without_idle_groups(following, self.backend)
 
     def observe(self, frame: AnyFrame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
@@ -305,3 +332,10 @@ class Segmenter:
             following = with_write(following)
         new = (0,) * (groups - state.groups)
         return replace(following, updated=following.updated + new, memory=memory)
+
+
+def _judged(observation: Observation, frame: PreparedFrame, state: State) -> Review:
+    """Judgements on the followed objects of a predicted frame; waits for the backend."""
+    followed = set(state.objects)
+    objects = {number: own for number, own in enumerate(state.ids, 1) if own in followed}
+    return review(observation.logits, objects, frame.resized, state.review)

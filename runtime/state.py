@@ -21,6 +21,7 @@ from mavos_deploy.runtime.contract import IDENTITIES, memory_specs
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import VOID, object_mask
 from mavos_deploy.runtime.protocol import check_followed
+from mavos_deploy.runtime.review.confidence import Review
 from mavos_deploy.runtime.system.files import replacing
 
 FORMAT_VERSION = 1
@@ -48,6 +49,8 @@ class State:
             [groups, 2 Cv, h, w] for the slots of the bundle's memory rule, such as `reference` and
             `dynamic`, and for `short`. Empty slots hold copies of the reference. Values are
             levels, uint8, where the bundle's attention is quantised.
+        review: Judgements on the latest frame. They are not part of a saved state, which then
+            compares its objects with what it sees first.
     """
 
     bundle: str
@@ -61,6 +64,13 @@ class State:
     updated: tuple[int, ...] = ()
     writes: int = 0
     memory: Mapping[str, Tensor] = field(default_factory=dict)
+    review: Review = field(default_factory=Review)
+
+    @property
+    def confidence(self) -> dict[int, float]:
+        """Confidence in the latest masks, 0..1, by the video's own ids (docs/confidence.md)."""
+        known = self.review.confidence
+        return {own: known[own] for own in self.objects if own in known}
 
     @property
     def objects(self) -> tuple[int, ...]:

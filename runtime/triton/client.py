@@ -2,9 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -22,7 +22,14 @@ from mavos_deploy.runtime.protocol import (
     check_labels,
     check_state,
 )
-from mavos_deploy.runtime.triton.wire import OUTPUTS, TRACKER, UNKNOWN_STREAM, Untyped, check_array
+from mavos_deploy.runtime.triton.wire import (
+    LATER,
+    OUTPUTS,
+    TRACKER,
+    UNKNOWN_STREAM,
+    Untyped,
+    check_array,
+)
 
 TIMEOUT = 30.0  # seconds that an answer may take
 RETRIES = 3
@@ -50,6 +57,8 @@ class RemoteState:
         objects: Ids being followed.
         ids: Ids that the memory has a place for, removed ones among them.
         removed: Ids to stop following with the next frame.
+        confidence: Confidence in the latest mask by id, 0..1; empty where the server's repository
+            was written by a release that didn't tell.
     """
 
     stream: int
@@ -58,6 +67,7 @@ class RemoteState:
     objects: tuple[int, ...]
     ids: tuple[int, ...]
     removed: tuple[int, ...] = ()
+    confidence: Mapping[int, float] = field(default_factory=dict)
 
 
 class RemoteSegmenter:
@@ -109,6 +119,7 @@ class RemoteSegmenter:
         except Exception as error:  # gRPC's own, for a text that is no address
             raise InputError(f"server address {address!r}: {error}; expected host:port") from error
         self._open: set[int] = set()
+        self._outputs = ["labels", "objects", "ids"]
         self.about, self._size = self._describe()
 
     def input_size(self, video: Size) -> Size:
@@ -203,7 +214,10 @@ class RemoteSegmenter:
                 self._model, as_json=False, client_timeout=self._timeout
             )
 
-        parameters = self._again(call, f"model {self._model}").config.parameters
+        config = self._again(call, f"model {self._model}").config
+        told = {output.name for output in config.output}
+        self._outputs += [name for name in LATER if name in told]
+        parameters = config.parameters
         found = {name: value.string_value for name, value in parameters.items()}
         try:
             about = About("triton", found["variant"], found["trained"] == "yes")
@@ -219,7 +233,7 @@ class RemoteSegmenter:
     def _ask(self, stream: int, tensors: Tensors, start: bool = False) -> Tensors:
         """Send a frame, again if need be, and return the answer's tensors."""
         inputs = [self._input(name, tensor) for name, tensor in tensors.items()]
-        outputs = [self._grpc.InferRequestedOutput(name) for name in ("labels", "objects", "ids")]
+        outputs = [self._grpc.InferRequestedOutput(name) for name in self._outputs]
 
         def call() -> Untyped:
             return self._client.infer(
@@ -325,6 +339,11 @@ def _check_answer(answer: Tensors, size: Size) -> None:
         raise InputError("objects that are none of the ids")
     if not known[answer["labels"]].all():
         raise InputError("labels of objects that are none of the ids")
+    if (confidence := answer.get("confidence")) is not None:
+        if len(confidence) != len(answer["objects"]):
+            raise InputError(f"{len(confidence)} confidences of {len(answer['objects'])} objects")
+        if not (np.isnan(confidence) | ((confidence >= 0) & (confidence <= 1))).all():
+            raise InputError(f"confidence is {confidence.tolist()!r:.60}, and goes from 0 to 1")
 
 
 def _size(frame: RgbFrame) -> Size:
@@ -333,7 +352,10 @@ def _size(frame: RgbFrame) -> Size:
 
 def _state(stream: int, frame: RgbFrame, answer: Tensors, index: int) -> RemoteState:
     objects, ids = (tuple(answer[name].tolist()) for name in ("objects", "ids"))
-    return RemoteState(stream, _size(frame), index, objects, ids)
+    told = answer.get("confidence")
+    values = [] if told is None else told.tolist()
+    confidence = {own: value for own, value in zip(objects, values, strict=False) if value >= 0}
+    return RemoteState(stream, _size(frame), index, objects, ids, confidence=confidence)
 
 
 def _index(frame: int) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from mavos_deploy.runtime.triton.wire import (
     BUNDLE,
     END,
     INPUTS,
+    LATER,
     OUTPUTS,
     START,
     STREAM,
@@ -144,8 +145,11 @@ def _tracker(
         ("input", config.input, INPUTS),
         ("output", config.output, OUTPUTS),
     ):
-        wire = {t.name: (t.dtype, t.shape) for t in expected}
-        yield from _compare(name, side, _config_tensors(given), wire)
+        found = _config_tensors(given)
+        wire = {
+            t.name: (t.dtype, t.shape) for t in expected if t.name in found or t.name not in LATER
+        }
+        yield from _compare(name, side, found, wire)
     if required := [tensor.name for tensor in config.input if not tensor.optional]:
         yield Fault(name, f"input {required[0]} is required", "optional: true for every input")
     yield from _controls(name, config)

@@ -3,6 +3,7 @@
 Nothing here knows Triton, so that every rule can be tested without a server.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -74,6 +75,7 @@ class Answer:
         objects: Ids being followed.
         ids: Ids that have a place in the memory.
         frame_index: Index of the frame; -1 without one.
+        confidence: Confidence in the masks of `objects`, 0..1; NaN for one that is unknown.
     """
 
     labels: Labels
@@ -81,6 +83,7 @@ class Answer:
     objects: tuple[int, ...]
     ids: tuple[int, ...]
     frame_index: int
+    confidence: tuple[float, ...] = ()
 
     def labels_file(self) -> bytes:
         """The labels as a palette PNG file; empty where there are none."""
@@ -234,7 +237,7 @@ class Streams:
             raise InputError("START without labels; send the objects' ids in the first frame")
         self._check_objects((), labels)
         state = self.segmenter.start(frame, labels)
-        last = Answer(labels, palette, state.objects, state.ids, 0)
+        last = _answer(labels, palette, state, 0)
         self._open[request.stream] = Stream(state, last, self.clock(), numbering)
         self._gone.pop(request.stream, None)
         return last
@@ -249,9 +252,7 @@ class Streams:
             self._check_objects(state.ids, annotation)
         labels, state = self.segmenter.step(frame, state, annotation)
         stream.state, stream.used = state, self.clock()
-        stream.last = Answer(
-            labels, stream.last.palette, state.objects, state.ids, stream.last.frame_index + 1
-        )
+        stream.last = _answer(labels, stream.last.palette, state, stream.last.frame_index + 1)
         return stream.last
 
     def _frame(self, request: StreamRequest) -> RgbFrame:
@@ -305,6 +306,12 @@ class Streams:
         self._gone[stream] = reason
         while len(self._gone) > REMEMBERED:
             self._gone.popitem(last=False)
+
+
+def _answer(labels: Labels, palette: bytes | None, state: State, index: int) -> Answer:
+    """The answer to a frame, with the state after it."""
+    confidence = tuple(state.confidence.get(own, math.nan) for own in state.objects)
+    return Answer(labels, palette, state.objects, state.ids, index, confidence)
 
 
 def _labels(

@@ -145,6 +145,7 @@ class TritonPythonModel:
             "objects": lambda: np.array(answer.objects, np.uint8),
             "ids": lambda: np.array(answer.ids, np.uint8),
             "frame_index": lambda: np.array([answer.frame_index], np.int64),
+            "confidence": lambda: np.array(answer.confidence, np.float32),
         }
         return [self._pb.Tensor(name, make()) for name, make in made.items() if name in wanted]
 

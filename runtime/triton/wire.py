@@ -57,10 +57,16 @@ OUTPUTS = (
     WireTensor("objects", "UINT8", (-1,)),  # ids being followed after this frame
     WireTensor("ids", "UINT8", (-1,)),  # ids that the memory has a place for
     WireTensor("frame_index", "INT64", (1,)),  # index of the frame that was answered
+    WireTensor("confidence", "FP32", (-1,)),  # in the masks of `objects`, 0..1; NaN for unknown
 )
+LATER = ("confidence",)  # outputs that repositories of earlier releases lack
 
-
-DTYPES = {"UINT8": np.dtype(np.uint8), "INT64": np.dtype(np.int64), "STRING": np.dtype(np.object_)}
+DTYPES = {
+    "UINT8": np.dtype(np.uint8),
+    "INT64": np.dtype(np.int64),
+    "FP32": np.dtype(np.float32),
+    "STRING": np.dtype(np.object_),
+}
 
 
 def check_array(name: str, array: object, tensors: tuple[WireTensor, ...] = INPUTS) -> None:

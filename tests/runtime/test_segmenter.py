@@ -1,13 +1,14 @@
 """The segmenter: states are values, videos interleave, and objects come and go."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.errors import BackendError, InputError, PoisonedError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
 from mavos_deploy.runtime.objects import number_objects
@@ -257,3 +258,30 @@ def test_a_segmenter_says_what_it_runs(chain: Segmenter) -> None:
     assert about.arithmetic == about.bundle_arithmetic == "fp32"
     assert about.trained is False
     assert chain.input_size(golden.SIZE) == chain.bundle.manifest.size
+
+
+def test_a_step_says_how_good_each_mask_is(chain: Segmenter) -> None:
+    annotation = golden.load("base", "mobilenet").annotations[0]
+    state = chain.start(golden.frame(0), annotation)
+    assert state.confidence == dict.fromkeys(state.objects, 1.0)
+    _, state = chain.step(golden.frame(1), state)
+    assert tuple(state.confidence) == state.objects
+    assert all(0 <= value < 1 for value in state.confidence.values())
+    assert 6 not in chain.remove(state, {6}).confidence
+    given = np.where(annotation == 3, 3, 0).astype(np.uint8)
+    _, corrected = chain.step(golden.frame(2), state, given)
+    assert corrected.confidence[3] == 1.0
+    assert corrected.review.objects[3].given
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_mask_comes_from_a_memory_that_is_not_finite(chain: Segmenter, value: float) -> None:
+    state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
+    _, state = chain.step(golden.frame(1), state)
+    name = "reference_value_1"
+    poisoned = chain.backend.download(state.memory[name]).copy()
+    poisoned[0, 0, 0, 0] = value
+    memory = {**state.memory, name: chain.backend.upload(poisoned)}
+    with pytest.raises(PoisonedError, match="NaN or infinite values"):
+        chain.step(golden.frame(2), replace(state, memory=memory))
+    chain.step(golden.frame(2), state)  # the sound one goes on

@@ -67,16 +67,17 @@ def test_labels_are_those_of_the_cpu_backend_bit_for_bit(
         np.testing.assert_array_equal(tensor.numpy(), states[1].memory[name])
 
 
-def test_only_the_picture_goes_up_and_the_labels_come_down(bound: Segmenter) -> None:
+def test_only_the_picture_goes_up_and_labels_and_logits_come_down(bound: Segmenter) -> None:
     height, width = bound.bundle.manifest.size
     frame, labels = height * width * 3 * 4, golden.SIZE[0] * golden.SIZE[1]
+    logits = 11 * -(-height // 4) * -(-width // 4) * 4
     state = bound.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
     _, state = bound.step(golden.frame(1), state)  # brings what depends on the video's size
     for index in range(2, 2 + 2 * golden.MEMORY_GAP):
         moved, updates = counted(bound), state.since_update + 1 == golden.MEMORY_GAP
         merges = updates and any(state.updated)
         _, state = bound.step(golden.frame(index), state)
-        assert (moved.down, moved.bytes_down) == (1, labels)
+        assert (moved.down, moved.bytes_down) == (2, labels + logits)
         # And which groups the memory update merges, a number for each.
         up = [frame, OBJECT_MASK, *([4] if merges else [])]
         assert (moved.up, moved.bytes_up) == (len(up), sum(up))

@@ -69,7 +69,7 @@ def test_interleaved_videos_and_old_states_keep_their_values(
             np.testing.assert_array_equal(labels, wanted)
 
 
-def test_a_frame_is_one_chain_and_only_picture_and_labels_travel(
+def test_a_frame_is_one_chain_and_only_picture_labels_and_logits_travel(
     on_gpu: Segmenter, gpu: Gpu0
 ) -> None:
     backend = on_gpu.backend
@@ -81,14 +81,14 @@ def test_a_frame_is_one_chain_and_only_picture_and_labels_travel(
     for index in range(12, 12 + 2 * GAP):
         _, state = on_gpu.step(picture(index), state)
     frames = 2 * GAP
-    object_mask, first_update = 11 * 4, 4
+    object_mask, first_update, logits = 11 * 4, 4, 11 * (-(-SIZE // 4)) ** 2 * 4
     assert (
         backend.transfers.bytes_up
         == frames * (SIZE * SIZE * 3 * 4 + object_mask) + 2 * first_update
     )
-    assert backend.transfers.bytes_down == frames * SIZE * SIZE
-    # The labels of each frame, and pinned memory that is used a second time in a frame.
-    assert gpu.waits - waits <= 2 * frames
+    assert backend.transfers.bytes_down == frames * (SIZE * SIZE + logits)
+    # The labels and the logits of each frame, and pinned memory that is used a second time in a frame.
+    assert gpu.waits - waits <= 3 * frames
 
 
 def test_videos_of_any_size_interleave(dynamic_bundle: Path, tmp_path: Path, gpu: Gpu0) -> None:

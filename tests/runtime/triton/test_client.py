@@ -121,6 +121,7 @@ GOOD = {
     "labels": np.full(SIZE, 1, np.uint8),
     "objects": np.array([1], np.uint8),
     "ids": np.array([1, 2], np.uint8),
+    "confidence": np.array([0.5], np.float32),
 }
 
 
@@ -133,7 +134,8 @@ class Liar:
         self._parameters = {k: SimpleNamespace(string_value=v) for k, v in given.items()}
 
     def get_model_config(self, *_: object, **__: object) -> Any:  # noqa: ANN401
-        return SimpleNamespace(config=SimpleNamespace(parameters=self._parameters))
+        outputs = [SimpleNamespace(name=name) for name in self._answer]
+        return SimpleNamespace(config=SimpleNamespace(parameters=self._parameters, output=outputs))
 
     def infer(self, *_: object, **__: object) -> Any:  # noqa: ANN401
         def as_numpy(name: str) -> object:
@@ -168,6 +170,8 @@ def _client(monkeypatch: pytest.MonkeyPatch, liar: Liar) -> RemoteSegmenter:
         pytest.param({"ids": np.array([[1, 2]], np.uint8)}, "ids is uint8", id="square"),
         pytest.param({"ids": np.array([1, 1], np.uint8)}, "ids are .1, 1.", id="twice"),
         pytest.param({"ids": np.array([0, 1], np.uint8)}, "ids are .0, 1.", id="background"),
+        pytest.param({"confidence": np.ones(2, np.float32)}, "2 confidences of 1", id="too-many"),
+        pytest.param({"confidence": np.full(1, 1.5, np.float32)}, "goes from 0 to 1", id="unsure"),
         pytest.param({"labels": ValueError("cannot reshape")}, "cannot reshape", id="cut-off"),
     ],
 )
@@ -185,6 +189,15 @@ def test_an_answer_of_the_right_kind_is_taken(monkeypatch: pytest.MonkeyPatch) -
     labels, state = client.step(np.zeros((*SIZE, 3), np.uint8), state)
     assert labels.shape == SIZE
     assert state.ids == (1, 2)
+    assert state.confidence == {1: 0.5}
+
+
+def test_a_repository_of_an_earlier_release_tells_no_confidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = _client(monkeypatch, Liar({k: v for k, v in GOOD.items() if k != "confidence"}))
+    state = client.start(np.zeros((*SIZE, 3), np.uint8), np.ones(SIZE, np.uint8))
+    assert state.confidence == {}
 
 
 @pytest.mark.parametrize(("height", "width"), [("-5", "9"), ("9", "99999999999"), ("9", "x")])

@@ -36,7 +36,7 @@ class CountingSegmenter:
 
     def start(self, frame: np.ndarray, labels: np.ndarray) -> SimpleNamespace:
         ids = tuple(int(i) for i in np.unique(labels) if i)
-        return SimpleNamespace(ids=ids, objects=ids, number=0)
+        return SimpleNamespace(ids=ids, objects=ids, number=0, confidence=dict.fromkeys(ids, 1.0))
 
     def step(
         self, frame: np.ndarray, state: SimpleNamespace, annotation: np.ndarray | None
@@ -45,12 +45,15 @@ class CountingSegmenter:
         new = () if annotation is None else tuple(int(i) for i in np.unique(annotation) if i)
         ids = tuple(dict.fromkeys((*state.ids, *new)))
         number = state.number + 1
-        following = SimpleNamespace(ids=ids, objects=ids, number=number)
+        confidence = {own: own / 10 for own in ids}
+        following = SimpleNamespace(ids=ids, objects=ids, number=number, confidence=confidence)
         return np.full(frame.shape[:2], number, np.uint8), following
 
     def remove(self, state: SimpleNamespace, ids: Iterable[int]) -> SimpleNamespace:
         left = tuple(i for i in state.ids if i not in set(ids))
-        return SimpleNamespace(ids=left, objects=left, number=state.number)
+        return SimpleNamespace(
+            ids=left, objects=left, number=state.number, confidence=state.confidence
+        )
 
 
 class Clock:
