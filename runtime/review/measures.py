@@ -59,7 +59,6 @@ class Measures(NamedTuple):
             probabilities inside of it over the area of it and of all probability outside.
         inside: Mean probability inside of it, 0..1.
         unsure: Cells that may or may not be its own, over its area.
-        blur: Width in cells of the unsure band at its border.
         growth: Its area over the slow average of its past.
         jump: Distance of its centre from where it would have moved on, over its size.
         rival: Probability that it shares with another object, over the smaller one's area.
@@ -75,7 +74,6 @@ class Measures(NamedTuple):
     sure: float
     inside: float
     unsure: float
-    blur: float
     growth: float
     jump: float
     rival: float
@@ -174,9 +172,7 @@ def measure(seen: Sample, colours: NDArray[np.intp], past: Mapping[int, Trace]) 
     areas = own.sum(1)
     inside = np.einsum("cn,cn->c", own, probability)
     total = probability.sum(1)
-    squares = np.einsum("cn,cn->c", probability, probability)
     unsure = (np.abs(probability - 0.5) < UNSURE).sum(1)
-    border = _border(seen.labels, count)
     shared = _shared(probability[1:])
     found = []
     for channel in range(1, count):
@@ -192,7 +188,6 @@ def measure(seen: Sample, colours: NDArray[np.intp], past: Mapping[int, Trace]) 
             sure=float(inside[channel] / max(area + total[channel] - inside[channel], 1e-6)),
             inside=mean,
             unsure=float(unsure[channel]) / size,
-            blur=float((total[channel] - squares[channel]) / max(border[channel], 1)),
             growth=share / trace.area if trace and trace.area else 1.0,
             jump=_jump(outline, trace),
             rival=_rival(shared, channel, areas),
@@ -219,8 +214,8 @@ def grid_of(height: int, width: int) -> tuple[int, int, int]:
     """Rows and columns of the grid for frames of a size in the network, and its step.
 
     Args:
-        height: Of frames in the network, in pixels.
-        width: Of frames in the network, in pixels.
+        height: Height of frames in the network, in pixels.
+        width: Width of frames in the network, in pixels.
     """
     rows, columns = downsampled(height, 4), downsampled(width, 4)
     step = _step(rows, columns)
@@ -270,16 +265,6 @@ def follow(found: Measures, trace: Trace | None, colours: tuple[int, ...]) -> Tr
         edge=found.touches,
         colours=trace.colours,
     )
-
-
-def _border(labels: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Cells' sides between each channel and another one."""
-    sides = np.zeros(count, np.intp)
-    for before, after in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
-        other = before != after
-        for side in (before, after):
-            sides += np.bincount(side[other], minlength=count)
-    return sides
 
 
 def _shared(probability: Grid) -> Grid:

@@ -87,7 +87,7 @@ def test_a_frame_is_one_chain_and_only_picture_labels_and_logits_travel(
         == frames * (SIZE * SIZE * 3 * 4 + object_mask) + 2 * first_update
     )
     assert backend.transfers.bytes_down == frames * (SIZE * SIZE + logits)
-    # The labels and the logits of each frame, and pinned memory that is used a second time in a frame.
+    # Labels and logits of each frame, and pinned memory that is used a second time in a frame.
     assert gpu.waits - waits <= 3 * frames
 
 

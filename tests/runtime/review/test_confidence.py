@@ -5,7 +5,7 @@ import pytest
 
 from mavos_deploy.runtime.review.confidence import Review, features, review, review_given
 from mavos_deploy.runtime.review.weights import GOOD, OVERLAP
-from tests.runtime.review.test_measures import COLUMNS, FRAME, ROWS, logits
+from tests.made_logits import COLUMNS, FRAME, ROWS, logits
 
 LABELS = np.zeros((96, 160), np.uint8)
 LABELS[24:72, 40:120] = 7
