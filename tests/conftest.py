@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image
 
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.processors import usable_processors
 from tests import golden
-from tests.made_clips import synthetic_clip
-from tests.made_sequences import write_masks
+from tests.made_sequences import write_staged_clips
 
 if TYPE_CHECKING:
     from mavos_deploy.models.mavos import Mavos
@@ -144,15 +142,13 @@ def segmenter(exported: "Exports") -> Callable[[str], Segmenter]:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of three clips that pass every stage of the memory; the last has five objects."""
     root: Path = tmp_path_factory.mktemp("clips") / "DAVIS"
-    for seed, objects in enumerate((2, 1, 5)):
-        clip = synthetic_clip(96, 96, 12, objects=objects, late_objects=1, late_frame=10, seed=seed)
-        stems = [f"{index:05d}" for index in range(len(clip.frames))]
-        write_masks(root / "Annotations/480p" / f"clip-{seed}", stems, clip.labels)
-        folder = root / "JPEGImages/480p" / f"clip-{seed}"
-        folder.mkdir(parents=True)
-        for stem, frame in zip(stems, clip.frames, strict=True):
-            Image.fromarray(frame).save(folder / f"{stem}.png")
-    lists = root / "ImageSets/2017"
-    lists.mkdir(parents=True)
-    (lists / "val.txt").write_text("clip-0\nclip-1\nclip-2\n")
+    write_staged_clips(root, 96, 96)
+    return root
+
+
+@pytest.fixture(scope="session")
+def wide_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the shape of the golden runs."""
+    root: Path = tmp_path_factory.mktemp("wide-clips") / "DAVIS"
+    write_staged_clips(root, 82, 146)
     return root

@@ -138,3 +138,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def write_staged_clips(root: Path, height: int, width: int) -> None:
+    """Write a data set of three clips that pass every stage of the memory, as DAVIS has them.
+
+    Sizes are in pixels. The last clip has five objects.
+    """
+    for seed, objects in enumerate((2, 1, 5)):
+        clip = synthetic_clip(
+            height, width, 12, objects=objects, late_objects=1, late_frame=10, seed=seed
+        )
+        stems = [f"{index:05d}" for index in range(len(clip.frames))]
+        write_masks(root / "Annotations/480p" / f"clip-{seed}", stems, clip.labels)
+        folder = root / "JPEGImages/480p" / f"clip-{seed}"
+        folder.mkdir(parents=True)
+        for stem, frame in zip(stems, clip.frames, strict=True):
+            Image.fromarray(frame).save(folder / f"{stem}.png")
+    lists = root / "ImageSets/2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("clip-0\nclip-1\nclip-2\n")

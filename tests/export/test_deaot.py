@@ -178,7 +178,7 @@ def test_a_memory_of_one_slot_refuses_later_annotations(exported: Exports) -> No
 
 @pytest.mark.slow
 def test_it_is_quantised_with_its_attention_and_timed_against_all_graphs(
-    chain: Segmenter, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: Segmenter, wide_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed: list[set[str]] = []
 
@@ -188,7 +188,7 @@ def test_it_is_quantised_with_its_attention_and_timed_against_all_graphs(
 
     monkeypatch.setattr(calibrating, "frame_seconds", seconds)
     request = CalibrationRequest(GraphKind.CPU, max_drop=1.0, most_frames=12, threads=1)
-    sequences = list(open_dataset(clips).sequences)
+    sequences = list(open_dataset(wide_clips).sequences)
     kept = tmp_path / "recordings"
     folder = tmp_path / "quantised"
     folder.mkdir()
