@@ -1,5 +1,6 @@
 """Everything that works for MAVOS, for DeAOT of one block and of three, with two and four slots."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from mavos_deploy.calibration import calibrate as calibrating
 from mavos_deploy.calibration.calibrate import CalibrationRequest, calibrate
+from mavos_deploy.cli import batch
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.mavos import Mavos
@@ -174,6 +176,30 @@ def test_a_memory_of_one_slot_refuses_later_annotations(exported: Exports) -> No
         state = State(manifest.identity, golden.SIZE, SIZE, (1,), updated=(0,))
         with pytest.raises(InputError, match=r"the first annotated frame alone.*--slots 2"):
             chain.step(golden.frame(NEWS), state, run.annotations[NEWS])
+
+
+def test_a_batch_segments_a_data_set(
+    chain: Segmenter, wide_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [str(chain.bundle.path), str(wide_clips), "--output", str(tmp_path / "masks")]
+    arguments += ["--sequences", "clip-0", "--threads", "1", "--quiet"]
+    monkeypatch.setattr(sys, "argv", ["mavos-batch", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        batch.main()
+    assert ended.value.code == 0
+    assert len(list((tmp_path / "masks").rglob("*.png"))) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["deaot_t", "deaot_l"])
+def test_float16_equals_pytorch(variant: str, exported: Exports, network: GetNetwork) -> None:
+    rule = MemoryRule.named("annotations" if variant == "deaot_t" else "lvos:3")
+    bundle = exported(
+        variant, (97, 97), golden.MEMORY_GAP if rule.at_gaps else None, "gpu", "fp16", memory=rule
+    )
+    with Segmenter.open(bundle, 1) as half:
+        parity = verify(half, network(variant))
+    assert parity.passed, parity.first_divergence
 
 
 @pytest.mark.slow
