@@ -25,7 +25,8 @@ from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
-HELD = 96 << 20  # bytes of pictures that a window or the cache may hold
+HELD = 64 << 20  # bytes of the pictures of a window
+CACHED = 32 << 20  # bytes of the pictures that were read last
 ADVICE = "re-encode what is whole of it: ffmpeg -i IN -c:v libx264 -crf 12 OUT.mp4"
 BACK = (0, 1, 4, None)  # key frames further back from which reading is tried; None: the start
 NEAR = 12  # frames ahead that are decoded rather than sought
@@ -290,7 +291,7 @@ class FrameAccess:
 
     def _keep(self, frame: SourceFrame) -> None:
         self._cache[frame.index] = frame
-        while sum(held.rgb.nbytes for held in self._cache.values()) > HELD:
+        while sum(held.rgb.nbytes for held in self._cache.values()) > CACHED:
             self._cache.popitem(last=False)
 
     def _check(self, number: int) -> None:

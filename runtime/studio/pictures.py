@@ -86,7 +86,7 @@ class Pictures:
                 if self._end.is_set():
                     break
                 if not (self._folder / f"{number}.jpg").exists():
-                    self._small(number, frames.read(number).rgb)
+                    self._small(number, next(frames.span(number, number)).rgb)
                 self._done += 1
                 self._on_thumbnails(self._done, self._every)
         frames.close()

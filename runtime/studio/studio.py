@@ -27,22 +27,9 @@ from mavos_deploy.runtime.studio.reproducing import (
     write_keyframes,
 )
 from mavos_deploy.runtime.studio.states import Tracker
+from mavos_deploy.runtime.studio.worth import worth_of
 
 Message = dict[str, Any]
-
-UNTRAINED = (
-    "These weights are untrained: masks that are followed mean nothing. Export a bundle from a "
-    "checkpoint, or of the variant tiny, which comes with weights."
-)
-SHIPPED = (
-    "These are the weights that come with mavos-deploy, trained on made-up scenes and photographs: "
-    "they follow objects that stand out and move little; on real footage look at every stretch, "
-    "and correct it."
-)
-TRAINED = (
-    "These weights come from a checkpoint; how well they follow depends on what it was trained on."
-)
-SHIPPED_VARIANTS = ("tiny", "lite")
 
 
 @dataclass(frozen=True)
@@ -169,15 +156,14 @@ class Studio:
 
     def _model(self) -> Message:
         about: About = self._tracker.segmenter.about
-        text = TRAINED if about.variant not in SHIPPED_VARIANTS else SHIPPED
         return {
             "variant": about.variant,
             "trained": about.trained,
             "backend": about.backend,
             "arithmetic": about.arithmetic,
             "input": list(self._tracker.segmenter.input_size(self.clip.size)),
-            "text": text if about.trained else UNTRAINED,
-            "level": "note" if about.trained else "warning",
+            "text": worth_of(about),
+            "level": "note" if about.trained and about.variant != "tiny" else "warning",
         }
 
     def mask(self, frame: int) -> MaskOf:
