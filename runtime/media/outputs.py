@@ -9,6 +9,7 @@ from types import TracebackType
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame, MaskWriter
 from mavos_deploy.runtime.media.results import RESULTS, Place, ResultKind, Target
+from mavos_deploy.runtime.objects import only_objects
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.folders import HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.left_overs import clear_left_overs
@@ -67,6 +68,27 @@ def parse_wanted(text: str, name: str, option_name: str = "--write") -> Wanted:
     return Wanted(kind, where, chosen, colour)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The part of a run that is written. All else is computed in the same way.
+
+    Attributes:
+        objects: Ids of the objects that are written; None for all.
+        first: Number of the first frame that is written.
+    """
+
+    objects: frozenset[int] | None = None
+    first: int = 0
+
+    def of(self, frame: LabelledFrame) -> LabelledFrame | None:
+        """A frame as it is written; None where it isn't."""
+        if frame.index < self.first:
+            return None
+        if self.objects is None:
+            return frame
+        return replace(frame, labels=only_objects(frame.labels, self.objects))
+
+
 class Outputs:
     """All that a run writes.
 
@@ -78,6 +100,10 @@ class Outputs:
         inputs: Files and folders that the run reads and must never replace. They need not exist.
         keep: Whether files of an earlier run stay until they are written again, because this one
             continues it.
+        taken: The part of the run that is written.
+
+    Attributes:
+        taken: The same.
 
     Raises:
         InputError: Two results share a place, a library is missing, something is there that may
@@ -90,8 +116,10 @@ class Outputs:
         overwrite: bool,
         inputs: tuple[Path, ...] = (),
         keep: bool = False,
+        taken: Taken = Taken(),
     ) -> None:
         self.results = tuple(results)
+        self.taken = taken
         self._keep = keep
         self._present: dict[Path, list[Path]] = {}
         self._old: list[Path] = []
@@ -195,7 +223,7 @@ class Outputs:
         Raises:
             InputError: A library is missing, or a place can't be written to; nothing is left.
         """
-        opened = OpenOutputs()
+        opened = OpenOutputs(self.taken)
         try:
             for result in self.results:
                 own = replace(
@@ -249,9 +277,13 @@ class OpenOutputs:
     """Writers that take the same frames. Use it in a `with` block, which each of them ends whole.
 
     A writer that fails at the end does not keep the others from finishing.
+
+    Args:
+        taken: The part of the frames that is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Taken = Taken()) -> None:
+        self._taken = taken
         self._writers: list[MaskWriter] = []
 
     def add(self, writer: MaskWriter) -> None:
@@ -265,10 +297,18 @@ class OpenOutputs:
         notes = [note for writer in self._writers for note in getattr(writer, "notes", ())]
         return list(dict.fromkeys(notes))  # videos of one source lack the same things
 
-    def write(self, frame: LabelledFrame) -> None:
-        """Give the next frame to each writer; see `MaskWriter.write`."""
+    def write(self, frame: LabelledFrame) -> bool:
+        """Give the next frame to each writer; see `MaskWriter.write`.
+
+        Returns:
+            Whether it is written at all.
+        """
+        taken = self._taken.of(frame)
+        if taken is None:
+            return False
         for writer in self._writers:
-            writer.write(frame)
+            writer.write(taken)
+        return True
 
     def __enter__(self) -> "OpenOutputs":
         return self

@@ -9,10 +9,9 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.access import Clip
-from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.objects import VOID, Labels, only_objects
 from mavos_deploy.runtime.protocol import check_labels
 from mavos_deploy.runtime.studio.history import History, Step, Thing
-from mavos_deploy.runtime.studio.passes import only
 from mavos_deploy.runtime.studio.versions import Versions
 
 # Colours that are far apart and show on most pictures, by place; ids beyond them begin again.
@@ -55,7 +54,7 @@ class Editor:
     def _known(self, version: int) -> Labels:
         if not version:
             return np.zeros(self._clip.size, np.uint8)
-        return only(self._versions.labels(version), set(self._history.now.objects))
+        return only_objects(self._versions.labels(version), set(self._history.now.objects))
 
     def put(self, frame: int, labels: Labels, base: int, edited: set[int]) -> list[str]:
         """Take a mask that a person made; the frame becomes a keyframe.
@@ -90,7 +89,7 @@ class Editor:
         """A step that sets objects of a frame, without its words."""
         now = self._history.now
         old_mask, old_key = self.mask(frame), self._known(now.keyframes.get(frame, 0))
-        new = only(labels, edited)
+        new = only_objects(labels, edited)
         whole, key = (_over(old, new, edited) for old in (old_mask, old_key))
         version = self._versions.add(frame, whole) if whole.any() else 0
         own = version if np.array_equal(whole, key) else 0
@@ -109,9 +108,9 @@ class Editor:
         """Take objects of another frame's mask; see `put`."""
         labels = self.mask(origin)
         wanted = set(ids_of(labels)) if ids is None else ids
-        if not only(labels, wanted).any():
+        if not only_objects(labels, wanted).any():
             raise InputError(f"frame {origin} has no mask to copy")
-        return self.put(frame, only(labels, wanted), base, wanted)
+        return self.put(frame, only_objects(labels, wanted), base, wanted)
 
     def take(self, frame: int, path: Path) -> tuple[list[int], list[str]]:
         """Take the masks of a file.

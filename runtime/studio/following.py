@@ -12,9 +12,9 @@ from mavos_deploy.errors import MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.pipeline import ReadAhead
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.studio.history import History, Run, Step, ended
-from mavos_deploy.runtime.studio.passes import Direction, Memory, only, plan, without
+from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, without
 from mavos_deploy.runtime.studio.states import States, Tracker
 from mavos_deploy.runtime.studio.versions import Versions
 
@@ -261,9 +261,9 @@ class Following:
                 self._states.keep(version, state)
 
     def _keep(self, run: Run, number: int, labels: Labels, made: "_Made") -> int:
-        labels = only(labels, set(run.objects))
+        labels = only_objects(labels, set(run.objects))
         if run.kept and (before := int(self._history.now.masks[number])):
-            earlier = only(self._versions.labels(before), set(run.kept))
+            earlier = only_objects(self._versions.labels(before), set(run.kept))
             earlier[labels > 0] = 0
             made.kept.update(ids_of(earlier))
             labels = labels | earlier

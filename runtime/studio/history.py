@@ -8,7 +8,7 @@ undoing and redoing compute nothing.
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -174,14 +174,19 @@ class History:
         revision: Number of lines of the journal.
     """
 
-    def __init__(self, path: Path, length: int, frames_of: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        length: int,
+        frame_of: Callable[[int], int | None] = lambda version: None,
+    ) -> None:
         """Open a journal, or begin one.
 
         Args:
             path: The file. A last line that isn't whole is cut off.
             length: Number of frames of the video.
-            frames_of: Frame of each version that exists, ascending; a pass that a killed process
-                left without an end made those behind its first one.
+            frame_of: Gives the frame of a version, None for one that was never made. A pass that a
+                killed process left without an end made those behind its first one.
 
         Raises:
             InputError: It is damaged, or can't be read.
@@ -199,7 +204,7 @@ class History:
             self._file: BinaryIO = path.open("ab")
             self._file.truncate(whole)
         if self._open is not None:
-            self.end(_recovered(self._open, frames_of or {}))
+            self.end(_recovered(self._open, frame_of))
         self.now = self._applied()
 
     def _read(self) -> int:
@@ -325,10 +330,10 @@ def _goes_on(before: Step, step: Step) -> bool:
     return bool(before.runs) and step.runs[: len(before.runs)] == before.runs
 
 
-def _recovered(step: Step, frames_of: Mapping[int, int]) -> Step:
+def _recovered(step: Step, frame_of: Callable[[int], int | None]) -> Step:
     """A step that a killed process had begun, with all masks that its last pass made."""
     last, count = step.runs[-1], 0
-    while frames_of.get(last.version + count) == last.frame + last.step * count:
+    while count < last.count and (frame_of(last.version + count) == last.frame + last.step * count):
         count += 1
     return ended(step, count)
 

@@ -4,29 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import FrameAccess
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.studio.history import Now, Run
 from mavos_deploy.runtime.studio.states import States, Tracker
 from mavos_deploy.runtime.studio.versions import Versions
 
 Direction = Literal["forward", "backward", "both"]
-
-
-def only(labels: Labels, ids: "frozenset[int] | set[int]") -> Labels:
-    """Labels of some objects; the others become background.
-
-    Args:
-        labels: uint8, shape (H, W).
-        ids: Ids to keep.
-    """
-    kept = np.zeros(256, np.uint8)
-    for number in ids:
-        kept[number] = number
-    return kept[labels]
 
 
 def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
@@ -107,7 +92,7 @@ class Memory:
         """
         if run.started:
             frame = self.frames.read(self.versions.frame_of(run.origin))
-            labels = only(self.versions.labels(run.origin), set(run.objects))
+            labels = only_objects(self.versions.labels(run.origin), set(run.objects))
             return self.tracker.segmenter.start(frame.rgb, labels)
         return self._after(run.origin, now, on_step)
 
@@ -140,7 +125,7 @@ class Memory:
         version = run.corrections.get(str(frame))
         if version is None:
             return None
-        labels = only(self.versions.labels(version), set(run.objects))
+        labels = only_objects(self.versions.labels(version), set(run.objects))
         return labels if labels.any() else None
 
 

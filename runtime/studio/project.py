@@ -76,8 +76,7 @@ class Project:
                 clear_left_overs(folder)
             self._check(clip)
             self.versions = Versions(folder / "masks.mavosmasks")
-            frames = {v: self.versions.frame_of(v) for v in range(1, len(self.versions) + 1)}
-            self.history = History(folder / "history.jsonl", clip.length, frames)
+            self.history = History(folder / "history.jsonl", clip.length, self._frame_of)
             newest = max((r.version + r.count for r in self.history.now.runs), default=1) - 1
             if newest > len(self.versions):
                 raise InputError(
@@ -93,6 +92,10 @@ class Project:
         except BaseException:
             self._lock.remove()
             raise
+
+    def _frame_of(self, version: int) -> int | None:
+        """Frame of a version; None for one that was never made."""
+        return self.versions.frame_of(version) if version <= len(self.versions) else None
 
     def _check(self, clip: Clip) -> None:
         """Refuse the project of another video."""

@@ -12,10 +12,10 @@ from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.media.outputs import Wanted
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.studio.exporting import Command
 from mavos_deploy.runtime.studio.history import Now, Thing
-from mavos_deploy.runtime.studio.passes import chain, only
+from mavos_deploy.runtime.studio.passes import chain
 from mavos_deploy.runtime.studio.states import Tracker
 from mavos_deploy.runtime.studio.versions import Versions
 from mavos_deploy.runtime.system.files import replacing
@@ -40,7 +40,7 @@ def write_keyframes(path: Path, now: Now, clip: Clip, versions: Versions, legend
     """
     with replacing(path, follow=False) as temporary, StoreWriter(temporary, legend) as store:
         for frame, version in sorted(now.keyframes.items()):
-            labels = only(versions.labels(version), set(now.objects))
+            labels = only_objects(versions.labels(version), set(now.objects))
             store.write(LabelledFrame(frame, clip.stems[frame], labels))
 
 
@@ -167,7 +167,7 @@ class Reproduction:
         pair = (version, other)
         if pair not in self._same:
             known = set(self.now.objects)
-            one, two = (only(self.versions.labels(v), known) for v in pair)
+            one, two = (only_objects(self.versions.labels(v), known) for v in pair)
             self._same[pair] = np.array_equal(one, two)
         return self._same[pair]
 

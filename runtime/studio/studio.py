@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.protocol import About
 from mavos_deploy.runtime.studio.editing import ConflictError, Editor
 from mavos_deploy.runtime.studio.exporting import FOLDER, Export, Exporter, Order, kinds
 from mavos_deploy.runtime.studio.following import Following, Progress
 from mavos_deploy.runtime.studio.making import MaskMaker, Prompt
-from mavos_deploy.runtime.studio.passes import Direction, only
+from mavos_deploy.runtime.studio.passes import Direction
 from mavos_deploy.runtime.studio.pictures import Pictures
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.reproducing import (
@@ -359,7 +359,7 @@ class Studio:
             version = int(held.masks[frame])
             if not version:
                 return np.zeros(self.clip.size, np.uint8)
-            return only(self.project.versions.labels(version), shown)
+            return only_objects(self.project.versions.labels(version), shown)
 
         whole = None if ids is None or set(ids) == set(held.objects) else tuple(sorted(ids))
         made = Reproduction(held, self.clip, self.project.versions, self._tracker, labels)

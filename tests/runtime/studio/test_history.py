@@ -12,7 +12,7 @@ DOG = Thing(1, "dog", "#102030")
 
 
 def opened(folder: Path, frames_of: dict[int, int] | None = None) -> History:
-    return History(folder / "history.jsonl", 10, frames_of)
+    return History(folder / "history.jsonl", 10, (frames_of or {}).get)
 
 
 def run(frame: int, step: int, version: int, count: int) -> Run:
