@@ -151,7 +151,6 @@ def served(
         door = Door("127.0.0.1", sock.getsockname()[1])
         config = uvicorn.Config(application(studio, door), log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
-        studio.pictures.start()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
         try:

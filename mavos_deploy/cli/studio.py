@@ -91,9 +91,10 @@ def studio(
     from mavos_deploy.runtime.studio.guard import Door
     from mavos_deploy.runtime.studio.making import MaskMaker
     from mavos_deploy.runtime.studio.project import Project, folder_of
-    from mavos_deploy.runtime.studio.serving import listening, serve
+    from mavos_deploy.runtime.studio.serving import listening, serve, share_memory
     from mavos_deploy.runtime.studio.studio import Studio
 
+    share_memory()
     say = Console(json=as_json, quiet=quiet)
     folder, source = _split(paths)
     bundle = Bundle.open(folder)

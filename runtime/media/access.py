@@ -25,10 +25,11 @@ from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
-HELD = 64 << 20  # bytes of the pictures of a window
-CACHED = 32 << 20  # bytes of the pictures that were read last
+HELD = 32 << 20  # bytes of the pictures of a window
+CACHED = 16 << 20  # bytes of the pictures that were read last
 ADVICE = "re-encode what is whole of it: ffmpeg -i IN -c:v libx264 -crf 12 OUT.mp4"
 BACK = (0, 1, 4, None)  # key frames further back from which reading is tried; None: the start
+THREADS = 3  # of a decoder; each of them holds pictures
 NEAR = 12  # frames ahead that are decoded rather than sought
 
 
@@ -252,7 +253,7 @@ class FrameAccess:
         self, container: InputContainer, table: Table, number: int, earlier: int | None
     ) -> Iterator[SourceFrame]:
         stream = video_stream(self.clip.source, container, [])
-        stream.thread_type = "AUTO"
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
         if earlier is not None:
             place = max(0, bisect_right(table.keys, number) - 1 - earlier)
             container.seek(int(table.times[table.keys[place]]), stream=stream)

@@ -2,21 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-
-import numpy as np
 
 from mavos_deploy.errors import MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.objects import Labels, only_objects
-from mavos_deploy.runtime.studio.history import History, Run, Step, ended
+from mavos_deploy.runtime.studio.history import Run, Step, ended
 from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, without
-from mavos_deploy.runtime.studio.states import States, Tracker
-from mavos_deploy.runtime.studio.versions import Versions
+from mavos_deploy.runtime.studio.project import Project
+from mavos_deploy.runtime.studio.states import Tracker
 
 AHEAD = 2  # frames that are read and resized ahead
 EVERY = 10  # frames between two states that are kept
@@ -76,30 +74,27 @@ class Following:
 
     Args:
         tracker: The tracker.
-        states: Its states.
-        versions: All masks.
-        history: The history.
+        project: The project.
         clip: The video.
         lock: The project's lock, held for each change of the history.
-        on_mask: Called after each mask with its frame, its labels and its version.
+        on_mask: Called after each mask with its frame and the confidence in its objects.
         on_progress: Called with every change.
     """
 
     def __init__(
         self,
         tracker: Tracker,
-        states: States,
-        versions: Versions,
-        history: History,
+        project: Project,
         clip: Clip,
         lock: threading.RLock,
-        on_mask: Callable[[int, Labels, int], None],
+        on_mask: Callable[[int, Mapping[int, float]], None],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._tracker = tracker
-        self._states = states
-        self._versions = versions
-        self._history = history
+        self._states = project.states
+        self._versions = project.versions
+        self._history = project.history
+        self._certainty = project.certainty
         self._clip = clip
         self._lock = lock
         self._on_mask = on_mask
@@ -247,7 +242,7 @@ class Following:
                 for number, frame in reader:
                     self._check()
                     labels, state = segmenter.step(frame, state, memory.annotation(run, number))
-                    version = self._keep(run, number, labels, made)
+                    version = self._keep(run, number, labels, state, made)
                     self._states.remember(version, state)
                     if made.count % EVERY == 0:
                         self._states.keep(version, state)
@@ -260,7 +255,15 @@ class Following:
             if version:
                 self._states.keep(version, state)
 
-    def _keep(self, run: Run, number: int, labels: Labels, made: "_Made") -> int:
+    def _keep(
+        self,
+        run: Run,
+        number: int,
+        labels: Labels,
+        state: Any,  # noqa: ANN401
+        made: "_Made",
+    ) -> int:
+        """Keep a mask with the confidence in it; its version."""
         labels = only_objects(labels, set(run.objects))
         if run.kept and (before := int(self._history.now.masks[number])):
             earlier = only_objects(self._versions.labels(before), set(run.kept))
@@ -268,10 +271,12 @@ class Following:
             made.kept.update(ids_of(earlier))
             labels = labels | earlier
         version = self._versions.add(number, labels)
+        made.count += 1
         with self._lock:
             self._history.now.masks[number] = version
-        made.count += 1
-        self._on_mask(number, np.asarray(labels, np.uint8), version)
+        confidence = {i: value for i, value in state.confidence.items() if i in run.objects}
+        self._certainty.add(version, confidence)
+        self._on_mask(number, confidence)
         return version
 
     def _advance(self, number: int) -> None:

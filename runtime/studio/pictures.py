@@ -1,7 +1,9 @@
 """Frames and thumbnails as JPEG."""
 
+import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from mavos_deploy.runtime.system.files import replacing
 
 WIDTH = 160  # pixels of a thumbnail
 STRIP = 200  # thumbnails that are made ahead
+IDLE = 0.2  # seconds without a request after which a thumbnail is made
 QUALITY = 92
 QUALITY_SMALL = 75
 
 
 class Pictures:
-    """Gives pictures of a video; thumbnails are made ahead in a thread of their own.
+    """Gives pictures of a video. One thread reads them all, and makes thumbnails while it is idle.
 
     Args:
         clip: The video.
@@ -33,14 +36,11 @@ class Pictures:
         self._folder = folder / "thumbnails"
         self._on_thumbnails = on_thumbnails
         self._frames = FrameAccess(clip)
-        self._lock = threading.Lock()
-        self._end = threading.Event()
+        self._wanted: queue.Queue[tuple[int, Future[RgbFrame]] | None] = queue.Queue()
         self._every = max(1, -(-clip.length // STRIP))
+        self._strip = list(range(0, clip.length, self._every))
         self._done = 0
-        self._thread = threading.Thread(target=self._strip, name="mavos-thumbnails", daemon=True)
-
-    def start(self) -> None:
-        """Begin to make thumbnails."""
+        self._thread = threading.Thread(target=self._work, name="mavos-pictures", daemon=True)
         self._thread.start()
 
     def progress(self) -> dict[str, int]:
@@ -53,8 +53,9 @@ class Pictures:
         Raises:
             InputError: There is no such frame, or it is damaged.
         """
-        with self._lock:
-            return self._frames.read(number).rgb
+        answer: Future[RgbFrame] = Future()
+        self._wanted.put((number, answer))
+        return answer.result()
 
     def jpeg(self, number: int) -> bytes:
         """A frame as JPEG; see `frame`."""
@@ -72,32 +73,39 @@ class Pictures:
         size = (min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width)))
         small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         content = _jpeg(np.asarray(small, np.uint8), QUALITY_SMALL)
-        with (
-            suppress(InputError),
-            replacing(self._folder / f"{number}.jpg", follow=False) as temporary,
-        ):
+        path = self._folder / f"{number}.jpg"
+        with suppress(InputError), replacing(path, follow=False) as temporary:
             temporary.write_bytes(content)
         return content
 
-    def _strip(self) -> None:
-        frames = FrameAccess(self._clip)
+    def _work(self) -> None:
+        while True:
+            try:
+                wanted = self._wanted.get(timeout=IDLE if self._strip else None)
+            except queue.Empty:
+                self._next_thumbnail()
+                continue
+            if wanted is None:
+                break
+            number, answer = wanted
+            try:
+                answer.set_result(self._frames.read(number).rgb)
+            except BaseException as error:  # raised where it was asked for
+                answer.set_exception(error)
+        self._frames.close()
+
+    def _next_thumbnail(self) -> None:
+        number = self._strip.pop(0)
         with suppress(MavosError):  # a damaged frame is named when it is looked at
-            for number in range(0, self._clip.length, self._every):
-                if self._end.is_set():
-                    break
-                if not (self._folder / f"{number}.jpg").exists():
-                    self._small(number, next(frames.span(number, number)).rgb)
-                self._done += 1
-                self._on_thumbnails(self._done, self._every)
-        frames.close()
+            if not (self._folder / f"{number}.jpg").exists():
+                self._small(number, self._frames.read(number).rgb)
+        self._done += 1
+        self._on_thumbnails(self._done, self._every)
 
     def close(self) -> None:
         """End the thread and close the video."""
-        self._end.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        with self._lock:
-            self._frames.close()
+        self._wanted.put(None)
+        self._thread.join()
 
 
 def _jpeg(rgb: RgbFrame, quality: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mavos_deploy import records
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip
+from mavos_deploy.runtime.studio.certainty import Certainty
 from mavos_deploy.runtime.studio.history import History
 from mavos_deploy.runtime.studio.states import States, Tracker
 from mavos_deploy.runtime.studio.versions import Versions
@@ -45,6 +46,7 @@ class Project:
         folder: The folder.
         versions: All masks.
         history: What was done.
+        certainty: Confidence in masks that were followed.
         states: States of the tracker.
     """
 
@@ -83,6 +85,7 @@ class Project:
                     f"{folder}: masks of frames are missing in masks.mavosmasks; copy the whole "
                     "folder again"
                 )
+            self.certainty = Certainty(folder / "confidence.bin", len(self.versions))
             states = folder / "states"
             if states.is_dir():  # those of other trackers can't be read, and take room
                 for other in states.iterdir():
@@ -126,6 +129,7 @@ class Project:
         """Close all files and let others open the project. Safe to call twice."""
         self.versions.close()
         self.history.close()
+        self.certainty.close()
         self._lock.remove()
 
     def __enter__(self) -> "Project":

@@ -73,6 +73,7 @@ class _Routes:
             Route("/api/keyframes/{frame:int}", self.drop_mask, methods=delete),
             Route("/api/prompts/{frame:int}", self.prompt, methods=post),
             Route("/api/refine/{frame:int}", self.refine, methods=post),
+            Route("/api/confidence", self.confidence),
             Route("/api/objects", self.add_object, methods=post),
             Route("/api/objects/{number:int}", self.change_object, methods=patch),
             Route("/api/objects/{number:int}", self.delete_object, methods=delete),
@@ -156,6 +157,14 @@ class _Routes:
 
     async def drop_mask(self, request: Request) -> Response:
         return await self._change(self._studio.drop_mask, request.path_params["frame"])
+
+    async def confidence(self, request: Request) -> Response:
+        last = self._studio.clip.length - 1
+        given = [request.query_params.get(name, str(n)) for name, n in (("from", 0), ("to", last))]
+        if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in given):
+            raise InputError("from and to are numbers of frames")
+        first, end = map(int, given)
+        return JSONResponse(await run_in_threadpool(self._studio.confidence, first, end))
 
     async def prompt(self, request: Request) -> Response:
         body, frame = await request.body(), request.path_params["frame"]

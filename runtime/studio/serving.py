@@ -1,10 +1,11 @@
 """Runs the server of a project until it is ended."""
 
+import ctypes
 import socket
 import threading
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -13,6 +14,8 @@ from mavos_deploy.runtime.studio.guard import Door
 from mavos_deploy.runtime.studio.server import application
 from mavos_deploy.runtime.studio.studio import Studio
 
+M_ARENA_MAX = -8  # of mallopt in glibc's malloc.h
+ARENAS = 2
 WAIT = 2  # seconds for requests under way when the server ends
 
 
@@ -42,6 +45,12 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
+def share_memory() -> None:
+    """Let threads share what memory they free; glibc keeps it for each of them otherwise."""
+    with suppress(OSError, AttributeError):  # other libraries have no such setting
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+
+
 def serve(studio: Studio, door: Door, sock: socket.socket, page: str | None) -> None:
     """Serve a project until Ctrl-C.
 
@@ -60,7 +69,6 @@ def serve(studio: Studio, door: Door, sock: socket.socket, page: str | None) -> 
         timeout_graceful_shutdown=WAIT,
         lifespan="off",
     )
-    studio.pictures.start()
     if page is not None:
         threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
     uvicorn.Server(config).run(sockets=[sock])

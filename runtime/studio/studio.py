@@ -1,7 +1,7 @@
 """All that a page can ask of a project; safe to use from several threads."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mavos_deploy.runtime.studio.states import Tracker
 from mavos_deploy.runtime.studio.worth import worth_of
 
 Message = dict[str, Any]
+MOST_VALUES = 4000  # values of confidence of an object in one answer
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,7 @@ class Studio:
         self._listeners: list[Callable[[Message], None]] = []
         self._editor = Editor(clip, project.versions, project.history)
         self.pictures = Pictures(clip, project.folder, self._thumbnails)
-        self._following = Following(
-            tracker,
-            project.states,
-            project.versions,
-            project.history,
-            clip,
-            self._lock,
-            self._made,
-            self._followed,
-        )
+        self._following = Following(tracker, project, clip, self._lock, self._made, self._followed)
         self._exporter = Exporter(project.folder, clip.source, clip.length, self._exported)
 
     # What the page hears.
@@ -99,10 +91,11 @@ class Studio:
     def _tell_all(self) -> None:
         self._tell({"type": "project", "project": self.about()})
 
-    def _made(self, frame: int, labels: Labels, version: int) -> None:
-        del labels, version
+    def _made(self, frame: int, confidence: Mapping[int, float]) -> None:
         revision = self.project.history.revision
         self._tell({"type": "masks", "frames": [[frame, frame]], "revision": revision})
+        values = {str(number): [round(value, 3)] for number, value in confidence.items()}
+        self._tell({"type": "confidence", "from": frame, "to": frame, "objects": values})
 
     def _followed(self, progress: Progress) -> None:
         self._tell({"type": "following", "following": progress.as_json()})
@@ -177,6 +170,25 @@ class Studio:
             now = self.project.history.now
             version = int(now.masks[frame])
             return MaskOf(self._editor.mask(frame), version, frame in now.keyframes)
+
+    def confidence(self, first: int, last: int) -> Message:
+        """Confidence in each object of each frame of a part, None where nothing is known.
+
+        A part of many frames is thinned out: the least of each `step` frames is given.
+        """
+        self._check(first, last)
+        with self._lock:
+            now = self.project.history.now
+            versions = now.masks[first : last + 1].tolist()
+            ids = sorted(now.objects)
+        step = max(1, -(-len(versions) // MOST_VALUES))
+        objects: dict[str, list[float | None]] = {str(number): [] for number in ids}
+        for place in range(0, len(versions), step):
+            found = [self.project.certainty.of(v) for v in versions[place : place + step]]
+            for number in ids:
+                values = [known[number] for known in found if number in known]
+                objects[str(number)].append(round(min(values), 3) if values else None)
+        return {"from": first, "to": last, "step": step, "objects": objects}
 
     def _check(self, *frames: int) -> None:
         for frame in frames:

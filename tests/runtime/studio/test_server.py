@@ -180,6 +180,23 @@ def test_following_goes_both_ways_and_is_undone_and_done_again(clip: Path) -> No
         assert all(np.array_equal(client.mask(n), made[n]) for n in range(COUNT))
 
 
+def test_confidence_belongs_to_masks_and_goes_with_them(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        found = client.ask("GET", "/api/confidence?from=0&to=11")
+        assert (found["from"], found["to"], found["step"]) == (0, 11, 1)
+        (values,) = found["objects"].values()
+        assert values[0] is None
+        assert all(0 <= value < 1 for value in values[1:])
+    with served(clip) as client:
+        assert client.ask("GET", "/api/confidence")["objects"] == {"1": values}
+        client.ask("POST", "/api/undo", {})
+        assert client.ask("GET", "/api/confidence?to=3")["objects"] == {"1": [None] * 4}
+        client.ask("GET", "/api/confidence?from=x", status=400)
+
+
 def test_both_passes_are_undone_together(clip: Path) -> None:
     with served(clip) as client:
         begun(client, 6)
