@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
 from mavos_deploy.runtime.resize import resize_labels
+from mavos_deploy.words import Word
 
 VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
 
 Labels = NDArray[np.uint8]
+
+
+class Count(Word):
+    """Rule by which a later annotation decides about the objects that are known already."""
+
+    FOLLOWED = "followed"  # each object is followed until it is removed
+    UPSTREAM = "upstream"  # the authors': up to the largest number that is visible in the frame
 
 
 def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int, ...], Labels]:
@@ -60,6 +68,20 @@ def only_objects(labels: Labels, ids: Collection[int]) -> Labels:
     return np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint8)
 
 
+def merge_annotation(predicted: Labels, annotated: Labels, count: Count) -> Labels:
+    """The labels of a frame of which some are known.
+
+    Args:
+        predicted: Internal ids, uint8 [H, W].
+        annotated: Internal ids that are known, uint8 [H, W]; 0 where nothing is.
+        count: With `FOLLOWED` an annotated object has the annotated pixels and no others. With
+            `UPSTREAM` it also keeps those that were predicted outside of them.
+    """
+    if count is Count.FOLLOWED:
+        predicted = np.where(np.isin(predicted, np.unique(annotated)), 0, predicted)
+    return np.where(annotated > 0, annotated, predicted).astype(np.uint8)
+
+
 def groups_for(objects: int) -> int:
     """Groups of ten that hold this many objects; at least one."""
     return max(1, -(-objects // IDENTITIES))
@@ -69,8 +91,7 @@ def object_mask(visible: int, groups: int, removed: AbstractSet[int]) -> NDArray
     """The decoder's summand for the logits of every channel.
 
     Args:
-        visible: The largest internal id that was visible at the latest annotation. As upstream,
-            it decides, not the number of ids known.
+        visible: The largest internal id in use; see `State.visible`.
         groups: Groups of ten in memory; every one but the last counts as full.
         removed: Internal ids that are no longer wanted.
 

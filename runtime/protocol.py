@@ -125,8 +125,8 @@ class VideoSegmenter(Protocol[PreparedT, StateT]):
         Args:
             frame: The next frame, of the video's size.
             state: The state after the previous frame.
-            annotation: Labels that are known for this frame, those of new objects above all. They
-                override the prediction where they aren't 0.
+            annotation: Labels that are known for this frame: those of new objects, and of known
+                ones, which they correct from this frame on.
 
         Returns:
             The frame's labels by the objects' ids, uint8 [height, width], and the state after it,

@@ -21,7 +21,14 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import SHORT
 from mavos_deploy.runtime.geometry import FloatImage, Size
-from mavos_deploy.runtime.objects import Labels, groups_for, number_objects, own_ids
+from mavos_deploy.runtime.objects import (
+    Count,
+    Labels,
+    groups_for,
+    merge_annotation,
+    number_objects,
+    own_ids,
+)
 from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
 from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
 from mavos_deploy.runtime.review.confidence import Review, review, review_given
@@ -90,17 +97,23 @@ class Segmenter:
     Args:
         bundle: The opened bundle.
         backend: A backend that has loaded the bundle's graphs.
+        count: Rule by which a later annotation decides about objects that are known already.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, count: Count = Count.FOLLOWED) -> None:
         self.bundle = bundle
         self.backend = backend
+        self.count = count
         self._graphs = FiveGraphs(bundle, backend)
         self._identity = bundle.manifest.identity
 
     @classmethod
     def open(
-        cls, path: str | Path, threads: int | None = None, backend: str = DEFAULT_BACKEND
+        cls,
+        path: str | Path,
+        threads: int | None = None,
+        backend: str = DEFAULT_BACKEND,
+        count: Count = Count.FOLLOWED,
     ) -> "Segmenter":
         """Open a bundle and load its graphs.
 
@@ -108,6 +121,7 @@ class Segmenter:
             path: The bundle's folder.
             threads: CPU threads to use; None takes all that this process may.
             backend: A name of the table in runtime/backends/table.py.
+            count: Rule by which a later annotation decides about objects that are known already.
 
         Raises:
             BundleError: The bundle is incomplete or altered.
@@ -122,7 +136,7 @@ class Segmenter:
                 UserWarning,
                 stacklevel=2,
             )
-        return cls(bundle, open_backend(bundle, threads, backend))
+        return cls(bundle, open_backend(bundle, threads, backend), count)
 
     @property
     def about(self) -> About:
@@ -174,7 +188,9 @@ class Segmenter:
     ) -> tuple[Labels, State]:
         """Segment the next frame of a video; see `VideoSegmenter.step`.
 
-        The given state stays valid. A frame with an annotation becomes a reference.
+        The given state stays valid. A frame with an annotation becomes a reference. Pixels that
+        were predicted for the annotated objects are erased first, and no other object changes,
+        unless `count` is the authors' rule.
 
         Raises:
             InputError: Shapes or types are off, or the state is of another bundle.
@@ -195,7 +211,7 @@ class Segmenter:
             return labels, replace(following, review=_judged(observation, prepared, state))
         ids, annotated = number_objects(state.ids, annotation)
         back = state.removed & set(np.unique(annotated).tolist())
-        merged = np.where(annotated > 0, annotated, observation.labels)
+        merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
         judged = _judged(observation, prepared, state).objects
         following = self._reference(observation.features, merged, following)
@@ -319,6 +335,8 @@ class Segmenter:
     def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
         """Make a frame with known labels the reference of new groups and news to older ones."""
         visible = int(labels.max())
+        if self.count is Count.FOLLOWED:
+            visible = max(visible, state.visible)
         groups = max(state.groups, groups_for(visible))
         own = self._graphs.known_labels(labels, groups, state.input_size)
         fresh = self._graphs.settle(features, own, groups, state.input_size)

@@ -38,7 +38,9 @@ class State:
         size: Height and width of the video's frames, in pixels.
         input_size: Height and width that frames have in the network, in pixels.
         ids: The video's own id of internal ids 1, 2, ...
-        visible: The largest internal id that was visible at the latest annotation.
+        visible: The largest internal id that is followed. By the rule `Count.UPSTREAM` it is the
+            largest that was visible at the latest annotation, and may be smaller than the number of
+            ids.
         removed: Internal ids that are no longer wanted.
         frame: Frames since the start.
         since_update: Frames since the latest write to the long-term memory.
@@ -76,8 +78,7 @@ class State:
     def objects(self) -> tuple[int, ...]:
         """The video's own ids of the objects being followed.
 
-        Removed ones are not among them, and neither are those that an annotation left out of the
-        visible ones (see `visible`).
+        Removed ones are not among them, and neither are those beyond `visible`.
         """
         mask = object_mask(self.visible, self.groups, self.removed)
         followed = (mask[:, 1:] == 0).ravel()

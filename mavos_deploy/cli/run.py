@@ -14,6 +14,7 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.resume import EVERY, is_saved
+from mavos_deploy.runtime.objects import Count
 from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
@@ -44,10 +45,18 @@ def run(
         typer.Option(
             metavar="FILE_OR_DIR",
             help="Mask of the first frame, a folder of masks named after their frames, where later "
-            "ones add objects (frames of a video are named 00000, 00001, ...), or an annotation "
-            "file; docs/masks.md says which. Needed.",
+            "ones add and correct objects (frames of a video are named 00000, 00001, ...), or an "
+            "annotation file; docs/masks.md says which. Needed.",
         ),
     ] = None,
+    count: Annotated[
+        Count,
+        typer.Option(
+            help="Rule by which a later mask decides about the objects before it. followed: each "
+            "is followed until it is removed, and those in the mask are corrected. upstream: the "
+            "authors' rule, for comparisons."
+        ),
+    ] = Count.FOLLOWED,
     server: Annotated[
         str | None,
         typer.Option(
@@ -149,7 +158,7 @@ def run(
     bundle, source = _split_paths(paths, server)
     if server is not None:
         because = "is the server's own; leave it out with --server"
-        forbid(context, "threads", "backend", because=because)
+        forbid(context, "threads", "backend", "count", because=because)
         because = "needs the state of the video, which a server keeps; leave it out with --server"
         forbid(context, "resume", because=because)
     if not resume:
@@ -168,7 +177,7 @@ def run(
     opened = Bundle.open(bundle) if bundle is not None else None
     with (
         open_frames(source, part, masks=masks, levels=scale) as frames,
-        _segmenter(say, opened, server, threads, backend) as segmenter,
+        _segmenter(say, opened, server, threads, backend, count) as segmenter,
         say.progress("segmenting", frames.length) as advance,
     ):
         told = frames.told
@@ -228,24 +237,39 @@ def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str
 
 
 def _segmenter(
-    say: Console, bundle: Bundle | None, server: str | None, threads: int | None, backend: str
+    say: Console,
+    bundle: Bundle | None,
+    server: str | None,
+    threads: int | None,
+    backend: str,
+    count: Count,
 ) -> "VideoSegmenter[Any, Any]":
     from mavos_deploy.runtime.segmenter import Segmenter
     from mavos_deploy.runtime.triton.client import RemoteSegmenter
 
     if bundle is not None:
-        return Segmenter(bundle, options.open_named(say, bundle, threads, backend))
+        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
     assert server is not None
     return RemoteSegmenter(server)
 
 
 def _warn_of_masks(say: Console, summary: "Summary") -> None:
-    if summary.ignored_masks:
-        one = summary.ignored_masks == 1
+    if stems := summary.corrected:
+        one, more = len(stems) == 1, ", ..." if stems[MASKS_NAMED:] else ""
+        listed = ", ".join(stems[:MASKS_NAMED])
+        told = f"{counted(len(stems), 'later mask')} {'corrects' if one else 'correct'} objects"
+        if len(stems) == summary.frames - 1 > 1:
+            say.warn(
+                f"{told}: those of all frames, so that the results are these masks; give the first "
+                "one alone to segment the video"
+            )
+        else:
+            say.note(f"{told}: {listed}{more}")
+    if empty := summary.empty_masks:
+        one = empty == 1
         say.warn(
-            f"{counted(summary.ignored_masks, 'later mask')} {'brings' if one else 'bring'} no new "
-            f"object and {'was' if one else 'were'} not used; the first frame's mask and masks "
-            "with new objects are"
+            f"{counted(empty, 'later mask')} {'holds' if one else 'hold'} no object and "
+            f"{'changes' if one else 'change'} nothing"
         )
     if names := summary.unused_masks:
         say.warn(
@@ -314,6 +338,7 @@ def _document(summary: "Summary", results: "list[Wanted]", about: "About") -> di
         "resumed": summary.resumed,
         "objects": summary.objects,
         "added": summary.added,
+        "corrected": summary.corrected,
         "seconds": round(summary.seconds, 3),
         "fps": round(summary.fps, 3),
         "interrupted": summary.interrupted,

@@ -11,6 +11,7 @@ from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.datasets.prediction import OutputError, Predicted, segment_sequence
 from mavos_deploy.runtime.datasets.results import Settings
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
+from mavos_deploy.runtime.objects import Count
 from mavos_deploy.runtime.segmenter import Segmenter
 
 
@@ -77,7 +78,8 @@ class OwnProcess:
         """Load the bundle; see `Worker`."""
         setup = self._setup
         backend = open_backend(setup.bundle, setup.threads, setup.backend)
-        self._segmenter = Segmenter(setup.bundle, backend)
+        # Objects of data sets are given once each, so that the rules differ in nothing but name.
+        self._segmenter = Segmenter(setup.bundle, backend, Count.UPSTREAM)
         return Settings.of(self._segmenter, setup.stretch)
 
     def segment(

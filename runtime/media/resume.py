@@ -9,7 +9,7 @@ that files which can't be continued, such as videos, come out as if nothing had 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Generic
@@ -45,7 +45,9 @@ class Progress:
         digests: Hex digits, 16 for each of these frames: the picture, its name, its mask.
         objects: Ids followed.
         added: Stem of the first frame of objects that came later, by their ids in digits.
-        ignored_masks: Later masks that brought no new object.
+        ignored_masks: Later masks that hold no object.
+        corrected: Stems of the frames whose masks corrected known objects; None in files of
+            releases that left such masks alone, and counted them among the ignored ones.
     """
 
     backend: str
@@ -54,6 +56,7 @@ class Progress:
     objects: tuple[int, ...]
     added: Mapping[str, str] = field(default_factory=dict)
     ignored_masks: int = 0
+    corrected: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.digests) != 2 * DIGEST * self.frames:
@@ -143,6 +146,11 @@ class Resume(Generic[StateT]):
                 f"{self.path} was saved by {earlier.backend} and this is {self._backend}, which "
                 f"finds slightly other masks; go on with the same backend, or {NEW_RUN}"
             )
+        if earlier.corrected is None and earlier.ignored_masks:
+            raise InputError(
+                f"{self.path} was saved by a release that left masks of known objects alone, and "
+                f"they are corrections now; {NEW_RUN}"
+            )
         return earlier
 
     def open(self, legend: Legend) -> StateT | None:
@@ -211,7 +219,12 @@ class Resume(Generic[StateT]):
         return frames > self.saved and frames % self._every == 0
 
     def bytes_of(
-        self, state: StateT, frames: int, added: Mapping[int, str], ignored_masks: int
+        self,
+        state: StateT,
+        frames: int,
+        added: Mapping[int, str],
+        corrected: Sequence[str],
+        ignored_masks: int,
     ) -> bytes:
         """The state's file after a frame, to be written once the frame's labels are.
 
@@ -219,11 +232,18 @@ class Resume(Generic[StateT]):
             state: The state after the frame; it may be changed as soon as this returns.
             frames: Frames done.
             added: Ids of objects that came later, with the stem of their first frame.
-            ignored_masks: Later masks that brought no new object.
+            corrected: Stems of the frames whose masks corrected known objects.
+            ignored_masks: Later masks that hold no object.
         """
-        digests = "".join(self._digests[:frames])
-        joined = {str(number): stem for number, stem in added.items()}
-        progress = Progress(self._backend, frames, digests, state.objects, joined, ignored_masks)
+        progress = Progress(
+            self._backend,
+            frames,
+            "".join(self._digests[:frames]),
+            state.objects,
+            {str(number): stem for number, stem in added.items()},
+            ignored_masks,
+            tuple(corrected),
+        )
         text = json.dumps(records.encode(progress, FORMAT_VERSION))
         return self._dump(state, {METADATA: text})
 

@@ -49,7 +49,8 @@ class Summary:
         start: Stem of the frame that the first mask belongs to.
         objects: Ids followed at the end.
         added: Ids of objects that came after the first frame, with the stem of their first frame.
-        ignored_masks: Number of later masks that brought no new object, and were left alone.
+        corrected: Stems of the frames whose masks corrected objects that were known.
+        empty_masks: Number of later masks that hold no object, and change nothing.
         unused_masks: Mask files that belong to no frame of the video.
         seconds: Time from the first frame to the last mask.
         notes: Lines that say what a written video could not take over from the source, and which
@@ -63,7 +64,8 @@ class Summary:
     start: str = ""
     objects: tuple[int, ...] = ()
     added: dict[int, str] = field(default_factory=dict)
-    ignored_masks: int = 0
+    corrected: list[str] = field(default_factory=list)
+    empty_masks: int = 0
     unused_masks: list[str] = field(default_factory=list)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -130,7 +132,8 @@ class _Writing(Generic[StateT]):
         return _Result(LabelledFrame(*named, frame.time, frame.duration), content)
 
     def _content(self, resume: Resume[StateT], state: StateT, count: int) -> bytes:
-        return resume.bytes_of(state, count, self._summary.added, self._summary.ignored_masks)
+        summary = self._summary
+        return resume.bytes_of(state, count, summary.added, summary.corrected, summary.empty_masks)
 
     def write(self, result: _Result) -> None:
         """Write a frame."""
@@ -166,7 +169,7 @@ def segment_video(
     Args:
         segmenter: A segmenter here, or the client of a server.
         source: The video, just opened; one of its frames has a mask.
-        masks: Masks of the first frame, and of frames where objects are added.
+        masks: Masks of the first frame, and of frames where objects are added or corrected.
         outputs: Everything that is to be written.
         on_frame: Called with the number of frames that are done.
         resume: Saves the run, and knows how far an earlier one came; None for neither.
@@ -250,14 +253,14 @@ def _start(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[SourceFram
     raise InputError("no mask belongs to a frame of this video; name masks after its frames")
 
 
-def _small(labels: Labels, known: tuple[int, ...], size: Size) -> list[str]:
-    """Lines about new objects that are too small for the network.
+def _small(labels: Labels, size: Size, first: bool = False) -> list[str]:
+    """Lines about objects of a mask that are too small for the network.
 
     Raises:
         InputError: All objects of a first mask are.
     """
-    small = small_objects(np.where(np.isin(labels, known), 0, labels).astype(np.uint8), size)
-    if not known and not resize_labels(labels, *size).any():
+    small = small_objects(labels, size)
+    if first and not resize_labels(labels, *size).any():
         raise InputError("; ".join(small.values()))
     return list(small.values())
 
@@ -275,9 +278,11 @@ def _begin(
         assert earlier is not None
         summary.resumed, summary.objects = earlier.frames, earlier.objects
         summary.added = {int(number): stem for number, stem in earlier.added.items()}
-        summary.ignored_masks = earlier.ignored_masks
+        summary.corrected = list(earlier.corrected or ())
+        summary.empty_masks = earlier.ignored_masks
         return None
-    summary.notes += _small(labels, (), segmenter.input_size((labels.shape[0], labels.shape[1])))
+    size = segmenter.input_size((labels.shape[0], labels.shape[1]))
+    summary.notes += _small(labels, size, first=True)
     state = segmenter.start(first.rgb, labels)
     summary.objects = state.objects
     return state
@@ -314,10 +319,11 @@ def _steps(
             assert resume is not None
             yield frame, resume.labels(frame.index), state
             continue
-        added = _new_objects(later, state.ids, summary)
-        if added is not None:
-            summary.notes += _small(added, state.ids, segmenter.input_size(state.size))
-        labels, state = segmenter.step(prepared, state, added)
+        known = _known_labels(later, frame.stem, state.ids, summary)
+        if known is not None:
+            small = _small(known, segmenter.input_size(state.size))
+            summary.notes += [line for line in small if line not in summary.notes]
+        labels, state = segmenter.step(prepared, state, known)
         new = [i for i in state.objects if i not in summary.objects]
         summary.added |= dict.fromkeys(new, frame.stem)
         summary.objects = state.objects
@@ -325,14 +331,15 @@ def _steps(
     segmenter.end(state)
 
 
-def _new_objects(mask: Mask | None, known: tuple[int, ...], summary: Summary) -> Labels | None:
-    """A later mask's labels if it brings a new object.
-
-    A data set's folder has the true mask of every frame, and those must not replace predictions.
-    """
+def _known_labels(
+    mask: Mask | None, stem: str, known: tuple[int, ...], summary: Summary
+) -> Labels | None:
+    """The labels of a later mask, which adds or corrects objects."""
     if mask is None:
         return None
-    if set(np.unique(mask.labels).tolist()) <= {0, *known}:
-        summary.ignored_masks += 1
+    if not mask.labels.any():
+        summary.empty_masks += 1
         return None
+    if np.isin(mask.labels, known).any():
+        summary.corrected.append(stem)
     return mask.labels

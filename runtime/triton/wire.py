@@ -46,7 +46,7 @@ class WireTensor:
 INPUTS = (
     WireTensor("frame", "UINT8", (-1, -1, 3)),
     WireTensor("frame_file", "STRING", (1,)),  # in place of `frame`: a JPEG or PNG file
-    WireTensor("labels", "UINT8", (-1, -1)),  # objects' ids at START, new objects later
+    WireTensor("labels", "UINT8", (-1, -1)),  # ids at START; later new and corrected objects
     WireTensor("labels_file", "STRING", (1,)),  # in place of `labels`: a palette or grey PNG file
     WireTensor("remove", "UINT8", (-1,)),  # ids of objects to stop following, before the frame
     WireTensor("frame_index", "INT64", (1,)),  # frames before this one; repeats are answered again

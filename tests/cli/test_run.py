@@ -137,24 +137,64 @@ def test_a_later_mask_adds_an_object(
     assert 3 in read_mask(tmp_path / "o/00005.png").labels
 
 
-def test_true_masks_of_all_frames_are_ignored_with_one_warning(
+def test_true_masks_of_all_frames_are_the_results_and_it_is_said(
     call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:
-    arguments = ("mavos-run", bundle, video.frames, "--max-frames", "5", "--masks")
-    alone = call(*arguments, video.mask, "--output", "alone")
-    truth = tmp_path / "truth"
-    truth.mkdir()
-    for index in range(5):
+    ended = call(
+        "mavos-run", bundle, video.frames, "--max-frames", "4", "--masks", video.truth,
+        "--output", "given",
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert "warning: 3 later masks correct objects: those of all frames" in ended.stderr
+    for index in range(4):
         name = f"{index:05d}.png"
-        (truth / name).write_bytes((video.truth / name).read_bytes())
-    ended = call(*arguments, truth, "--output", "given")
-    assert alone.returncode == ended.returncode == 0
-    lines = [line for line in ended.stderr.splitlines() if "UNTRAINED" not in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("warning: 4 later masks bring no new object")
-    for name in _names(truth):
-        written = (tmp_path / "given" / name).read_bytes()
-        assert written == (tmp_path / "alone" / name).read_bytes()
+        found, truth = (
+            read_mask(folder / name).labels for folder in (tmp_path / "given", video.truth)
+        )
+        assert np.array_equal(found, truth)
+
+
+def test_a_later_mask_of_a_known_object_corrects_it_and_no_other(
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    arguments = ("mavos-run", bundle, video.frames, "--max-frames", "6", "--masks")
+    assert call(*arguments, video.mask, "--output", "alone").returncode == 0
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "00000.png").write_bytes(video.mask.read_bytes())
+    correction = np.zeros_like(read_mask(video.mask).labels)
+    correction[:5, :7] = 1
+    write_mask(given / "00003.png", correction)
+    ended = call(*arguments, given, "--output", "corrected", "--json")
+    assert ended.returncode == 0
+    summary = json.loads(ended.stdout)
+    assert summary["corrected"] == ["00003"]
+    assert summary["objects"] == [1, 2]
+    assert "1 later mask corrects objects: 00003" in ended.stderr
+    for index in range(3):
+        name = f"{index:05d}.png"
+        assert (tmp_path / "alone" / name).read_bytes() == (
+            tmp_path / "corrected" / name
+        ).read_bytes()
+    before, after = (
+        read_mask(tmp_path / folder / "00003.png").labels for folder in ("alone", "corrected")
+    )
+    assert 1 in before[5:]
+    assert np.array_equal(after == 1, correction == 1)
+    outside = (correction == 0) & (before != 1)
+    assert np.array_equal(after[outside], before[outside])
+
+
+def test_a_video_starts_at_its_first_mask_which_may_be_in_the_middle(
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "00005.png").write_bytes((video.truth / "00005.png").read_bytes())
+    ended = call("mavos-run", bundle, video.frames, "--masks", given, "--output", "o")
+    assert ended.returncode == 0
+    assert _names(tmp_path / "o") == [f"{index:05d}.png" for index in range(5, 10)]
+    assert "the 5 frames before it are left out" in ended.stderr
 
 
 def test_masks_beyond_the_last_frame_are_counted_and_named(

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.runtime.objects import (
+    Count,
+    merge_annotation,
     number_objects,
     object_mask,
     only_objects,
@@ -18,6 +20,23 @@ def test_only_these_objects_are_left() -> None:
     assert kept.dtype == np.uint8
     assert kept.tolist() == [[0, 0, 2], [0, 2, 9]]
     assert labels[0, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "merged"),
+    [
+        pytest.param(Count.FOLLOWED, [[0, 0, 2], [1, 1, 3]], id="erased"),
+        pytest.param(Count.UPSTREAM, [[1, 0, 2], [1, 1, 3]], id="kept"),
+    ],
+)
+def test_pixels_predicted_for_an_annotated_object_are_erased_unless_as_upstream(
+    count: Count, merged: list[list[int]]
+) -> None:
+    predicted = np.array([[1, 0, 2], [1, 2, 3]], np.uint8)
+    annotated = np.array([[0, 0, 0], [1, 1, 0]], np.uint8)
+    found = merge_annotation(predicted, annotated, count)
+    assert found.dtype == np.uint8
+    assert found.tolist() == merged
 
 
 def test_ids_that_count_up_from_one_cost_no_copy() -> None:

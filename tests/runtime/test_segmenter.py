@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import BackendError, InputError, PoisonedError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
-from mavos_deploy.runtime.objects import number_objects
+from mavos_deploy.runtime.objects import Count, number_objects
 from mavos_deploy.runtime.resize import PreparedFrame
 from tests import golden
 from tests.made_clips import synthetic_clip
@@ -110,10 +110,38 @@ def test_a_group_of_removed_objects_goes_when_a_new_group_comes(chain: Segmenter
     assert set(np.unique(labels)) - {0} <= set(ids[10:])
 
 
-def test_an_object_left_out_of_an_annotation_is_not_listed_until_the_count_rises(
+def test_a_correction_replaces_its_object_and_touches_no_other(chain: Segmenter) -> None:
+    annotation = golden.load("base", "mobilenet").annotations[0]
+    _, state = follow(chain, chain.start(golden.frame(0), annotation), range(1, 4))
+    before, _ = chain.step(golden.frame(4), state)
+    correction = np.zeros_like(annotation)
+    correction[:9, :9] = 6
+    claimed = before == 3
+    correction[claimed & (np.cumsum(claimed).reshape(claimed.shape) <= 5)] = 6
+    labels, state = chain.step(golden.frame(4), state, correction)
+    assert (before[correction == 0] == 6).any()
+    np.testing.assert_array_equal(labels == 6, correction == 6)
+    others = (correction == 0) & (before != 6)
+    np.testing.assert_array_equal(labels[others], before[others])
+    assert state.objects == (3, 6, 20)
+
+
+def test_an_object_stays_followed_where_a_correction_of_another_does_not_see_it(
     chain: Segmenter,
 ) -> None:
-    """As upstream: the count is the largest visible number at the latest annotation."""
+    annotation = golden.load("base", "mobilenet").annotations[0]
+    state = chain.start(golden.frame(0), annotation)
+    _, state = chain.step(golden.frame(1), state, np.full(golden.SIZE, 3, np.uint8))
+    assert state.objects == (3, 6, 20)
+    _, state = chain.step(golden.frame(2), chain.remove(state, {20}), annotation // 20 * 3)
+    assert state.objects == (3, 6)
+
+
+def test_by_the_authors_rule_an_object_left_out_of_an_annotation_ends_until_the_count_rises(
+    chain: Segmenter,
+) -> None:
+    """The count is the largest visible number at the latest annotation."""
+    chain = Segmenter(chain.bundle, chain.backend, Count.UPSTREAM)
     annotation = golden.load("base", "mobilenet").annotations[0]
     state = chain.start(golden.frame(0), np.where(annotation == 3, 3, 0).astype(np.uint8))
     everything = np.where(annotation > 0, annotation, 3).astype(np.uint8)

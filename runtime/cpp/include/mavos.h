@@ -121,9 +121,10 @@ MAVOS_API mavos_status mavos_start(const mavos_segmenter *segmenter, const mavos
 
 /* Segment the next frame.
  * state: the state after the frame before; it stays valid.
- * annotation: labels that are known for this frame, such as those of new objects, or NULL. They
- * override the prediction where they aren't 0. Where the memory drops an earlier annotated frame for
- * this one, the error's text says so, with MAVOS_OK.
+ * annotation: labels that are known for this frame, or NULL: those of new objects, and of known
+ * ones, which they correct from this frame on. An annotated object has these pixels and no others,
+ * and objects that aren't annotated stay as they were predicted. Where the memory drops an earlier
+ * annotated frame for this one, the error's text says so, with MAVOS_OK.
  * labels: takes the objects' ids, height x width bytes.
  * next: takes the state after this frame. */
 MAVOS_API mavos_status mavos_step(const mavos_segmenter *segmenter, const mavos_frame *frame,

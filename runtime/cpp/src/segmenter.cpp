@@ -1,6 +1,7 @@
 #include "segmenter.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -109,9 +110,13 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   }
   State following = state;
   Labels merged = number_objects(following.ids, annotation, pixels);
+  std::array<bool, 256> corrected{};
+  for (size_t i = 0; i < pixels; ++i) corrected[merged[i]] = true;
   for (size_t i = 0; i < pixels; ++i) {
     following.removed.erase(merged[i]);
-    if (merged[i] == 0) merged[i] = predicted.as_bytes()[i];
+    // An annotated object has the annotated pixels alone, and no other object changes.
+    const uint8_t before = predicted.as_bytes()[i];
+    if (merged[i] == 0 && (before == 0 || !corrected[before])) merged[i] = before;
   }
   ++following.frame;
   const Ids ids = following.ids;
@@ -171,7 +176,9 @@ State Segmenter::remember(const Tensors& step, const Tensors& decoded, const Sta
 }
 
 State Segmenter::reference(const Tensors& features, const Labels& labels, State state) const {
-  const int64_t visible = *std::max_element(labels.begin(), labels.end());
+  // Whoever was followed is followed until it is removed, also where it is out of sight.
+  const int64_t visible =
+      std::max<int64_t>(state.visible, *std::max_element(labels.begin(), labels.end()));
   const int64_t groups = std::max(state.groups(), groups_for(visible));
   const Tensors own = {
       {"input_labels", split_groups(labels.data(), state.size, groups, state.input_size)}};

@@ -18,7 +18,7 @@ struct State {
   Size size;           // of the video's frames
   Size input_size;     // that frames have in the network
   Ids ids;
-  int64_t visible = 0;        // the largest internal id visible at the latest annotation
+  int64_t visible = 0;        // the largest internal id that is followed
   std::set<int64_t> removed;  // internal ids
   int64_t frame = 0;
   int64_t since_update = 0;

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from tests.exports import Exports
 
 FRAMES = 9
-JOIN, LEAVE, SWAP = (
-    3,
-    5,
-    7,
-)  # frames with new objects, after which one leaves, and states change hands
+# Frames with new objects and with a correction, after which one leaves, and states change hands.
+JOIN, CORRECT, LEAVE, SWAP = 3, 4, 5, 7
 
 
 def annotation(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -37,6 +34,8 @@ def assert_same_chain(cpp: CppLibrary, bundle: Path, size: tuple[int, int], fold
     exact = python.input_size(size) == size
     for index in range(1, FRAMES):
         late = annotation(clip.labels[index], first) if index == JOIN else None
+        if index == CORRECT:
+            late = np.where(clip.labels[index] == 1, 1, 0).astype(np.uint8)
         labels, ours = own.step(clip.frames[index], ours, late)
         expected, theirs = python.step(clip.frames[index], theirs, late)
         np.testing.assert_array_equal(labels, expected)
