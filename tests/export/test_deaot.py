@@ -14,7 +14,7 @@ from mavos_deploy.cli import batch
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.runtime import Bundle, Segmenter, State
+from mavos_deploy.runtime import Bundle, RemoteSegmenter, Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.bundles.memory import MemoryRule
@@ -23,6 +23,7 @@ from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from tests import golden
 from tests.exports import Exports
+from tests.triton_server import TritonServer, server_python
 
 GetNetwork = Callable[[str], Mavos]
 SIZE = (161, 289)  # that of the golden runs, whose bundles these are
@@ -136,6 +137,29 @@ def test_a_triton_repository_has_a_model_of_every_graph(chain: Segmenter, tmp_pa
     models = sorted(path.name for path in tmp_path.iterdir())
     assert all(any(model.endswith(graph) for model in models) for graph in chain.bundle.specs)
     assert len(models) == len(chain.bundle.specs) + 1
+
+
+@pytest.mark.server
+def test_a_triton_server_gives_the_same_masks(chain: Segmenter, tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.grpc")
+    server_python()
+    from mavos_deploy.runtime.triton.config import Options
+    from mavos_deploy.runtime.triton.repository import write_repository
+
+    run = golden.load("newobj", "mobilenet")
+    write_repository(chain.bundle, tmp_path / "repository", Options(threads=1))
+    with (
+        TritonServer(tmp_path / "repository", tmp_path) as running,
+        RemoteSegmenter(running.address) as remote,
+    ):
+        state = chain.start(golden.frame(0), run.annotations[0])
+        stream = remote.start(golden.frame(0), run.annotations[0])
+        for index in range(1, NEWS + 2):  # an object joins, and a slot is read that was empty
+            frame, annotation = golden.frame(index), run.annotations.get(index)
+            expected, state = chain.step(frame, state, annotation)
+            labels, stream = remote.step(frame, stream, annotation)
+            np.testing.assert_array_equal(labels, expected)
+        remote.end(stream)
 
 
 def test_one_annotation_pays_for_one_slot(exported: Exports) -> None:
