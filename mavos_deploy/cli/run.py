@@ -83,6 +83,22 @@ def run(
             "PATH: <input name>-<kind> here.",
         ),
     ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Write these objects alone, by their ids; the others are followed all the same. "
+            "Default: all.",
+        ),
+    ] = None,
+    write_from: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of the first frame to write; those before it are segmented all the same.",
+        ),
+    ] = 0,
     overlay: Annotated[
         Path | None,
         typer.Option(
@@ -145,7 +161,7 @@ def run(
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
     from mavos_deploy.runtime.media.levels import parse_levels
-    from mavos_deploy.runtime.media.outputs import Outputs
+    from mavos_deploy.runtime.media.outputs import Outputs, parse_taken
     from mavos_deploy.runtime.media.part import Part, parse_place
     from mavos_deploy.runtime.media.video import check_fit, segment_video
 
@@ -161,13 +177,17 @@ def run(
         forbid(context, "threads", "backend", "count", because=because)
         because = "needs the state of the video, which a server keeps; leave it out with --server"
         forbid(context, "resume", because=because)
-    if not resume:
+    if resume:
+        because = "would write other files than the saved run; leave it out with --resume"
+        forbid(context, "objects", "write_from", because=because)
+    else:
         forbid(context, "save_every", because="is for --resume; add that, or leave it out")
     results = _results(_stem(source), output, overlay, write or [])
     inputs = (masks,) if "://" in source else (masks, _place(source))
     # Only results of a run that is saved are its own.
     keep = resume and not overwrite and is_saved(results[0].path)
-    outputs = Outputs(results, overwrite, inputs, keep)
+    taken = parse_taken(objects, write_from)
+    outputs = Outputs(results, overwrite, inputs, keep, taken)
     first, last = (
         None if place is None else parse_place(place, name)
         for place, name in ((start, "--start"), (end, "--end"))
@@ -208,6 +228,10 @@ def run(
     _warn_of_masks(say, summary)
     for line in (*summary.notes, *told.damage):
         say.warn(line)
+    if not (summary.frames or summary.interrupted):
+        raise InputError(f"--write-from {write_from}: the video has no frame from there on")
+    if unknown := sorted((taken.objects or set()) - {*summary.objects, *summary.added}):
+        say.warn(f"--objects: no object {unknown[0]} was followed")
     notes = [*told.notes, *annotations.notes, *summary.notes]
     document = _document(summary, results, about)
     say.result(document | {"notes": notes, "damaged": told.damage})

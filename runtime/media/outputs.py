@@ -9,7 +9,7 @@ from types import TracebackType
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame, MaskWriter
 from mavos_deploy.runtime.media.results import RESULTS, Place, ResultKind, Target
-from mavos_deploy.runtime.objects import only_objects
+from mavos_deploy.runtime.objects import VOID, only_objects
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.folders import HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.left_overs import clear_left_overs
@@ -87,6 +87,20 @@ class Taken:
         if self.objects is None:
             return frame
         return replace(frame, labels=only_objects(frame.labels, self.objects))
+
+
+def parse_taken(objects: str | None, first: int) -> Taken:
+    """Read the values of `--objects`, `A,B` or None for all, and `--write-from`.
+
+    Raises:
+        InputError: One is no id.
+    """
+    if objects is None:
+        return Taken(None, first)
+    ids = [text.strip() for text in objects.split(",")]
+    if not all(text.isascii() and text.isdigit() and 0 < int(text[:4]) < VOID for text in ids):
+        raise InputError(f"--objects {objects}: expected ids from 1 to {VOID - 1}, such as 1,3")
+    return Taken(frozenset(map(int, ids)), first)
 
 
 class Outputs:

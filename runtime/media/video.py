@@ -138,7 +138,8 @@ class _Writing(Generic[StateT]):
     def write(self, result: _Result) -> None:
         """Write a frame."""
         self._held.check()
-        self._files.write(result.frame)
+        if not self._files.write(result.frame):
+            return
         self._summary.frames += 1
         self._summary.seconds = time.perf_counter() - self._started
         if self._resume is not None:
@@ -184,7 +185,7 @@ def segment_video(
     """
     frames = iter(source)
     first, mask = _start(frames, masks)
-    source.original.part = first.index > 0
+    source.original.part = max(first.index, outputs.taken.first) > 0
     summary, stems = Summary(start=first.stem), {first.stem}
     failure: MavosError | None = None
     name = (source.folder or Path(source.name)).stem

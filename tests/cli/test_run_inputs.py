@@ -109,6 +109,45 @@ def test_a_part_keeps_numbers_and_has_its_own_sound(segment: Run, tmp_path: Path
         assert abs(seconds_of(container) - 2) < 0.3
 
 
+def test_a_part_of_the_objects_and_frames_is_written(segment: Run, tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4")
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8:24, 8:24], labels[8:24, 32:48] = 1, 2
+    write_mask(tmp_path / "two.png", labels)
+    assert segment(path, "--masks", tmp_path / "two.png", "--output", "all").returncode == 0
+    given = ("--masks", tmp_path / "two.png", "--objects", "2", "--write-from", "4")
+    ended = segment(path, *given, "--output", "o")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"{COUNT - 4} masks of ")
+    assert _stems(tmp_path / "o") == list(range(4, COUNT))
+    for file in (tmp_path / "o").iterdir():
+        whole = np.asarray(Image.open(tmp_path / "all" / file.name))
+        assert np.array_equal(np.asarray(Image.open(file)), np.where(whole == 2, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param(("--objects", "1,x"), "--objects 1,x: expected ids", id="no-id"),
+        pytest.param(("--objects", "255"), "expected ids from 1 to 254", id="void"),
+        pytest.param(("--objects", "1", "--resume"), "--objects would write other", id="resume"),
+        pytest.param(("--write-from", "99"), "--write-from 99: the video has no", id="beyond"),
+    ],
+)
+def test_a_part_that_cannot_be_written_is_refused(
+    segment: Run, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    ended = segment(video(tmp_path / "a.mp4"), *options)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+
+
+def test_an_object_that_nobody_followed_is_said(segment: Run, tmp_path: Path) -> None:
+    ended = segment(video(tmp_path / "a.mp4"), "--objects", "1,7", "--output", "o")
+    assert ended.returncode == 0
+    assert "warning: --objects: no object 7 was followed" in ended.stderr
+
+
 def test_a_broken_picture_is_named_and_all_else_is_done(segment: Run, tmp_path: Path) -> None:
     frames = _frames(tmp_path / "frames")
     (frames / "00003.jpg").write_bytes(b"")

@@ -19,7 +19,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import open_frames
-from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
+from mavos_deploy.runtime.media.outputs import Outputs, Taken, parse_wanted
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
@@ -29,6 +29,7 @@ from tests.made_videos import COUNT, HEIGHT, WIDTH, video
 from tests.stand_in_segmenter import StandInSegmenter
 from tests.studio_server import PATIENCE, Client, SlowSegmenter, served, stand_in
 
+EVERYTHING = Taken()
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -221,12 +222,13 @@ def test_a_correction_leaves_earlier_frames_alone(clip: Path) -> None:
     assert any(not np.array_equal(before[n], after[n]) for n in range(6, COUNT))
 
 
-def run_of(clip: Path, masks: Path, kind: str, part: Part) -> Path:
+def run_of(clip: Path, masks: Path, kind: str, part: Part, taken: Taken = EVERYTHING) -> Path:
     """A run of the same segmenter without the studio; its result."""
     wanted = parse_wanted(kind, str(clip.parent / "run"))
     with open_frames(str(clip), part) as source:
         annotations = MaskSource(masks, source.size, source.stems)
-        segment_video(StandInSegmenter(), source, annotations, Outputs([wanted], False))
+        outputs = Outputs([wanted], False, taken=taken)
+        segment_video(StandInSegmenter(), source, annotations, outputs)
     return wanted.path
 
 
@@ -269,17 +271,27 @@ def test_an_export_that_no_single_run_makes_says_why(clip: Path) -> None:
         assert not client.ask("POST", "/api/export/command", {"kind": "overlay"})["same"]
 
 
-def test_an_export_of_some_objects_and_frames_has_these_alone(clip: Path) -> None:
+@pytest.mark.parametrize("kind", ["store", "overlay"])
+def test_an_export_of_some_objects_and_frames_is_what_a_run_of_them_writes(
+    tmp_path: Path, kind: str
+) -> None:
+    clip = video(tmp_path / "clip.mp4", sound_seconds=1)
     with served(clip) as client:
         begun(client)
         client.ask("POST", "/api/objects", {})
         client.put(0, square(2, 40), [2])
         client.ask("POST", "/api/follow", {"from": 0})
         client.followed()
-        asked = {"kind": "store", "objects": [2], "start": 3, "end": 7}
-        client.ask("POST", "/api/export", asked)
-        store = MaskStore(client.exported()["path"])
-        with store:
+        client.ask("POST", "/api/export", {"kind": kind, "objects": [2], "start": 3, "end": 7})
+        export = client.exported()
+        assert (export["state"], export["same"]) == ("done", True)
+        assert "--end 7 --write-from 3 --objects 2" in export["command"]
+        made = Path(export["path"])
+        taken = Taken(frozenset({2}), 3)
+        keys = made.parent / "keyframes.mavosmasks"
+        assert made.read_bytes() == run_of(clip, keys, kind, Part(end=7), taken).read_bytes()
+    if kind == "store":
+        with MaskStore(made) as store:
             assert store.numbers == (3, 4, 5, 6, 7)
             assert all(set(np.unique(labels)) <= {0, 2} for _, labels in store.items())
             assert any(labels.any() for _, labels in store.items())
