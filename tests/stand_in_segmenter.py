@@ -22,7 +22,8 @@ from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.resume import Resume
-from mavos_deploy.runtime.media.video import Summary, segment_video
+from mavos_deploy.runtime.media.summary import Summary
+from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import About, RgbFrame
 

@@ -1,13 +1,17 @@
-"""Warnings that more than one command gives, each in one place."""
+"""Warnings of commands, each in one place."""
 
 from typing import TYPE_CHECKING
 
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
+from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from mavos_deploy.cli.console import Console
     from mavos_deploy.runtime.bundles.manifest import Manifest
+    from mavos_deploy.runtime.media.summary import Summary
     from mavos_deploy.runtime.protocol import About
+
+MASKS_NAMED = 5  # unused mask files that a warning names before it only counts
 
 
 def warn_if_untrained(say: "Console", about: "Manifest | About") -> None:
@@ -47,3 +51,30 @@ def warn_without_plots(say: "Console") -> bool:
     if not drawn:
         say.warn("no plots: matplotlib is missing; pip install 'mavos-deploy[plot]'")
     return drawn
+
+
+def warn_of_masks(say: "Console", summary: "Summary") -> None:
+    """Say what became of later masks of a run, and which masks belong to no frame."""
+    if stems := summary.corrected:
+        one, more = len(stems) == 1, ", ..." if stems[MASKS_NAMED:] else ""
+        listed = ", ".join(stems[:MASKS_NAMED])
+        told = f"{counted(len(stems), 'later mask')} {'corrects' if one else 'correct'} objects"
+        if len(stems) == summary.frames - 1 > 1:
+            say.warn(
+                f"{told}: those of all frames, so that the results are these masks; give the first "
+                "one alone to segment the video"
+            )
+        else:
+            say.note(f"{told}: {listed}{more}")
+    if empty := summary.empty_masks:
+        one = empty == 1
+        say.warn(
+            f"{counted(empty, 'later mask')} {'holds' if one else 'hold'} no object and "
+            f"{'changes' if one else 'change'} nothing"
+        )
+    if names := summary.unused_masks:
+        say.warn(
+            f"{counted(len(names), 'mask')} {'belongs' if len(names) == 1 else 'belong'} to no "
+            f"frame of this run: {', '.join(names[:MASKS_NAMED])}"
+            + (", ..." if names[MASKS_NAMED:] else "")
+        )

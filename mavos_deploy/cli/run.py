@@ -8,10 +8,11 @@ import typer
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
-from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
+from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained, warn_of_masks
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
+from mavos_deploy.runtime.media.passes.directions import Direction, Fuse, Passes
 from mavos_deploy.runtime.media.results import PALETTE, RESULTS
 from mavos_deploy.runtime.media.resume import EVERY, is_saved
 from mavos_deploy.runtime.objects import Count
@@ -22,11 +23,9 @@ if TYPE_CHECKING:
 
     from mavos_deploy.runtime.media.outputs import Wanted
     from mavos_deploy.runtime.media.resume import Resume
-    from mavos_deploy.runtime.media.video import Summary
+    from mavos_deploy.runtime.media.summary import Summary
     from mavos_deploy.runtime.protocol import About, VideoSegmenter
     from mavos_deploy.runtime.state import State
-
-MASKS_NAMED = 5  # unused mask files that a warning names before it only counts
 
 
 def run(
@@ -47,6 +46,21 @@ def run(
             help="Mask of the first frame, a folder of masks named after their frames, where later "
             "ones add and correct objects (frames of a video are named 00000, 00001, ...), or an "
             "annotation file; docs/masks.md says which. Needed.",
+        ),
+    ] = None,
+    direction: Annotated[
+        Direction,
+        typer.Option(
+            help="forward: from the first mask to the end. backward: from the last mask to the "
+            "beginning. both: forward, and backward from the first mask to the beginning."
+        ),
+    ] = Direction.FORWARD,
+    fuse: Annotated[
+        Fuse | None,
+        typer.Option(
+            help="Between two masks go both ways and make one result of it. nearest: of the pass "
+            "whose mask is nearer. blend: for every pixel and object by distance and confidence. "
+            "Implies --direction both. Default: forward alone."
         ),
     ] = None,
     count: Annotated[
@@ -177,6 +191,10 @@ def run(
         forbid(context, "threads", "backend", "count", because=because)
         because = "needs the state of the video, which a server keeps; leave it out with --server"
         forbid(context, "resume", because=because)
+    passes = _passes(context, direction, fuse, server)
+    if passes is not None:
+        because = "continues runs that go forward alone; leave it out with --direction and --fuse"
+        forbid(context, "resume", because=because)
     if resume:
         because = "would write other files than the saved run; leave it out with --resume"
         forbid(context, "objects", "write_from", because=because)
@@ -216,7 +234,13 @@ def run(
         saved = _saved(say, segmenter, results, save_every, overwrite) if resume else None
         try:
             summary = segment_video(
-                segmenter, frames, annotations, outputs, on_frame=advance, resume=saved
+                segmenter,
+                frames,
+                annotations,
+                outputs,
+                on_frame=advance,
+                resume=saved,
+                passes=passes,
             )
         except MavosError:
             for line in told.damage:  # what came before
@@ -225,7 +249,7 @@ def run(
         finally:
             for note in (*told.notes[len(known) :], *annotations.notes):
                 say.note(note)
-    _warn_of_masks(say, summary)
+    warn_of_masks(say, summary)
     for line in (*summary.notes, *told.damage):
         say.warn(line)
     if not (summary.frames or summary.interrupted):
@@ -260,6 +284,23 @@ def _split_paths(paths: list[str], server: str | None) -> tuple[Path | None, str
     )
 
 
+def _passes(
+    context: typer.Context, direction: Direction, fuse: Fuse | None, server: str | None
+) -> Passes | None:
+    """The passes that are wanted; None for forward alone."""
+    if fuse is not None:
+        if direction is not Direction.BOTH:
+            because = f"leaves nothing for --fuse {fuse} to fuse; take --direction both"
+            forbid(context, "direction", because=because)
+        if fuse is Fuse.BLEND and server is not None:
+            raise InputError(
+                "--fuse blend needs the network's logits, which a server keeps; take "
+                "--fuse nearest with --server"
+            )
+        return Passes(Direction.BOTH, fuse)
+    return None if direction is Direction.FORWARD else Passes(direction)
+
+
 def _segmenter(
     say: Console,
     bundle: Bundle | None,
@@ -275,32 +316,6 @@ def _segmenter(
         return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
     assert server is not None
     return RemoteSegmenter(server)
-
-
-def _warn_of_masks(say: Console, summary: "Summary") -> None:
-    if stems := summary.corrected:
-        one, more = len(stems) == 1, ", ..." if stems[MASKS_NAMED:] else ""
-        listed = ", ".join(stems[:MASKS_NAMED])
-        told = f"{counted(len(stems), 'later mask')} {'corrects' if one else 'correct'} objects"
-        if len(stems) == summary.frames - 1 > 1:
-            say.warn(
-                f"{told}: those of all frames, so that the results are these masks; give the first "
-                "one alone to segment the video"
-            )
-        else:
-            say.note(f"{told}: {listed}{more}")
-    if empty := summary.empty_masks:
-        one = empty == 1
-        say.warn(
-            f"{counted(empty, 'later mask')} {'holds' if one else 'hold'} no object and "
-            f"{'changes' if one else 'change'} nothing"
-        )
-    if names := summary.unused_masks:
-        say.warn(
-            f"{counted(len(names), 'mask')} {'belongs' if len(names) == 1 else 'belong'} to no "
-            f"frame of this run: {', '.join(names[:MASKS_NAMED])}"
-            + (", ..." if names[MASKS_NAMED:] else "")
-        )
 
 
 def _results(

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,7 @@ from mavos_deploy.runtime.media.levels import (
 )
 from mavos_deploy.runtime.media.part import Chosen, Part, Place
 from mavos_deploy.runtime.media.recorded import Recording
+from mavos_deploy.runtime.media.rereading import Again, Later, Reread
 from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
@@ -78,6 +80,7 @@ class FrameSource:
         stems: Stems of all frames that come, for images; None where frames are named by number.
         told: What is told about the source.
         folder: Folder of the images; None where frames are no files.
+        again: Gives frames again that were given before; None for cameras and streams.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class FrameSource:
         container: InputContainer | None = None,
         stems: tuple[str, ...] | None = None,
         folder: Path | None = None,
+        again: Again[SourceFrame] | None = None,
     ) -> None:
         """Read the first frame, so that the size is known and an unusable source fails early."""
         first = next(frames, None)
@@ -105,6 +109,7 @@ class FrameSource:
         self.stems = stems
         self.told = told
         self.folder = folder
+        self.again = again
         self._container = container
         self._source = frames
         self._frames = chain([first], _same_size(frames, name, self.size))
@@ -207,9 +212,20 @@ def _open_pictures(
                 continue
             yield SourceFrame(index, file.stem, rgb, file=file.name)
 
+    def made(index: int, file: Path) -> SourceFrame:
+        return SourceFrame(index, file.stem, read(file), file=file.name)
+
+    def between(first: int, last: int) -> Later[SourceFrame]:
+        for index, file in chosen:
+            if first <= index <= last:
+                yield index, partial(made, index, file)
+
+    again = Again(between, lambda: 0, lambda: None)
     stems = tuple(file.stem for _, file in chosen)
     folder = found.files[0].parent
-    return FrameSource(source, "images", frames(), told, len(chosen), stems=stems, folder=folder)
+    return FrameSource(
+        source, "images", frames(), told, len(chosen), stems=stems, folder=folder, again=again
+    )
 
 
 def _open_animation(path: Path, part: Part) -> FrameSource:
@@ -221,9 +237,18 @@ def _open_animation(path: Path, part: Part) -> FrameSource:
         for index, (rgb, time, duration) in chosen.of(pictures, lambda picture: picture[1]):
             yield SourceFrame(index, f"{index:05d}", rgb, time, duration * part.every)
 
-    return FrameSource(
-        str(path), "video", frames(), told, original=Original(time_base=Fraction(1, 1000))
-    )
+    def between(first: int, last: int) -> Later[SourceFrame]:
+        for index, (rgb, time, duration) in enumerate(read_animation(path, [])):
+            if first <= index <= last:
+                frame = SourceFrame(index, f"{index:05d}", rgb, time, duration * part.every)
+                yield index, partial(lambda f: f, frame)
+            if index >= last:
+                return
+
+    original = Original(time_base=Fraction(1, 1000))
+    again = Again(between, lambda: 3 * source.size[0] * source.size[1], list)
+    source = FrameSource(str(path), "video", frames(), told, original=original, again=again)
+    return source
 
 
 def _open_video(
@@ -242,9 +267,20 @@ def _open_video(
             raise InputError(no_levels(levels, name))
         recording = Recording(name, container, stream, part.start)
         screen = Screen(name, stream, told, levels)
-        frames = _recorded(recording, screen, part, told, original)
+        reread = Reread(name, stream.index, part.start, recording.landings)
+        frames = _recorded(recording, screen, part, told, original, reread)
+
+        def between(first: int, last: int) -> Later[SourceFrame]:
+            for index, picture in reread.pictures(first, last):
+                yield index, partial(_shown, screen, index, picture, part.every)
+
+        again = Again(
+            between,
+            lambda: reread.picture_bytes,
+            lambda: [landing.number for landing in recording.landings],
+        )
         length = part.length(stream.frames) if stream.frames > 0 else None
-        return FrameSource(name, "video", frames, told, length, original, container)
+        return FrameSource(name, "video", frames, told, length, original, container, again=again)
     except BaseException:
         container.close()
         raise
@@ -265,7 +301,12 @@ def _sampled(name: str, index: int) -> Levels:
 
 
 def _recorded(
-    recording: Recording, screen: Screen, part: Part, told: Told, original: Original
+    recording: Recording,
+    screen: Screen,
+    part: Part,
+    told: Told,
+    original: Original,
+    reread: Reread,
 ) -> Iterator[SourceFrame]:
     """Frames of a file, and when they are over, what was damaged."""
     chosen = Chosen(part, recording.name)
@@ -273,6 +314,7 @@ def _recorded(
         for index, picture in chosen.of(recording, recording.since_start):
             if index == chosen.first:
                 _check_first(recording, index, part.start)
+            reread.seen(index, picture)
             frame = _shown(screen, index, picture, part.every)
             original.pixel_aspect = screen.pixel_aspect
             yield frame

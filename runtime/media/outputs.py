@@ -153,6 +153,11 @@ class Outputs:
             if result.kind.place is not Place.FILE:
                 self._check_folder(result, overwrite, inputs)
 
+    @property
+    def folder(self) -> Path:
+        """Folder in which the first result lies; it may be missing before the results are."""
+        return self.results[0].path.resolve().parent
+
     def _check_file(self, result: Wanted, overwrite: bool, inputs: tuple[Path, ...]) -> None:
         _spare(inputs, [result.path])
         if result.path.exists() and not overwrite:

@@ -2,8 +2,9 @@
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import av
@@ -39,6 +40,19 @@ HEADER = 64  # bytes
 COUNTED = ("h264", "hevc", "av1", "vp9", "mjpeg", "prores", "dnxhd", "ffv1", "mpeg2video")
 
 
+@dataclass
+class Landing:
+    """A key frame at which reading may begin.
+
+    Attributes:
+        number: Number of its picture.
+        time: When the picture is shown, in the stream's own unit.
+    """
+
+    number: int
+    time: int
+
+
 class Recording:
     """Pictures of a video file with their numbers. Iterate once.
 
@@ -48,10 +62,17 @@ class Recording:
     Attributes:
         name: Path of the file.
         stream: Its video.
+        landings: Key frames so far, but for the first, at which another reading may begin; none
+            where packets can't be counted.
     """
 
     def __init__(
-        self, name: str, container: InputContainer, stream: VideoStream, start: Place | None = None
+        self,
+        name: str,
+        container: InputContainer,
+        stream: VideoStream,
+        start: Place | None = None,
+        landing: Landing | None = None,
     ) -> None:
         """Take an open file.
 
@@ -61,7 +82,11 @@ class Recording:
             stream: Its video.
             start: First frame that is wanted, by number or time. Those before it may be left out:
                 packets are counted up to the last but one key frame before it, undecoded.
+            landing: Key frame to begin at, of an earlier reading; None counts packets.
         """
+        self.landings: list[Landing] = []
+        self._landing = landing
+        self._counted = 0  # packets that become pictures
         self._origin: Fraction | None = None  # time of the first frame
         self.name = name
         self._container = container
@@ -191,6 +216,7 @@ class Recording:
 
     def _decoded(self, packet: "Packet[Stream] | None") -> list[av.VideoFrame]:
         if packet is not None and not packet.is_discard:
+            self._note_key(packet)
             self._numbering.packet(packet.pts, self._is_key(packet))
             if self._origin is None and self._is_key(packet) and packet.pts is not None:
                 self._origin = packet.pts * packet.time_base
@@ -205,6 +231,17 @@ class Recording:
             if self._numbering.begun:
                 self._numbering.error()
             return []
+
+    def _note_key(self, packet: "Packet[Stream]") -> None:
+        """Count a packet, and note it where reading may begin at it."""
+        begun = self._numbering.begun
+        if not (begun or self._is_key(packet)):
+            return
+        if begun and packet.is_keyframe and packet.pts is not None and self._countable():
+            self.landings.append(Landing(self._counted, packet.pts))
+        elif self.landings and packet.pts is not None and packet.pts < self.landings[-1].time:
+            self.landings[-1].number += 1  # shown before its key frame
+        self._counted += 1
 
     def _packets(self) -> Iterator["Packet[Stream]"]:
         """Packets of the video, up to where the file is cut off or its container unreadable."""
@@ -249,6 +286,9 @@ class Recording:
 
     def _from_start(self) -> Iterator["Packet[Stream]"]:
         """Packets from a key frame on from which the first wanted frame can be decoded."""
+        if self._landing is not None:
+            yield from self._from_landing(self._landing)
+            return
         packets = self._packets()
         if self._start is None or not self._countable():
             yield from packets
@@ -277,8 +317,23 @@ class Recording:
             # Pictures that are shown before their key frame need the group before it.
             leading = sum(p.pts is not None and p.pts < first for p in groups[0])
             self._numbering.resume(passed + leading, first)
+            self._counted = passed
         yield from (packet for group in groups for packet in group)
         yield from packets
+
+    def _from_landing(self, landing: Landing) -> Iterator["Packet[Stream]"]:
+        """Packets from a key frame on; none where the container doesn't lead to it."""
+        try:
+            self._container.seek(landing.time, stream=self.stream)
+        except av.FFmpegError:
+            return
+        packets = self._packets()
+        for packet in islice(packets, KEPT_PACKETS):
+            if packet.is_keyframe and packet.pts == landing.time:
+                self._numbering.resume(landing.number, landing.time)
+                yield packet
+                yield from packets
+                return
 
     def _is_key(self, packet: "Packet[Stream]") -> bool:
         """Whether decoding may begin here."""

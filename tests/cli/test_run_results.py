@@ -97,6 +97,12 @@ def test_a_run_goes_on_and_its_results_are_those_of_one_run(
         pytest.param(("--write=x",), "--write x: 'x' is unknown; accepted are palette", id="kind"),
         pytest.param(("--write=coco", "--write=coco"), "both be written to clip-coco", id="twice"),
         pytest.param(("--save-every=5",), "--save-every is for --resume; add that", id="alone"),
+        pytest.param(
+            ("--resume", "--direction=both"), "--resume continues runs that go forward", id="back"
+        ),
+        pytest.param(
+            ("--fuse=blend", "--direction=forward"), "nothing for --fuse blend to fuse", id="fuse"
+        ),
     ],
 )
 def test_results_that_make_no_sense_are_refused(

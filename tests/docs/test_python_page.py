@@ -20,6 +20,7 @@ from tests.stand_in_segmenter import StandInSegmenter
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/python.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"^## (.*?)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))
+KEYFRAMES = (Path(__file__).resolve().parents[2] / "docs/keyframes.md").read_text(encoding="utf-8")
 FRAMES = 7
 CLIP = synthetic_clip(64, 96, FRAMES, objects=2, seed=5)
 
@@ -68,6 +69,19 @@ def test_faces_are_blurred_in_each_video_that_can_be_used(program: Program, tmp_
         changed = np.abs(first - CLIP.frames[0]).mean(2)
         objects = CLIP.labels[0] > 0
         assert changed[objects].mean() > 2 * changed[~objects].mean()
+
+
+def test_the_page_on_keyframes_goes_both_ways_from_one_state(
+    program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / "masks/00004.png", CLIP.labels[4])
+    (text,) = re.findall(r"^```python\n(.*?)^```", KEYFRAMES, re.M | re.S)
+    names: dict[str, dict[int, np.ndarray]] = {}
+    exec(compile(text, "docs/keyframes.md", "exec"), names)
+    assert sorted(names["found"]) == list(range(FRAMES))
+    for labels in names["found"].values():
+        assert set(np.unique(labels)) == {0, 1, 2}
 
 
 def test_every_fifth_frame_is_a_picture_with_annotations(program: Program, tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""The plain way through a video: forward from its first mask, frame by frame."""
+
+from collections.abc import Iterator
+from typing import Generic
+
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.source import Mask, MaskSource
+from mavos_deploy.runtime.masks.writing import Legend
+from mavos_deploy.runtime.media.frames import SourceFrame
+from mavos_deploy.runtime.media.pipeline import ReadAhead
+from mavos_deploy.runtime.media.resume import Resume
+from mavos_deploy.runtime.media.summary import Summary
+from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
+
+# A frame, what `prepare` made of it unless an earlier run segmented it, and the mask given for it.
+_Read = tuple[SourceFrame, PreparedT | None, Mask | None]
+
+
+def first_mask(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[int, SourceFrame, Mask]:
+    """Read up to the first frame that has a mask.
+
+    Args:
+        frames: Frames from the first one on.
+        masks: The video's masks.
+
+    Returns:
+        The number of frames before it, the frame, and its mask.
+
+    Raises:
+        InputError: No mask belongs to a frame.
+    """
+    for before, frame in enumerate(frames):
+        if (mask := masks.for_stem(frame.stem, first=True)) is not None:
+            return before, frame, mask
+    raise InputError("no mask belongs to a frame of this video; name masks after its frames")
+
+
+class Forward(Generic[PreparedT, StateT]):
+    """Segments the frames of a video from the first one with a mask on, as they come.
+
+    Args:
+        segmenter: A segmenter here, or the client of a server.
+        first: The first frame.
+        labels: Labels of its mask.
+        frames: The frames behind it.
+        masks: Masks of the video.
+        summary: Takes what becomes of masks and objects.
+        depth: Frames that may be read ahead.
+        resume: Saves the run, and knows how far an earlier one came; None for neither. It is open.
+    """
+
+    def __init__(
+        self,
+        segmenter: VideoSegmenter[PreparedT, StateT],
+        first: SourceFrame,
+        labels: Labels,
+        frames: Iterator[SourceFrame],
+        masks: MaskSource,
+        summary: Summary,
+        depth: int,
+        resume: Resume[StateT] | None,
+    ) -> None:
+        self._segmenter = segmenter
+        self._first = first
+        self._labels = labels
+        self._frames = frames
+        self._masks = masks
+        self._summary = summary
+        self._resume = resume
+        self._reader = ReadAhead(self._prepared(), depth)
+        self._state: StateT | None = None
+
+    def begin(self, legend: Legend) -> None:
+        """Make the state after the first frame, or take the one of an earlier run.
+
+        Args:
+            legend: Names and palette of the masks.
+
+        Raises:
+            MavosError: The frame or the mask can't be used.
+        """
+        first, labels, summary, resume = self._first, self._labels, self._summary, self._resume
+        if resume is not None and resume.done(0, first.stem, first.rgb, labels):
+            earlier = resume.earlier
+            assert earlier is not None
+            summary.resumed, summary.objects = earlier.frames, earlier.objects
+            summary.added = {int(number): stem for number, stem in earlier.added.items()}
+            summary.corrected = list(earlier.corrected or ())
+            summary.empty_masks = earlier.ignored_masks
+        else:
+            summary.begin(labels, self._segmenter.input_size((labels.shape[0], labels.shape[1])))
+            self._state = self._segmenter.start(first.rgb, labels)
+            summary.objects = self._state.objects
+        if resume is not None:
+            self._state = resume.open(legend) or self._state
+
+    def work_ahead(self) -> None:
+        """Do nothing; the first frame needs no other."""
+
+    def stop(self) -> None:
+        """End before the next frame. A signal handler may call this."""
+        self._reader.stop()
+
+    def __enter__(self) -> "Forward[PreparedT, StateT]":
+        self._reader.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.__exit__()
+
+    def __iter__(self) -> Iterator[tuple[SourceFrame, Labels, StateT | None]]:
+        """Frames with their labels and the state after them.
+
+        The objects go to the summary, and the video ends with the frames. Until the frames of an
+        earlier run are over, the state is the one after the last of them.
+        """
+        state, summary = self._state, self._summary
+        assert state is not None
+        yield self._first, self._labels, state
+        size = self._segmenter.input_size(state.size)
+        for frame, prepared, later in self._reader:
+            if prepared is None:
+                assert self._resume is not None
+                yield frame, self._resume.labels(frame.index), state
+                continue
+            known = summary.known(later, frame.stem, state.ids, size)
+            labels, state = self._segmenter.step(prepared, state, known)
+            summary.joined(state.objects, frame.stem)
+            yield frame, labels, state
+        self._segmenter.end(state)
+
+    def _prepared(self) -> Iterator[_Read[PreparedT]]:
+        """Frames with their masks, resized unless they are done; runs in the reading thread."""
+        resume = self._resume
+        for order, frame in enumerate(self._frames, 1):
+            mask = self._masks.for_stem(frame.stem, first=False)
+            labels = None if mask is None else mask.labels
+            done = resume is not None and resume.done(order, frame.stem, frame.rgb, labels)
+            yield frame, None if done else self._segmenter.prepare(frame.rgb), mask

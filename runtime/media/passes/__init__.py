@@ -1,0 +1,1 @@
+"""Passes over a video in both directions: from keyframes, in windows, fused between them."""
