@@ -24,7 +24,7 @@ from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.media.summary import Summary
 from mavos_deploy.runtime.media.video import segment_video
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Count, Labels, merge_annotation
 from mavos_deploy.runtime.protocol import About, RgbFrame
 
 WRITTEN = ("palette", "coco", "store", "binary", "overlay", "alpha-vp9", "labelme")
@@ -77,8 +77,7 @@ class StandInSegmenter:
         seen = (31 * state.seen + int(frame.sum())) % 251
         labels = np.roll(state.labels, (seen % 3, seen % 5 - 2), (0, 1))
         if annotation is not None:
-            labels = np.where(np.isin(labels, np.unique(annotation)), 0, labels)
-            labels = np.where(annotation > 0, annotation, labels)
+            labels = merge_annotation(labels, annotation, Count.FOLLOWED)
         return labels, replace(state, labels=labels, frame=state.frame + 1, seen=seen)
 
     def remove(self, state: StandInState, ids: Iterable[int]) -> StandInState:
