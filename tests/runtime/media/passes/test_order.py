@@ -222,7 +222,8 @@ def test_keyframes_side_by_side_are_kept(made: Made) -> None:
 @pytest.mark.parametrize("known", [(1, 2), (2, 1)])
 def test_an_object_that_only_one_keyframe_knows_is_kept(made: Made, known: tuple[int, int]) -> None:
     masks = made.masks("masks", 3, objects=known[:1])
-    write_mask(masks / "00010.png", np.where(made.truth[10] == known[1], known[1], 0))
+    other = np.where(made.truth[10] == known[1], known[1], 0).astype(np.uint8)
+    write_mask(masks / "00010.png", other)
     found, _ = _run(made.folder / "frames", masks, Passes(Direction.BOTH, Fuse.NEAREST))
     for number in range(4, 10):
         assert set(np.unique(found[number])) == {0, 1, 2}
