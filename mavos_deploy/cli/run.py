@@ -9,6 +9,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained, warn_of_masks
+from mavos_deploy.cli.run_results import document_of, line_of
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import EXAMPLE, Bundle
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from mavos_deploy.runtime.media.outputs import Wanted
     from mavos_deploy.runtime.media.resume import Resume
-    from mavos_deploy.runtime.media.summary import Summary
-    from mavos_deploy.runtime.protocol import About, VideoSegmenter
+    from mavos_deploy.runtime.protocol import VideoSegmenter
     from mavos_deploy.runtime.state import State
 
 
@@ -257,9 +257,9 @@ def run(
     if unknown := sorted((taken.objects or set()) - {*summary.objects, *summary.added}):
         say.warn(f"--objects: no object {unknown[0]} was followed")
     notes = [*told.notes, *annotations.notes, *summary.notes]
-    document = _document(summary, results, about)
+    document = document_of(summary, results, about)
     say.result(document | {"notes": notes, "damaged": told.damage})
-    say.line(_told(summary, results))
+    say.line(line_of(summary, results))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
     if told.damage:
@@ -360,42 +360,6 @@ def _saved(
     else:
         say.note(f"going on after {counted(saved.earlier.frames, 'frame')} that {saved.path} has")
     return saved
-
-
-def _document(summary: "Summary", results: "list[Wanted]", about: "About") -> dict[str, Any]:
-    """The JSON document, see docs/run.md."""
-    places = {result.kind.name: str(result.path) for result in results if summary.frames}
-    return {
-        "output": places.get(PALETTE.name),
-        "overlay": places.get("overlay"),
-        "written": [
-            {"kind": result.kind.name, "path": str(result.path)}
-            for result in results
-            if summary.frames
-        ],
-        "frames": summary.frames,
-        "resumed": summary.resumed,
-        "objects": summary.objects,
-        "added": summary.added,
-        "corrected": summary.corrected,
-        "seconds": round(summary.seconds, 3),
-        "fps": round(summary.fps, 3),
-        "interrupted": summary.interrupted,
-        "backend": about.backend,
-        "trained": about.trained,
-    }
-
-
-def _told(summary: "Summary", results: "list[Wanted]") -> str:
-    """The same in one line."""
-    if not summary.frames:
-        return "interrupted before the first mask; nothing was written"
-    *others, last = (str(result.path) for result in results)
-    places = f"{', '.join(others)} and {last}" if others else last
-    return (
-        f"{counted(summary.frames, 'mask')} of {counted(len(summary.objects), 'object')} in "
-        f"{places}, {summary.fps:.2f} frames/s"
-    )
 
 
 def _place(source: str) -> Path:
