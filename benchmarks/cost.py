@@ -13,32 +13,26 @@ that speed alone, and names the machine.
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
 
 from mavos_deploy.errors import MavosError
+from mavos_deploy.export.bench.roofs import gflop, measure_roofs
 from mavos_deploy.export.bench.runners import BackendRunner, warm_up
-from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps, usual_run
-from mavos_deploy.runtime.backends.onnxruntime_library import CPU, session_options
+from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import CHANNELS, GraphName, extents
+from mavos_deploy.runtime.contract import CHANNELS, GraphName
 from mavos_deploy.runtime.objects import groups_for
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.system.processors import usable_processors
 
-SIDE = 2048  # rows and columns of the matrices that measure the roof
-PRODUCTS = 9  # timed; their median counts
+ROOF = "onnxruntime fp32"
 
 
 def main() -> int:
@@ -58,7 +52,8 @@ def main() -> int:
         parser.error("give bundles, or --roof alone")
     if given.roof:
         found = {"machine": describe_machine(), "threads": threads}
-        print(json.dumps({**found, "roof_gflops": round(gflops(threads), 1)}, indent=1))
+        roof = measure_roofs(threads, [ROOF])[ROOF]
+        print(json.dumps({**found, "roof_gflops": round(roof, 1)}, indent=1))
         return 0
     meter = LoadMeter()
     cases = []
@@ -103,12 +98,11 @@ def main() -> int:
 def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     """Measure a bundle with a number of objects."""
     gap = bundle.manifest.write_every
-    frames = usual_run(None) if bundle.manifest.memory_gap is None else shortest_run(gap)
-    roof = gflops(threads)
+    roof = measure_roofs(threads, [ROOF])[ROOF]
     runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}
     try:
         warm_up(runners.values(), bundle, objects)
-        timings = time_steps(runners, bundle, frames, objects, lambda done: None)
+        timings = time_steps(runners, bundle, shortest_run(gap), objects, lambda done: None)
     finally:
         runners["it"].close()
     found = summarise(timings, gap, "it")["it"]
@@ -130,64 +124,6 @@ def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
         "roof_ms": round(amortised / roof * 1e3, 2),
         "of_roof": round(amortised / roof * 1e3 / found["amortised_ms"], 3),
     }
-
-
-def gflops(threads: int) -> float:
-    """Billions of float32 operations a second in a product of large matrices."""
-    shape = [SIDE, SIDE]
-    product = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"])],
-        "product",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "ab"],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, shape)],
-    )
-    model = helper.make_model(product, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    options = session_options(onnxruntime, threads)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
-    ones = np.ones(shape, np.float32)
-    session.run(None, {"a": ones, "b": ones})
-    seconds = []
-    for _ in range(PRODUCTS):
-        started = time.perf_counter()
-        session.run(None, {"a": ones, "b": ones})
-        seconds.append(time.perf_counter() - started)
-    return 2 * SIDE**3 / statistics.median(seconds) / 1e9
-
-
-def gflop(bundle: Bundle, graph: str, groups: int, channels: int) -> float:
-    """Billions of operations of a graph's products and convolutions; two for a multiplication.
-
-    The graph runs once, as it was exported, and the library notes all shapes.
-    """
-    size = bundle.manifest.size
-    at = extents(groups, size, channels)
-    feeds = {
-        tensor.name: np.zeros(tensor.shape_at(**at), tensor.dtype)
-        for tensor in bundle.manifest.specs_at(size)[graph].inputs
-    }
-    with TemporaryDirectory() as folder:
-        options = session_options(onnxruntime, usable_processors())
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.enable_profiling = True
-        options.profile_file_prefix = f"{folder}/profile"
-        session = onnxruntime.InferenceSession(
-            str(bundle.graph_path(graph)), options, providers=[CPU]
-        )
-        session.run(None, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    total = 0
-    for event in events:
-        if event["name"].endswith("_kernel_time"):
-            arguments = event["args"]
-            inputs, outputs = (
-                [next(iter(tensor.values())) for tensor in arguments[f"{side}_type_shape"]]
-                for side in ("input", "output")
-            )
-            if arguments["op_name"] == "Conv":
-                total += 2 * prod(outputs[0]) * prod(inputs[1][1:])
-            elif arguments["op_name"] == "MatMul":
-                total += 2 * prod(outputs[0]) * inputs[0][-1]
-    return total / 1e9
 
 
 def draw(report: dict[str, Any], path: Path) -> None:

@@ -8,8 +8,14 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.export.bench.end_to_end import RUNS, run_end_to_end
 from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.report import Report, make_report
+from mavos_deploy.export.bench.roofs import (
+    can_measure,
+    measure_roofs,
+    names_here,
+    shares_of_roofs,
+)
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, Subject, warm_up
-from mavos_deploy.export.bench.timing import shortest_run, time_steps, usual_run
+from mavos_deploy.export.bench.timing import shortest_run, time_steps
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.machine import LoadMeter
 
@@ -31,7 +37,7 @@ def measure(
     Args:
         bundle: Opened bundle.
         subjects: Backends, and ways of running its network in PyTorch; the first is the baseline.
-        frames: Length of the clip; None takes that of `usual_run`.
+        frames: Length of the clip; None takes three memory gaps and one frame.
         objects: Number of objects in the first frame.
         end_to_end: Whether backends also segment a video from file to masks.
         video: File of that video; None for a made-up one.
@@ -45,7 +51,7 @@ def measure(
             backend, PyTorch, the checkpoint or the video can't be used.
     """
     gap = bundle.manifest.write_every
-    count = usual_run(bundle.manifest.memory_gap) if frames is None else frames
+    count = 3 * gap + 1 if frames is None else frames
     if count < shortest_run(gap):
         raise InputError(
             f"{count} frames have no memory update; at a memory gap of {gap} at least "
@@ -72,6 +78,14 @@ def measure(
             with progress("timing end to end", RUNS * len(backends)) as advance:
                 whole = run_end_to_end(backends, video, count, objects, advance)
         load = meter.read()
+        roofs = measure_roofs(subjects[0].threads, names_here()) if can_measure() else {}
+        timed = {
+            name: (runner.backend.traits.arithmetic, timings[name])
+            for name, runner in runners.items()
+            if isinstance(runner, BackendRunner)
+        }
+        shares = shares_of_roofs(bundle, objects, timed, roofs) if roofs else {}
     peaks = dict(zip(runners, peak_memory(subjects, objects), strict=True))
     threads = subjects[0].threads
-    return make_report(bundle.manifest, threads, objects, load, timings, whole, peaks)
+    report = make_report(bundle.manifest, threads, objects, load, timings, whole, peaks)
+    return {**report, "roofs_gflops": roofs, "of_roofs": shares}

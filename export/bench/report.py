@@ -138,6 +138,8 @@ def tables(report: Report) -> list[Table]:
             for name, of in shares.items()
         ]
         made.append(_table("share of the time in each graph", (*graphs, "between them"), rows))
+    if report.get("of_roofs"):
+        made.append(_roofs(report))
     if report["end_to_end"]:
         rows = [
             (
@@ -153,6 +155,24 @@ def tables(report: Report) -> list[Table]:
         columns = ("ms per frame", "frames/s", "outside of the steps", "writing more")
         made.append(_table(title, columns, rows))
     return made
+
+
+def _roofs(report: Report) -> Table:
+    """The share of its roof that each graph reaches; softmax, norms and layout take the rest."""
+    roofs, shares = report["roofs_gflops"], report["of_roofs"]
+    graphs = list(dict.fromkeys(graph for of in shares.values() for graph in of["graphs"]))
+    rows = [
+        (
+            name,
+            f"{of['roof']}, {roofs[of['roof']]:.0f} GFLOP/s",
+            *(f"{of['graphs'][g]['share']:.0%}" if g in of["graphs"] else "-" for g in graphs),
+        )
+        for name, of in shares.items()
+    ]
+    table = _table("share of the matrix roof in each graph", ("roof", *graphs), rows)
+    others = (f"{name} {rate:.0f}" for name, rate in roofs.items())
+    table.caption = f"products of large matrices, GFLOP/s: {', '.join(others)}"
+    return table
 
 
 def _steps(report: Report) -> Table:

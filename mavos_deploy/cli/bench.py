@@ -28,7 +28,7 @@ def bench(
         typer.Option(
             metavar="N",
             help="Length of the made-up clip. Default: three memory gaps and one, which has two "
-            "memory updates, or 31 with memory annotations; at least two gaps and one.",
+            "memory updates; at least two gaps and one.",
         ),
     ] = None,
     objects: Annotated[
@@ -118,6 +118,11 @@ def _print(say: Console, report: dict[str, Any], output: Path | None) -> None:
     say.result(report)
     for table in tables(report):
         say.line(table, width=TABLE_WIDTH)
+    if not report["roofs_gflops"]:
+        say.note(
+            "the machine's matrix roofs were not measured, for want of onnx or onnxruntime: "
+            "pip install 'mavos-deploy[calibrate,cpu]'"
+        )
     load = report["load"]
     if load is not None and load["busy"]:
         say.warn(
