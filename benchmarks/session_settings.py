@@ -117,8 +117,8 @@ def main() -> int:
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> tuple[float, int | None]:
-    def changed(ort: ModuleType, threads: int, for_gpu: bool) -> Any:  # noqa: ANN401
-        options = session_options(ort, threads, for_gpu)
+    def changed(ort: ModuleType, threads: int, in_float: bool) -> Any:  # noqa: ANN401
+        options = session_options(ort, threads, in_float)
         SETTINGS[name](options)
         return options
 

@@ -10,7 +10,7 @@ from typing import Any
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.quantise_products import CHANGED
 from mavos_deploy.calibration.quantised_bundle import check_source, in_general, write_quantised
 from mavos_deploy.calibration.recorder import Recordings, open_recordings, record
 from mavos_deploy.calibration.sensitivity import (
@@ -22,9 +22,10 @@ from mavos_deploy.calibration.sensitivity import (
     frame_seconds,
     seconds_saved,
 )
-from mavos_deploy.calibration.trial import Trial
+from mavos_deploy.calibration.trial import Library, Trial
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu, best_arithmetic
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
@@ -50,7 +51,7 @@ class CalibrationRequest:
         most_frames: Frames to use of each clip at most.
         seed: Seed of the choice of samples; None takes the seed of existing recordings, or 0.
         threads: CPU threads; None takes all that this process may use.
-        attention: Whether attention may be computed in integers; for ONNX Runtime on a CPU only.
+        attention: Whether attention may be computed in integers; has no effect for TensorRT.
     """
 
     kind: GraphKind = GraphKind.CPU
@@ -81,6 +82,7 @@ class CalibrationReport:
             bundle's inputs, by graph that changed.
         seconds: Seconds per frame, of the bundle as it was given and after; None for a GPU, where
             nothing can be timed.
+        beside: The backend that runs both forms while they are timed, and all trials.
         load: Other work of the machine while frames were timed; None where that is unknown.
         notes: One line for each thing that was concluded from the annotations, with their clips.
     """
@@ -96,6 +98,7 @@ class CalibrationReport:
     after: float
     errors: dict[str, float]
     seconds: tuple[float, float] | None
+    beside: str
     load: Load | None
     notes: tuple[str, ...] = ()
 
@@ -141,6 +144,7 @@ class CalibrationReport:
             "quality_after": self.after,
             "worst_relative_error": self.errors,
             "frame_seconds": list(self.seconds) if self.seconds else None,
+            "backend": self.beside,
         }
 
 
@@ -177,9 +181,10 @@ def calibrate(
         raise InputError("no clips to calibrate with; give a data set with at least one sequence")
     with (
         closing(OnnxRuntimeCpu(bundle, request.threads)) as plain,
+        closing(_own_library(bundle, plain, request)) as own,
         TemporaryDirectory(prefix="mavos-calibrate-") as scratch,
     ):
-        calibration = Calibration(bundle, plain, clips, request, progress)
+        calibration = Calibration(bundle, plain, own, clips, request, progress)
         trial = calibration.find_ranges(calibration.record(recordings), Path(scratch))
         costs = calibration.measure(trial)
         chosen, drop = calibration.choose(trial, costs)
@@ -198,7 +203,10 @@ class Calibration:
 
     Args:
         bundle: Bundle in fp32, not quantised.
-        plain: Backend with the bundle's graphs; stays open.
+        plain: Backend with the bundle's graphs, which records, and whose masks and outputs are
+            what others are compared with; stays open.
+        own: Backend of the library that the quantised graphs are for, with the graphs as they are,
+            which trials and times are compared with; stays open.
         clips: Sequences to record and to measure on; at least one.
         request: The wishes.
         progress: See `calibrate`.
@@ -208,12 +216,14 @@ class Calibration:
         self,
         bundle: Bundle,
         plain: OnnxRuntimeCpu,
+        own: Library,
         clips: list[VideoSequence],
         request: CalibrationRequest,
         progress: Progress,
     ) -> None:
         self.given, self.bundle = bundle, in_general(bundle)
-        self.plain, self.request, self.progress = plain, request, progress
+        self.plain, self.own = plain, own
+        self.request, self.progress = request, progress
         self.recorded = clips[::2]
         self.judge = Judge(clips[1::2] or clips, request.most_frames)
         self._notes: dict[str, list[str]] = {}
@@ -251,13 +261,13 @@ class Calibration:
             for name, graph in graphs.items()
         }
         levels = {}
-        if request.kind == GraphKind.CPU and request.attention:
+        if request.kind.attentions and request.attention:
             read = [n for n in recordings.files if n.partition(".")[0] in CHANGED["memory"]]
             done = self.progress("finding the scales of values", len(read))
             levels = observe_values(graphs, recordings, request.threads, done)
         return Trial(
             bundle=bundle,
-            plain=self.plain,
+            plain=self.own,
             graphs=graphs,
             recordings=recordings,
             ranges=ranges,
@@ -300,7 +310,7 @@ class Calibration:
         for graph, inputs in samples.items():
             for sample in inputs:
                 forced.run(graph, sample)
-        if trial.kind == GraphKind.CPU:
+        if trial.kind.on_cpu:
             saved = sum(
                 self._saved(backend, graph, inputs) / self._every(graph)
                 for graph, inputs in samples.items()
@@ -316,7 +326,7 @@ class Calibration:
     def _saved(self, backend: FloatMemory, graph: str, samples: list[dict[str, Array]]) -> float:
         """Seconds saved in a call, the rounding of inputs that came in float not counted."""
         own = [backend.rounded(graph, sample) for sample in samples]
-        return seconds_saved(graph, (self.plain, samples), (backend.inner, own))
+        return seconds_saved(graph, (self.own, samples), (backend.inner, own))
 
     def _products(self, trial: Trial, graph: str, groups: tuple[str, ...]) -> float:
         """Multiplications of some groups in a mean frame."""
@@ -350,9 +360,9 @@ class Calibration:
                 Judge([clip], most).start(Segmenter(self.bundle, forced))
                 done()
             errors = forced.errors
-            if trial.kind == GraphKind.CPU:
+            if trial.kind.on_cpu:
                 meter = LoadMeter()
-                both = Segmenter(self.given, self.plain), trial.segmenter(chosen)
+                both = Segmenter(self.given, self.own), trial.segmenter(chosen)
                 seconds = frame_seconds(both, clips[0], most)
                 load = meter.read()
             done()
@@ -369,9 +379,17 @@ class Calibration:
             after=before - drop,
             errors=errors,
             seconds=seconds,
+            beside=self.own.traits.name,
             load=load,
             notes=tuple(gathered((self._notes | self.judge.notes).items())),
         )
+
+
+def _own_library(bundle: Bundle, plain: OnnxRuntimeCpu, request: CalibrationRequest) -> Library:
+    """The backend that runs the quantised graphs, with the graphs as they are."""
+    if request.kind != GraphKind.OPENVINO:
+        return plain
+    return OpenVinoCpu(bundle, request.threads, best_arithmetic())
 
 
 def _few(recordings: Recordings, graph: str) -> list[dict[str, Array]]:

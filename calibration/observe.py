@@ -7,12 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import (
-    CHANGED,
-    levels_between,
-    memory_block,
-    self_values,
-)
+from mavos_deploy.calibration.quantise_attention import levels_between
+from mavos_deploy.calibration.quantise_products import CHANGED, memory_block, self_values
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.errors import BackendError, InputError, one_line
 from mavos_deploy.runtime.backends.onnxruntime_library import CPU, open_library, session_options
@@ -78,7 +74,8 @@ def observe(
         InputError: There are no samples of the graph, or they aren't finite.
         BackendError: The library failed.
     """
-    ranges = dict.fromkeys(graph.needed(graph.groups, kind), (0.0, 0.0))
+    wanted = (*graph.needed(graph.groups, kind), *graph.factors(kind))
+    ranges = dict.fromkeys(wanted, (0.0, 0.0))
     given = {value.name for value in graph.model.graph.input}
     inner = [name for name in ranges if name not in given]
     run = _inner_values(graph, inner, threads)

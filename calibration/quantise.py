@@ -2,12 +2,14 @@
 
 Layers are convolutions and products with constant weights. Norms, softmax, resizing and the layer
 that makes the logits are computed as before; the products of attention have a form of their own,
-see `quantise_attention`. ONNX Runtime's CPU kernels and TensorRT need different graphs, so each is
-quantised for one of them:
+see `quantise_attention`. ONNX Runtime's CPU kernels, OpenVINO and TensorRT need different graphs,
+so each is quantised for one of them:
 
 - `cpu`: uint8 activations with a zero point, int8 weights for each output channel, int32 biases,
   and a rounded result, without which ONNX Runtime would compute in float.
 - `tensorrt`: activations and weights are symmetric, biases and results stay float.
+- `openvino`: like `tensorrt`, and activations that are never negative are uint8. OpenVINO moves
+  scales through the operations between layers itself, and fails where a rounded result is padded.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -22,8 +24,12 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
+from mavos_deploy.calibration.quantise_openvino import scores_of
+from mavos_deploy.calibration.quantise_pairs import joints, rounding_pair
+from mavos_deploy.calibration.quantise_products import find_products
 from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType, Quantisation, Range
+from mavos_deploy.runtime.contract import GraphName
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 RECTIFIERS = ("Relu", "Clip")  # ONNX Runtime computes them with the convolution before them
@@ -95,6 +101,13 @@ class FloatGraph:
         results = [layer.writes for layer in layers] if kind == GraphKind.CPU else []
         return sorted({*(layer.reads for layer in layers), *results})
 
+    def factors(self, kind: GraphKind) -> list[str]:
+        """Factors of the scores of attention, whose ranges rounding them needs."""
+        if kind != GraphKind.OPENVINO or self.name != GraphName.STEP:
+            return []
+        scores = scores_of(self.model, find_products(self.model))
+        return sorted({name for node in scores for name in node.input})
+
     def with_outputs(self, tensors: Iterable[str]) -> bytes:
         """The graph, serialised, with inner tensors among its outputs."""
         model = ModelProto()
@@ -119,8 +132,7 @@ class FloatGraph:
         writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.number)
         writer.write(self.chosen(entry.groups.get(self.name, ())))
         if entry.attention:
-            assert entry.kind == GraphKind.CPU, entry.kind
-            quantise_attention(model, self.name, entry.attention)
+            quantise_attention(model, self.name, entry)
         _drop_unused(model)
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
@@ -204,8 +216,10 @@ class _Writer:
         self._model = model
         self._ranges = ranges
         self._cpu = kind == GraphKind.CPU
+        self._unsigned = kind == GraphKind.OPENVINO
         self._fp8 = number == NumberType.FP8
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._joints = joints(list(model.graph.node)) if kind == GraphKind.OPENVINO else {}
         self._nodes: list[NodeProto] = []
         self._rounded: dict[str, str] = {}  # activations that have a Q/DQ pair, and its result
         self._weights: dict[str, tuple[str, NDArray[np.float32]]] = {}
@@ -269,7 +283,7 @@ class _Writer:
     def _scale(self, limits: Range) -> tuple[np.float32, np.generic]:
         """Scale and zero point of an activation with this range."""
         low, high = limits
-        if self._cpu:
+        if self._cpu or (self._unsigned and low >= 0):
             scale = np.float32(max((high - low) / 255, SMALLEST_SCALE))
             return scale, np.uint8(np.clip(np.rint(-low / scale), 0, 255))
         largest = max(-low, high)
@@ -283,16 +297,8 @@ class _Writer:
         scale, zero = self._scale(limits)
         self._constant(f"{name}_scale", np.asarray(scale))
         self._constant(f"{name}_zero_point", np.asarray(zero))
-        numbers = [f"{name}_scale", f"{name}_zero_point"]
-        quantised = f"{name}_quantised"
-        self._nodes.append(
-            helper.make_node("QuantizeLinear", [given, *numbers], [quantised], f"/quantise_{name}")
-        )
-        self._nodes.append(
-            helper.make_node(
-                "DequantizeLinear", [quantised, *numbers], [rounded], f"/dequantise_{name}"
-            )
-        )
+        numbers = (f"{name}_scale", f"{name}_zero_point")
+        self._nodes += rounding_pair(given, rounded, numbers, name, self._joints.get(given))
 
     def _dequantise(self, name: str, whole: Array, scale: NDArray[np.float32], axis: int) -> None:
         """Add a constant that is stored quantised."""

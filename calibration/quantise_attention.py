@@ -13,29 +13,34 @@ weights are transposed, as bytes. Long-term attention at 481x849, queries and ke
 half of its float time.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from mavos_deploy.calibration.quantise_openvino import multiply_values, round_scores
+from mavos_deploy.calibration.quantise_products import (
+    CHANGED,
+    Constant,
+    Product,
+    constants_of,
+    find_products,
+    memory_block,
+)
 from mavos_deploy.errors import BundleError
-from mavos_deploy.runtime.bundles.quantisation import HIGHEST_LEVEL, Levels
+from mavos_deploy.runtime.bundles.quantisation import (
+    HIGHEST_LEVEL,
+    SCORES,
+    GraphKind,
+    Levels,
+    Quantisation,
+    Range,
+)
 from mavos_deploy.runtime.contract import GraphName
 
-# Operations between a memory and its product; they work the same on any type.
-MOVES = ("Concat", "Reshape", "Slice")
-# Graphs that a part of `quantisation.ATTENTIONS` changes: they read or write the memory's values.
-CHANGED = {
-    "memory": (GraphName.STEP, GraphName.MEMORY_WRITE, GraphName.MEMORY_UPDATE),
-    "self": (GraphName.STEP,),
-}
-# The module of an attention, which the exporter noted in the names of its nodes.
-MODULE = re.compile(r"layers\.(\d+)\.(long_term|short_term|self)_attn/")
-PARTS = {"long_term": "memory", "short_term": "memory", "self": "self"}
+READERS = ("MatMulInteger", "Cast")  # operations that take levels of the memory
 MOST_WEIGHT = 255  # the largest weight of a row
 WEIGHT_ZERO = -128  # the rounded form of a weight of 0
 # How far levels reach beyond the recorded values of a channel. On held-out clips of `tiny` it took
@@ -45,7 +50,6 @@ HEADROOM = 1.25
 SMALLEST_SCALE = 1e-12  # stands for 0, for a channel that is always 0
 
 Attention = Mapping[str, tuple[Levels, ...]]  # levels of each block, by part
-Constant = Callable[[str, object], str]  # adds a constant by a name of its own, and gives the name
 
 
 def levels_between(low: NDArray[np.float32], high: NDArray[np.float32]) -> Levels:
@@ -61,118 +65,32 @@ def levels_between(low: NDArray[np.float32], high: NDArray[np.float32]) -> Level
     return Levels(tuple(map(float, scale)), tuple(map(int, zero)))
 
 
-@dataclass(frozen=True)
-class _Product:
-    """One product of values [B, C, M] and transposed weights [B, M, N]."""
-
-    part: str
-    block: int
-    softmax: NodeProto
-    transpose: NodeProto
-    product: NodeProto
-
-    @property
-    def values(self) -> str:
-        return str(self.product.input[0])
-
-
-def memory_block(tensor: str) -> int | None:
-    """The block that a tensor holds remembered values of; None for other inputs and outputs."""
-    stem, _, number = tensor.rpartition("_")
-    if stem != "value" and (not stem.endswith("_value") or stem == "visual_value"):
-        return None
-    return int(number)
-
-
-def self_values(model: ModelProto) -> list[str]:
-    """Names of the step's tensors [B, C, M] that self-attention reads as values, block by block.
-
-    Raises:
-        BundleError: The attention is not in the form that this release exports.
-    """
-    found = {p.block: p.values for p in _products(model) if p.part == "self"}
-    return [found[block] for block in sorted(found)]
-
-
-def quantise_attention(model: ModelProto, graph: str, attention: Attention) -> None:
+def quantise_attention(model: ModelProto, graph: str, entry: Quantisation) -> None:
     """Compute attention in integers, in place.
 
     Args:
         model: A graph in float, or with quantised layers.
         graph: Name of the graph in the contract.
-        attention: Levels of the parts to change.
+        entry: Kind of the graphs, levels of the parts to change, and ranges of the scores' factors
+            where those are among them.
 
     Raises:
         BundleError: The attention is not in the form that this release exports.
     """
+    attention = entry.attention
     if graph == GraphName.STEP:
-        _rewrite_products(model, attention)
+        if entry.kind == GraphKind.OPENVINO:
+            _rewrite_for_openvino(model, attention, entry.ranges.get(graph, {}))
+        else:
+            _rewrite_products(model, attention)
     elif "memory" in attention and graph in CHANGED["memory"]:
         _rewrite_ends(model, attention["memory"])
 
 
-def _products(model: ModelProto) -> list[_Product]:
-    readers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    inputs = {value.name for value in model.graph.input}
-    found = []
-    for softmax in model.graph.node:
-        if softmax.op_type != "Softmax":
-            continue
-        (transpose,) = _only(readers, softmax, "Transpose")
-        (product,) = _only(readers, transpose, "MatMul")
-        if product.input[1] != transpose.output[0]:
-            raise _unknown_form(softmax)
-        module = MODULE.search(softmax.name)
-        if module is None:
-            raise _unknown_form(softmax)
-        part, block = PARTS[module[2]], int(module[1])
-        sources = set(_sources(product.input[0], makers))
-        moved = sources <= inputs and {memory_block(name) for name in sources} == {block}
-        if part == "memory" and not moved:
-            raise _unknown_form(softmax)
-        found.append(_Product(part, block, softmax, transpose, product))
-    blocks = {memory_block(name) for name in inputs} - {None}
-    expected = {(part, block) for part in CHANGED for block in blocks}
-    if {(p.part, p.block) for p in found} != expected:
-        raise BundleError(
-            f"{GraphName.STEP} lacks an attention that this release exports; export the bundle "
-            "again"
-        )
-    return found
-
-
-def _only(readers: Mapping[str, list[NodeProto]], node: NodeProto, kind: str) -> list[NodeProto]:
-    following = readers.get(node.output[0], [])
-    if len(following) != 1 or following[0].op_type != kind:
-        raise _unknown_form(node)
-    return following
-
-
-def _unknown_form(node: NodeProto) -> BundleError:
-    return BundleError(
-        f"{GraphName.STEP}: the attention at {node.name} is not in the form that this "
-        "release exports; export the bundle again"
-    )
-
-
-def _sources(name: str, makers: Mapping[str, NodeProto]) -> Iterator[str]:
-    """The tensors that a tensor's data is moved from, without arithmetic."""
-    node = makers.get(name)
-    if node is None or node.op_type not in MOVES:
-        yield name
-        return
-    for source in node.input if node.op_type == "Concat" else node.input[:1]:
-        yield from _sources(source, makers)
-
-
 def _rewrite_products(model: ModelProto, attention: Attention) -> None:
-    products = {p.product.name: p for p in _products(model) if p.part in attention}
+    products = {p.product.name: p for p in find_products(model) if p.part in attention}
     dropped = {p.transpose.name for p in products.values()}
-    constant = _constants(model)
+    constant = constants_of(model)
     extents = {
         value.name: value.type.tensor_type.shape.dim[-2:]
         for value in model.graph.value_info
@@ -200,8 +118,20 @@ def _rewrite_products(model: ModelProto, attention: Attention) -> None:
         _moved_as_levels(model, products.values())
 
 
+def _rewrite_for_openvino(
+    model: ModelProto, attention: Attention, ranges: Mapping[str, Range]
+) -> None:
+    products = find_products(model)
+    if SCORES in attention:
+        round_scores(model, products, ranges)
+    chosen = [product for product in products if product.part in attention]
+    multiply_values(model, chosen, attention)
+    if "memory" in attention:
+        _moved_as_levels(model, chosen)
+
+
 def _integer_product(
-    product: _Product, levels: Levels, queries: int, tokens: int, constant: Constant
+    product: Product, levels: Levels, queries: int, tokens: int, constant: Constant
 ) -> list[NodeProto]:
     """Compute `values @ weights` as integers: [B, C, M] x [B, N, M] to [B, C, N]."""
     name, out = product.product.name, product.product.output[0]
@@ -245,7 +175,7 @@ def _integer_product(
     return nodes
 
 
-def _moved_as_levels(model: ModelProto, products: Collection[_Product]) -> None:
+def _moved_as_levels(model: ModelProto, products: Collection[Product]) -> None:
     """Turn the step's memories, and the tensors between them and a product, into levels."""
     makers = {name: node for node in model.graph.node for name in node.output}
     levels: set[str] = set()
@@ -256,7 +186,7 @@ def _moved_as_levels(model: ModelProto, products: Collection[_Product]) -> None:
         if (node := makers.get(name)) is not None:
             waiting += node.input if node.op_type == "Concat" else node.input[:1]
     for node in model.graph.node:
-        moved = set(node.output) & levels or node.op_type == "MatMulInteger"
+        moved = set(node.output) & levels or node.op_type in READERS
         if not moved and (read := sorted(levels.intersection(node.input))):
             raise BundleError(
                 f"{GraphName.STEP}: {node.name} reads {read[0]}, which only attention should read; "
@@ -269,7 +199,7 @@ def _moved_as_levels(model: ModelProto, products: Collection[_Product]) -> None:
 
 def _rewrite_ends(model: ModelProto, blocks: tuple[Levels, ...]) -> None:
     """Read and write levels where the graph's inputs and outputs are values of the memory."""
-    graph, constant = model.graph, _constants(model)
+    graph, constant = model.graph, constants_of(model)
     first: list[NodeProto] = []
     last: list[NodeProto] = []
     renamed: dict[str, str] = {}
@@ -317,19 +247,3 @@ def _level_constants(levels: Levels, prefix: str, constant: Constant) -> tuple[s
         constant(f"{prefix}_scale", np.array(levels.scale, np.float32)),
         constant(f"{prefix}_zero_point", np.array(levels.zero_point, np.uint8)),
     )
-
-
-def _constants(model: ModelProto) -> Constant:
-    """Make a function that adds constants to a graph, each once."""
-    taken = {tensor.name for tensor in model.graph.initializer}
-    added: set[str] = set()
-
-    def constant(name: str, value: object) -> str:
-        name = f"attention_{name}"
-        if name not in added:
-            assert name not in taken, name
-            added.add(name)
-            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    return constant

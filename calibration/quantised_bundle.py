@@ -12,7 +12,7 @@ from mavos_deploy.errors import BundleError
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, write_manifest
-from mavos_deploy.runtime.bundles.quantisation import Quantisation
+from mavos_deploy.runtime.bundles.quantisation import SCORES, Quantisation
 from mavos_deploy.runtime.contract import GraphName
 
 SPECIAL = (GraphName.DECODER_ONE, GraphName.STEP_ONE)
@@ -107,7 +107,10 @@ def _check_entry(entry: Quantisation, graph: FloatGraph) -> None:
     groups = entry.groups.get(graph.name, ())
     unknown = sorted(set(groups) - set(graph.groups))
     ranges = entry.ranges.get(graph.name, {})
-    missing = [name for name in graph.needed(groups, entry.kind) if name not in ranges]
+    needed = graph.needed(groups, entry.kind)
+    if SCORES in entry.attention:
+        needed += graph.factors(entry.kind)
+    missing = [name for name in needed if name not in ranges]
     if unknown or missing:
         raise BundleError(
             f"the recorded choice doesn't fit {graph.name} (at {(unknown + missing)[0]}); "

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mavos_deploy.calibration.calibrate import CalibrationReport
-from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.system.files import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ PLOT_DPI = 150
 
 def saved_unit(report: CalibrationReport) -> tuple[str, float]:
     """The unit that `Cost.saved` is shown in, and the factor to get there."""
-    if report.request.kind == GraphKind.CPU:
+    if report.request.kind.on_cpu:
         return "ms per frame", 1000.0
     return "% of multiplications", 100.0
 

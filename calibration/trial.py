@@ -7,13 +7,14 @@ from typing import Any
 
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import CHANGED
+from mavos_deploy.calibration.quantise_products import CHANGED
 from mavos_deploy.calibration.recorder import Recordings
 from mavos_deploy.calibration.sensitivity import ATTENTION, Cost, Groups
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import (
-    ATTENTIONS,
+    SCORES,
     GraphKind,
     Levels,
     NumberType,
@@ -21,10 +22,13 @@ from mavos_deploy.runtime.bundles.quantisation import (
     Range,
     RangeMethod,
 )
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.segmenter import Segmenter
 
 # Products of a part of attention in a block: long-term and short-term ones for the memory.
-PRODUCTS = {"memory": 2, "self": 1}
+PRODUCTS = {"memory": 2, "self": 1, SCORES: 3}
+
+Library = OnnxRuntimeCpu | OpenVinoCpu  # backends in which single graphs can be exchanged
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Trial:
 
     Attributes:
         bundle: The unquantised bundle.
-        plain: Backend with the bundle's graphs as they are.
+        plain: Backend with the bundle's graphs as they are, in the library that the quantised ones
+            are for.
         graphs: The bundle's graphs by name.
         recordings: Recorded inputs of the graphs.
         ranges: Ranges of the activations, by graph and tensor.
@@ -44,7 +49,7 @@ class Trial:
     """
 
     bundle: Bundle
-    plain: OnnxRuntimeCpu
+    plain: Library
     graphs: dict[str, FloatGraph]
     recordings: Recordings
     ranges: dict[str, dict[str, Range]]
@@ -57,7 +62,7 @@ class Trial:
     def groups(self) -> Groups:
         """All groups that can be quantised, in the order of computation, attention last."""
         found = {name: graph.groups for name, graph in self.graphs.items() if graph.groups}
-        return {**found, ATTENTION: ATTENTIONS} if self.levels else found
+        return {**found, ATTENTION: self.kind.attentions} if self.levels else found
 
     def layers(self, graph: str, groups: Collection[str]) -> int:
         """The number of layers in some groups."""
@@ -87,22 +92,26 @@ class Trial:
             compared: Result of the comparison with the unquantised bundle.
         """
         layers = {name: chosen for name, chosen in groups.items() if name != ATTENTION}
+        parts = groups.get(ATTENTION, ())
+        needed = {
+            name: self.graphs[name].needed(chosen, self.kind) for name, chosen in layers.items()
+        }
+        if SCORES in parts:
+            step = self.graphs[GraphName.STEP]
+            needed[step.name] = [*needed.get(step.name, ()), *step.factors(self.kind)]
         return Quantisation(
             kind=self.kind,
             number=self.number,
             method=RangeMethod.MINMAX,
             groups=layers,
             ranges={
-                name: {
-                    tensor: self.ranges[name][tensor]
-                    for tensor in self.graphs[name].needed(chosen, self.kind)
-                }
-                for name, chosen in layers.items()
+                name: {tensor: self.ranges[name][tensor] for tensor in tensors}
+                for name, tensors in needed.items()
             },
             sources={name: self.recordings.graphs[name] for name in self.changed(groups)},
             data=self.recordings.digest,
             seed=self.recordings.seed,
-            attention={part: self.levels[part] for part in groups.get(ATTENTION, ())},
+            attention={part: self.levels.get(part, ()) for part in parts},
             compared=compared or {},
         )
 
@@ -115,15 +124,14 @@ class Trial:
         bundle, backend = self._made(groups)
         return FloatMemory(backend, bundle)
 
-    def _made(self, groups: Groups) -> tuple[Bundle, OnnxRuntimeCpu]:
+    def _made(self, groups: Groups) -> tuple[Bundle, Library]:
         entry = self.entry(groups)
         bundle = Bundle(self.bundle.path, replace(self.bundle.manifest, quantisation=entry))
         backend = self.plain
         for name in self.changed(groups):
             path = self.scratch / f"{name}.onnx"
             path.write_bytes(self.graphs[name].quantised(entry))
-            for_gpu = self.kind != GraphKind.CPU
-            backend = backend.with_graph(name, path, for_gpu, bundle.specs[name])
+            backend = backend.with_graph(name, path, self.kind, bundle.specs[name])
         return bundle, backend
 
 

@@ -16,7 +16,7 @@ from mavos_deploy.cli.notices import warn_if_tiled, warn_if_untrained, warn_with
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import replacing_bundle
-from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
+from mavos_deploy.runtime.bundles.quantisation import SCORES, GraphKind, NumberType
 from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.system.machine import describe_machine
 
@@ -62,8 +62,8 @@ def calibrate(
         GraphKind,
         typer.Option(
             "--for",
-            help="cpu: graphs for ONNX Runtime on a CPU. tensorrt: graphs for mavos-build. A "
-            "bundle made for one does not run on the other.",
+            help="cpu: graphs for ONNX Runtime on a CPU. openvino: graphs for OpenVINO on a CPU. "
+            "tensorrt: graphs for mavos-build. A bundle made for one is of no use to the others.",
         ),
     ] = GraphKind.CPU,
     number: Annotated[
@@ -120,7 +120,8 @@ def calibrate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the quantised bundle. Default: <bundle>-<type>[-tensorrt] here.",
+            help="Folder of the quantised bundle. Default: <bundle>-<type>, with -openvino or "
+            "-tensorrt after it, here.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -138,12 +139,14 @@ def calibrate(
         raise InputError("give either --data, to choose, or --replay, to repeat a choice")
     if replay is not None:
         forbid(context, *CHOOSING, because="is for choosing, and --replay repeats a choice")
-    if number is NumberType.FP8 and kind is GraphKind.CPU:
+    if number is NumberType.FP8 and kind.on_cpu:
         raise InputError("--type fp8 is for GPUs; give --for tensorrt with it")
     if kind is GraphKind.TENSORRT:
         because = "has no effect with --for tensorrt, which always keeps attention in float"
         forbid(context, "float_attention", because=f"{because}; leave it out")
     require("onnx", "ml_dtypes", "onnxruntime", extra="calibrate,cpu")
+    if kind is GraphKind.OPENVINO:
+        require("openvino", extra="openvino")
     from mavos_deploy.calibration.calibrate import CalibrationRequest
     from mavos_deploy.calibration.quantised_bundle import check_source
     from mavos_deploy.runtime.datasets.opening import open_dataset
@@ -247,10 +250,11 @@ def _warn(say: Console, report: "CalibrationReport", bundle: Bundle) -> None:
         warn_if_tiled(say, bundle.manifest)
     instructions = describe_machine()["instructions"]
     assert isinstance(instructions, list)
-    if report.request.kind is GraphKind.CPU and not set(instructions) & set(EXACT_PRODUCTS):
+    if report.request.kind.on_cpu and not set(instructions) & set(EXACT_PRODUCTS):
         say.warn(
-            "this processor adds int8 products in 16 bits, which can overflow; masks and times "
-            "hold for processors like it only"
+            "this processor has no instructions for int8 products (VNNI): it adds them in 16 bits, "
+            "which takes longer and, in ONNX Runtime, can overflow; masks and times hold for "
+            "processors like it only"
         )
     if report.load is not None and report.load.busy:
         say.warn("the machine was busy with other work; the times are not to be trusted")
@@ -304,10 +308,12 @@ def _verdict(report: "CalibrationReport") -> Iterator[str]:
     for graph, groups in report.chosen.items():
         rows = {cost.group: cost for cost in report.costs if cost.graph == graph}
         layers = sum(rows[group].layers for group in groups) if len(rows) > 1 else rows[None].layers
+        things = "layers"
+        if graph == ATTENTION:
+            things = "products" if SCORES in groups else "products with values"
         whole = report.is_chosen(rows[None])
         yield (
-            f"{request.number}: {graph}, {layers} of {rows[None].layers} "
-            + ("products with values" if graph == ATTENTION else "layers")
+            f"{request.number}: {graph}, {layers} of {rows[None].layers} {things}"
             + ("" if whole else f" ({', '.join(groups)})")
         )
     errors = ", ".join(f"{error:.3f} in {graph}" for graph, error in report.errors.items())
@@ -320,7 +326,10 @@ def _verdict(report: "CalibrationReport") -> Iterator[str]:
         yield "saved: not measured, for want of a GPU; mavos-bench compares the engines"
         return
     before, after = (seconds * 1000 for seconds in report.seconds)
-    yield f"saved: {before:.1f} to {after:.1f} ms per frame, {report.speed:.2f} times as fast"
+    yield (
+        f"saved: {before:.1f} to {after:.1f} ms per frame, {report.speed:.2f} times as fast as the "
+        f"bundle as it is, both with {report.beside}"
+    )
     if not report.worth_it:
         yield "NOT WORTH IT: it is not faster on this machine; nothing is written"
 

@@ -45,8 +45,8 @@ class OnnxRuntimeCpu:
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
         quantisation = bundle.manifest.quantisation
-        for_gpu = quantisation is not None and quantisation.kind != GraphKind.CPU
-        self._options = session_options(ort, threads or usable_processors(), for_gpu)
+        in_float = quantisation is not None and quantisation.kind != GraphKind.CPU
+        self._options = session_options(ort, threads or usable_processors(), in_float)
         # A session for each file that serves a graph, and its contract. The largest graph comes
         # first: while one is opened, its file is in memory beside all that is open.
         self._sessions = {
@@ -59,14 +59,18 @@ class OnnxRuntimeCpu:
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
 
     def with_graph(
-        self, graph: str, path: Path, for_gpu: bool = False, spec: GraphSpec | None = None
+        self,
+        graph: str,
+        path: Path,
+        kind: GraphKind = GraphKind.CPU,
+        spec: GraphSpec | None = None,
     ) -> "OnnxRuntimeCpu":
         """A backend with another file for one graph; it shares the other sessions with this one.
 
         Args:
             graph: Name of the graph.
             path: An ONNX file with inputs and outputs of the same names.
-            for_gpu: See `session_options`.
+            kind: Kind of the file; one for another library is computed in float.
             spec: Contract of the file; None where it is the same as the graph's own.
 
         Raises:
@@ -74,7 +78,8 @@ class OnnxRuntimeCpu:
             BundleError: Its inputs or outputs are not those of its contract.
         """
         other = copy(self)
-        other._options = session_options(self._library, self._options.intra_op_num_threads, for_gpu)
+        threads = self._options.intra_op_num_threads
+        other._options = session_options(self._library, threads, kind != GraphKind.CPU)
         spec = spec or self._sessions[graph][-1][0]
         other._sessions = {**self._sessions, graph: [(spec, other._open(path, spec))]}
         other._shapes = {}

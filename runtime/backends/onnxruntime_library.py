@@ -39,14 +39,14 @@ def open_library() -> ModuleType:
     return module
 
 
-def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any:  # noqa: ANN401  # the library is untyped
+def session_options(ort: ModuleType, threads: int, in_float: bool = False) -> Any:  # noqa: ANN401  # the library is untyped
     """Settings of every session; `benchmarks/session_settings.py` measures others.
 
     Args:
         ort: The library.
         threads: CPU threads of each graph.
-        for_gpu: Whether the graphs are quantised for TensorRT. The CPU's integer kernels are 17
-            times slower with its symmetric activations, so values are rounded and computed in
+        in_float: Whether the graphs are quantised for another library. The CPU's integer kernels
+            are 17 times slower with symmetric activations, so values are rounded and computed in
             float.
     """
     _share_arena(ort)
@@ -61,7 +61,7 @@ def session_options(ort: ModuleType, threads: int, for_gpu: bool = False) -> Any
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
     options.log_severity_level = 4  # failures are raised, and must not be printed as well
-    if for_gpu:
+    if in_float:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 

@@ -1,6 +1,11 @@
-"""OpenVINO on the CPU: in float32, or in bfloat16, which is faster and less exact."""
+"""OpenVINO on the CPU: in float32, or in bfloat16, which is faster and less exact.
+
+The products of a bundle that was quantised for it are computed in 8 bits, and the rest in either.
+"""
 
 from collections.abc import Mapping
+from copy import copy
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,7 +14,8 @@ import numpy as np
 from mavos_deploy.errors import BackendError, one_line, shortage
 from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import extents
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
+from mavos_deploy.runtime.contract import GraphSpec, extents
 from mavos_deploy.runtime.system.processors import usable_processors
 
 DEVICE = "CPU"
@@ -34,20 +40,23 @@ class OpenVinoCpu:
 
     Raises:
         BackendError: OpenVINO is missing or refuses a graph, the processor has no bf16, or the
-            bundle is quantised.
+            bundle is quantised for another library.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, arithmetic: str) -> None:
         name = f"openvino-cpu-{arithmetic}"
-        if bundle.manifest.quantisation is not None:
+        quantisation = bundle.manifest.quantisation
+        if quantisation is not None and quantisation.kind != GraphKind.OPENVINO:
             raise BackendError(
-                f"{bundle.path} is quantised, and {name} can't run it; take --backend "
-                "onnxruntime-cpu, or the bundle that it was made from"
+                f"{bundle.path} is quantised, but not for OpenVINO, and {name} can't run it; take "
+                "--backend onnxruntime-cpu, the bundle that it was made from, or one quantised "
+                "with mavos-calibrate --for openvino"
             )
         self._library, self._core = look_for(arithmetic)
         manifest = bundle.manifest
         # Not of any shape: each costs a compilation.
-        self.traits = Traits(name, "bf16" if arithmetic == "bf16" else manifest.arithmetic)
+        own = arithmetic == "bf16" and quantisation is None
+        self.traits = Traits(name, "bf16" if own else manifest.arithmetic)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }
@@ -64,13 +73,34 @@ class OpenVinoCpu:
         self._requests: dict[str, dict[Shapes, Any]] = {}
         usual = extents(1, manifest.size)
         for name, spec in manifest.specs_at(manifest.size).items():
-            self._models[name] = self._read(bundle, name)
+            path = bundle.graph_path(name)
+            self._models[name] = self._read(path, bundle.content(path), bundle.specs[name])
             shapes = tuple((tensor.name, tensor.shape_at(**usual)) for tensor in spec.inputs)
             self._requests[name] = {shapes: self._compile(name, shapes)}
 
-    def _read(self, bundle: Bundle, graph: str) -> Any:  # noqa: ANN401  # the library is untyped
-        path = bundle.graph_path(graph)
-        content = bundle.content(path)
+    def with_graph(self, graph: str, path: Path, kind: GraphKind, spec: GraphSpec) -> "OpenVinoCpu":
+        """A backend with another file for one graph; it shares the other models with this one.
+
+        Args:
+            graph: Name of the graph.
+            path: An ONNX file with inputs and outputs of the same names.
+            kind: Kind of the file.
+            spec: Contract of the file.
+
+        Raises:
+            BackendError: The library refuses the file.
+            BundleError: Its inputs or outputs are not those of its contract.
+        """
+        assert kind == GraphKind.OPENVINO, kind
+        other = copy(self)
+        model = self._read(path, path.read_bytes(), spec)
+        other._models = {**self._models, graph: model}
+        shapes = next(iter(self._requests[graph]))
+        other._requests = {name: dict(kept) for name, kept in self._requests.items()}
+        other._requests[graph] = {shapes: other._compile(graph, shapes)}
+        return other
+
+    def _read(self, path: Path, content: bytes, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
         try:
             model = self._core.read_model(content)
         except Exception as error:  # the library raises RuntimeError and errors of NumPy
@@ -84,7 +114,7 @@ class OpenVinoCpu:
             )
             for port in (*model.inputs, *model.outputs)
         }
-        check_tensors(found, bundle.specs[graph], path)
+        check_tensors(found, spec, path)
         return model
 
     def _compile(self, graph: str, shapes: Shapes) -> Any:  # noqa: ANN401  # as above
@@ -141,6 +171,16 @@ class OpenVinoCpu:
         """Drop the compiled models."""
         self._requests.clear()
         self._models.clear()
+
+
+def best_arithmetic() -> str:
+    """The quickest arithmetic of this processor, `bf16` or `fp32`.
+
+    Raises:
+        BackendError: OpenVINO is missing or broken.
+    """
+    _, core = look_for("fp32")
+    return "bf16" if "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES") else "fp32"
 
 
 def look_for(arithmetic: str) -> tuple[ModuleType, Any]:

@@ -11,6 +11,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.engines import Engine, Library, Misfit, Why, choose
 from mavos_deploy.runtime.bundles.manifest import EXPORT, MANIFEST, GraphFile, Manifest
 from mavos_deploy.runtime.bundles.onnx_file import refuse_external_data
+from mavos_deploy.runtime.bundles.quantisation import SCORES
 from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
 
@@ -247,6 +248,8 @@ class Bundle:
         wanted = [2 * dimensions.value] * dimensions.blocks
         for part, blocks in (quantisation.attention if quantisation else {}).items():
             found = [levels.channels for levels in blocks]
+            if part == SCORES and not found:
+                continue
             if found != wanted:
                 raise BundleError(
                     f"{self.path}: `quantisation` has scales of {found} channels for {part} "

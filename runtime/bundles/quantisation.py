@@ -17,6 +17,9 @@ Range = tuple[Finite, Finite]  # lowest and highest value that a quantised tenso
 # What attention reads: the memory's values, which are rounded when they are written, or the
 # frame's own, rounded on the way.
 ATTENTIONS = ("memory", "self")
+# A third part, for OpenVINO: the products of queries and keys. It has no levels; the ranges of its
+# factors are among those of the step.
+SCORES = "scores"
 # Values have 7 bits. A product of two with two int8 weights then fits in 16 bits, in which x86
 # processors without VNNI add pairs, so that the integers are the same on every processor.
 HIGHEST_LEVEL = 127
@@ -26,7 +29,20 @@ class GraphKind(Word):
     """Kind of quantised graphs: a graph of one kind does not run where the other is meant for."""
 
     CPU = "cpu"  # uint8 activations, for ONNX Runtime on a CPU
+    OPENVINO = "openvino"  # symmetric activations and float results, for OpenVINO on a CPU
     TENSORRT = "tensorrt"  # symmetric activations, for TensorRT engines
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether such graphs are for a CPU, where they can be timed and attend in integers."""
+        return self is not GraphKind.TENSORRT
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """The parts of attention that such graphs may compute in integers."""
+        if self is GraphKind.OPENVINO:
+            return (*ATTENTIONS, SCORES)
+        return ATTENTIONS if self.on_cpu else ()
 
 
 class NumberType(Word):
@@ -44,7 +60,11 @@ class RangeMethod(Word):
     ENTROPY = "entropy"
 
 
-TYPES = {GraphKind.CPU: (NumberType.INT8,), GraphKind.TENSORRT: tuple(NumberType)}
+TYPES = {
+    GraphKind.CPU: (NumberType.INT8,),
+    GraphKind.OPENVINO: (NumberType.INT8,),
+    GraphKind.TENSORRT: tuple(NumberType),
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,8 @@ class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target", "numbe
         sources: SHA-256 of the graphs that were quantised, by graph.
         data: SHA-256 over the recordings that the ranges come from.
         seed: Seed that chose what was recorded.
-        attention: Levels of each block, by the member of `ATTENTIONS` that is computed in integers.
+        attention: Levels of each block, by the member of `GraphKind.attentions` that is computed
+            in integers; none for `SCORES`.
         compared: Result of the comparison with the unquantised bundle.
     """
 
@@ -125,10 +146,11 @@ class Quantisation(msgspec.Struct, frozen=True, rename={"kind": "target", "numbe
     def __post_init__(self) -> None:
         if self.number not in TYPES[self.kind]:
             raise ValueError(f"{self.number} graphs for {self.kind} are unknown to this release")
-        if unknown := self.attention.keys() - set(ATTENTIONS):
+        known = self.kind.attentions or ATTENTIONS
+        if unknown := self.attention.keys() - set(known):
             raise ValueError(
                 f"attention {min(unknown)!r:.40} is unknown to this release, which reads "
-                f"{', '.join(ATTENTIONS)}"
+                f"{', '.join(known)}"
             )
-        if self.attention and self.kind != GraphKind.CPU:
+        if self.attention and not self.kind.attentions:
             raise ValueError(f"attention in integers, which graphs for {self.kind} don't have")

@@ -24,7 +24,7 @@ NORMS = ("LayerNormalization", "InstanceNormalization", "BatchNormalization")
 FLOAT_ONLY = (*NORMS, "Softmax", "Resize", "MatMul", "ReduceMean")
 
 
-@pytest.fixture(params=["cpu-int8", "tensorrt-int8", "tensorrt-fp8"])
+@pytest.fixture(params=["cpu-int8", "openvino-int8", "tensorrt-int8", "tensorrt-fp8"])
 def form(request: pytest.FixtureRequest) -> tuple[str, str]:
     kind, _, number = str(request.param).partition("-")
     return kind, number
@@ -115,6 +115,7 @@ def test_types_and_scales_are_what_each_library_wants(
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     activation = {
         "cpu-int8": TensorProto.UINT8,
+        "openvino-int8": TensorProto.INT8,
         "tensorrt-int8": TensorProto.INT8,
         "tensorrt-fp8": TensorProto.FLOAT8E4M3FN,
     }[f"{kind}-{number}"]
@@ -123,14 +124,14 @@ def test_types_and_scales_are_what_each_library_wants(
             scale, zero = (constants[name] for name in node.input[1:3])
             assert zero.data_type == activation
             assert list(zero.dims) == list(scale.dims) == []
-            if kind == "tensorrt":
+            if kind != "cpu":
                 assert float(numpy_helper.to_array(zero)) == 0
         elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
             stored, scale, zero = (constants[name] for name in node.input[:3])
             assert list(scale.dims) == list(zero.dims) == [stored.dims[0]]
             assert not numpy_helper.to_array(zero).astype(np.float32).any()
             if stored.data_type == TensorProto.INT32:
-                assert kind == "cpu"  # TensorRT refuses rounded biases
+                assert kind == "cpu"  # TensorRT refuses rounded biases, and OpenVINO needs none
             else:
                 weights = TensorProto.FLOAT8E4M3FN if number == "fp8" else TensorProto.INT8
                 assert stored.data_type == weights
@@ -145,6 +146,19 @@ def test_a_range_with_zero_inside_keeps_zero_exact(tiny_bundle: Path) -> None:
             scale, zero = constants[node.input[1]], constants[node.input[2]]
             assert scale == pytest.approx(8 / 255)
             assert int(zero) == round(2 / (8 / 255))
+
+
+def test_openvino_gets_all_8_bits_of_what_is_never_negative(tiny_bundle: Path) -> None:
+    graph = FloatGraph("memory_write", Bundle.open(tiny_bundle).graph_path("memory_write"))
+    model = _quantised(graph, graph.groups, "openvino", "int8", (0.0, 6.0))
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    pairs = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert pairs
+    for node in pairs:
+        scale, zero = constants[node.input[1]], constants[node.input[2]]
+        assert scale == pytest.approx(6 / 255)
+        assert zero.dtype == np.uint8
+        assert int(zero) == 0
 
 
 def test_unchosen_layers_are_as_they_were(tiny_bundle: Path) -> None:

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from mavos_deploy.calibration.float_memory import FloatMemory
 from mavos_deploy.calibration.observe import observe_values
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantise_attention import CHANGED, WEIGHT_ZERO, levels_between
+from mavos_deploy.calibration.quantise_attention import WEIGHT_ZERO, levels_between
+from mavos_deploy.calibration.quantise_products import CHANGED
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.recorder import record
 from mavos_deploy.errors import BackendError, BundleError, InputError

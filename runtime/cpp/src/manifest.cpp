@@ -82,7 +82,7 @@ void check_texts(const Place& place) {
 }
 
 Quantisation quantisation(const Place& place) {
-  Quantisation found{place["target"].word({"cpu", "tensorrt"}),
+  Quantisation found{place["target"].word({"cpu", "openvino", "tensorrt"}),
                      place["type"].word({"int8", "fp8"}),
                      {}};
   place["method"].word({"minmax", "percentile", "entropy"});
@@ -95,22 +95,24 @@ Quantisation quantisation(const Place& place) {
   check_texts(place["sources"]);
   place["data"].text();
   place["seed"].integer();
-  if (found.kind == "cpu" && found.number != "int8") {
-    place.refuse(found.number + " graphs for cpu are unknown to this release");
+  if (found.kind != "tensorrt" && found.number != "int8") {
+    place.refuse(found.number + " graphs for " + found.kind + " are unknown to this release");
   }
   if (!place.object().contains("attention")) return found;
   const Place attention = place["attention"];
+  const bool scores = found.kind == "openvino";
   for (const auto& item : attention.object().items()) {
-    if (item.key() != "memory" && item.key() != "self") {
+    if (item.key() != "memory" && item.key() != "self" && !(scores && item.key() == "scores")) {
       attention.refuse("attention '" + item.key().substr(0, 40) +
-                       "' is unknown to this release, which reads memory, self");
+                       "' is unknown to this release, which reads memory, self" +
+                       (scores ? ", scores" : ""));
     }
     const Place blocks = attention[item.key()];
     for (size_t i = 0; i < blocks.size(); ++i) {
       found.attention[item.key()].push_back(levels(blocks.item(i)));
     }
   }
-  if (!found.attention.empty() && found.kind != "cpu") {
+  if (!found.attention.empty() && found.kind == "tensorrt") {
     place.refuse("attention in integers, which graphs for " + found.kind + " don't have");
   }
   return found;

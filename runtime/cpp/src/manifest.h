@@ -28,7 +28,7 @@ struct Levels {  // of one block's attention
 };
 
 struct Quantisation {
-  std::string kind;    // cpu or tensorrt
+  std::string kind;    // cpu, openvino or tensorrt
   std::string number;  // int8 or fp8
   std::map<std::string, std::vector<Levels>> attention;
 };

@@ -96,7 +96,7 @@ void share_arena(Ort::Env& env) {
 }
 
 // The same settings as in Python, where benchmarks/session_settings.py compares others.
-Ort::SessionOptions session_options(const mavos_options& options, bool for_tensorrt) {
+Ort::SessionOptions session_options(const mavos_options& options, bool in_float) {
   Ort::SessionOptions session;
   session.SetIntraOpNumThreads(options.threads > 0 ? options.threads : usable_processors());
   session.AddConfigEntry("session.intra_op.allow_spinning", "0");
@@ -104,7 +104,7 @@ Ort::SessionOptions session_options(const mavos_options& options, bool for_tenso
   session.AddConfigEntry("session.use_env_allocators", "1");
   session.DisableMemPattern();
   session.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
-  if (for_tensorrt) session.AddConfigEntry("session.disable_quant_qdq", "1");
+  if (in_float) session.AddConfigEntry("session.disable_quant_qdq", "1");
   return session;
 }
 

@@ -33,8 +33,11 @@ FIELDS: dict[str, Any] = {
         ({}, None),
         ({"attention": {"memory": LEVELS, "self": LEVELS}}, None),
         ({"kind": GraphKind.TENSORRT, "number": NumberType.FP8}, None),
+        ({"kind": GraphKind.OPENVINO, "attention": {"self": LEVELS, "scores": ()}}, None),
         ({"number": NumberType.FP8}, "fp8 graphs for cpu"),
         ({"attention": {"cross": LEVELS}}, "attention 'cross' is unknown"),
+        ({"attention": {"scores": ()}}, "attention 'scores' is unknown"),
+        ({"kind": GraphKind.OPENVINO, "number": NumberType.FP8}, "fp8 graphs for openvino"),
         ({"kind": GraphKind.TENSORRT, "attention": {"self": LEVELS}}, "graphs for tensorrt don't"),
     ],
 )
