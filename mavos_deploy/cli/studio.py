@@ -1,7 +1,7 @@
 """The command `mavos-studio`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from mavos_deploy.runtime.geometry import check_aspect
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mavos_deploy.runtime.segmenter import Segmenter
     from mavos_deploy.runtime.state import State
     from mavos_deploy.runtime.studio.states import Tracker
 
@@ -111,7 +112,8 @@ def studio(
         about = segmenter.about
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
-        tracker = _tracker(segmenter, folder, fit, threads, backend)
+        given = _options(fit, threads, backend, about.backend)
+        tracker = tracker_of(segmenter, folder, given)
         place = project or folder_of(source)
         opened = Project(place, clip, tracker, round(states * (1 << 30)))
         page = Studio(opened, clip, tracker, maker)
@@ -132,29 +134,34 @@ def _split(paths: list[str]) -> tuple[Path, str]:
     raise InputError(f"{given}; give BUNDLE and INPUT; {EXAMPLE}")
 
 
-def _tracker(
-    segmenter: Any,  # noqa: ANN401
-    folder: Path,
-    fit: options.Fit,
-    threads: int | None,
-    backend: str,
-) -> "Tracker":
-    """The segmenter with what makes and reads its states, and the options of a run like it."""
+def tracker_of(segmenter: "Segmenter", folder: Path, options: tuple[str, ...] = ()) -> "Tracker":
+    """A segmenter with what makes and reads its states.
+
+    Args:
+        segmenter: The segmenter.
+        folder: Its bundle.
+        options: Options of `mavos-run` that it was opened with.
+    """
     from mavos_deploy.runtime.state import state_bytes
     from mavos_deploy.runtime.studio.states import Tracker
 
     def dump(state: "State", notes: "Mapping[str, str]") -> bytes:
         return state_bytes(state, segmenter.backend, notes)
 
+    identity = f"{segmenter.bundle.manifest.identity[:16]}-{segmenter.about.backend}"
+    return Tracker(segmenter, identity, dump, segmenter.load, options, str(folder))
+
+
+def _options(fit: options.Fit, threads: int | None, backend: str, opened: str) -> tuple[str, ...]:
+    """Options with which `mavos-run` makes the same masks."""
     given = []
     if fit is options.Fit.STRETCH:
         given += ["--fit", fit.value]
     if threads is not None:
         given += ["--threads", str(threads)]
     if backend != DEFAULT_BACKEND:
-        given += ["--backend", segmenter.about.backend]
-    identity = f"{segmenter.bundle.manifest.identity[:16]}-{segmenter.about.backend}"
-    return Tracker(segmenter, identity, dump, segmenter.load, tuple(given), str(folder))
+        given += ["--backend", opened]
+    return tuple(given)
 
 
 def _tell(say: Console, address: str, place: Path, host: str) -> None:
