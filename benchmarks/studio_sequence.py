@@ -44,10 +44,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the masks")
     options = parser.parse_args()
     wanted = options.sequences.split(",")
-    dataset = open_dataset(options.data, split=options.split, sequences=wanted)
+    dataset = open_dataset(options.data, split=options.split)
     with Segmenter.open(options.bundle) as segmenter:
         tracker = tracker_of(segmenter, options.bundle)
-        for sequence in dataset.sequences:
+        for sequence in [each for each in dataset.sequences if each.name in wanted]:
             annotate(sequence, tracker, options.output)
 
 

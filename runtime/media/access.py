@@ -29,7 +29,7 @@ HELD = 32 << 20  # bytes of the pictures of a window
 CACHED = 16 << 20  # bytes of the pictures that were read last
 ADVICE = "re-encode what is whole of it: ffmpeg -i IN -c:v libx264 -crf 12 OUT.mp4"
 BACK = (0, 1, 4, None)  # key frames further back from which reading is tried; None: the start
-THREADS = 3  # of a decoder; each of them holds pictures
+THREADS = 2  # of a decoder; each of them holds pictures
 NEAR = 12  # frames ahead that are decoded rather than sought
 
 

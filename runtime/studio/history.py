@@ -197,6 +197,7 @@ class History:
         self._steps: list[Step] = []
         self._done = 0
         self._open: Step | None = None
+        self._late: Step | None = None
         self.hidden: tuple[int, ...] = ()
         self.revision = 0
         whole = self._read() if path.exists() else 0
@@ -286,32 +287,47 @@ class History:
         Raises:
             InputError: The disk is full; nothing has changed.
         """
+        self._catch_up()
         self._write(_Line(do=step))
         self.now.apply(step)
 
+    def _catch_up(self) -> None:
+        """Keep the end of a pass for which the disk was too full."""
+        if self._late is not None:
+            self.end(self._late)
+
     def begin(self, step: Step) -> None:
         """Keep the beginning of a step whose last pass goes on; see `end`."""
+        self._catch_up()
         self._write(_Line(begin=step))
 
     def end(self, step: Step) -> None:
-        """Keep a step that was begun, as far as it came."""
+        """Keep a step that was begun, as far as it came.
+
+        Raises:
+            InputError: The disk is full; it is kept before the next step.
+        """
+        self._late = step
         self._write(_Line(do=step))
+        self._late = None
         self.now = self._applied()
 
     def undo(self) -> str:
         """Take the last step back; its words."""
-        if self.undoable is None:
-            raise InputError("nothing can be undone")
+        self._catch_up()
         text = self.undoable
+        if text is None:
+            raise InputError("nothing can be undone")
         self._write(_Line(undo=True))
         self.now = self._applied()
         return text
 
     def redo(self) -> str:
         """Take the step again that was undone; its words."""
-        if self.redoable is None:
-            raise InputError("nothing can be done again")
+        self._catch_up()
         text = self.redoable
+        if text is None:
+            raise InputError("nothing can be done again")
         self._write(_Line(redo=True))
         self.now = self._applied()
         return text
@@ -322,6 +338,9 @@ class History:
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
+        if not self._file.closed:
+            with suppress(InputError):  # the disk is full; the next start finds the masks
+                self._catch_up()
         self._file.close()
 
 

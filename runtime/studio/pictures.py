@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.files import replacing
+
+T = TypeVar("T")
 
 WIDTH = 160  # pixels of a thumbnail
 STRIP = 200  # thumbnails that are made ahead
@@ -36,7 +39,9 @@ class Pictures:
         self._folder = folder / "thumbnails"
         self._on_thumbnails = on_thumbnails
         self._frames = FrameAccess(clip)
-        self._wanted: queue.Queue[tuple[int, Future[RgbFrame]] | None] = queue.Queue()
+        self._wanted: queue.Queue[tuple[int, Future[Any], Callable[[RgbFrame], Any]] | None] = (
+            queue.Queue()
+        )
         self._every = max(1, -(-clip.length // STRIP))
         self._strip = list(range(0, clip.length, self._every))
         self._done = 0
@@ -53,20 +58,23 @@ class Pictures:
         Raises:
             InputError: There is no such frame, or it is damaged.
         """
-        answer: Future[RgbFrame] = Future()
-        self._wanted.put((number, answer))
+        return self._asked(number, lambda rgb: rgb)
+
+    def _asked(self, number: int, make: Callable[[RgbFrame], T]) -> T:
+        answer: Future[T] = Future()
+        self._wanted.put((number, answer, make))
         return answer.result()
 
     def jpeg(self, number: int) -> bytes:
         """A frame as JPEG; see `frame`."""
-        return _jpeg(self.frame(number), QUALITY)
+        return self._asked(number, lambda rgb: _jpeg(rgb, QUALITY))
 
     def thumbnail(self, number: int) -> bytes:
         """A small picture of a frame as JPEG; see `frame`."""
         path = self._folder / f"{number}.jpg"
         with suppress(OSError):
             return path.read_bytes()
-        return self._small(number, self.frame(number))
+        return self._asked(number, lambda rgb: self._small(number, rgb))
 
     def _small(self, number: int, rgb: RgbFrame) -> bytes:
         height, width = self._clip.size
@@ -87,9 +95,9 @@ class Pictures:
                 continue
             if wanted is None:
                 break
-            number, answer = wanted
+            number, answer, make = wanted
             try:
-                answer.set_result(self._frames.read(number).rgb)
+                answer.set_result(make(self._frames.read(number).rgb))
             except BaseException as error:  # raised where it was asked for
                 answer.set_exception(error)
         self._frames.close()

@@ -14,8 +14,9 @@ from mavos_deploy.runtime.studio.guard import Door
 from mavos_deploy.runtime.studio.server import application
 from mavos_deploy.runtime.studio.studio import Studio
 
-M_ARENA_MAX = -8  # of mallopt in glibc's malloc.h
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # of mallopt in glibc's malloc.h
 ARENAS = 2
+LARGE = 1 << 20  # bytes of a block that the system gives and takes back by itself
 WAIT = 2  # seconds for requests under way when the server ends
 
 
@@ -46,9 +47,11 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def share_memory() -> None:
-    """Let threads share what memory they free; glibc keeps it for each of them otherwise."""
-    with suppress(OSError, AttributeError):  # other libraries have no such setting
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+    """Let freed pictures go back to the system; glibc keeps them for each thread otherwise."""
+    with suppress(OSError, AttributeError):  # other libraries have no such settings
+        library = ctypes.CDLL(None)
+        library.mallopt(M_ARENA_MAX, ARENAS)
+        library.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def serve(studio: Studio, door: Door, sock: socket.socket, page: str | None) -> None:

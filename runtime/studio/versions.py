@@ -67,7 +67,8 @@ class Versions:
             InputError: The disk is full; the masks before are whole.
         """
         with self._lock:
-            version = len(self._held) + 1
+            held = self._held
+            version = len(held) + 1
             labelled = LabelledFrame(version, f"{frame:05d}", np.ascontiguousarray(labels))
             assert self._writer is not None
             try:
@@ -75,7 +76,7 @@ class Versions:
             except BaseException:
                 self._open()
                 raise
-            self._held.extend()
+            held.extend()
             return version
 
     def labels(self, version: int) -> Labels:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
+from mavos_deploy.cli import studio
+from mavos_deploy.cli.console import Console
 from mavos_deploy.runtime.studio.guard import Door
 from tests.made_videos import HEIGHT, WIDTH, video
 from tests.studio_server import Client
@@ -42,6 +44,16 @@ def test_what_is_no_video_is_refused(
     assert ended.returncode == 2
     assert words in ended.stderr
     assert not (tmp_path / "clip.mavos").exists()
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_an_address_that_others_reach_is_warned_of(
+    capfd: pytest.CaptureFixture[str], host: str, warned: bool
+) -> None:
+    studio._tell(Console(), "http://x/?token=y", Path("clip.mavos"), host)
+    said = capfd.readouterr()
+    assert said.out.startswith("http://x/?token=y\n")
+    assert ("other machines reach this page, unencrypted" in said.err) is warned
 
 
 def test_a_project_is_made_followed_and_written_as_mavos_run_does(

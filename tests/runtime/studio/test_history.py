@@ -1,5 +1,7 @@
 """The journal holds every step, and what holds now follows from it."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,25 @@ def test_ids_are_never_used_twice(tmp_path: Path) -> None:
 
 def test_masks_of_now_are_numbers_of_frames(tmp_path: Path) -> None:
     assert opened(tmp_path).now.masks.dtype == np.int64
+
+
+def test_the_end_of_a_pass_that_the_disk_had_no_room_for_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = opened(tmp_path)
+    step = Step("back", runs=(run(7, -1, 11, 3),))
+    history.begin(step)
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            history.end(step)
+    history.do(Step("next", masks={"0": 20}))
+    history.close()
+    again = opened(tmp_path)
+    assert again.now.masks.tolist() == [20, 0, 0, 0, 0, 13, 12, 11, 0, 0]
+    assert again.undo() == "next"
+    assert again.undo() == "back"

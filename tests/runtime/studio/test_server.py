@@ -21,6 +21,7 @@ from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, Taken, parse_wanted
 from mavos_deploy.runtime.media.part import Part
+from mavos_deploy.runtime.media.passes.directions import Direction, Passes
 from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.studio import versions, wire
@@ -29,7 +30,7 @@ from tests.made_videos import COUNT, HEIGHT, WIDTH, video
 from tests.stand_in_segmenter import StandInSegmenter
 from tests.studio_server import PATIENCE, Client, SlowSegmenter, served, stand_in
 
-EVERYTHING = Taken()
+EVERYTHING, WHOLE = Taken(), Part()
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -222,13 +223,20 @@ def test_a_correction_leaves_earlier_frames_alone(clip: Path) -> None:
     assert any(not np.array_equal(before[n], after[n]) for n in range(6, COUNT))
 
 
-def run_of(clip: Path, masks: Path, kind: str, part: Part, taken: Taken = EVERYTHING) -> Path:
+def run_of(
+    clip: Path,
+    masks: Path,
+    kind: str,
+    part: Part = WHOLE,
+    taken: Taken = EVERYTHING,
+    passes: Passes | None = None,
+) -> Path:
     """A run of the same segmenter without the studio; its result."""
     wanted = parse_wanted(kind, str(clip.parent / "run"))
     with open_frames(str(clip), part) as source:
         annotations = MaskSource(masks, source.size, source.stems)
         outputs = Outputs([wanted], False, taken=taken)
-        segment_video(StandInSegmenter(), source, annotations, outputs)
+        segment_video(StandInSegmenter(), source, annotations, outputs, passes=passes)
     return wanted.path
 
 
@@ -238,6 +246,9 @@ def test_an_export_is_what_one_run_from_its_keyframes_writes(clip: Path, kind: s
         begun(client, 2)
         client.ask("PATCH", "/api/objects/1", {"name": "dog", "colour": "#0a141e"})
         client.ask("POST", "/api/follow", {"from": 2})
+        client.followed()
+        client.put(6, square(1, 40), [1])
+        client.ask("POST", "/api/follow", {"from": 6})
         client.followed()
         client.ask("POST", "/api/export", {"kind": kind})
         export = client.exported()
@@ -253,6 +264,32 @@ def test_an_export_is_what_one_run_from_its_keyframes_writes(clip: Path, kind: s
             assert all(packed.read(n) == (written / n).read_bytes() for n in names)
     else:
         assert content == written.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["overlay", "store"])
+def test_an_export_of_both_ways_and_corrections_is_what_one_run_writes(
+    clip: Path, kind: str
+) -> None:
+    with served(clip) as client:
+        begun(client, 4)
+        client.ask("POST", "/api/follow", {"from": 4, "direction": "both"})
+        client.followed()
+        client.ask("POST", "/api/objects", {})
+        client.put(7, np.where(square(2, 40) > 0, 2, client.mask(7)).astype(np.uint8), [2])
+        client.ask("POST", "/api/follow", {"from": 7, "until": 9})
+        client.followed()
+        assert client.ask("POST", "/api/export/command", {"kind": kind})["same"] is False
+        client.ask("POST", "/api/follow", {"from": 9})
+        client.followed()
+        assert set(np.unique(client.mask(11))) == {0, 1, 2}
+        client.ask("POST", "/api/export", {"kind": kind})
+        export = client.exported()
+        assert (export["state"], export["why"]) == ("done", "")
+        assert "--direction both" in export["command"]
+        made = Path(export["path"])
+    keys = made.parent / "keyframes.mavosmasks"
+    written = run_of(clip, keys, kind, passes=Passes(Direction.BOTH))
+    assert made.read_bytes() == written.read_bytes()
 
 
 def test_an_export_that_no_single_run_makes_says_why(clip: Path) -> None:
