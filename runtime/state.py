@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from mavos_deploy import records
-from mavos_deploy.errors import InputError, one_line
+from mavos_deploy.errors import InputError, PoisonedError, one_line
 from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.backends.protocol import Backend, Tensor
 from mavos_deploy.runtime.bundles.bundle import Bundle
@@ -210,6 +210,7 @@ def save_state(state: State, path: Path, backend: Backend) -> None:
 
     Raises:
         InputError: The file can't be written.
+        PoisonedError: A tensor holds NaN or infinite values; an existing file stays.
     """
     content = state_bytes(state, backend)
     with replacing(path) as temporary:
@@ -224,6 +225,9 @@ def state_bytes(state: State, backend: Backend, notes: Mapping[str, str] | None 
         state: The state to write.
         backend: The backend that holds the state's tensors.
         notes: More metadata of the file, for who wrote it; `load_state` leaves it alone.
+
+    Raises:
+        PoisonedError: A tensor holds NaN or infinite values.
     """
     held = {counter.name: getattr(state, counter.name) for counter in fields(_Counters)}
     counters = _Counters(**{**held, "removed": tuple(sorted(state.removed))})
@@ -231,6 +235,12 @@ def state_bytes(state: State, backend: Backend, notes: Mapping[str, str] | None 
         name: np.ascontiguousarray(backend.download(tensor))
         for name, tensor in state.memory.items()
     }
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise PoisonedError(
+                f"the state after frame {state.frame} isn't saved: {name} holds NaN or infinite "
+                "values; save an earlier one"
+            )
     text = json.dumps(records.encode(counters, FORMAT_VERSION), allow_nan=False)
     content: bytes = save(tensors, {**(notes or {}), METADATA: text})
     return content

@@ -10,6 +10,7 @@ from mavos_deploy import __version__
 from mavos_deploy.cli.console import out
 from mavos_deploy.runtime.backends.table import AUTO, BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.datasets.sequences import Layout
+from mavos_deploy.words import Word
 
 if TYPE_CHECKING:
     from mavos_deploy.cli.console import Console
@@ -80,6 +81,40 @@ FitMode = Annotated[
         help="Frames are resized to the bundle's size. refuse: a video whose aspect ratio differs "
         "from the bundle's by more than 5% is refused. stretch: it is distorted, and its masks get "
         "worse."
+    ),
+]
+
+
+class OnLoss(Word):
+    """Ways to go on where an object is lost."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+StopBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="X",
+        help="End the run after the first frame in which the confidence of an object is below X, "
+        "with exit code 1. Default: go on.",
+    ),
+]
+AfterLoss = Annotated[
+    OnLoss,
+    typer.Option(
+        help="continue: go on when an object is lost, and say so. stop: end the run after that "
+        "frame, with exit code 1. An object that leaves the picture is not lost."
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.html",
+        help="Also write a page with the confidence in each object over time, events, and the "
+        "worst frames; one file, for any browser. Default: none.",
     ),
 ]
 Overwrite = Annotated[

@@ -147,6 +147,9 @@ def run(
             "Default: the range of the clip.",
         ),
     ] = None,
+    report: options.Report = None,
+    stop_below: options.StopBelow = None,
+    on_loss: options.AfterLoss = options.OnLoss.CONTINUE,
     fit: options.FitMode = options.Fit.REFUSE,
     threads: options.Threads = None,
     backend: options.BackendName = DEFAULT_BACKEND,
@@ -172,12 +175,14 @@ def run(
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files. mavos-batch
     segments all videos of a data set.
     """
+    from mavos_deploy.cli import second_look
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
     from mavos_deploy.runtime.media.levels import parse_levels
     from mavos_deploy.runtime.media.outputs import Outputs, parse_taken
     from mavos_deploy.runtime.media.part import Part, parse_place
     from mavos_deploy.runtime.media.video import check_fit, segment_video
+    from mavos_deploy.runtime.review.second_look import SecondLook
 
     if masks is None:
         raise InputError(
@@ -201,6 +206,8 @@ def run(
     else:
         forbid(context, "save_every", because="is for --resume; add that, or leave it out")
     results = _results(_stem(source), output, overlay, write or [])
+    results = second_look.with_report(results, report)
+    second_look.check_confidence(results, stop_below, resume, passes is not None)
     inputs = (masks,) if "://" in source else (masks, _place(source))
     # Only results of a run that is saved are its own.
     keep = resume and not overwrite and is_saved(results[0].path)
@@ -232,6 +239,8 @@ def run(
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
         annotations = MaskSource(masks, frames.size, frames.stems, frames.turns, told.stored)
         saved = _saved(say, segmenter, results, save_every, overwrite) if resume else None
+        facts = second_look.facts_of(about, opened, frames, masks)
+        look = SecondLook(stop_below, on_loss is options.OnLoss.STOP, facts)
         try:
             summary = segment_video(
                 segmenter,
@@ -241,6 +250,7 @@ def run(
                 on_frame=advance,
                 resume=saved,
                 passes=passes,
+                look=look,
             )
         except MavosError:
             for line in told.damage:  # what came before
@@ -258,11 +268,12 @@ def run(
         say.warn(f"--objects: no object {unknown[0]} was followed")
     notes = [*told.notes, *annotations.notes, *summary.notes]
     document = document_of(summary, results, about)
-    say.result(document | {"notes": notes, "damaged": told.damage})
+    seen = second_look.tell(say, summary)
+    say.result(document | {"notes": notes, "damaged": told.damage} | seen)
     say.line(line_of(summary, results))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if told.damage:
+    if told.damage or summary.stopped:
         raise typer.Exit(FAILED)
 
 

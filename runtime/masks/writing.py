@@ -32,6 +32,8 @@ class LabelledFrame:
         picture: Name of the picture's file, which formats write down; empty for `<stem>.jpg`.
         time: Time at which it is shown, in seconds; None where that is unknown.
         duration: Time that it is shown, in seconds; None where that is unknown.
+        confidence: Confidence in the masks of the followed objects, 0..1, by id; None for one of
+            which nothing is known.
     """
 
     index: int
@@ -41,6 +43,7 @@ class LabelledFrame:
     picture: str = ""
     time: Fraction | None = None
     duration: Fraction | None = None
+    confidence: Mapping[int, float | None] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:

@@ -86,7 +86,8 @@ class Taken:
             return None
         if self.objects is None:
             return frame
-        return replace(frame, labels=only_objects(frame.labels, self.objects))
+        told = {own: value for own, value in frame.confidence.items() if own in self.objects}
+        return replace(frame, labels=only_objects(frame.labels, self.objects), confidence=told)
 
 
 def parse_taken(objects: str | None, first: int) -> Taken:

@@ -1,7 +1,7 @@
 """The table of everything that a run can write, from which options, docs and conversions come."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,9 @@ from mavos_deploy.runtime.media import drawings
 from mavos_deploy.runtime.media.drawings import Drawing
 from mavos_deploy.runtime.media.overlay import draw_objects
 from mavos_deploy.runtime.media.pictures import mode_of
+from mavos_deploy.runtime.review.events import Event
+from mavos_deploy.runtime.review.report import ReportWriter
+from mavos_deploy.runtime.review.writers import ConfidenceWriter, EventsWriter
 from mavos_deploy.words import Word
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ class Target:
         option: Variant of the kind.
         colour: Colour that takes the place of pixels, RRGGBB.
         original: What a video that shows the frames takes over from their source.
+        events: Events of the run, to which it adds.
+        facts: Everything that the run was made with, by name.
     """
 
     legend: Legend
@@ -69,6 +74,8 @@ class Target:
     option: str = ""
     colour: str = ""
     original: "Original | None" = None
+    events: Sequence[Event] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class ResultKind:
         holds: What else it keeps of a video's label maps.
         masks: Whether it can be read as masks again.
         pictures: Whether it needs the frames' pictures.
+        review: Whether it shows what a run says of its masks, so that masks alone give none.
+        confidence: Whether it needs the confidence of every frame, which `--resume` doesn't keep.
         needs: Extra of the package that it needs.
         check: Raises InputError where a library of that extra is missing.
         made: Name of one of its files in errors.
@@ -104,6 +113,8 @@ class ResultKind:
     holds: frozenset[Trait] = frozenset()
     masks: bool = True
     pictures: bool = False
+    review: bool = False
+    confidence: bool = False
     needs: str = ""
     check: Callable[[], None] = lambda: None
     made: str = "result"
@@ -341,6 +352,32 @@ _KINDS = (
         lambda target: drawings.filled(target.colour, target.option == BACKGROUND),
         options=_WHERE,
         colour="000000",
+    ),
+    ResultKind(
+        "confidence",
+        "confidence in every mask, CSV with a row for each object of each frame",
+        lambda target: ConfidenceWriter(target.path, target.legend),
+        suffix=".csv",
+        masks=False,
+        review=True,
+        confidence=True,
+    ),
+    ResultKind(
+        "events",
+        "objects lost and found, swaps, black and frozen frames: a line of JSON for each",
+        lambda target: EventsWriter(target.path, target.legend, target.events),
+        suffix=".jsonl",
+        masks=False,
+        review=True,
+    ),
+    ResultKind(
+        "report",
+        "a page of HTML: confidence over time, events and the worst frames, in one file",
+        lambda target: ReportWriter(target.path, target.legend, target.events, target.facts),
+        suffix=".html",
+        masks=False,
+        review=True,
+        confidence=True,
     ),
 )
 RESULTS = {kind.name: kind for kind in _KINDS}

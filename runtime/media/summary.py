@@ -1,6 +1,6 @@
 """The result of a run, and what it takes from masks on the way."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.source import Mask
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.resize import resize_labels
+from mavos_deploy.runtime.review.events import Event
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Summary:
             objects are too small for the network.
         interrupted: Whether Ctrl-C ended the run. Everything written is whole then, and every
             frame that was segmented is written.
+        stopped: Why a rule ended the run, or a memory with NaN; empty where neither did.
+        events: Events of the run.
     """
 
     frames: int = 0
@@ -44,6 +47,8 @@ class Summary:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
+    stopped: str = ""
+    events: Sequence[Event] = ()
 
     @property
     def fps(self) -> float:

@@ -5,13 +5,14 @@ segmenting is on a frame's critical path.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic
 
-from mavos_deploy.errors import MavosError
+from mavos_deploy.errors import MavosError, PoisonedError
 from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
@@ -27,6 +28,7 @@ from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.media.summary import Summary
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
+from mavos_deploy.runtime.review.second_look import SecondLook
 from mavos_deploy.runtime.system.folders import FolderGoneError
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 from mavos_deploy.words import counted
@@ -74,25 +76,31 @@ class _Writing(Generic[StateT]):
         files: OpenOutputs,
         summary: Summary,
         resume: Resume[StateT] | None,
+        look: SecondLook,
     ) -> None:
+        self._look = look
         self._held = held
         self._files = files
         self._summary = summary
         self._resume = resume
         self._started = time.perf_counter()
-        self._last: tuple[StateT, int] | None = None
+        self._latest: deque[tuple[StateT, int]] = deque(maxlen=2)
+        self.frame: LabelledFrame | None = None  # the last one that came
 
     def result(
         self, frame: SourceFrame, labels: Labels, state: StateT | None, count: int
     ) -> _Result:
         """The `count`-th frame of the run, with the content of its state if that is to be saved."""
-        content = None
+        content, told = None, {}
         if state is not None:
-            self._last = (state, count)
-            if self._resume is not None and self._resume.due(count):
-                content = self._content(self._resume, state, count)
+            if self._resume is None:  # else the state may be one of a later frame
+                told = {own: state.confidence.get(own) for own in state.objects}
+            self._latest.append((state, count))
         named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
-        return _Result(LabelledFrame(*named, frame.time, frame.duration), content)
+        self.frame = LabelledFrame(*named, frame.time, frame.duration, told)
+        if state is not None and self._resume is not None and self._resume.due(count):
+            content = self._content(self._resume, state, count)
+        return _Result(self.frame, content)
 
     def _content(self, resume: Resume[StateT], state: StateT, count: int) -> bytes:
         summary = self._summary
@@ -100,7 +108,10 @@ class _Writing(Generic[StateT]):
 
     def write(self, result: _Result) -> None:
         """Write a frame."""
+        if self._look.stopped:
+            return  # it was segmented before the rule had seen the frame that ends the run
         self._held.check()
+        self._look.look(result.frame)
         if not self._files.write(result.frame):
             return
         self._summary.frames += 1
@@ -111,12 +122,15 @@ class _Writing(Generic[StateT]):
                 self._resume.save(result.saved, self._summary.frames)
 
     def save_last(self) -> None:
-        """Save the state after the last frame, if that was written."""
-        if self._resume is None or self._last is None:
+        """Save the latest sound state whose frame was written."""
+        for state, count in reversed(self._latest):
+            if self._resume is None or not self._resume.saved < count <= self._summary.frames:
+                continue
+            try:
+                self._resume.save(self._content(self._resume, state, count), count)
+            except PoisonedError:
+                continue
             return
-        state, count = self._last
-        if count == self._summary.frames > self._resume.saved:
-            self._resume.save(self._content(self._resume, state, count), count)
 
 
 def segment_video(
@@ -128,6 +142,7 @@ def segment_video(
     on_frame: Callable[[int], None] = lambda done: None,
     resume: Resume[StateT] | None = None,
     passes: Passes | None = None,
+    look: SecondLook | None = None,
 ) -> Summary:
     """Segment a video and write what is wanted of each of its frames.
 
@@ -140,9 +155,10 @@ def segment_video(
         resume: Saves the run, and knows how far an earlier one came; None for neither. It goes
             forward alone.
         passes: Passes that go against time, too; None goes forward from the first mask.
+        look: Finds events, and ends the run by rules; None finds events alone.
 
     Returns:
-        A summary, also when Ctrl-C ended the run.
+        A summary, also when Ctrl-C, a rule or a memory with NaN ended the run.
 
     Raises:
         MavosError: A frame or mask can't be used, or a file can't be written. Results of the
@@ -152,6 +168,7 @@ def segment_video(
     summary, stems = Summary(), set[str]()
     failure: MavosError | None = None
     way, legend = _way(segmenter, source, masks, outputs, passes, resume, summary)
+    look = look or SecondLook()
     try:
         with ExitStack() as stack:
             if resume is not None:
@@ -163,16 +180,22 @@ def segment_video(
             # that all results end at the same frame.
             stack.enter_context(deferred_interrupts(way.stop))
             target = Target(legend, source.size, original=source.original)
+            target = replace(target, events=look.events, facts=look.facts)
             files = stack.enter_context(outputs.open(target))
-            writing = _Writing(held, files, summary, resume)
+            writing = _Writing(held, files, summary, resume, look)
             try:
                 with way, WriteBehind(writing.write, _depth(source)) as writer:
                     for count, (frame, labels, state) in enumerate(way, 1):
                         stems.add(frame.stem)
                         writer.put(writing.result(frame, labels, state, count))
                         on_frame(summary.frames)
+                        if look.stopped:
+                            break
                 held.check_files(summary.frames)
                 on_frame(summary.frames)
+            except PoisonedError as error:
+                assert writing.frame is not None
+                look.poison(writing.frame, str(error))
             except MavosError as error:
                 failure = error  # the results so far are finished all the same
             writing.save_last()
@@ -187,7 +210,8 @@ def segment_video(
             kept = f"; {counted(summary.frames, 'mask')} had been written, each whole"
         raise type(failure)(f"{failure}{kept}") from failure
     summary.notes += files.notes if summary.frames else []
-    if not summary.interrupted:
+    summary.events, summary.stopped = look.events, look.stopped or look.poisoned
+    if not (summary.interrupted or summary.stopped):
         summary.unused_masks = masks.unmatched(stems)
     return summary
 

@@ -1,0 +1,103 @@
+"""What `mavos-run` says of its masks: the options of a second look, its facts and its lines."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from shlex import join
+from typing import TYPE_CHECKING, Any
+
+from mavos_deploy import __version__
+from mavos_deploy.cli.console import Console
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.outputs import Wanted
+from mavos_deploy.runtime.media.results import RESULTS
+from mavos_deploy.runtime.review.events import summary_of
+
+if TYPE_CHECKING:
+    from mavos_deploy.runtime.bundles.bundle import Bundle
+    from mavos_deploy.runtime.media.frames import FrameSource
+    from mavos_deploy.runtime.media.summary import Summary
+    from mavos_deploy.runtime.protocol import About
+
+REPORT = "report"
+EVENTS_NAMED = 5  # events that a warning names before it only counts
+
+
+def with_report(results: Sequence[Wanted], report: Path | None) -> list[Wanted]:
+    """Results with the page of `--report`, which is short for `--write report=FILE`.
+
+    Raises:
+        InputError: The file's name has another ending.
+    """
+    if report is None:
+        return list(results)
+    kind = RESULTS[REPORT]
+    if report.suffix.lower() != kind.suffix:
+        raise InputError(f"--report {report}: the name must end in {kind.suffix}")
+    return [*results, Wanted(kind, report)]
+
+
+def check_confidence(
+    results: Sequence[Wanted], stop_below: float | None, resume: bool, passes: bool
+) -> None:
+    """Refuse what needs the confidence in every mask where some masks have none.
+
+    Args:
+        results: All that is to be written.
+        stop_below: Value of `--stop-below`.
+        resume: Whether an earlier run may have made masks, of which only the labels are kept.
+        passes: Whether masks come from passes in two directions, or backward.
+
+    Raises:
+        InputError: A result or a rule needs it.
+    """
+    found = [result.kind.name for result in results if result.kind.confidence]
+    if not (found or stop_below is not None) or not (resume or passes):
+        return
+    what = f"the result {found[0]}" if found else "--stop-below"
+    because = (
+        "--resume keeps the masks alone"
+        if resume
+        else "only a pass forward has it, without --direction and --fuse"
+    )
+    raise InputError(
+        f"{what} needs the confidence in every mask, and {because}; leave one of them out"
+    )
+
+
+def facts_of(
+    about: "About", bundle: "Bundle | None", frames: "FrameSource", masks: Path
+) -> dict[str, str]:
+    """Everything that a run is made with, by name, for its report."""
+    made = {
+        "command": join(["mavos-run", *sys.argv[1:]]),
+        "release": f"mavos-deploy {__version__}",
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "video": f"{frames.name}, {frames.size[1]}x{frames.size[0]} pixels",
+        "masks": str(masks),
+        "network": about.variant + ("" if about.trained else ", untrained"),
+        "backend": about.backend + (f", {about.arithmetic}" if about.arithmetic else ""),
+    }
+    if bundle is not None:
+        manifest = bundle.manifest
+        size = "any size" if manifest.dynamic else f"{manifest.height}x{manifest.width}"
+        made["bundle"] = f"{bundle.path}, {size}, identity {manifest.identity}"
+    return made
+
+
+def tell(say: Console, summary: "Summary") -> dict[str, Any]:
+    """Say what a second look found; returns its part of the JSON document."""
+    if events := summary.events:
+        told = [f"{event.stem}: {event.text}" for event in events[:EVENTS_NAMED]]
+        more = f"; and {len(events) - EVENTS_NAMED} more" if events[EVENTS_NAMED:] else ""
+        say.warn(f"look at the result ({summary_of(events)}): {'; '.join(told)}{more}")
+    if summary.stopped:
+        say.warn(f"the run ended after frame {summary.frames}: {summary.stopped}")
+    return {
+        "events": [
+            {"event": str(e.kind), "frame": e.index, "objects": e.objects, "text": e.text}
+            for e in summary.events
+        ],
+        "stopped": summary.stopped,
+    }

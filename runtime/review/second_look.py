@@ -1,0 +1,60 @@
+"""A second look at each frame of a run, and the rules by which the run ends early."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mavos_deploy.runtime.masks.writing import LabelledFrame
+from mavos_deploy.runtime.review.events import Event, EventKind, Watch
+
+_LOSSES = (EventKind.LOST, EventKind.ALL_LOST)
+
+
+@dataclass
+class SecondLook:
+    """The second look of one run.
+
+    Attributes:
+        stop_below: Confidence of any object below which the run ends, 0..1; None for never.
+        stop_on_loss: Whether the run ends where an object is lost within the picture.
+        facts: Everything that the run is made with, by name, for its report.
+        stopped: Why the run is to end, a line; empty while it goes on.
+        poisoned: Why no mask can be made any more, a line; empty while it can.
+    """
+
+    stop_below: float | None = None
+    stop_on_loss: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+    stopped: str = ""
+    poisoned: str = ""
+    _watch: Watch = field(default_factory=Watch)
+
+    @property
+    def events(self) -> list[Event]:
+        """All events so far; the same list for the whole run."""
+        return self._watch.events
+
+    def look(self, frame: LabelledFrame) -> None:
+        """Look at the next frame."""
+        found = self._watch.look(frame.index, frame.stem, frame.labels, frame.rgb)
+        told = {own: value for own, value in frame.confidence.items() if value is not None}
+        if self.stop_on_loss:
+            losses = [event for event in found if event.kind in _LOSSES]
+            if losses:
+                self.stopped = f"{losses[0].text} in frame {frame.stem} (--on-loss stop)"
+        if self.stop_below is not None and told:
+            own = min(told, key=lambda number: told[number])
+            if told[own] < self.stop_below:
+                self.stopped = (
+                    f"the confidence of object {own} is {told[own]:.2f} in frame {frame.stem} "
+                    f"(--stop-below {self.stop_below:g})"
+                )
+
+    def poison(self, frame: LabelledFrame, reason: str) -> None:
+        """Note that no mask can be made after a frame.
+
+        Args:
+            frame: The last frame that has one.
+            reason: The error's message.
+        """
+        self.poisoned = reason
+        self._watch.poisoned(frame.index, frame.stem)
