@@ -4,6 +4,7 @@ import { call, lastFrame } from "./api.js";
 import { notice, told } from "./notices.js";
 import { $, changed, on, state } from "./store.js";
 
+const USUAL = "overlay"; // what most people want to see first
 let asked = 0;
 
 const number = (id) => ($(id).value === "" ? null : Number($(id).value));
@@ -31,7 +32,8 @@ export function open() {
       return choice;
     }),
   );
-  if (kept) $("result").value = kept;
+  $("result").value = kept || USUAL;
+  if (!wanted()) $("result").selectedIndex = 0;
   const legend = $("export-objects").querySelector("legend");
   $("export-objects").replaceChildren(legend, ...state.project.objects.map(objectBox));
   for (const id of ["export-start", "export-end"]) $(id).max = lastFrame();

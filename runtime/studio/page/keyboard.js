@@ -41,7 +41,8 @@ export function start() {
   $("keys").replaceChildren(
     ...rows.flatMap(({ name, what }) => {
       const term = document.createElement("dt");
-      term.textContent = name.split(" ").join("  ");
+      const names = name.split(" ");
+      term.textContent = names.length > 5 ? `${names[0]} … ${names.at(-1)}` : names.join("  ");
       const text = document.createElement("dd");
       text.textContent = what;
       return [term, text];

@@ -1,0 +1,324 @@
+"""The page of mavos-studio in a real browser, from an empty project to files."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from mavos_deploy.evaluation.scenes.clip import Clip
+from mavos_deploy.runtime.masks.runs import box_of
+from mavos_deploy.runtime.media.encoding import VideoWriter
+from mavos_deploy.runtime.objects import Labels
+from tests.browser import INSTALLED, PATIENCE, complaints, opened
+from tests.made_clips import synthetic_clip
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs chromium, chromedriver and selenium")
+
+FRAMES, SIDE, MIDDLE = 120, 192, 50
+COMMAND = "import sys; from mavos_deploy.cli.{0} import main; sys.argv[0] = 'mavos-{0}'; main()"
+# The studio writes screenshots here, where docs/studio.md's pictures come from.
+SCREENSHOTS = os.environ.get("MAVOS_SCREENSHOTS")
+
+
+class Process:
+    """The command `mavos-studio` on one port, which may be killed and started again."""
+
+    def __init__(self, bundle: Path, video: Path, project: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._options = [str(bundle), str(video), "--project", str(project), "--no-browser"]
+        self.address = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait for its address."""
+        command = [sys.executable, "-c", COMMAND.format("studio"), *self._options]
+        command += ["--port", str(self._port), "--threads", "1"]
+        self._running = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._running.stdout is not None
+        self.address = self._running.stdout.readline().strip()
+        assert self.address.startswith("http://"), self.address
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._running.send_signal(signal.SIGKILL)
+        self._running.wait()
+        assert self._running.stdout is not None
+        self._running.stdout.close()
+
+
+class Page:
+    """What a person does on the page."""
+
+    def __init__(self, browser: "Chrome", folder: Path) -> None:
+        self.browser = browser
+        self._folder = folder
+        self._shots = 0
+
+    def open(self, address: str) -> None:
+        """Go to an address and wait for the first frame."""
+        self.browser.get(address)
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait for the first frame."""
+        self.until(lambda: self.run("return document.body?.dataset.ready === 'yes'"))
+
+    def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401
+        """Run a script in the page."""
+        return self.browser.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Wait for something."""
+        end = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < end, self.run("return document.body.innerText")
+            time.sleep(0.05)
+
+    def text(self, name: str) -> str:
+        """Text of the element with an id."""
+        return str(self.run("return document.getElementById(arguments[0]).innerText", name))
+
+    def ask(self, path: str) -> Any:  # noqa: ANN401
+        """Fetch JSON from the server, as the page does."""
+        script = (
+            "const done = arguments[1]; fetch(arguments[0]).then(r => r.json()).then(done, done)"
+        )
+        return self.browser.execute_async_script(script, path)  # type: ignore[no-untyped-call]
+
+    @property
+    def project(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("/api/project")
+        return found
+
+    def mask(self, frame: int) -> Labels:
+        """The mask of a frame on the server."""
+        runs = self.ask(f"/api/masks/{frame}")
+        labels: Labels = np.repeat(np.array(runs["values"], np.uint8), runs["lengths"])
+        return labels.reshape(runs["height"], runs["width"])
+
+    def masks(self, first: int = 0, end: int = FRAMES, every: int = 7) -> list[bytes]:
+        """Masks of some frames on the server."""
+        return [self.mask(frame).tobytes() for frame in range(first, end, every)]
+
+    def keys(self, *names: str) -> None:
+        """Press keys, one after the other."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(self.browser)
+        for name in names:
+            chain = chain.send_keys(name)
+        chain.perform()
+
+    def press(self, name: str) -> None:
+        """Press the button with a name."""
+        from selenium.webdriver.common.by import By
+
+        for button in self.browser.find_elements(By.TAG_NAME, "button"):
+            if button.is_displayed() and button.accessible_name == name:
+                button.click()
+                return
+        raise AssertionError(f"no button {name}")
+
+    def go(self, frame: int) -> None:
+        """Show a frame."""
+        self.run(
+            "const f = document.getElementById('frame'); f.value = arguments[0];"
+            "f.dispatchEvent(new Event('change'))",
+            frame,
+        )
+        self.until(lambda: self.run("return document.body.dataset.frame") == str(frame))
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        """Drag over points of the frame, and wait until what it did is saved."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        left, top, width, height = self.run(
+            "const c = document.getElementById('picture').getBoundingClientRect();"
+            "return [c.left, c.top, c.width, c.height]"
+        )
+        scale = min(width, height) / SIDE * 0.98
+        left, top = left + (width - SIDE * scale) / 2, top + (height - SIDE * scale) / 2
+        chain = ActionChains(self.browser, duration=10)
+        pointer = chain.w3c_actions.pointer_action
+        for i, (x, y) in enumerate(points):
+            pointer.move_to_location(round(left + x * scale), round(top + y * scale))
+            if i == 0:
+                pointer.pointer_down()
+        pointer.pointer_up()
+        revision = self.project["revision"]
+        chain.perform()
+        self.until(lambda: self.project["revision"] > revision)
+        self.until(lambda: self.run("return document.body.dataset.saving") == "no")
+
+    def followed(self) -> None:
+        """Wait until following is over."""
+        self.until(lambda: self.project["following"]["state"] == "idle")
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the page."""
+        time.sleep(0.3)  # what was asked for is painted
+        self._shots += 1
+        path = self._folder / f"{self._shots:02}-{name}.png"
+        assert self.browser.save_screenshot(str(path))
+        assert path.stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return synthetic_clip(SIDE, SIDE, FRAMES, objects=2, seed=3)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    shots = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path / "screenshots"
+    shots.mkdir(parents=True, exist_ok=True)
+    with opened(tmp_path / "browser") as browser:
+        yield Page(browser, shots)
+
+
+@pytest.fixture
+def studio(tiny_bundle: Path, clip: Clip, tmp_path: Path) -> Iterator[Process]:
+    video = tmp_path / "clip.mp4"
+    with VideoWriter(video, (SIDE, SIDE)) as writer:
+        for frame in clip.frames:
+            writer.write(frame)
+    started = Process(tiny_bundle, video, tmp_path / "clip.mavos")
+    yield started
+    started.kill()
+
+
+def overlap(first: Labels, second: Labels) -> float:
+    """Intersection over union of where two label maps have something."""
+    one, other = first > 0, second > 0
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_from_a_box_to_files(
+    page: Page, studio: Process, clip: Clip, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    page.open(studio.address)
+    page.shot("open")
+    assert page.text("about").startswith("These are the")
+    truth = np.where(clip.labels == 1, clip.labels, 0)
+
+    # A box, and more of it with the brush.
+    page.go(MIDDLE)
+    left, top, width, height = box_of(truth[MIDDLE] > 0)
+    right, bottom = left + width, top + height
+    page.drag((left - 3, top - 3), ((left + right) / 2, top), (right + 3, bottom + 3))
+    boxed = page.mask(MIDDLE)
+    assert overlap(boxed, truth[MIDDLE]) > 0.6
+    page.shot("box")
+    page.keys("b")
+    page.drag((left - 9, top - 9), (left - 9, top - 2))
+    brushed = page.mask(MIDDLE)
+    assert brushed[top - 5, left - 9] == 1
+    assert page.project["keyframes"] == [MIDDLE]
+    page.shot("brush")
+    page.keys("e")
+    page.drag((left - 9, top - 9), (left - 9, top - 2))
+    assert page.mask(MIDDLE)[top - 5, left - 9] == 0
+    assert page.project["undo"]
+
+    # Both ways, and the page loaded anew in the middle of it.
+    page.keys("a")
+    page.until(lambda: page.project["following"]["done"] > 3)
+    page.shot("following")
+    page.browser.refresh()
+    page.ready()
+    assert page.project["following"]["state"] == "running", "it was over before the page was back"
+    page.followed()
+    assert page.project["masks"] == [[0, FRAMES - 1]]
+    first = page.masks()
+    page.shot("followed")
+
+    # A correction goes on from its frame and leaves those before alone.
+    later = MIDDLE + 21
+    page.go(later)
+    page.keys("b")
+    page.drag((20, SIDE - 20), (40, SIDE - 20), (40, SIDE - 40))
+    page.shot("corrected")
+    page.keys("f")
+    page.until(lambda: page.project["undo"] == f"following forward from frame {later}")
+    page.followed()
+    second = page.masks()
+    kept = -(-later // 7)
+    assert second[:kept] == first[:kept]
+    assert second[kept:] != first[kept:]
+
+    # Undo and redo take following back and forth without computing.
+    page.keys("z")
+    page.until(lambda: page.project["redo"])
+    page.keys("z")
+    page.until(lambda: page.masks() == first)
+    for _ in range(2):
+        revision = page.project["revision"]
+        page.keys("Z")
+        page.until(lambda before=revision: page.project["revision"] != before)  # type: ignore[misc]
+    page.until(lambda: page.masks() == second)
+    assert not complaints(page.browser)
+
+    # The server dies while it follows, and is started again.
+    page.go(later)
+    page.press("Follow backward")
+    page.until(lambda: page.project["following"]["state"] == "running")
+    known = page.project
+    studio.kill()
+    page.until(lambda: page.run("return !document.getElementById('connection').hidden"))
+    assert "lost" in page.text("connection")
+    page.shot("server gone")
+    studio.start()
+    page.until(lambda: "printed" in page.text("connection"))
+    lost = complaints(page.browser)
+    assert all("/api/" in line for line in lost), "only requests that found no server"
+    page.open(studio.address)
+    assert page.project["keyframes"] == known["keyframes"]
+    assert page.project["masks"] == [[0, FRAMES - 1]]
+    page.keys("z")
+    page.until(lambda: page.masks() == second)
+
+    export_and_compare(page, tiny_bundle, tmp_path)
+    assert not complaints(page.browser)
+
+
+def export_and_compare(page: Page, bundle: Path, folder: Path) -> None:
+    """Write palette PNGs with the page and with the command that it shows; they are the same."""
+    page.keys("w")
+    page.run(
+        "const r = document.getElementById('result'); r.value = 'palette';"
+        "r.dispatchEvent(new Event('change'))"
+    )
+    page.until(lambda: "palette" in page.text("command"))
+    page.shot("export")
+    command = page.text("command")
+    assert "same bytes" in page.text("command-why")
+    page.press("Write")
+    page.until(lambda: page.project["exports"] and page.project["exports"][-1]["state"] == "done")
+    page.until(lambda: "Written" in page.text("export-state"))
+    page.shot("written")
+    name, *words = shlex.split(command)
+    assert (name, words[0]) == ("mavos-run", str(bundle))
+    subprocess.run([sys.executable, "-c", COMMAND.format("run"), *words], cwd=folder, check=True)
+    written = Path(page.project["exports"][-1]["path"])
+    other = folder / shlex.split(command)[-1].partition("=")[2]
+    names = sorted(file.name for file in written.iterdir() if file.suffix == ".png")
+    assert len(names) == FRAMES
+    assert {name: (written / name).read_bytes() for name in names} == {
+        file.name: file.read_bytes() for file in other.iterdir() if file.suffix == ".png"
+    }
