@@ -56,7 +56,6 @@ const hearers = {
   project: ({ project }) => {
     takeProject(project);
     fetchConfidence();
-    fetchEvents();
   },
   masks: ({ frames, revision }) => {
     state.project.revision = Math.max(state.project.revision, revision);
@@ -66,8 +65,10 @@ const hearers = {
     changed("frame");
   },
   following: ({ following }) => {
+    const ran = panels.followingRuns();
     state.project.following = following;
     changed("following");
+    if (ran && !panels.followingRuns()) fetchConfidence();
   },
   export: (message) => exporting.hearExport(message.export),
   thumbnails: ({ done, every }) => {
@@ -75,10 +76,6 @@ const hearers = {
     changed("thumbnails");
   },
   confidence: addConfidence,
-  events: ({ events }) => {
-    state.events = events;
-    changed("events");
-  },
   notice: ({ text, level }) => notice(text, level),
 };
 
@@ -92,11 +89,6 @@ function addRanges(ranges) {
     else joined.push([first, last]);
   }
   state.project.masks = joined;
-}
-
-async function fetchEvents() {
-  const answer = await call("GET", "/api/events").catch(() => null);
-  if (answer) hearers.events(answer);
 }
 
 function step(frames) {

@@ -129,7 +129,7 @@ function showEvents() {
   if (!state.events.length) {
     const nothing = document.createElement("li");
     nothing.className = "quiet";
-    nothing.textContent = "Nothing to report yet.";
+    nothing.textContent = state.confidence.size ? "Every mask looks right to the tracker." : "Nothing to report yet.";
     return list.replaceChildren(nothing);
   }
   return list.replaceChildren(

@@ -16,7 +16,7 @@ export const state = {
   saving: 0, // edits on their way to the server
   confidence: new Map(), // id -> array by step
   step: 1,
-  events: [],
+  events: [], // places to look at: { frame, object, text }
 };
 
 export function on(names, listener) {

@@ -2,7 +2,7 @@
 
 import { call, lastFrame } from "./api.js";
 import { show } from "./frames.js";
-import { $, on, state } from "./store.js";
+import { $, changed, on, state } from "./store.js";
 
 const slider = $("timeline");
 const canvas = slider.firstElementChild;
@@ -103,7 +103,7 @@ function paintConfidence(object, top, colour) {
   values.forEach((value, i) => {
     if (value === null || value === undefined) return;
     const high = 1 + value * (STRIP - 2);
-    context.fillStyle = value >= 0.5 ? sure : unsure;
+    context.fillStyle = value >= UNSURE ? sure : unsure;
     context.fillRect(at(i * state.step) - breadth() / 2, top + STRIP - high, width, high);
   });
 }
@@ -113,7 +113,22 @@ export async function fetchConfidence() {
   if (!answer) return;
   state.step = answer.step;
   state.confidence = new Map(Object.entries(answer.objects));
-  redraw();
+  findEvents();
+}
+
+const UNSURE = 0.5; // below it a mask is as likely wrong as right
+
+// Places to look at: where confidence in an object falls under `UNSURE`.
+function findEvents() {
+  state.events = state.project.objects
+    .flatMap(({ id, name }) => {
+      const values = state.confidence.get(String(id)) ?? [];
+      const low = (value) => value !== null && value !== undefined && value < UNSURE;
+      const starts = values.flatMap((value, i) => (low(value) && !low(values[i - 1]) ? [i] : []));
+      return starts.map((i) => ({ frame: i * state.step, object: id, text: `${name} may be wrong` }));
+    })
+    .sort((one, other) => one.frame - other.frame);
+  changed("events");
 }
 
 export function addConfidence({ from, to, objects }) {
@@ -121,12 +136,14 @@ export function addConfidence({ from, to, objects }) {
     const known = state.confidence.get(id) ?? [];
     for (let frame = from; frame <= to; frame++) {
       const place = Math.floor(frame / state.step);
-      while (known.length < place) known.push(null);
-      if (frame % state.step === 0) known[place] = values[frame - from];
+      while (known.length <= place) known.push(null);
+      const value = values[frame - from];
+      const before = frame % state.step === 0 ? null : known[place];
+      known[place] = before === null || value === null ? value : Math.min(before, value);
     }
     state.confidence.set(id, known);
   }
-  redraw();
+  findEvents();
 }
 
 const pointed = (event) => Math.floor((event.offsetX / slider.clientWidth) * (lastFrame() + 1));

@@ -166,6 +166,20 @@ class Page:
         self.until(lambda: self.project["revision"] > revision)
         self.until(lambda: self.run("return document.body.dataset.saving") == "no")
 
+    def colours_of_confidence(self) -> int:
+        """Pixels of the timeline's strips that have a colour of confidence."""
+        script = """
+            const canvas = document.querySelector('#timeline canvas');
+            const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            const style = getComputedStyle(document.documentElement);
+            const colours = ['--sure', '--unsure'].map((name) =>
+                parseInt(style.getPropertyValue(name).trim().slice(1), 16));
+            let found = 0;
+            for (let i = 0; i < data.length; i += 4)
+                found += colours.includes((data[i] << 16) | (data[i + 1] << 8) | data[i + 2]);
+            return found;"""
+        return int(self.run(script))
+
     def followed(self) -> None:
         """Wait until following is over."""
         self.until(lambda: self.project["following"]["state"] == "idle")
@@ -214,7 +228,7 @@ def test_from_a_box_to_files(
 ) -> None:
     page.open(studio.address)
     page.shot("open")
-    assert page.text("about").startswith("These are the")
+    assert "tiny was trained on made-up scenes" in page.text("about")
     truth = np.where(clip.labels == 1, clip.labels, 0)
 
     # A box, and more of it with the brush.
@@ -240,12 +254,22 @@ def test_from_a_box_to_files(
     page.keys("a")
     page.until(lambda: page.project["following"]["done"] > 3)
     page.shot("following")
+    page.keys(".")
+    page.until(lambda: page.project["following"]["state"] == "paused")
+    done = page.project["following"]["done"]
     page.browser.refresh()
     page.ready()
-    assert page.project["following"]["state"] == "running", "it was over before the page was back"
+    assert page.text("speed").startswith("Paused.")
+    assert page.project["following"]["done"] == done
+    page.keys(".")
+    page.browser.refresh()
+    page.ready()
     page.followed()
     assert page.project["masks"] == [[0, FRAMES - 1]]
     first = page.masks()
+    values = page.ask(f"/api/confidence?from=0&to={FRAMES - 1}")["objects"]["1"]
+    assert [frame for frame in range(FRAMES) if values[frame] is None] == [MIDDLE]
+    page.until(lambda: page.colours_of_confidence() > FRAMES)
     page.shot("followed")
 
     # A correction goes on from its frame and leaves those before alone.
