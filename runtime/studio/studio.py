@@ -383,6 +383,10 @@ class Studio:
             part, ids, made = self._ordered(order)
             keys = self.project.folder / FOLDER / "keyframes.mavosmasks"
             found = made.command(self._exporter.place(order), part, ids, keys)
+            if found.text:  # whoever copies it needs the file that it names
+                legend = legend_of(made.now.objects, Path(self.clip.source).stem)
+                keys.parent.mkdir(exist_ok=True)
+                write_keyframes(keys, made.now, self.clip, self.project.versions, legend)
             return {"command": found.text, "same": found.same, "why": found.why}
 
     def export(self, order: Order) -> Message:

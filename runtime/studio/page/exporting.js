@@ -69,6 +69,12 @@ function resultChanged() {
 
 async function showCommand() {
   const mine = ++asked;
+  if (!state.project.masks.length) {
+    $("command").textContent = "";
+    $("command-why").textContent = "There are no masks yet; draw one first.";
+    $("export-copy").disabled = true;
+    return;
+  }
   const answer = await call("POST", "/api/export/command", order()).catch((error) => ({ error: error.message }));
   if (mine !== asked) return;
   $("command").textContent = answer.command ?? "";
@@ -100,7 +106,7 @@ function showExport() {
   const runs = latest?.state === "running";
   $("export-running").hidden = !latest;
   $("export-stop").hidden = !runs;
-  $("export-start-button").disabled = runs;
+  $("export-start-button").disabled = runs || !state.project.masks.length;
   if (!latest) return;
   $("export-progress").max = Math.max(1, latest.total);
   $("export-progress").value = latest.done;
@@ -113,6 +119,7 @@ function showExport() {
     stopped: "Stopped; nothing was written.",
   };
   line.textContent = words[latest.state];
+  if (latest.state === "done" && latest.command) $("command").textContent = latest.command;
   if (latest.state === "done" && latest.download) {
     const link = document.createElement("a");
     link.href = latest.download;

@@ -30,9 +30,17 @@ export async function newObject() {
   changed("objects");
 }
 
+let listed = "";
+
+// The list is made anew only where it changes, and keeps the focus.
 function showObjects() {
+  const now = JSON.stringify([state.project.objects, state.object]);
+  if (now === listed) return;
+  listed = now;
   const list = $("objects");
+  const focused = [...list.querySelectorAll("button")].indexOf(document.activeElement);
   list.replaceChildren(...state.project.objects.map(row));
+  if (focused >= 0) list.querySelectorAll("button")[focused]?.focus();
   const chosen = objectOf(state.object);
   $("mask-of").textContent = chosen ? chosen.name : "the object";
 }

@@ -20,6 +20,7 @@ from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.objects import Labels
 from tests.browser import INSTALLED, PATIENCE, complaints, opened
 from tests.made_clips import synthetic_clip
+from tests.studio_server import served
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs chromium, chromedriver and selenium")
 
 FRAMES, SIDE, MIDDLE = 120, 192, 50
+TAB = "\ue004"
 COMMAND = "import sys; from mavos_deploy.cli.{0} import main; sys.argv[0] = 'mavos-{0}'; main()"
-# The studio writes screenshots here, where docs/studio.md's pictures come from.
+# Where to leave screenshots; docs/studio.md has three of them.
 SCREENSHOTS = os.environ.get("MAVOS_SCREENSHOTS")
 
 
@@ -81,7 +83,7 @@ class Page:
 
     def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401
         """Run a script in the page."""
-        return self.browser.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.browser.execute_script(script, *arguments)
 
     def until(self, true: Callable[[], object]) -> None:
         """Wait for something."""
@@ -99,7 +101,7 @@ class Page:
         script = (
             "const done = arguments[1]; fetch(arguments[0]).then(r => r.json()).then(done, done)"
         )
-        return self.browser.execute_async_script(script, path)  # type: ignore[no-untyped-call]
+        return self.browser.execute_async_script(script, path)
 
     @property
     def project(self) -> dict[str, Any]:
@@ -207,11 +209,16 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.fixture
-def studio(tiny_bundle: Path, clip: Clip, tmp_path: Path) -> Iterator[Process]:
-    video = tmp_path / "clip.mp4"
-    with VideoWriter(video, (SIDE, SIDE)) as writer:
+def video(clip: Clip, tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, (SIDE, SIDE)) as writer:
         for frame in clip.frames:
             writer.write(frame)
+    return path
+
+
+@pytest.fixture
+def studio(tiny_bundle: Path, video: Path, tmp_path: Path) -> Iterator[Process]:
     started = Process(tiny_bundle, video, tmp_path / "clip.mavos")
     yield started
     started.kill()
@@ -294,7 +301,7 @@ def test_from_a_box_to_files(
     for _ in range(2):
         revision = page.project["revision"]
         page.keys("Z")
-        page.until(lambda before=revision: page.project["revision"] != before)  # type: ignore[misc]
+        page.until(lambda before=revision: page.project["revision"] != before)
     page.until(lambda: page.masks() == second)
     assert not complaints(page.browser)
 
@@ -346,3 +353,78 @@ def export_and_compare(page: Page, bundle: Path, folder: Path) -> None:
     assert {name: (written / name).read_bytes() for name in names} == {
         file.name: file.read_bytes() for file in other.iterdir() if file.suffix == ".png"
     }
+
+
+def names_of(page: Page, selector: str) -> list[str]:
+    """Names that a screen reader says, of all elements that are shown."""
+    from selenium.webdriver.common.by import By
+
+    found = page.browser.find_elements(By.CSS_SELECTOR, selector)
+    return [element.accessible_name for element in found if element.is_displayed()]
+
+
+CONTROLS = "button, input, select, [tabindex]"
+SHOWN = [
+    *("Weights", "Undo", "Redo", "Import masks", "Export", "Keys and help", "Put the note away"),
+    *("Box", "Click", "Scribble", "Polygon", "Brush", "Eraser", "Move"),
+    *("Masks", "Zoom out", "Fit", "Zoom in", "Picture of the frame; tools draw here"),
+    *("Choose object 1", "Hide object 1", "Name and colour of object 1", "Delete object 1"),
+    *(
+        "New object",
+        "Follow backward",
+        "Follow both ways",
+        "Follow forward",
+        "Until frame",
+        "Watch",
+    ),
+    *("Fill holes", "Drop specks", "Grow", "Shrink", "Smooth", "Clear"),
+    *("Copy from the frame before", "Forget this keyframe"),
+    *("First frame", "Frame before", "Play", "Next frame", "Last frame", "Frame", "Timeline"),
+]
+EXPORT = [
+    *("What", "Option", "From frame", "To frame", "object 1", "Command line"),
+    *("Copy the command", "Write", "Close"),
+]
+
+
+def test_every_control_has_a_name_a_place_and_a_visible_focus(page: Page, video: Path) -> None:
+    with served(video) as client:
+        page.open(client.door.address)
+        page.keys("n")
+        page.until(lambda: "object 1" in page.text("objects"))
+        assert names_of(page, CONTROLS) == SHOWN
+        outside = page.run(
+            """return [...document.querySelectorAll('button, input, select')].filter((element) => {
+                const box = element.getBoundingClientRect();
+                const scrolls = element.closest('aside, dialog');
+                return box.width && (box.right > innerWidth || box.left < 0 ||
+                    (!scrolls && (box.bottom > innerHeight || box.top < 0)));
+            }).map((element) => element.id)"""
+        )
+        assert not outside
+        assert page.run("return [innerWidth, innerHeight]") == [1280, 720]
+        assert page.run("return document.documentElement.scrollHeight <= innerHeight")
+        reached = set()
+        page.run("document.activeElement.blur()")
+        for _ in range(len(SHOWN)):
+            page.keys(TAB)
+            if page.run("return document.activeElement === document.body"):
+                break  # after the last one
+            reached.add(page.run("return document.activeElement.id"))
+            style = page.run(
+                "const s = getComputedStyle(document.activeElement);"
+                "return [s.outlineStyle, parseFloat(s.outlineWidth)]"
+            )
+            assert style == ["solid", 3], page.run("return document.activeElement.outerHTML")
+        assert reached >= {"export", "picture", "forward", "timeline", "frame"}
+        page.keys("w")
+        page.until(lambda: page.run("return document.getElementById('export-dialog').open"))
+        assert "no masks yet" in page.text("command-why")
+        inside = ", ".join(f"#export-dialog {one}" for one in CONTROLS.split(", "))
+        assert names_of(page, inside) == EXPORT
+        page.press("Close")
+        page.keys("?")
+        page.until(lambda: "Follow forward" in page.text("keys"))
+        page.shot("keys")
+        page.press("Close")
+        assert not complaints(page.browser)
