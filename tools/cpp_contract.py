@@ -169,6 +169,8 @@ def header() -> str:
         "kReference": memory.REFERENCE,
         "kShort": contract.SHORT,
         "kSlotBias": contract.SLOT_BIAS,
+        "kStep": str(GraphName.STEP),
+        "kStepOne": str(GraphName.STEP_ONE),
         "kDecoderOne": str(GraphName.DECODER_ONE),
         "kMemoryUpdate": str(GraphName.MEMORY_UPDATE),
     }

@@ -44,20 +44,24 @@ Tensors Graphs::encode(const Tensor& resized) const {
 Tensors Graphs::step(const Tensors& features, const State& state) const {
   Tensors bias;
   if (rule().has_bias()) bias[contract::kSlotBias] = rule().bias(state.updated, state.writes);
-  return run("elstt_step", {&features, &state.memory, &bias});
+  const bool alone = std::all_of(state.updated.begin(), state.updated.end(),
+                                 [](int64_t count) { return count == 0; });
+  const bool one = alone && bundle_.has(contract::kStepOne);
+  return run(one ? contract::kStepOne : contract::kStep, {&features, &state.memory, &bias});
 }
 
 Tensors Graphs::settle(const Tensors& features, const Tensors& labels, int64_t groups,
                        const Size& input_size) const {
   Tensors bias;
   if (rule().has_bias()) bias[contract::kSlotBias] = rule().full_bias(groups);
+  const auto step = bundle_.has(contract::kStepOne) ? contract::kStepOne : contract::kStep;
   // After pass i the memories of the first i blocks are those of the frame itself, whatever they
   // were before.
   Tensors fresh = blank(groups, input_size);
   for (int64_t pass = 0; pass < blocks(); ++pass) {
     Tensors memory = in_slot(contract::kShort, fresh);
     for (const std::string& slot : rule().names()) update(memory, in_slot(slot, fresh));
-    fresh = write(run("elstt_step", {&features, &bias, &memory}), labels);
+    fresh = write(run(step, {&features, &bias, &memory}), labels);
   }
   return fresh;
 }

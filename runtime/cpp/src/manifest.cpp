@@ -220,8 +220,10 @@ Size Manifest::input_size(const Size& video) const {
 }
 
 std::vector<GraphSpec> Manifest::specs_at(const std::optional<Size>& frames) const {
-  const bool one = graphs.count(contract::kDecoderOne) > 0;
-  return graph_specs({dimensions, memory, precision == "fp16", levels(), one}, frames);
+  const bool step_one = graphs.count(contract::kStepOne) > 0;
+  const bool decoder_one = graphs.count(contract::kDecoderOne) > 0;
+  return graph_specs({dimensions, memory, precision == "fp16", levels(), step_one, decoder_one},
+                     frames);
 }
 
 std::optional<Size> Manifest::fixed_size() const {

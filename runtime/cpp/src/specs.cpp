@@ -1,7 +1,9 @@
 #include "specs.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <iterator>
 
 #include "contract.h"
 #include "error.h"
@@ -105,6 +107,20 @@ class RowReader {
   Extents extents_;
 };
 
+// The step without the slots behind the reference's.
+GraphSpec step_one(const GraphSpec& step) {
+  GraphSpec one{contract::kStepOne, {}, step.outputs};
+  const std::array<std::string, 3> read = {std::string(contract::kReference) + "_",
+                                           std::string(contract::kShort) + "_", "embedding"};
+  std::copy_if(step.inputs.begin(), step.inputs.end(), std::back_inserter(one.inputs),
+               [&read](const TensorSpec& spec) {
+                 return std::any_of(read.begin(), read.end(), [&spec](const std::string& prefix) {
+                   return spec.name.rfind(prefix, 0) == 0;
+                 });
+               });
+  return one;
+}
+
 }  // namespace
 
 std::string to_text(const Shape& shape) {
@@ -148,6 +164,7 @@ std::vector<GraphSpec> graph_specs(const Network& network, const std::optional<S
     if (name == contract::kMemoryUpdate && !network.memory.merges()) continue;
     specs.push_back({name, reader.at(graph.inputs, graph.input_count),
                      reader.at(graph.outputs, graph.output_count)});
+    if (name == contract::kStep && network.step_one) specs.push_back(step_one(specs.back()));
   }
   return specs;
 }
@@ -165,7 +182,7 @@ std::vector<std::string> memory_names(int64_t blocks, const std::string& slot) {
 
 std::vector<TensorSpec> memory_specs(const std::vector<GraphSpec>& specs) {
   const auto step = std::find_if(specs.begin(), specs.end(),
-                                 [](const GraphSpec& spec) { return spec.name == "elstt_step"; });
+                                 [](const GraphSpec& spec) { return spec.name == contract::kStep; });
   std::vector<TensorSpec> found;
   std::copy_if(step->inputs.begin(), step->inputs.end(), std::back_inserter(found),
                [](const TensorSpec& spec) {

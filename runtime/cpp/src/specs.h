@@ -50,6 +50,7 @@ struct Network {
   MemoryRule memory;
   bool half = false;         // whether feature maps and memories are float16
   bool levels = false;       // whether the memory's values are levels of 8 bits
+  bool step_one = false;     // whether there is a step that reads the reference alone, too
   bool decoder_one = false;  // whether there is a decoder for a single group, too
 };
 

@@ -1,13 +1,22 @@
 """C++ and Python make the same label maps, byte for byte, and go on with each other's states."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from mavos_deploy.runtime import Segmenter
+from mavos_deploy.hashing import file_sha256
+from mavos_deploy.runtime import Bundle, Segmenter
+from mavos_deploy.runtime.bundles.manifest import write_manifest
+from mavos_deploy.runtime.bundles.memory import MemoryRule
+from mavos_deploy.runtime.contract import GraphName
+from tests import golden
+from tests.bundles import copy_to_change
 from tests.cpp_library import CppError, CppLibrary
 from tests.made_clips import synthetic_clip
 
@@ -82,6 +91,46 @@ def test_bundle_for_any_size(
     cpp: CppLibrary, dynamic_bundle: Path, size: tuple[int, int], tmp_path: Path
 ) -> None:
     assert_same_chain(cpp, dynamic_bundle, size, tmp_path)
+
+
+def with_another_step_one(bundle: Path, folder: Path) -> Path:
+    """Make a missing folder a copy whose step for one slot gives other results than the general."""
+    copy = Bundle.open(copy_to_change(bundle, folder))
+    step = copy.manifest.graphs[GraphName.STEP_ONE]
+    model = onnx.load(folder / step.file)
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
+            turned = numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name)
+            weights.CopyFrom(turned)
+    (folder / step.file).unlink()
+    onnx.save(model, folder / step.file)
+    graphs = dict(copy.manifest.graphs)
+    graphs[GraphName.STEP_ONE] = replace(step, sha256=file_sha256(folder / step.file))
+    write_manifest(folder, replace(copy.manifest, graphs=graphs))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*replaces the latest late one")
+@pytest.mark.parametrize(
+    ("variant", "rule", "gap"),
+    [
+        pytest.param("deaot_t", "annotations", None, id="of-one-block-with-a-step-for-one-slot"),
+        pytest.param("deaot_l", "lvos:3", golden.MEMORY_GAP, id="of-three-blocks-with-four-slots"),
+    ],
+)
+def test_deaot(
+    cpp: CppLibrary,
+    exported: "Exports",
+    variant: str,
+    rule: str,
+    gap: int | None,
+    tmp_path: Path,
+) -> None:
+    size = golden.load_deaot(f"newobj_{variant}").size  # its bundles are there
+    bundle = exported(variant, size, gap, "cpu", memory=MemoryRule.named(rule))
+    assert_same_chain(cpp, bundle, size, tmp_path)
+    if gap is None:
+        assert_same_chain(cpp, with_another_step_one(bundle, tmp_path / "other"), size, tmp_path)
 
 
 def test_float16_bundle(cpp: CppLibrary, half_bundle: Path, tmp_path: Path) -> None:
