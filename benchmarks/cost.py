@@ -23,7 +23,7 @@ import onnxruntime
 from mavos_deploy.errors import MavosError
 from mavos_deploy.export.bench.roofs import gflop, measure_roofs
 from mavos_deploy.export.bench.runners import BackendRunner, warm_up
-from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
+from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps, usual_run
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import CHANNELS, GraphName
@@ -98,11 +98,12 @@ def main() -> int:
 def measure(bundle: Bundle, objects: int, threads: int) -> dict[str, Any]:
     """Measure a bundle with a number of objects."""
     gap = bundle.manifest.write_every
+    frames = usual_run(None) if bundle.manifest.memory_gap is None else shortest_run(gap)
     roof = measure_roofs(threads, [ROOF])[ROOF]
     runners = {"it": BackendRunner(bundle, open_backend(bundle, threads, DEFAULT_BACKEND))}
     try:
         warm_up(runners.values(), bundle, objects)
-        timings = time_steps(runners, bundle, shortest_run(gap), objects, lambda done: None)
+        timings = time_steps(runners, bundle, frames, objects, lambda done: None)
     finally:
         runners["it"].close()
     found = summarise(timings, gap, "it")["it"]

@@ -35,9 +35,9 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cost import gflop
 from benchmarks.memory_modes import MODES, measure_modes
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.export.bench.roofs import gflop
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, warm_up
 from mavos_deploy.export.bench.timing import Timings, summarise, time_steps
 from mavos_deploy.export.bench.torch_runner import TorchRunner

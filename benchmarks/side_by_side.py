@@ -26,7 +26,13 @@ from rich.table import Table
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.runners import Runner, Subject, warm_up
-from mavos_deploy.export.bench.timing import Timings, shortest_run, summarise, time_steps
+from mavos_deploy.export.bench.timing import (
+    Timings,
+    shortest_run,
+    summarise,
+    time_steps,
+    usual_run,
+)
 from mavos_deploy.export.bench.ways import PYTORCH
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
 from mavos_deploy.runtime.bundles.bundle import Bundle
@@ -52,7 +58,7 @@ def main() -> int:
     parser.add_argument("bundles", type=Path, nargs="+", help="of one size; the first is compared")
     parser.add_argument("--backend", default=DEFAULT_BACKEND)
     parser.add_argument("--pytorch", choices=[*PYTORCH, NO_PYTORCH], default="eager")
-    parser.add_argument("--frames", type=int, help="default: two memory gaps and one, the least")
+    parser.add_argument("--frames", type=int, help="default: three memory gaps and one")
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_processors())
     parser.add_argument("--output", type=Path, help="write everything as JSON")
@@ -90,7 +96,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     }
     gaps = {name: bundles[s.bundle].manifest.write_every for name, s in subjects.items()}
     fewest = max(map(shortest_run, gaps.values()))
-    frames = given.frames or fewest
+    frames = given.frames or max(usual_run(b.manifest.memory_gap) for b in bundles.values())
     if frames < fewest:
         raise InputError(f"--frames {frames} have no memory update; at least {fewest} are needed")
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from mavos_deploy.export.bench.roofs import (
     shares_of_roofs,
 )
 from mavos_deploy.export.bench.runners import BackendRunner, Runner, Subject, warm_up
-from mavos_deploy.export.bench.timing import shortest_run, time_steps
+from mavos_deploy.export.bench.timing import shortest_run, time_steps, usual_run
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.system.machine import LoadMeter
 
@@ -37,7 +37,7 @@ def measure(
     Args:
         bundle: Opened bundle.
         subjects: Backends, and ways of running its network in PyTorch; the first is the baseline.
-        frames: Length of the clip; None takes three memory gaps and one frame.
+        frames: Length of the clip; None takes that of `usual_run`.
         objects: Number of objects in the first frame.
         end_to_end: Whether backends also segment a video from file to masks.
         video: File of that video; None for a made-up one.
@@ -51,7 +51,7 @@ def measure(
             backend, PyTorch, the checkpoint or the video can't be used.
     """
     gap = bundle.manifest.write_every
-    count = 3 * gap + 1 if frames is None else frames
+    count = usual_run(bundle.manifest.memory_gap) if frames is None else frames
     if count < shortest_run(gap):
         raise InputError(
             f"{count} frames have no memory update; at a memory gap of {gap} at least "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mavos_deploy.export.bench.runners import Runner, made_clip
 from mavos_deploy.runtime.bundles.bundle import Bundle
 
+MAVOS_GAP = 10  # frames; the memory gap of the published MAVOS networks
 PARTS = 40  # medians that a line over the video's length is fitted through, at most
 
 Values = NDArray[np.float64]
@@ -40,6 +41,16 @@ class Timings:
 def shortest_run(memory_gap: int) -> int:
     """Frames of the shortest clip with a memory update by MCA, which is the second write."""
     return 2 * memory_gap + 1
+
+
+def usual_run(memory_gap: int | None) -> int:
+    """Frames of a clip where no other length is asked for: three memory gaps and one.
+
+    Args:
+        memory_gap: Gap of the bundle; None where nothing enters its memory at a gap, and MAVOS' is
+            taken.
+    """
+    return 3 * (memory_gap or MAVOS_GAP) + 1
 
 
 def time_steps(

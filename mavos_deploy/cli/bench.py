@@ -28,7 +28,7 @@ def bench(
         typer.Option(
             metavar="N",
             help="Length of the made-up clip. Default: three memory gaps and one, which has two "
-            "memory updates; at least two gaps and one.",
+            "memory updates, or 31 with memory annotations; at least two gaps and one.",
         ),
     ] = None,
     objects: Annotated[

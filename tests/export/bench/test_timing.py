@@ -11,6 +11,7 @@ from mavos_deploy.export.bench.timing import (
     growth_per_100_frames,
     summarise,
     time_steps,
+    usual_run,
 )
 from mavos_deploy.export.bench.torch_runner import APPEND_EVERY
 from mavos_deploy.export.bench.ways import GROWING, PYTORCH
@@ -43,6 +44,20 @@ def test_figures_tell_update_frames_from_others() -> None:
 def test_a_memory_gap_of_one_has_update_frames_only() -> None:
     timings = {"one": Timings([0.1] * 5, [0.1] * 5, [{}] * 5, [1] * 5)}
     assert summarise(timings, 1, "one")["one"]["amortised_ms"] == 100
+
+
+@pytest.mark.parametrize(
+    ("memory_gap", "frames"),
+    [
+        pytest.param(5, 16, id="deaot-l"),
+        pytest.param(10, 31, id="mavos"),
+        pytest.param(None, 31, id="nothing-enters-at-a-gap"),
+    ],
+)
+def test_a_clip_is_long_enough_whatever_enters_the_memory(
+    memory_gap: int | None, frames: int
+) -> None:
+    assert usual_run(memory_gap) == frames
 
 
 @pytest.mark.parametrize("length", [1, 2, 37, 500])
