@@ -254,7 +254,7 @@ class Calibration:
     def find_ranges(self, recordings: Recordings, scratch: Path) -> Trial:
         """Find the ranges of activations, and the levels of attention unless it stays float."""
         request, bundle = self.request, self.bundle
-        graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
+        graphs = {name: FloatGraph(name, bundle.graph(name)) for name in bundle.specs}
         done = self.progress("finding ranges", len(recordings.files))
         ranges = {
             name: observe(graph, recordings, request.kind, request.threads, done)

@@ -15,7 +15,6 @@ so each is quantised for one of them:
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -69,19 +68,19 @@ class FloatGraph:
 
     Args:
         name: Name of the graph in the contract.
-        path: ONNX file of the graph.
+        content: ONNX file of the graph.
 
     Raises:
         BundleError: The nodes don't say which module they belong to.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, content: bytes) -> None:
         self.name = name
-        self.model = onnx.load(path)
+        self.model = onnx.load_from_string(content)
         if not all("/" in node.name for node in self.model.graph.node):
             raise BundleError(
-                f"{path} doesn't say which module its nodes belong to; export the bundle again "
-                "with this release"
+                f"{name}.onnx doesn't say which module its nodes belong to; export the bundle "
+                "again with this release"
             )
         _fold_batch_norms(self.model)
         self.layers = _find_layers(self.model)

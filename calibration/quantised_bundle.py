@@ -1,6 +1,5 @@
 """Writes a quantised bundle: an fp32 bundle with chosen layers and attention in 8 bits."""
 
-import shutil
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -84,11 +83,11 @@ def write_quantised(bundle: Bundle, entry: Quantisation, folder: Path) -> Manife
     for name in own:
         path = folder / "graphs" / f"{name}.onnx"
         if name in changed:
-            graph = FloatGraph(name, bundle.graph_path(name))
+            graph = FloatGraph(name, bundle.graph(name))
             _check_entry(entry, graph)
             path.write_bytes(graph.quantised(entry))
         else:
-            shutil.copyfile(bundle.graph_path(name), path)
+            path.write_bytes(bundle.graph(name))
         spec = specs[name]
         files[name] = GraphFile(f"graphs/{name}.onnx", file_sha256(path), spec.inputs, spec.outputs)
     manifest = replace(

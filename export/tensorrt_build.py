@@ -5,6 +5,7 @@ versions and source in tests/data/tensorrt_api.csv, and a test compares that lis
 """
 
 import contextlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -79,8 +80,8 @@ def build_plan(task: Task) -> None:
     """Build a plan and write it to its file.
 
     Raises:
-        BackendError: The library refuses the graph or fails to build it; the message has its own
-            words.
+        BackendError: The graph is not the bundle's any more, or the library refuses it or fails
+            to build it; the message has its own words.
         OSError: The plan can't be written.
     """
     trt = open_library(task.engine.library)
@@ -92,7 +93,13 @@ def build_plan(task: Task) -> None:
     # Types are those of the graph, in TensorRT 11 always and in 10 by this flag.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(task.onnx.read_bytes()):
+    content = task.onnx.read_bytes()
+    if hashlib.sha256(content).hexdigest() != task.engine.graph_sha256:
+        raise BackendError(
+            f"{task.onnx} was changed since the bundle was opened (its SHA-256 differs); export it "
+            "again"
+        )
+    if not parser.parse(content):
         raise BackendError(_reason(task, "can't read the graph", logger.errors))
     config = builder.create_builder_config()
     configure(trt, config, task.engine)

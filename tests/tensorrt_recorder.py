@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mavos_deploy.export.tensorrt_build import Task
+from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
 
 
@@ -14,7 +15,7 @@ def task_of(folder: Path, timing_cache: Path | None = None, **changes: Any) -> T
         graph="a",
         file="",
         sha256="",
-        graph_sha256="",
+        graph_sha256=file_sha256(folder / "a.onnx") if (folder / "a.onnx").exists() else "",
         library=Library.TENSORRT,
         version="10.3.0",
         capability="8.6",

@@ -33,7 +33,7 @@ def open_cuda(bundle: Bundle, threads: int | None = None) -> OnnxRuntimeBound:
     ort = look_for()
 
     def open_session(graph: str, options: Any) -> Any:  # noqa: ANN401  # the library is untyped
-        content = bundle.content(bundle.graph_path(graph))
+        content = bundle.graph(graph)
         return ort.InferenceSession(content, options, providers=[ON_CUDA], **NO_FALLBACK)
 
     arithmetic = bundle.manifest.arithmetic

@@ -69,6 +69,10 @@ class Bundle:
         """The file of a graph."""
         return self.path / self.manifest.graphs[graph].file
 
+    def graph(self, graph: str) -> bytes:
+        """The ONNX file of a graph; see `content`."""
+        return self.content(self.graph_path(graph))
+
     def files(self, graph: str) -> list[tuple[Path, GraphSpec]]:
         """Files that run a graph, each with its contract; the last one takes all shapes."""
         special = list(self.tiled.values()) if graph == GraphName.STEP else []

@@ -150,14 +150,22 @@ def _check_lossy(values: Labels, used: list[int], strength: int) -> None:
 
 
 def _check_lines(values: Labels, used: list[int]) -> None:
-    """Refuse ids with thin lines of other values around an object, as interpolation leaves them."""
+    """Refuse ids with thin lines of others around an object, as interpolation leaves them."""
     inside = compact(values)
     sizes = histogram(values[inside], 256)
     largest = sorted(used, key=lambda value: -int(sizes[value]))[:MOST_CHECKED]
     for value in largest:
+        if sizes[value] < SOLID:
+            continue
+        region = values == value
         line = (values > 0) & (values < value) & ~inside
-        if sizes[value] >= SOLID and lined(values == value, line) >= LINED:
-            raise _thin_lines(value, values_in(values[line & beside(values == value)]))
+        if lined(region, line) >= LINED:
+            raise _thin_lines(value, values_in(values[line & beside(region)]))
+        # Some filters overshoot: values above the object's run along its border as well.
+        line = (values > 0) & ~region & (values != VOID) & ~inside
+        around = values_in(values[line & beside(region)])
+        if len(around) >= SOLID and lined(region, line) >= LINED:
+            raise _thin_lines(value, around)
 
 
 def _thin_lines(strength: int, thin: list[int]) -> ValueError:

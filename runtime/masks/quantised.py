@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import beside, compact, histogram, lined
+from mavos_deploy.runtime.masks.regions import beside, compact, histogram, lined, loose
 from mavos_deploy.runtime.objects import Labels
 
 CUBE = 51  # step between the channels of the web's colours
@@ -11,6 +11,7 @@ PURE = 8  # colours of a palette up to which it may be pure colours by choice
 NEAR = 8  # difference of channels up to which colours are hardly different
 INSIDE = 0.1  # share of a value's pixels among their like, below which it may be a line
 LINED = 0.5  # share of a region's border with lines, from which they are no objects
+PIECES = 0.2  # the same for loose pieces; masks of real objects had 0.17 at most
 SOLID = 4  # pixels inside regions from which a value has a region of its own
 REMEDY = (
     "export the mask as PNG from the tool that made it, one colour or id for each object; "
@@ -38,8 +39,6 @@ def check_lines(labels: Labels, background: int | None = None) -> None:
     inside = histogram(labels[compact(labels, 9)], 256)
     sizes = histogram(labels, 256)
     thin = (sizes > 0) & (inside < INSIDE * sizes)
-    if not thin.any():
-        return
     line = thin[labels]
     touched = np.unique(labels[beside(line) & ~line]).tolist()
     regions = [value for value in touched if value != background and inside[value] >= SOLID]
@@ -48,6 +47,17 @@ def check_lines(labels: Labels, background: int | None = None) -> None:
             "a palette made of a picture of more colours, some of which run along borders and fill "
             f"no region ({np.count_nonzero(thin)} of {np.count_nonzero(sizes)}); {REMEDY}"
         )
+    if background is None:
+        return
+    solid = (inside >= SOLID) & (np.arange(256) != background)
+    pieces = loose(labels) & (labels != background)
+    for value in np.flatnonzero(solid).tolist() if pieces.any() else ():
+        region = labels == value
+        if lined(region, pieces & ~region) >= PIECES:
+            raise ValueError(
+                "a palette made of a picture of more colours, where loose pieces of some colours "
+                f"lie along the borders of others; {REMEDY}"
+            )
 
 
 def check_near(colours: Colours) -> None:

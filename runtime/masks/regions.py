@@ -48,6 +48,35 @@ def compact(values: Values, least: int = COMPACT) -> NDArray[np.bool_]:
     return same >= least
 
 
+def loose(values: Values, steps: int = 32) -> NDArray[np.bool_]:
+    """Pixels of (H, W) that lie in no block of 3 x 3 pixels of one value, nor hang on to one.
+
+    Args:
+        values: Shape (H, W).
+        steps: Pixels of one value that may lead to a block.
+    """
+    found = compact(values, 9)
+    size = int(np.count_nonzero(found))
+    for _ in range(steps + 1):
+        found = _grown(found, values)
+        before, size = size, int(np.count_nonzero(found))
+        if size == before:
+            break
+    return ~found
+
+
+def _grown(marked: NDArray[np.bool_], values: Values) -> NDArray[np.bool_]:
+    """Marked pixels with their eight neighbours of the same value."""
+    height, width = values.shape
+    wide, padded = np.pad(marked, 1), np.pad(values, 1, mode="edge")
+    found = marked.copy()
+    for dy in range(3):
+        for dx in range(3):
+            rows, columns = slice(dy, dy + height), slice(dx, dx + width)
+            found |= wide[rows, columns] & (padded[rows, columns] == values)
+    return found
+
+
 def beside(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels of (H, W) with a marked one above, below, to the left or to the right."""
     found = np.zeros_like(marked)

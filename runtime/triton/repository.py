@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.bundles.manifest import MANIFEST
+from mavos_deploy.runtime.bundles.manifest import MANIFEST, Manifest
 from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,
@@ -39,6 +39,7 @@ def write_repository(
         plans: Folder of `<graph>.plan`, for the backend `tensorrt`.
 
     Raises:
+        BundleError: A graph or the manifest was changed since the bundle was opened.
         InputError: A plan is missing, a file can't be written, or the bundle takes any size, for
             which a server's limits can't be stated.
     """
@@ -53,7 +54,10 @@ def write_repository(
             model = folder / graph_model(options.name, graph)
             target = model / VERSION / GRAPH_FILES[options.graphs]
             target.parent.mkdir(parents=True)
-            shutil.copyfile(found.get(graph, bundle.graph_path(graph)), target)
+            if graph in found:
+                shutil.copyfile(found[graph], target)
+            else:
+                target.write_bytes(bundle.graph(graph))
             _write(model / CONFIG, to_text(graph_config(spec, bundle.manifest, options)))
     model = folder / options.name
     (model / VERSION).mkdir(parents=True)
@@ -61,9 +65,12 @@ def write_repository(
     _write(model / CONFIG, to_text(tracker_config(bundle.manifest, options)))
     own = model / VERSION / BUNDLE
     own.mkdir()
-    for file in (MANIFEST, *(graph.file for graph in bundle.manifest.files)):
-        (own / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.path / file, own / file)
+    for graph in bundle.manifest.files:
+        (own / graph.file).parent.mkdir(parents=True, exist_ok=True)
+        (own / graph.file).write_bytes(bundle.content(bundle.path / graph.file))
+    shutil.copyfile(bundle.path / MANIFEST, own / MANIFEST)
+    if Manifest.read(own / MANIFEST) != bundle.manifest:
+        raise BundleError(f"{bundle.path} was changed while it was copied; run the command again")
 
 
 def _plans(bundle: Bundle, folder: Path | None) -> dict[str, Path]:

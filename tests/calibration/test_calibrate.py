@@ -46,7 +46,7 @@ def made(tiny_bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactor
 def test_every_graph_and_group_has_a_row(made: Made, tiny_bundle: Path) -> None:
     report, _ = made
     bundle = Bundle.open(tiny_bundle)
-    graphs = [FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs]
+    graphs = [FloatGraph(name, bundle.graph(name)) for name in bundle.specs]
     rows = [(graph.name, group) for graph in graphs for group in (None, *graph.groups)]
     assert [(cost.graph, cost.group) for cost in report.costs] == rows
     assert sum(cost.saved for cost in report.costs if cost.group is None) == pytest.approx(1)

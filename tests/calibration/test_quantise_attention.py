@@ -59,7 +59,7 @@ def attention_bundle(
         seed=0,
         most_frames=12,
     )
-    graphs = {str(name): FloatGraph(name, bundle.graph_path(name)) for name in CHANGED["memory"]}
+    graphs = {str(name): FloatGraph(name, bundle.graph(name)) for name in CHANGED["memory"]}
     entry = Quantisation(
         kind=GraphKind.CPU,
         number=NumberType.INT8,
@@ -276,7 +276,7 @@ def test_openvino_refuses_it_with_the_reason(attention_bundle: Path) -> None:
 
 def test_an_attention_in_another_form_is_refused(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    graph = FloatGraph("elstt_step", bundle.graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", bundle.graph("elstt_step"))
     levels = (levels_between(np.zeros(192, np.float32), np.ones(192, np.float32)),) * 3
     entry = Quantisation(
         GraphKind.CPU, NumberType.INT8, RangeMethod.MINMAX, {}, {}, {}, "", 0, {"memory": levels}
@@ -307,7 +307,7 @@ def test_self_attention_alone_leaves_the_memory_in_float(
     own = replace(plain.manifest, quantisation=entry)
     assert own.memory_values == "float"
     assert own.identity == plain.manifest.identity != manifest.identity
-    graph = FloatGraph("elstt_step", plain.graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", plain.graph("elstt_step"))
     model = onnx.load_from_string(graph.quantised(entry))
     types = {value.type.tensor_type.elem_type for value in model.graph.input}
     assert types == {TensorProto.FLOAT}

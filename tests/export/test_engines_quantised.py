@@ -34,7 +34,7 @@ pytestmark = [
 def _quantised(source: Path, folder: Path, kind: str, number: str) -> Bundle:
     """A bundle with every layer quantised."""
     bundle = Bundle.open(source)
-    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in bundle.specs}
+    graphs = {name: FloatGraph(name, bundle.graph(name)) for name in bundle.specs}
     entry = Quantisation(
         kind=GraphKind(kind),
         number=NumberType(number),

@@ -17,6 +17,7 @@ from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
 from mavos_deploy.export.engine_shapes import ShapeLimits
 from mavos_deploy.export.tensorrt_build import Task, build_plan
+from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
 from mavos_deploy.runtime.bundles.memory import MemoryRule
@@ -166,7 +167,7 @@ def test_the_librarys_words_say_why_a_build_fails(
 def test_a_graph_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph" * 99)
     engine = Engine(
-        *("a", "", "", "", Library.TENSORRT_RTX, "1.7.1", "8.6"),
+        *("a", "", "", file_sha256(tmp_path / "a.onnx"), Library.TENSORRT_RTX, "1.7.1", "8.6"),
         gpu=None,
         driver=None,
         flags=Flags(),

@@ -61,6 +61,16 @@ def test_tf32_stays_on_where_it_is_asked_for(fake: Callable[..., Recorder], tmp_
     assert not [call for call in trt.calls if call[0] == "clear_flag"]
 
 
+def test_a_graph_that_was_replaced_is_not_built(
+    fake: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    trt = fake()
+    with pytest.raises(BackendError, match=r"a\.onnx was changed since the bundle was opened"):
+        build_plan(task_of(tmp_path, graph_sha256="0" * 64))
+    assert not [call for call in trt.calls if call[0] == "build_serialized_network"]
+    assert not (tmp_path / "a.plan").exists()
+
+
 def test_errors_are_collected_and_what_a_missing_driver_adds_is_left_out(
     fake: Callable[..., Recorder], tmp_path: Path
 ) -> None:

@@ -25,9 +25,9 @@ def mask(colours: tuple[tuple[int, ...], ...]) -> Image.Image:
     return image
 
 
-def jpeg(image: Image.Image) -> Image.Image:
+def jpeg(image: Image.Image, quality: int = 85) -> Image.Image:
     file = BytesIO()
-    image.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=quality)
     return Image.open(file).convert("RGB")
 
 
@@ -86,3 +86,32 @@ def test_small_objects_of_one_program_s_palette_are_kept() -> None:
     ImageDraw.Draw(image).line((100, 62, 130, 62), fill=(255, 0, 255))
     labels = labels_of(image.quantize(6))
     assert len(np.unique(labels)) == 6
+
+
+def overlapping() -> Image.Image:
+    image = Image.new("RGB", (160, 120))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((20, 15, 80, 75), fill=(200, 0, 0))
+    draw.rectangle((60, 40, 120, 70), fill=(0, 200, 0))
+    draw.ellipse((30, 60, 90, 110), fill=(0, 0, 200))
+    draw.rectangle((85, 62, 140, 100), fill=(200, 200, 0))
+    draw.ellipse((100, 10, 150, 50), fill=(0, 200, 200))
+    return image
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_loose_pieces_along_the_borders_of_regions_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match="loose pieces of some colours lie along the borders"):
+        labels_of(jpeg(overlapping(), 75).quantize(count))
+
+
+def test_objects_that_cover_each_other_are_read() -> None:
+    assert len(np.unique(labels_of(overlapping().quantize(6)))) == 6
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_grey_of_objects_whose_borders_overshoot_is_refused(scale: int) -> None:
+    image = mask(DAVIS).resize((160 * scale, 120 * scale), Image.Resampling.NEAREST)
+    small = image.resize((160, 120), Image.Resampling.LANCZOS)
+    with pytest.raises(InputError, match=r"is surrounded by thin lines of .*resize masks with near"):
+        labels_of(small.convert("L"))

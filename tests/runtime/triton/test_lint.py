@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mavos_deploy.errors import BundleError
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from mavos_deploy.runtime.contract import state_bytes
 
 pytest.importorskip("tritonclient.grpc")
@@ -62,6 +64,20 @@ def edit(config: Path, change: Callable[..., object]) -> None:
     message = from_text(config.read_text())
     change(message)
     config.write_text(to_text(message))
+
+
+@pytest.mark.parametrize("graphs", [Graphs.ONNXRUNTIME, Graphs.TRACKER])
+@pytest.mark.parametrize("file", ["graphs/decoder.onnx", "manifest.json"])
+def test_what_was_replaced_after_the_bundle_was_opened_is_not_copied(
+    bundle: Bundle, tmp_path: Path, graphs: Graphs, file: str
+) -> None:
+    opened = Bundle.open(shutil.copytree(bundle.path, tmp_path / "bundle"))
+    replaced = opened.path / file
+    content = json.loads(replaced.read_text()) if file == MANIFEST else None
+    replaced.write_text("x" if content is None else json.dumps({**content, "parity": None}))
+    (tmp_path / "repository").mkdir()
+    with pytest.raises(BundleError, match=r"is not the file that was made|changed while it was"):
+        write_repository(opened, tmp_path / "repository", Options(graphs=graphs))
 
 
 @pytest.mark.parametrize("graphs", list(Graphs))
