@@ -48,11 +48,10 @@ class OnnxRuntimeCpu:
         in_float = quantisation is not None and quantisation.kind != GraphKind.CPU
         self._options = session_options(ort, threads or usable_processors(), in_float)
         # A session for each file that serves a graph, and its contract. The largest graph comes
-        # first: while one is opened, its file is in memory beside all that is open.
+        # first: while one is opened, it is in memory twice, beside all that is open.
         self._sessions = {
             name: [
-                (spec, self._open(path, spec, bundle.content(path)))
-                for path, spec in bundle.files(name)
+                (spec, self._open_checked(bundle, path, spec)) for path, spec in bundle.files(name)
             ]
             for name in sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
         }
@@ -85,10 +84,15 @@ class OnnxRuntimeCpu:
         other._shapes = {}
         return other
 
-    def _open(self, path: Path, spec: GraphSpec, content: bytes | None = None) -> Any:  # noqa: ANN401  # the library is untyped
-        model = str(path) if content is None else content
+    def _open_checked(self, bundle: Bundle, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
+        with bundle.checked(path) as model:
+            return self._open(path, spec, model)
+
+    def _open(self, path: Path, spec: GraphSpec, model: str | bytes | None = None) -> Any:  # noqa: ANN401  # as above
         try:
-            session = self._library.InferenceSession(model, self._options, providers=[CPU])
+            session = self._library.InferenceSession(
+                model or str(path), self._options, providers=[CPU]
+            )
         except Exception as error:  # the library's errors share no other base
             raise BackendError(
                 f"onnxruntime {self._library.__version__} refuses {path}: {one_line(error)}"

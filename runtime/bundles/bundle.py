@@ -1,17 +1,20 @@
 """The bundle: a folder with a manifest, the graphs, and hashes that tie them together."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.hashing import file_sha256
+from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.bundles.engines import Engine, Library, Misfit, Why, choose
 from mavos_deploy.runtime.bundles.manifest import EXPORT, MANIFEST, GraphFile, Manifest
 from mavos_deploy.runtime.bundles.onnx_file import refuse_external_data
 from mavos_deploy.runtime.bundles.quantisation import SCORES
+from mavos_deploy.runtime.bundles.sealed import can_seal, sealed
 from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.geometry import Size, check_size, parse_size
 
@@ -97,6 +100,34 @@ class Bundle:
         content = self.read(graph.file, graph.sha256)
         refuse_external_data(content, str(path))
         return content
+
+    @contextmanager
+    def checked(self, path: Path) -> Iterator[str | bytes]:
+        """The ONNX file at a path of `files` for a library to open; what is checked is what runs.
+
+        Args:
+            path: See `files`.
+
+        Yields:
+            Name of a copy that nobody can change, which is there as long as the block lasts; the
+            content, where the system has no such copies.
+
+        Raises:
+            BundleError: See `content`.
+        """
+        if not can_seal():
+            yield self.content(path)
+            return
+        graph = next(graph for graph in self.manifest.files if self.path / graph.file == path)
+        with (
+            self._inside(graph.file, EXPORT, open_regular) as file,
+            sealed(
+                file,
+                lambda found: self._compare(graph.file, graph.sha256, found, EXPORT),
+                lambda content: refuse_external_data(content, str(path)),
+            ) as name,
+        ):
+            yield name
 
     @property
     def tiled(self) -> dict[Size, tuple[Path, GraphSpec]]:

@@ -37,7 +37,7 @@ _LEADS: dict[int, dict[int, int]] = {
 _EXTERNAL_DATA, _LOCATION = 13, 14  # fields of TensorProto
 
 
-def refuse_external_data(content: bytes, name: str) -> None:
+def refuse_external_data(content: bytes | memoryview, name: str) -> None:
     """Refuse a graph of which a part lies in another file.
 
     What is no message of Protocol Buffers passes, since every library refuses it in its own words.

@@ -149,7 +149,7 @@ def test_a_range_with_zero_inside_keeps_zero_exact(tiny_bundle: Path) -> None:
 
 
 def test_openvino_gets_all_8_bits_of_what_is_never_negative(tiny_bundle: Path) -> None:
-    graph = FloatGraph("memory_write", Bundle.open(tiny_bundle).graph_path("memory_write"))
+    graph = FloatGraph("memory_write", Bundle.open(tiny_bundle).graph("memory_write"))
     model = _quantised(graph, graph.groups, "openvino", "int8", (0.0, 6.0))
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     pairs = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]

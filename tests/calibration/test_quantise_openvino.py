@@ -50,7 +50,7 @@ def quantised(
     """`tiny_bundle` with everything in int8 for OpenVINO that can be."""
     bundle, folder = Bundle.open(tiny_bundle), tmp_path_factory.mktemp("openvino")
     names = ("encoder", "elstt_step", "decoder", "memory_write", "memory_update")
-    graphs = {name: FloatGraph(name, bundle.graph_path(name)) for name in names}
+    graphs = {name: FloatGraph(name, bundle.graph(name)) for name in names}
     entry = Quantisation(
         kind=GraphKind.OPENVINO,
         number=NumberType.INT8,
@@ -157,7 +157,7 @@ def test_ranges_of_factors_must_be_there(
 ) -> None:
     entry = _entry(quantised)
     bundle = Bundle.open(tiny_bundle)
-    graph = FloatGraph("elstt_step", bundle.graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", bundle.graph("elstt_step"))
     (name, *_) = graph.factors(GraphKind.OPENVINO)
     ranges = {n: r for n, r in entry.ranges["elstt_step"].items() if n != name}
     wrong = msgspec.structs.replace(entry, ranges={**entry.ranges, "elstt_step": ranges})
@@ -166,7 +166,7 @@ def test_ranges_of_factors_must_be_there(
 
 
 def test_attention_of_another_form_is_refused(tiny_bundle: Path) -> None:
-    graph = FloatGraph("elstt_step", Bundle.open(tiny_bundle).graph_path("elstt_step"))
+    graph = FloatGraph("elstt_step", Bundle.open(tiny_bundle).graph("elstt_step"))
     products = find_products(graph.model)
     for node in graph.model.graph.node:
         if node.name == products[0].softmax.name:

@@ -44,7 +44,7 @@ def test_the_products_of_openvinos_int8_roof_are_integers(monkeypatch: pytest.Mo
 
 def test_operations_are_those_of_convolutions_and_products(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
-    graph = FloatGraph("memory_write", bundle.graph_path("memory_write"))
+    graph = FloatGraph("memory_write", bundle.graph("memory_write"))
     others = {node.op_type for node in graph.model.graph.node} & {"MatMul", "Gemm"}
     assert not others
     layers = 2 * sum(layer.products for layer in graph.layers) / 1e9

@@ -216,14 +216,28 @@ def test_a_file_is_read_or_checked_by_its_hash(folder: Path) -> None:
             method("../x", ENGINE.sha256)
 
 
-def test_a_graph_that_is_replaced_after_the_bundle_was_opened_is_noticed(folder: Path) -> None:
+@pytest.mark.parametrize("seals", [True, False])
+def test_a_graph_that_is_replaced_after_the_bundle_was_opened_is_noticed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seals: bool
+) -> None:
+    if not seals:
+        monkeypatch.setattr("mavos_deploy.runtime.bundles.bundle.can_seal", lambda: False)
     bundle = Bundle.open(folder)
     path = bundle.graph_path("decoder")
+    whole = path.read_bytes()
+    with bundle.checked(path) as model:
+        assert (model if isinstance(model, bytes) else Path(model).read_bytes()) == whole
+
+    def checked() -> None:
+        with bundle.checked(path):
+            pytest.fail("it was handed on")
+
     path.write_bytes(b"another")
-    for read in (lambda: bundle.content(path), lambda: bundle.graph("decoder")):
+    for read in (lambda: bundle.content(path), lambda: bundle.graph("decoder"), checked):
         with pytest.raises(BundleError, match=r"decoder\.onnx is not the file that was made"):
             read()
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(BundleError, match=r"decoder\.onnx is missing"):
-        bundle.content(path)
+    for read in (lambda: bundle.content(path), checked):
+        with pytest.raises(BundleError, match=r"decoder\.onnx is missing"):
+            read()

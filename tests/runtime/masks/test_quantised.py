@@ -113,5 +113,7 @@ def test_objects_that_cover_each_other_are_read() -> None:
 def test_grey_of_objects_whose_borders_overshoot_is_refused(scale: int) -> None:
     image = mask(DAVIS).resize((160 * scale, 120 * scale), Image.Resampling.NEAREST)
     small = image.resize((160, 120), Image.Resampling.LANCZOS)
-    with pytest.raises(InputError, match=r"is surrounded by thin lines of .*resize masks with near"):
+    with pytest.raises(
+        InputError, match=r"is surrounded by thin lines of .*resize masks with near"
+    ):
         labels_of(small.convert("L"))

@@ -74,7 +74,7 @@ def test_what_was_replaced_after_the_bundle_was_opened_is_not_copied(
     opened = Bundle.open(shutil.copytree(bundle.path, tmp_path / "bundle"))
     replaced = opened.path / file
     content = json.loads(replaced.read_text()) if file == MANIFEST else None
-    replaced.write_text("x" if content is None else json.dumps({**content, "parity": None}))
+    replaced.write_text("x" if content is None else json.dumps({**content, "memory_gap": 11}))
     (tmp_path / "repository").mkdir()
     with pytest.raises(BundleError, match=r"is not the file that was made|changed while it was"):
         write_repository(opened, tmp_path / "repository", Options(graphs=graphs))
