@@ -65,9 +65,9 @@ def write_repository(
     _write(model / CONFIG, to_text(tracker_config(bundle.manifest, options)))
     own = model / VERSION / BUNDLE
     own.mkdir()
-    for graph in bundle.manifest.files:
-        (own / graph.file).parent.mkdir(parents=True, exist_ok=True)
-        (own / graph.file).write_bytes(bundle.content(bundle.path / graph.file))
+    for held in bundle.manifest.files:
+        (own / held.file).parent.mkdir(parents=True, exist_ok=True)
+        (own / held.file).write_bytes(bundle.content(bundle.path / held.file))
     shutil.copyfile(bundle.path / MANIFEST, own / MANIFEST)
     if Manifest.read(own / MANIFEST) != bundle.manifest:
         raise BundleError(f"{bundle.path} was changed while it was copied; run the command again")
