@@ -89,7 +89,10 @@ class Page:
         """Wait for something."""
         end = time.monotonic() + PATIENCE
         while not true():
-            assert time.monotonic() < end, self.run("return document.body.innerText")
+            assert time.monotonic() < end, (
+                self.project,
+                self.run("return document.body.innerText"),
+            )
             time.sleep(0.05)
 
     def text(self, name: str) -> str:
@@ -307,7 +310,8 @@ def test_from_a_box_to_files(
     # The server dies while it follows, and is started again.
     page.go(later)
     page.press("Follow backward")
-    page.until(lambda: page.project["following"]["state"] == "running")
+    page.until(lambda: page.project["following"]["direction"] == "backward")
+    page.until(lambda: page.project["following"]["done"] > 2)
     known = page.project
     studio.kill()
     page.until(lambda: page.run("return !document.getElementById('connection').hidden"))
