@@ -9,8 +9,11 @@ from typing import Any, Literal
 from mavos_deploy.errors import MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
+from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.objects import Labels, only_objects
+from mavos_deploy.runtime.review.events import Watch
+from mavos_deploy.runtime.studio.happenings import Happening
 from mavos_deploy.runtime.studio.history import Run, Step, ended
 from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, without
 from mavos_deploy.runtime.studio.project import Project
@@ -77,7 +80,8 @@ class Following:
         project: The project.
         clip: The video.
         lock: The project's lock, held for each change of the history.
-        on_mask: Called after each mask with its frame and the confidence in its objects.
+        on_mask: Called after each mask with its frame, the confidence in its objects, and whether
+            something happened in it.
         on_progress: Called with every change.
     """
 
@@ -87,7 +91,7 @@ class Following:
         project: Project,
         clip: Clip,
         lock: threading.RLock,
-        on_mask: Callable[[int, Mapping[int, float]], None],
+        on_mask: Callable[[int, Mapping[int, float], bool], None],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._tracker = tracker
@@ -95,6 +99,7 @@ class Following:
         self._versions = project.versions
         self._history = project.history
         self._certainty = project.certainty
+        self._happenings = project.happenings
         self._clip = clip
         self._lock = lock
         self._on_mask = on_mask
@@ -216,6 +221,7 @@ class Following:
         state = memory.before(run, self._history.now, self._check)
         state = without(self._tracker, state, run)
         made = _Made()
+        self._look_back(run, frames, made.watch)
         with self._lock:
             unknown = tuple(i for i in run.objects if i not in state.ids)
             run = replace(run, version=len(self._versions) + 1, kept=unknown)
@@ -229,27 +235,32 @@ class Following:
                 self._history.end(step)
         return step
 
+    def _look_back(self, run: Run, frames: FrameAccess, watch: Watch) -> None:
+        """Let a watch see the mask that a pass begins with."""
+        number = self._versions.frame_of(run.origin)
+        labels = only_objects(self._versions.labels(run.origin), set(run.objects))
+        watch.look(number, self._clip.stems[number], labels, frames.read(number).rgb)
+
     def _frames(self, run: Run, memory: Memory, state: Any, made: "_Made") -> None:  # noqa: ANN401
         segmenter, access = self._tracker.segmenter, memory.frames
         last = run.frame_of(run.version + run.count - 1)
-        prepared = (
-            (frame.index, segmenter.prepare(frame.rgb)) for frame in access.span(run.frame, last)
-        )
+        prepared = ((frame, segmenter.prepare(frame.rgb)) for frame in access.span(run.frame, last))
         version, synced = 0, time.monotonic()
         self._since = time.perf_counter()
         try:
             with ReadAhead(prepared, AHEAD) as reader:
-                for number, frame in reader:
+                for frame, ready in reader:
                     self._check()
-                    labels, state = segmenter.step(frame, state, memory.annotation(run, number))
-                    version = self._keep(run, number, labels, state, made)
+                    known = memory.annotation(run, frame.index)
+                    labels, state = segmenter.step(ready, state, known)
+                    version = self._keep(run, frame, labels, state, made)
                     self._states.remember(version, state)
                     if made.count % EVERY == 0:
                         self._states.keep(version, state)
                     if time.monotonic() - synced > SYNC:
                         self._versions.sync()
                         synced = time.monotonic()
-                    self._advance(number)
+                    self._advance(frame.index)
         finally:
             self._versions.sync()
             if version:
@@ -258,12 +269,13 @@ class Following:
     def _keep(
         self,
         run: Run,
-        number: int,
+        frame: SourceFrame,
         labels: Labels,
         state: Any,  # noqa: ANN401
         made: "_Made",
     ) -> int:
-        """Keep a mask with the confidence in it; its version."""
+        """Keep a mask with the confidence and the events in it; its version."""
+        number = frame.index
         labels = only_objects(labels, set(run.objects))
         if run.kept and (before := int(self._history.now.masks[number])):
             earlier = only_objects(self._versions.labels(before), set(run.kept))
@@ -276,7 +288,11 @@ class Following:
             self._history.now.masks[number] = version
         confidence = {i: value for i, value in state.confidence.items() if i in run.objects}
         self._certainty.add(version, confidence)
-        self._on_mask(number, confidence)
+        events = made.watch.look(number, frame.stem, labels, frame.rgb)
+        self._happenings.add(
+            [Happening(version, number, e.objects, str(e.kind), e.text) for e in events]
+        )
+        self._on_mask(number, confidence, bool(events))
         return version
 
     def _advance(self, number: int) -> None:
@@ -295,7 +311,9 @@ class _Made:
     Attributes:
         count: Number of frames.
         kept: Ids of objects that it doesn't follow and left as they were.
+        watch: Looks for events in its masks.
     """
 
     count: int = 0
     kept: set[int] = field(default_factory=set)
+    watch: Watch = field(default_factory=Watch)

@@ -9,6 +9,7 @@ from mavos_deploy import records
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.studio.certainty import Certainty
+from mavos_deploy.runtime.studio.happenings import Happenings
 from mavos_deploy.runtime.studio.history import History
 from mavos_deploy.runtime.studio.states import States, Tracker
 from mavos_deploy.runtime.studio.versions import Versions
@@ -47,6 +48,7 @@ class Project:
         versions: All masks.
         history: What was done.
         certainty: Confidence in masks that were followed.
+        happenings: Events in them.
         states: States of the tracker.
     """
 
@@ -86,6 +88,7 @@ class Project:
                     "folder again"
                 )
             self.certainty = Certainty(folder / "confidence.bin", len(self.versions))
+            self.happenings = Happenings(folder / "events.jsonl", len(self.versions))
             states = folder / "states"
             if states.is_dir():  # those of other trackers can't be read, and take room
                 for other in states.iterdir():
@@ -130,6 +133,7 @@ class Project:
         self.versions.close()
         self.history.close()
         self.certainty.close()
+        self.happenings.close()
         self._lock.remove()
 
     def __enter__(self) -> "Project":

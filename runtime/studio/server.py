@@ -74,6 +74,7 @@ class _Routes:
             Route("/api/prompts/{frame:int}", self.prompt, methods=post),
             Route("/api/refine/{frame:int}", self.refine, methods=post),
             Route("/api/confidence", self.confidence),
+            Route("/api/events", self.events),
             Route("/api/objects", self.add_object, methods=post),
             Route("/api/objects/{number:int}", self.change_object, methods=patch),
             Route("/api/objects/{number:int}", self.delete_object, methods=delete),
@@ -165,6 +166,9 @@ class _Routes:
             raise InputError("from and to are numbers of frames")
         first, end = map(int, given)
         return JSONResponse(await run_in_threadpool(self._studio.confidence, first, end))
+
+    async def events(self, request: Request) -> Response:
+        return JSONResponse({"events": await run_in_threadpool(self._studio.events)})
 
     async def prompt(self, request: Request) -> Response:
         body, frame = await request.body(), request.path_params["frame"]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.objects import Labels, only_objects
-from mavos_deploy.runtime.protocol import About
 from mavos_deploy.runtime.studio.editing import ConflictError, Editor
 from mavos_deploy.runtime.studio.exporting import FOLDER, Export, Exporter, Order, kinds
 from mavos_deploy.runtime.studio.following import Following, Progress
@@ -27,10 +26,14 @@ from mavos_deploy.runtime.studio.reproducing import (
     write_keyframes,
 )
 from mavos_deploy.runtime.studio.states import Tracker
-from mavos_deploy.runtime.studio.worth import worth_of
+from mavos_deploy.runtime.studio.telling import (
+    about_model,
+    about_project,
+    confidence_in,
+    events_in,
+)
 
 Message = dict[str, Any]
-MOST_VALUES = 4000  # values of confidence of an object in one answer
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,15 @@ class Studio:
 
     def _tell_all(self) -> None:
         self._tell({"type": "project", "project": self.about()})
+        self._tell({"type": "events", "events": self.events()})
 
-    def _made(self, frame: int, confidence: Mapping[int, float]) -> None:
+    def _made(self, frame: int, confidence: Mapping[int, float], happened: bool) -> None:
         revision = self.project.history.revision
         self._tell({"type": "masks", "frames": [[frame, frame]], "revision": revision})
         values = {str(number): [round(value, 3)] for number, value in confidence.items()}
         self._tell({"type": "confidence", "from": frame, "to": frame, "objects": values})
+        if happened:
+            self._tell({"type": "events", "events": self.events()})
 
     def _followed(self, progress: Progress) -> None:
         self._tell({"type": "following", "following": progress.as_json()})
@@ -115,49 +121,15 @@ class Studio:
     def about(self) -> Message:
         """The whole project but its masks, as the page gets it."""
         with self._lock:
-            history, clip = self.project.history, self.clip
-            now = history.now
             return {
-                "name": Path(clip.source).name,
-                "folder": self.project.folder.name,
-                "frames": clip.length,
-                "height": clip.size[0],
-                "width": clip.size[1],
-                "fps": clip.fps,
-                "revision": history.revision,
-                "objects": [
-                    {
-                        "id": thing.id,
-                        "name": thing.name,
-                        "colour": thing.colour,
-                        "visible": thing.id not in history.hidden,
-                    }
-                    for _, thing in sorted(now.objects.items())
-                ],
-                "keyframes": sorted(now.keyframes),
-                "masks": ranges(now.masks > 0),
-                "undo": history.undoable,
-                "redo": history.redoable,
+                **about_project(self.project, self.clip),
                 "following": self._following.progress.as_json(),
                 "exports": [export.as_json() for export in self._exporter.exports],
                 "thumbnails": self.pictures.progress(),
-                "model": self._model(),
+                "model": about_model(self._tracker, self.clip),
                 "engines": list(self._maker.engines),
                 "results": kinds(),
-                "notes": list(clip.told.notes),
             }
-
-    def _model(self) -> Message:
-        about: About = self._tracker.segmenter.about
-        return {
-            "variant": about.variant,
-            "trained": about.trained,
-            "backend": about.backend,
-            "arithmetic": about.arithmetic,
-            "input": list(self._tracker.segmenter.input_size(self.clip.size)),
-            "text": worth_of(about),
-            "level": "note" if about.trained and about.variant != "tiny" else "warning",
-        }
 
     def mask(self, frame: int) -> MaskOf:
         """The mask of a frame.
@@ -172,23 +144,15 @@ class Studio:
             return MaskOf(self._editor.mask(frame), version, frame in now.keyframes)
 
     def confidence(self, first: int, last: int) -> Message:
-        """Confidence in each object of each frame of a part, None where nothing is known.
-
-        A part of many frames is thinned out: the least of each `step` frames is given.
-        """
+        """Confidence in each object of each frame of a part; see `confidence_in`."""
         self._check(first, last)
         with self._lock:
-            now = self.project.history.now
-            versions = now.masks[first : last + 1].tolist()
-            ids = sorted(now.objects)
-        step = max(1, -(-len(versions) // MOST_VALUES))
-        objects: dict[str, list[float | None]] = {str(number): [] for number in ids}
-        for place in range(0, len(versions), step):
-            found = [self.project.certainty.of(v) for v in versions[place : place + step]]
-            for number in ids:
-                values = [known[number] for known in found if number in known]
-                objects[str(number)].append(round(min(values), 3) if values else None)
-        return {"from": first, "to": last, "step": step, "objects": objects}
+            return confidence_in(self.project, first, last)
+
+    def events(self) -> list[Message]:
+        """Events in the masks that hold, one for each object that it is about."""
+        with self._lock:
+            return events_in(self.project)
 
     def _check(self, *frames: int) -> None:
         for frame in frames:

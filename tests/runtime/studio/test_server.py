@@ -199,6 +199,24 @@ def test_confidence_belongs_to_masks_and_goes_with_them(clip: Path) -> None:
         client.ask("GET", "/api/confidence?from=x", status=400)
 
 
+def test_an_object_that_is_lost_is_an_event_until_it_is_undone(clip: Path) -> None:
+    class Losing(StandInSegmenter):
+        def step(self, *given: Any) -> Any:  # noqa: ANN401
+            labels, state = super().step(*given)
+            return (labels if state.frame < 4 else np.zeros_like(labels)), state
+
+    with served(clip, stand_in(Losing())) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        events = client.ask("GET", "/api/events")["events"]
+        assert (4, 1, "lost") in [(e["frame"], e["object"], e["kind"]) for e in events]
+    with served(clip) as client:
+        assert client.ask("GET", "/api/events")["events"] == events
+        client.ask("POST", "/api/undo", {})
+        assert client.ask("GET", "/api/events")["events"] == []
+
+
 def test_both_passes_are_undone_together(clip: Path) -> None:
     with served(clip) as client:
         begun(client, 6)
