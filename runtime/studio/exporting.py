@@ -1,5 +1,6 @@
 """Writes masks of a project in any format of `mavos-run --write`, in a thread of its own."""
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mavos_deploy import records
 from mavos_deploy.errors import InputError, MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.frames import open_frames
@@ -15,8 +17,10 @@ from mavos_deploy.runtime.media.outputs import Outputs, Wanted, parse_wanted
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.results import RESULTS, Place, Target
 from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.system.files import replacing
 
 FOLDER = "exports"
+RECORD = "export.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Export:
     number: int
     kind: str
     command: Command
-    path: Path
+    path: str
     total: int
     done: int = 0
     state: Literal["running", "done", "failed", "stopped"] = "running"
@@ -84,7 +88,7 @@ class Export:
             "state": self.state,
             "done": self.done,
             "total": self.total,
-            "path": str(self.path),
+            "path": self.path,
             "command": self.command.text,
             "same": self.command.same,
             "why": self.command.why,
@@ -92,6 +96,22 @@ class Export:
             "message": self.message,
             "notes": list(self.notes),
         }
+
+
+def _keep(export: Export) -> None:
+    """Write down a result that is done, beside it."""
+    with replacing(Path(export.path).with_name(RECORD), follow=False) as temporary:
+        temporary.write_text(json.dumps(records.encode(export), indent=2), encoding="utf-8")
+
+
+def _kept(folder: Path) -> Export | None:
+    """A result of an earlier server; None where it isn't there any more."""
+    with suppress(InputError, FileNotFoundError):
+        export = records.read(Export, folder / RECORD, InputError)
+        path = folder / Path(export.path).name  # the folder may have been moved
+        if path.exists():
+            return replace(export, path=str(path))
+    return None
 
 
 def kinds() -> list[dict[str, Any]]:
@@ -146,9 +166,12 @@ class Exporter:
         self._on_change = on_change
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self.exports: list[Export] = []
-        taken = self._folder.iterdir() if self._folder.is_dir() else iter(())
-        self._next = max((int(p.name) for p in taken if p.name.isdigit()), default=0) + 1
+        found = self._folder.glob("[0-9]*") if self._folder.is_dir() else ()
+        earlier = {int(path.name): path for path in found if path.name.isdigit()}
+        self._next = max(earlier, default=0) + 1
+        self.exports = [
+            export for _, path in sorted(earlier.items()) if (export := _kept(path)) is not None
+        ]
 
     @property
     def active(self) -> bool:
@@ -180,7 +203,7 @@ class Exporter:
             InputError: A library is missing, or the place can't be written to.
         """
         outputs = Outputs([wanted], overwrite=False, inputs=(Path(self._source),))
-        export = Export(self._next, wanted.kind.name, command, wanted.path, len(part))
+        export = Export(self._next, wanted.kind.name, command, str(wanted.path), len(part))
         self._next += 1
         self._stop.clear()
         self.exports.append(export)
@@ -225,10 +248,14 @@ class Exporter:
             message = str(error)
         except Exception as error:  # shown on the page, whatever it is
             message = shortage(error) or f"{type(error).__name__}: {one_line(error)}"
-        if state != "done":
+        export = replace(export, state=state, message=message, notes=tuple(notes))
+        if state == "done":
+            with suppress(InputError):  # the disk is full now; the result itself is whole
+                _keep(export)
+        else:
             with suppress(OSError):
-                shutil.rmtree(export.path.parent)
-        self._show(replace(export, state=state, message=message, notes=tuple(notes)))
+                shutil.rmtree(Path(export.path).parent)
+        self._show(export)
 
     def _write(
         self,

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -257,10 +258,12 @@ class _Routes:
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
 
         def take(message: Message) -> None:
-            queue.put_nowait(message if queue.qsize() < WAITING else None)
+            if queue.qsize() <= WAITING:
+                queue.put_nowait(message if queue.qsize() < WAITING else None)
 
         def tell(message: Message) -> None:
-            loop.call_soon_threadsafe(take, message)
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(take, message)
 
         end = await run_in_threadpool(self._studio.listen, tell)
         closed = asyncio.ensure_future(_until_closed(socket))

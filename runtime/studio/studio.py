@@ -382,7 +382,7 @@ class Studio:
         """
         for export in self._exporter.exports:
             if export.number == number and export.state == "done":
-                return export.path
+                return Path(export.path)
         raise InputError(f"no export {number} is done")
 
     def close(self) -> None:

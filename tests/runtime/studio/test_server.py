@@ -310,6 +310,21 @@ def test_an_export_of_both_ways_and_corrections_is_what_one_run_writes(
     assert made.read_bytes() == written.read_bytes()
 
 
+def test_results_are_listed_by_the_next_server(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/export", {"kind": "store"})
+        done = client.exported()
+    with served(clip) as client:
+        assert client.project["exports"] == [done]
+        assert client.send("GET", done["download"])[0] == 200
+        client.ask("POST", "/api/export", {"kind": "store"})
+        assert client.exported()["id"] == done["id"] + 1
+    Path(done["path"]).unlink()
+    with served(clip) as client:
+        assert [export["id"] for export in client.project["exports"]] == [done["id"] + 1]
+
+
 def test_an_export_that_no_single_run_makes_says_why(clip: Path) -> None:
     with served(clip) as client:
         begun(client)
