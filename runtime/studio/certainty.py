@@ -10,7 +10,7 @@ import numpy as np
 from mavos_deploy.runtime.system.files import writing
 
 # A line of the file: version of a mask, id of an object, confidence.
-_ENTRY = np.dtype([("version", "<u4"), ("object", "u1"), ("value", "<f2")])
+_ENTRY = np.dtype([("version", "<u4"), ("object", "u1"), ("value", "<f4")])
 
 
 class Certainty:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from mavos_deploy.runtime.media.outputs import Outputs, Wanted, parse_wanted
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.results import RESULTS, Place, Target
 from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.review.second_look import SecondLook
 from mavos_deploy.runtime.system.files import replacing
 
 FOLDER = "exports"
@@ -64,6 +65,25 @@ class Command:
     text: str
     same: bool = True
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an export writes, as it was when it was asked for.
+
+    Attributes:
+        frames: Numbers of the frames.
+        legend: Names and palette.
+        labels: Gives a frame's mask.
+        confidence: Gives the confidence in each object of a frame, by id.
+        facts: What the masks were made with, by name.
+    """
+
+    frames: range
+    legend: Legend
+    labels: Callable[[int], Labels]
+    confidence: Callable[[int], Mapping[int, float]]
+    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -182,36 +202,25 @@ class Exporter:
         """Where the next result will lie."""
         return order.wanted(self._folder / f"{self._next:03d}", Path(self._source).stem)
 
-    def start(
-        self,
-        wanted: Wanted,
-        command: Command,
-        part: range,
-        legend: Legend,
-        labels: Callable[[int], Labels],
-    ) -> Export:
+    def start(self, wanted: Wanted, command: Command, content: Content) -> Export:
         """Begin to write.
 
         Args:
             wanted: The result, from `place`.
             command: The command line that does the same.
-            part: Numbers of the frames.
-            legend: Names and palette.
-            labels: Gives a frame's mask as it was when this was called.
+            content: What to write.
 
         Raises:
             InputError: A library is missing, or the place can't be written to.
         """
         outputs = Outputs([wanted], overwrite=False, inputs=(Path(self._source),))
-        export = Export(self._next, wanted.kind.name, command, str(wanted.path), len(part))
+        total = len(content.frames)
+        export = Export(self._next, wanted.kind.name, command, str(wanted.path), total)
         self._next += 1
         self._stop.clear()
         self.exports.append(export)
         self._thread = threading.Thread(
-            target=self._work,
-            args=(export, outputs, part, legend, labels),
-            name="mavos-export",
-            daemon=True,
+            target=self._work, args=(export, outputs, content), name="mavos-export", daemon=True
         )
         self._thread.start()
         return export
@@ -227,18 +236,11 @@ class Exporter:
         self._on_change(export)
         return export
 
-    def _work(
-        self,
-        export: Export,
-        outputs: Outputs,
-        part: range,
-        legend: Legend,
-        labels: Callable[[int], Labels],
-    ) -> None:
+    def _work(self, export: Export, outputs: Outputs, content: Content) -> None:
         state: Literal["done", "failed", "stopped"] = "failed"
         message, notes = "", []
         try:
-            for done, note in self._write(outputs, part, legend, labels):
+            for done, note in self._write(outputs, content):
                 notes += note
                 export = self._show(replace(export, done=done))
             state = "done"
@@ -257,26 +259,26 @@ class Exporter:
                 shutil.rmtree(Path(export.path).parent)
         self._show(export)
 
-    def _write(
-        self,
-        outputs: Outputs,
-        part: range,
-        legend: Legend,
-        labels: Callable[[int], Labels],
-    ) -> Iterator[tuple[int, list[str]]]:
+    def _write(self, outputs: Outputs, content: Content) -> Iterator[tuple[int, list[str]]]:
+        """Write all frames; after each the number so far, and lines on what is lacking."""
+        part, look = content.frames, SecondLook(facts=content.facts)
         with open_frames(self._source, part_of(part, self._length)) as source:
             source.original.part = part[0] > 0
             name = (source.folder or Path(source.name)).stem
-            legend = replace(legend, video=name, pictures=source.folder)
+            legend = replace(content.legend, video=name, pictures=source.folder)
             target = Target(legend, source.size, original=source.original)
+            target = replace(target, events=look.events, facts=look.facts)
+            done = 0
             with outputs.make() as held, outputs.open(target) as files:
-                done = 0
                 for frame in source:
                     if self._stop.is_set():
                         raise _StoppedError
                     held.check()
-                    named = (frame.index, frame.stem, labels(frame.index), frame.rgb, frame.file)
-                    files.write(LabelledFrame(*named, frame.time, frame.duration))
+                    labels, told = content.labels(frame.index), content.confidence(frame.index)
+                    named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
+                    labelled = LabelledFrame(*named, frame.time, frame.duration, dict(told))
+                    look.look(labelled)
+                    files.write(labelled)
                     done += 1
                     yield done, []
             if done != len(part):

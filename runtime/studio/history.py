@@ -142,6 +142,16 @@ class Now:
     used: set[int] = field(default_factory=set)
     runs: list[Run] = field(default_factory=list)
 
+    def copy(self) -> "Now":
+        """The same, which later steps don't change."""
+        return Now(
+            self.masks.copy(),
+            dict(self.keyframes),
+            dict(self.objects),
+            set(self.used),
+            list(self.runs),
+        )
+
     def apply(self, step: Step) -> None:
         """Take a step."""
         for run in step.runs:

@@ -1,7 +1,7 @@
 """The command line of `mavos-run` that makes the masks of a project again, and whether it can."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.media.outputs import Wanted
-from mavos_deploy.runtime.objects import Labels, only_objects
+from mavos_deploy.runtime.objects import only_objects
 from mavos_deploy.runtime.studio.exporting import Command
 from mavos_deploy.runtime.studio.history import Now, Thing
 from mavos_deploy.runtime.studio.passes import chain
@@ -20,6 +20,10 @@ from mavos_deploy.runtime.studio.states import Tracker
 from mavos_deploy.runtime.studio.versions import Versions
 from mavos_deploy.runtime.system.files import replacing
 
+CONFIDENT = (
+    "the masks are the same, and confidence is the one that was found when they were made; after a "
+    "pause or a correction it may differ a little from that of one run"
+)
 AGAIN = "follow from there again, and the command gives the same"
 
 
@@ -53,14 +57,12 @@ class Reproduction:
         clip: The video.
         versions: All masks.
         tracker: The tracker.
-        labels: Mask of a frame, without deleted objects.
     """
 
     now: Now
     clip: Clip
     versions: Versions
     tracker: Tracker
-    labels: Callable[[int], Labels]
     _same: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     def command(
@@ -92,7 +94,7 @@ class Reproduction:
             filter(None, (wanted.kind.name, ",".join(filter(None, (wanted.option, wanted.colour)))))
         )
         words += ["--write", f"{kind}={wanted.path.name}"]
-        why = self._why_not(part)
+        why = self._why_not(part) or (CONFIDENT if wanted.kind.confidence else "")
         return Command(shlex.join(words), not why, why)
 
     def _why_not(self, part: range) -> str:

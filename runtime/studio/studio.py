@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.studio.editing import ConflictError, Editor
-from mavos_deploy.runtime.studio.exporting import FOLDER, Export, Exporter, Order, kinds
+from mavos_deploy.runtime.studio.exporting import FOLDER, Content, Export, Exporter, Order, kinds
 from mavos_deploy.runtime.studio.following import Following, Progress
 from mavos_deploy.runtime.studio.making import MaskMaker, Prompt
 from mavos_deploy.runtime.studio.passes import Direction
@@ -31,6 +31,7 @@ from mavos_deploy.runtime.studio.telling import (
     about_project,
     confidence_in,
     events_in,
+    facts_of,
 )
 
 Message = dict[str, Any]
@@ -306,9 +307,9 @@ class Studio:
 
     # Taking away.
 
-    def _ordered(self, order: Order) -> tuple[range, tuple[int, ...] | None, Reproduction]:
-        """Frames and ids of an order, and a copy of what holds, which later changes don't touch."""
-        now = self.project.history.now
+    def _ordered(self, order: Order) -> tuple[Content, tuple[int, ...] | None, Reproduction]:
+        """Content and ids of an order, and what holds, as later changes don't touch it."""
+        project, now = self.project, self.project.history.now
         found = np.flatnonzero(now.masks)
         if not found.size:
             raise InputError("no frame has a mask; make one first")
@@ -317,40 +318,37 @@ class Studio:
         self._check(start, end)
         if end < start:
             raise InputError(f"the part ends at frame {end}, before it starts at {start}")
-        ids = order.objects
-        if ids is not None and (unknown := sorted(set(ids) - set(now.objects))):
+        ids = set(now.objects) if order.objects is None else set(order.objects)
+        if unknown := sorted(ids - set(now.objects)):
             raise InputError(f"no object {unknown[0]}; it may have been deleted on another page")
-        if ids is not None and not ids:
+        if not ids:
             raise InputError("no object is chosen; choose one or more")
-        held = replace(
-            now,
-            masks=now.masks.copy(),
-            keyframes=dict(now.keyframes),
-            objects=dict(now.objects),
-            runs=list(now.runs),
-        )
-        shown = set(held.objects) if ids is None else set(ids)
+        held = now.copy()
 
         def labels(frame: int) -> Labels:
             version = int(held.masks[frame])
             if not version:
                 return np.zeros(self.clip.size, np.uint8)
-            return only_objects(self.project.versions.labels(version), shown)
+            return only_objects(project.versions.labels(version), ids)
 
-        whole = None if ids is None or set(ids) == set(held.objects) else tuple(sorted(ids))
-        made = Reproduction(held, self.clip, self.project.versions, self._tracker, labels)
-        return range(start, end + 1), whole, made
+        def confidence(frame: int) -> dict[int, float]:
+            told = project.certainty.of(int(held.masks[frame]))
+            return {number: value for number, value in told.items() if number in ids}
+
+        legend = legend_of(held.objects, Path(self.clip.source).stem)
+        facts = facts_of(self._tracker)
+        content = Content(range(start, end + 1), legend, labels, confidence, facts)
+        some = None if ids == set(now.objects) else tuple(sorted(ids))
+        return content, some, Reproduction(held, self.clip, project.versions, self._tracker)
 
     def command(self, order: Order) -> Message:
         """The command line that does the same as an export."""
         with self._lock:
-            part, ids, made = self._ordered(order)
+            content, ids, made = self._ordered(order)
             keys = self.project.folder / FOLDER / "keyframes.mavosmasks"
-            found = made.command(self._exporter.place(order), part, ids, keys)
-            if found.text:  # whoever copies it needs the file that it names
-                legend = legend_of(made.now.objects, Path(self.clip.source).stem)
-                keys.parent.mkdir(exist_ok=True)
-                write_keyframes(keys, made.now, self.clip, self.project.versions, legend)
+            found = made.command(self._exporter.place(order), content.frames, ids, keys)
+            # Whoever copies the command needs the file that it names.
+            write_keyframes(keys, made.now, self.clip, self.project.versions, content.legend)
             return {"command": found.text, "same": found.same, "why": found.why}
 
     def export(self, order: Order) -> Message:
@@ -362,13 +360,12 @@ class Studio:
         with self._lock:
             if self._exporter.active:
                 raise ConflictError("a result is being written already; wait for it, or stop it")
-            part, ids, made = self._ordered(order)
+            content, ids, made = self._ordered(order)
             wanted = self._exporter.place(order)
-            legend = legend_of(made.now.objects, Path(self.clip.source).stem)
             keys = wanted.path.parent / "keyframes.mavosmasks"
-            command = made.command(wanted, part, ids, keys)
-            write_keyframes(keys, made.now, self.clip, self.project.versions, legend)
-            return self._exporter.start(wanted, command, part, legend, made.labels).as_json()
+            command = made.command(wanted, content.frames, ids, keys)
+            write_keyframes(keys, made.now, self.clip, self.project.versions, content.legend)
+            return self._exporter.start(wanted, command, content).as_json()
 
     def stop_export(self) -> None:
         """End the export that runs."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from mavos_deploy import __version__
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.protocol import About
 from mavos_deploy.runtime.studio.project import Project
@@ -88,3 +89,14 @@ def events_in(project: Project) -> list[dict[str, Any]]:
         for number in each.objects or (None,)
         if number is None or number in now.objects
     ]
+
+
+def facts_of(tracker: Tracker) -> dict[str, str]:
+    """What masks are made with, for a report."""
+    about = tracker.segmenter.about
+    return {
+        "made in": f"mavos-studio {__version__}",
+        "bundle": tracker.bundle,
+        "network": about.variant,
+        "backend": f"{about.backend} ({about.arithmetic})",
+    }

@@ -18,7 +18,7 @@ def test_confidence_is_there_again(tmp_path: Path) -> None:
     assert again.of(3) == {}
 
 
-@pytest.mark.parametrize("cut", range(1, 7))
+@pytest.mark.parametrize("cut", range(1, 9))
 def test_a_torn_entry_is_cut_off(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "c"
     certainty = Certainty(path, 0)

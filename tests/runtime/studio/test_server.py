@@ -310,6 +310,25 @@ def test_an_export_of_both_ways_and_corrections_is_what_one_run_writes(
     assert made.read_bytes() == written.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["confidence", "events", "report"])
+def test_what_to_look_at_is_written_too(clip: Path, kind: str) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        client.ask("POST", "/api/export", {"kind": kind})
+        export = client.exported()
+    assert (export["state"], export["same"]) == ("done", kind == "events")
+    content = Path(export["path"]).read_text(encoding="utf-8")
+    if kind == "confidence":
+        assert len(content.splitlines()) >= COUNT
+    if kind == "report":
+        assert "mavos-studio" in content
+    if kind == "events":
+        written = run_of(clip, Path(export["path"]).parent / "keyframes.mavosmasks", kind)
+        assert content == written.read_text(encoding="utf-8")
+
+
 def test_results_are_listed_by_the_next_server(clip: Path) -> None:
     with served(clip) as client:
         begun(client)
@@ -337,8 +356,11 @@ def test_an_export_that_no_single_run_makes_says_why(clip: Path) -> None:
         client.ask("POST", "/api/follow", {"from": 5})
         client.followed()
         assert client.ask("POST", "/api/export/command", {"kind": "overlay"})["same"]
+        client.ask("POST", "/api/objects", {})
         client.ask("DELETE", "/api/objects/1")
-        assert not client.ask("POST", "/api/export/command", {"kind": "overlay"})["same"]
+        found = client.ask("POST", "/api/export/command", {"kind": "overlay"})
+        assert found["same"] is False
+        assert "an object was deleted" in found["why"]
 
 
 @pytest.mark.parametrize("kind", ["store", "overlay"])
