@@ -49,7 +49,12 @@ def batch(
     finished. Exits with 1 if something could not be segmented; its name is printed, and the rest is
     segmented.
     """
-    from mavos_deploy.cli.segment_dataset import Distribution, report_problems, segment_dataset
+    from mavos_deploy.cli.segment_dataset import (
+        Distribution,
+        report_problems,
+        segment_dataset,
+        show_doubts,
+    )
     from mavos_deploy.runtime.bundles.bundle import Bundle
     from mavos_deploy.runtime.datasets.opening import open_dataset
     from mavos_deploy.runtime.jobs.worker import Setup
@@ -72,6 +77,7 @@ def batch(
     say.result(segmented.to_dict())
     if not as_json:
         report_problems(segmented.problems)
+    show_doubts(say, segmented.look_first)
     say.line(str(segmented))
     if segmented.problems:
         raise typer.Exit(FAILED)

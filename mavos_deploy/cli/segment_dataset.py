@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from mavos_deploy.runtime.jobs.shard import Shard
     from mavos_deploy.runtime.jobs.tally import BatchOutcome
     from mavos_deploy.runtime.jobs.worker import Setup, Worker
+    from mavos_deploy.runtime.review.ranking import Doubt
 
 PROBLEMS_SHOWN = 30  # lines
+DOUBTS_SHOWN = 10  # sequences
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,14 @@ class Segmented:
     problems: "tuple[Problem, ...]"
     seconds: float
 
+    @property
+    def look_first(self) -> "list[Doubt]":
+        """Sequences in the order in which a person should look at them."""
+        from mavos_deploy.runtime.review.ranking import look_first
+
+        predicted = self.outcome.predicted.items()
+        return look_first((name, it.frames, it.confidence) for name, it in predicted)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, see docs/run.md."""
         shard = self.distribution.shard
@@ -108,6 +118,7 @@ class Segmented:
             "frames": self.outcome.frames,
             "problems": [asdict(problem) for problem in self.problems],
             "notes": list(self.outcome.notes),
+            "look_first": [doubt.to_dict() for doubt in self.look_first],
             "seconds": round(self.seconds, 3),
             "backend": self.outcome.settings.backend,
             "trained": self.outcome.settings.trained,
@@ -196,6 +207,23 @@ def _workers(
     from mavos_deploy.runtime.jobs.worker import OwnProcess
 
     return partial(OwnProcess, setup), 1
+
+
+def show_doubts(say: "Console", doubts: "Sequence[Doubt]") -> None:
+    """Print the sequences to look at first: those with masks that are probably bad."""
+    from rich.table import Table
+
+    if not (found := [doubt for doubt in doubts if doubt.doubtful]):
+        return
+    table = Table(title="look at these first", title_justify="left")
+    for column in ("sequence", "doubtful masks", "worst frame", "object", "confidence"):
+        table.add_column(column, justify="left" if column == "sequence" else "right")
+    for it in found[:DOUBTS_SHOWN]:
+        share, lowest = f"{it.doubtful:.0%}", f"{it.lowest:.2f}"
+        table.add_row(it.video, share, it.frame, str(it.number), lowest)
+    if len(found) > DOUBTS_SHOWN:
+        table.caption = f"and {len(found) - DOUBTS_SHOWN} more"
+    say.line(table)
 
 
 def report_problems(

@@ -1,7 +1,7 @@
 """Masks of one sequence of a data set, given each object's mask in the frame it starts in."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -133,6 +133,8 @@ class Predicted:
         lost: Objects that were never given to the network, because their frame can't be used.
         problems: One entry for each thing that was skipped or lost, with the reason.
         notes: One line for each thing that was concluded from the annotations.
+        confidence: Confidence in the mask of an object in each of `frames`, by its id in digits;
+            None where it isn't followed yet. Empty in records of earlier releases.
     """
 
     inputs: str
@@ -141,6 +143,7 @@ class Predicted:
     lost: tuple[int, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()  # which records of earlier releases lack
+    confidence: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
 
 def digest(sequence: VideoSequence) -> str:
@@ -199,6 +202,7 @@ def segment_sequence(
     inputs = digest(sequence)
     reader = SequenceReader(sequence, fits, on_picture=on_frame)
     frames: list[str] = []
+    told: dict[str, list[float | None]] = {}
     vanished: list[Problem] = []
     state: State | None = None
     for frame in reader:
@@ -214,6 +218,10 @@ def segment_sequence(
             write_mask(folder / f"{frame.stem}.png", labels, reader.truth.palette)
         except InputError as error:
             raise OutputError(str(error)) from error
+        for own, value in state.confidence.items():
+            values = told.setdefault(str(own), [])
+            values.extend([None] * (len(frames) - len(values)))
+            values.append(round(value, 4))
         frames.append(frame.stem)
     problems = reader.problems
     if state is None and not problems:
@@ -226,6 +234,7 @@ def segment_sequence(
         tuple(reader.lost),
         (*problems, *vanished, *reader.truth.close()),
         tuple(reader.truth.notes),
+        {own: (*of, *[None] * (len(frames) - len(of))) for own, of in told.items()},
     )
 
 

@@ -16,7 +16,8 @@ def test_a_kind_writes_files_that_it_knows_as_its_own(tmp_path: Path, name: str)
     kind = RESULTS[name]
     clip = synthetic_clip(65, 97, 3, objects=2, seed=0)
     for option in ("", *kind.options):
-        where = tmp_path / f"{option or 'default'}{kind.suffix}"
+        ending = kind.suffix if kind.place is Place.FILE else ""
+        where = tmp_path / f"{option or 'default'}{ending}"
         words = f"{name}:{option}" if option else name
         wanted = parse_wanted(f"{words}={where}", "unused")
         with Outputs([wanted], overwrite=False).open(Target(Legend(), (65, 97))) as files:
@@ -36,6 +37,7 @@ def test_a_kind_that_needs_no_pictures_takes_frames_without(tmp_path: Path) -> N
     labels = np.ones((4, 5), np.uint8)
     for name, kind in RESULTS.items():
         if not kind.pictures:
-            wanted = parse_wanted(f"{name}={tmp_path / name}{kind.suffix}", "unused")
+            ending = kind.suffix if kind.place is Place.FILE else ""
+            wanted = parse_wanted(f"{name}={tmp_path / name}{ending}", "unused")
             with Outputs([wanted], overwrite=False).open(Target(Legend())) as files:
                 files.write(LabelledFrame(0, "00000", labels))
