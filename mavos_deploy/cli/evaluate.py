@@ -10,6 +10,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console, one_by_one
 from mavos_deploy.cli.launch import FAILED, forbid, launch
 from mavos_deploy.cli.notices import warn_without_plots
+from mavos_deploy.cli.second_look import check_report, made_with
 from mavos_deploy.cli.segment_dataset import (
     Distribution,
     Segmented,
@@ -62,6 +63,7 @@ def evaluate(
             help="Also score each object's first mask, repeated in every frame. Default: none."
         ),
     ] = None,
+    report: options.Report = None,
     fit: options.FitEach = options.Fit.REFUSE,
     threads: options.ThreadsEach = None,
     backend: options.BackendName = DEFAULT_BACKEND,
@@ -95,7 +97,9 @@ def evaluate(
         )
     if shard is not None:
         because = "is for scoring; leave it out with --shard, and give it when all are scored"
-        forbid(context, "baseline", because=because)
+        forbid(context, "baseline", "report", because=because)
+    if report is not None:
+        check_report(report)
     distribution = Distribution.parse(workers, shard, ray, overwrite)
     dataset = distribution.part_of(open_dataset(data, layout, split, options.names_of(sequences)))
     for note in dataset.notes:
@@ -126,6 +130,11 @@ def evaluate(
         compared = baseline is not None
         evaluation = score(dataset, masks, predicted, compared, on_frame=one_by_one(advance))
     _report(say, evaluation, masks, folder, about)
+    if report is not None and evaluation.figures is not None:
+        from mavos_deploy.evaluation.report import write_report
+
+        write_report(report, evaluation, masks, predicted, made_with(data, masks, about))
+        say.line(f"a page with confidence, J and F: {report}")
     if evaluation.problems or (evaluation.figures is None and not dataset.reference_only):
         raise typer.Exit(FAILED)
 

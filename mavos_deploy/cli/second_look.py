@@ -1,7 +1,7 @@
-"""What `mavos-run` says of its masks: the options of a second look, its facts and its lines."""
+"""The second look of `mavos-run` and `mavos-eval`: their options, facts for a page, and lines."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from shlex import join
@@ -66,14 +66,42 @@ def check_confidence(
     )
 
 
+def check_report(report: Path) -> None:
+    """Refuse a page that can't be written where `--report` says.
+
+    Raises:
+        InputError: The file's name has another ending, or it exists.
+    """
+    with_report((), report)
+    if report.exists():
+        raise InputError(f"--report {report} exists; remove it, or choose another name")
+
+
+def made_with(data: Path, masks: Path, about: Mapping[str, object] | None) -> dict[str, str]:
+    """Everything that an evaluation is made with, by name, for its report.
+
+    Args:
+        data: Folder of the data set.
+        masks: Folder of the masks.
+        about: Entry of results.json on the bundle; None for masks made elsewhere.
+    """
+    made = _call("mavos-eval") | {"data": str(data), "masks": str(masks)}
+    return made | {name: str(value) for name, value in (about or {}).items()}
+
+
+def _call(command: str) -> dict[str, str]:
+    return {
+        "command": join([command, *sys.argv[1:]]),
+        "release": f"mavos-deploy {__version__}",
+        "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    }
+
+
 def facts_of(
     about: "About", bundle: "Bundle | None", frames: "FrameSource", masks: Path
 ) -> dict[str, str]:
     """Everything that a run is made with, by name, for its report."""
-    made = {
-        "command": join(["mavos-run", *sys.argv[1:]]),
-        "release": f"mavos-deploy {__version__}",
-        "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    made = _call("mavos-run") | {
         "video": f"{frames.name}, {frames.size[1]}x{frames.size[0]} pixels",
         "masks": str(masks),
         "network": about.variant + ("" if about.trained else ", untrained"),

@@ -75,14 +75,14 @@ class Section:
         title: Its name.
         places: Number in the video of each frame.
         strips: Its objects.
-        events: Its events.
+        events: Its events; None where nobody looked for any.
         worst: Its worst frames.
     """
 
     title: str
     places: Sequence[int]
     strips: Sequence[Strip]
-    events: Sequence[Event]
+    events: Sequence[Event] | None
     worst: Sequence[Thumbnail]
 
 
@@ -126,18 +126,18 @@ def _section(section: Section) -> str:
         f"<figcaption><b>{escape(one.stem)}</b> {escape(one.text)}</figcaption></figure>"
         for one in section.worst
     )
-    first, last = (section.places[0], section.places[-1]) if section.places else (0, 0)
-    return (
-        f"<h2>{escape(section.title)}</h2>"
-        f'<p class="dim">frames {first} to {last}</p>{strips}'
-        + (f"<h2>Frames to look at first</h2><div class=worst>{worst}</div>" if worst else "")
-        + _events(section.events)
-    )
+    told = ""
+    if section.places:
+        told = f'<p class="dim">frames {section.places[0]} to {section.places[-1]}</p>'
+    shown = f"<h2>Frames to look at first</h2><div class=worst>{worst}</div>" if worst else ""
+    events = "" if section.events is None else _events(section.events)
+    return f"<h2>{escape(section.title)}</h2>{told}{strips}{shown}{events}"
 
 
 def _strip(strip: Strip, section: Section) -> str:
     scores = "".join(f" &middot; {escape(k)} {escape(v)}" for k, v in strip.scores.items())
-    own = [event for event in section.events if strip.number in event.objects or not event.objects]
+    events = section.events or ()
+    own = [event for event in events if strip.number in event.objects or not event.objects]
     return (
         f'<div class=strip><div class=name title="{escape(strip.name)}">'
         f'<span class=dot style="background:{strip.colour}"></span>{strip.number} '

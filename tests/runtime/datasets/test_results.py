@@ -76,10 +76,10 @@ def _fill(folder: Path, settings: Settings, name: str = "one") -> None:
     assert results.fill(name, segment) is PREDICTED
 
 
-def test_a_record_is_written_as_it_was(tmp_path: Path) -> None:
+def test_a_record_is_written_as_it_was_with_what_came_later(tmp_path: Path) -> None:
     _fill(tmp_path, SETTINGS)
-    with_notes = WRITTEN.removesuffix("\n}\n") + ',\n  "notes": []\n}\n'
-    assert (tmp_path / "one" / RECORD).read_text() == with_notes
+    later = ',\n  "notes": [],\n  "confidence": {}\n}\n'
+    assert (tmp_path / "one" / RECORD).read_text() == WRITTEN.removesuffix("\n}\n") + later
 
 
 def test_a_record_of_an_earlier_release_is_read(tmp_path: Path) -> None:
