@@ -36,9 +36,9 @@ def look_first(
     """Order videos by the share of doubtful masks, then by the lowest confidence.
 
     Args:
-        videos: Of each video its name, the stems of its frames, and by an object's id in digits
-            the confidence in each frame, None where that is unknown. Videos of which nothing is
-            known are left out.
+        videos: Name of each video, the stems of its frames, and by an object's id in digits the
+            confidence in each frame, None where that is unknown. Videos of which nothing is known
+            are left out.
     """
     found = []
     for name, stems, confidence in videos:
