@@ -1,5 +1,6 @@
 """The command `mavos-run`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained, warn_of_masks
+from mavos_deploy.cli.opening import opening
 from mavos_deploy.cli.run_results import document_of, line_of
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
@@ -21,6 +23,7 @@ from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from mavos_deploy.runtime.media.outputs import Wanted
     from mavos_deploy.runtime.media.resume import Resume
@@ -175,15 +178,6 @@ def run(
     Writes a palette PNG for every frame. Ctrl-C stops early and leaves whole files. mavos-batch
     segments all videos of a data set.
     """
-    from mavos_deploy.cli import second_look
-    from mavos_deploy.runtime.masks.source import MaskSource
-    from mavos_deploy.runtime.media.frames import open_frames
-    from mavos_deploy.runtime.media.levels import parse_levels
-    from mavos_deploy.runtime.media.outputs import Outputs, parse_taken
-    from mavos_deploy.runtime.media.part import Part, parse_place
-    from mavos_deploy.runtime.media.video import check_fit, segment_video
-    from mavos_deploy.runtime.review.second_look import SecondLook
-
     if masks is None:
         raise InputError(
             "--masks is missing; give the first frame's mask or a folder of masks, or take "
@@ -196,6 +190,18 @@ def run(
         forbid(context, "threads", "backend", "count", because=because)
         because = "needs the state of the video, which a server keeps; leave it out with --server"
         forbid(context, "resume", because=because)
+    # While graphs are opened, the modules below are imported and the first frame is read.
+    opened = Bundle.open(bundle) if bundle is not None else None
+    segmenting = _segmenter(say, opened, server, threads, backend, count)
+    from mavos_deploy.cli import second_look
+    from mavos_deploy.runtime.masks.source import MaskSource
+    from mavos_deploy.runtime.media.frames import open_frames
+    from mavos_deploy.runtime.media.levels import parse_levels
+    from mavos_deploy.runtime.media.outputs import Outputs, parse_taken
+    from mavos_deploy.runtime.media.part import Part, parse_place
+    from mavos_deploy.runtime.media.video import check_fit, segment_video
+    from mavos_deploy.runtime.review.second_look import SecondLook
+
     passes = _passes(context, direction, fuse, server)
     if passes is not None:
         because = "continues runs that go forward alone; leave it out with --direction and --fuse"
@@ -219,10 +225,9 @@ def run(
     )
     part = Part(first, last, every, max_frames)
     scale = None if levels is None else parse_levels(levels, "--levels")
-    opened = Bundle.open(bundle) if bundle is not None else None
     with (
         open_frames(source, part, masks=masks, levels=scale) as frames,
-        _segmenter(say, opened, server, threads, backend, count) as segmenter,
+        segmenting as segmenter,
         say.progress("segmenting", frames.length) as advance,
     ):
         told = frames.told
@@ -319,13 +324,23 @@ def _segmenter(
     threads: int | None,
     backend: str,
     count: Count,
-) -> "VideoSegmenter[Any, Any]":
+) -> "AbstractContextManager[VideoSegmenter[Any, Any]]":
+    """The segmenter to be used in a `with` block; on a CPU it is opened from now on."""
     from mavos_deploy.runtime.segmenter import Segmenter
+
+    if bundle is None:
+        assert server is not None
+        return opening(partial(_remote, server), at_once=False)
+
+    def opened() -> Segmenter:
+        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
+
+    return opening(opened, at_once=backend == DEFAULT_BACKEND)
+
+
+def _remote(server: str) -> "VideoSegmenter[Any, Any]":
     from mavos_deploy.runtime.triton.client import RemoteSegmenter
 
-    if bundle is not None:
-        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
-    assert server is not None
     return RemoteSegmenter(server)
 
 

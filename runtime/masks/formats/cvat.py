@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,7 @@ class CvatWriter(DocumentWriter):
     def pieces(self) -> Iterable[tuple[str, str]]:
         """The head, which knows the labels, and all that was added."""
         labels = "".join(
-            f"        <label><name>{escape(_clean(name))}</name><type>mask</type>"
+            f"        <label><name>{_escaped(name)}</name><type>mask</type>"
             "<attributes></attributes></label>\n"
             for name in self._labels
         )
@@ -85,7 +84,7 @@ class CvatWriter(DocumentWriter):
         mode = "interpolation" if self._video else "annotation"
         yield (
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
-            f"  <meta>\n    <task>\n      <name>{escape(_clean(self.legend.video))}</name>\n"
+            f"  <meta>\n    <task>\n      <name>{_escaped(self.legend.video)}</name>\n"
             f"      <size>{self._last - first + 1}</size>\n      <mode>{mode}</mode>\n"
             f"      <start_frame>{first}</start_frame>\n"
             f"      <stop_frame>{self._last}</stop_frame>\n      <labels>\n{labels}"
@@ -103,7 +102,15 @@ def _shape(mask: NDArray[np.bool_]) -> str:
     return f'occluded="0" rle="{", ".join(map(str, counts))}" {box}'
 
 
+def _escaped(text: str) -> str:
+    from xml.sax.saxutils import escape  # which imports a client for HTTP
+
+    return escape(_clean(text))
+
+
 def _quoted(text: str) -> str:
+    from xml.sax.saxutils import quoteattr  # as above
+
     return quoteattr(_clean(text))
 
 
