@@ -1,10 +1,20 @@
-"""Something slow that is opened in a thread, while a command imports and reads its input."""
+"""Segmenters that are opened in a thread, while a command imports and reads its input."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mavos_deploy.cli import options
+from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
+
+if TYPE_CHECKING:
+    from mavos_deploy.cli.console import Console
+    from mavos_deploy.runtime.bundles.bundle import Bundle
+    from mavos_deploy.runtime.objects import Count
+    from mavos_deploy.runtime.protocol import VideoSegmenter
 
 T = TypeVar("T", bound=AbstractContextManager[Any])
 
@@ -40,3 +50,39 @@ def opening(make: Callable[[], T], at_once: bool) -> AbstractContextManager[T]:
             yield entered
 
     return block()
+
+
+def open_segmenter(
+    say: "Console",
+    bundle: "Bundle | None",
+    server: str | None,
+    threads: int | None,
+    backend: str,
+    count: "Count",
+) -> "AbstractContextManager[VideoSegmenter[Any, Any]]":
+    """The segmenter of a command, to be used in a `with` block.
+
+    Args:
+        say: Console of the command.
+        bundle: The bundle, of which a CPU opens the graphs at once; None where a server has it.
+        server: Address of the server; None for none.
+        threads: CPU threads; None for all.
+        backend: Name of the backend, or `auto`.
+        count: Rule by which a later annotation decides about objects that are known already.
+    """
+    from mavos_deploy.runtime.segmenter import Segmenter
+
+    if bundle is None:
+        assert server is not None
+        return opening(partial(_remote, server), at_once=False)
+
+    def opened() -> Segmenter:
+        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
+
+    return opening(opened, at_once=backend == DEFAULT_BACKEND)
+
+
+def _remote(server: str) -> "VideoSegmenter[Any, Any]":
+    from mavos_deploy.runtime.triton.client import RemoteSegmenter
+
+    return RemoteSegmenter(server)

@@ -1,6 +1,5 @@
 """The command `mavos-run`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained, warn_of_masks
-from mavos_deploy.cli.opening import opening
+from mavos_deploy.cli.opening import open_segmenter
 from mavos_deploy.cli.run_results import document_of, line_of
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND
@@ -23,7 +22,6 @@ from mavos_deploy.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     from mavos_deploy.runtime.media.outputs import Wanted
     from mavos_deploy.runtime.media.resume import Resume
@@ -192,7 +190,7 @@ def run(
         forbid(context, "resume", because=because)
     # While graphs are opened, the modules below are imported and the first frame is read.
     opened = Bundle.open(bundle) if bundle is not None else None
-    segmenting = _segmenter(say, opened, server, threads, backend, count)
+    segmenting = open_segmenter(say, opened, server, threads, backend, count)
     from mavos_deploy.cli import second_look
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames
@@ -315,33 +313,6 @@ def _passes(
             )
         return Passes(Direction.BOTH, fuse)
     return None if direction is Direction.FORWARD else Passes(direction)
-
-
-def _segmenter(
-    say: Console,
-    bundle: Bundle | None,
-    server: str | None,
-    threads: int | None,
-    backend: str,
-    count: Count,
-) -> "AbstractContextManager[VideoSegmenter[Any, Any]]":
-    """The segmenter to be used in a `with` block; on a CPU it is opened from now on."""
-    from mavos_deploy.runtime.segmenter import Segmenter
-
-    if bundle is None:
-        assert server is not None
-        return opening(partial(_remote, server), at_once=False)
-
-    def opened() -> Segmenter:
-        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
-
-    return opening(opened, at_once=backend == DEFAULT_BACKEND)
-
-
-def _remote(server: str) -> "VideoSegmenter[Any, Any]":
-    from mavos_deploy.runtime.triton.client import RemoteSegmenter
-
-    return RemoteSegmenter(server)
 
 
 def _results(
