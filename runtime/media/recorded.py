@@ -26,6 +26,7 @@ MISSING_SHARE = 0.01
 SLACK = 256  # bytes that may follow the last packet within its part of a file
 HELD = 8  # pictures that wait for earlier ones, once damage has brought them out of order
 KEPT_PACKETS = 2000  # packets of two groups of pictures that are kept while frames are skipped
+APART = 8  # frames at least between key frames that are noted
 RETRIES = 8  # errors of reading in a row, without a packet, after which the rest is given up
 # Decoders that leave out what they can't show without an error.
 SILENT = ("h264", "hevc", "vp9", "av1")
@@ -237,7 +238,8 @@ class Recording:
         begun = self._numbering.begun
         if not (begun or self._is_key(packet)):
             return
-        if begun and packet.is_keyframe and packet.pts is not None and self._countable():
+        far = not self.landings or self._counted >= self.landings[-1].number + APART
+        if begun and far and packet.is_keyframe and packet.pts is not None and self._countable():
             self.landings.append(Landing(self._counted, packet.pts))
         elif self.landings and packet.pts is not None and packet.pts < self.landings[-1].time:
             self.landings[-1].number += 1  # shown before its key frame

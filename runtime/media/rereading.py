@@ -1,5 +1,7 @@
 """Frames that are read again; those of a video file from any of them on."""
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -55,7 +57,8 @@ class Reread:
     start: Place | None
     landings: list[Landing]
     picture_bytes: int = 0
-    _marks: dict[int, int] = field(default_factory=dict)
+    _numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    _marks: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def seen(self, number: int, picture: av.VideoFrame) -> None:
         """Note a picture that was read and is wanted.
@@ -65,7 +68,8 @@ class Reread:
             picture: The picture.
         """
         self.picture_bytes = sum(plane.buffer_size for plane in picture.planes)
-        self._marks[number] = _mark(picture)
+        self._numbers.append(number)
+        self._marks.append(_mark(picture))
 
     def pictures(self, first: int, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """The wanted pictures from one number to another, both taken, ascending.
@@ -80,15 +84,27 @@ class Reread:
         for landing in (*reversed(before[-2:]), None):
             found = self._from(landing, first, last)  # None: as the first time
             head = next(found, None)
-            if head is not None and self._marks[head[0]] == _mark(head[1]):
+            if head is not None and self._known(*head):
                 for number, picture in chain([head], found):
-                    if self._marks[number] != _mark(picture):
+                    if not self._known(number, picture):
                         raise self._unlike(number)
                     yield number, picture
                 return
             found.close()
-        if any(first <= number <= last for number in self._marks):
+        if self._place(first) < self._place(last + 1):
             raise self._unlike(first)
+
+    def _place(self, number: int) -> int:
+        """Place of a number among those of the wanted pictures, or of the next one."""
+        return bisect_left(self._numbers, number)
+
+    def _wanted(self, number: int) -> bool:
+        place = self._place(number)
+        return place < len(self._numbers) and self._numbers[place] == number
+
+    def _known(self, number: int, picture: av.VideoFrame) -> bool:
+        """Whether a picture is what it was the first time."""
+        return self._marks[self._place(number)] == _mark(picture)
 
     def _from(
         self, landing: Landing | None, first: int, last: int
@@ -97,7 +113,7 @@ class Reread:
             stream = container.streams[self.stream]
             assert isinstance(stream, av.VideoStream)
             for number, picture in Recording(self.name, container, stream, self.start, landing):
-                if first <= number <= last and number in self._marks:
+                if first <= number <= last and self._wanted(number):
                     yield number, picture
                 if number >= last:
                     return

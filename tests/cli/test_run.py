@@ -196,6 +196,31 @@ def test_a_video_starts_at_its_first_mask_which_may_be_in_the_middle(
     assert "the 5 frames before it are left out; --direction both segments" in ended.stderr
 
 
+def test_backward_is_forward_through_the_reversed_frames(
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    for name in ("reversed", "own", "turned"):
+        (tmp_path / name).mkdir()
+    for file in video.frames.iterdir():
+        (tmp_path / f"reversed/{9 - int(file.stem):05d}{file.suffix}").write_bytes(
+            file.read_bytes()
+        )
+    for index in (9, 5):
+        mask = (video.truth / f"{index:05d}.png").read_bytes()
+        (tmp_path / f"own/{index:05d}.png").write_bytes(mask)
+        (tmp_path / f"turned/{9 - index:05d}.png").write_bytes(mask)
+    back = call(
+        "mavos-run", bundle, video.frames, "--masks", "own", "--direction", "backward",
+        "--output", "back",
+    )  # fmt: skip
+    forth = call("mavos-run", bundle, "reversed", "--masks", "turned", "--output", "forth")
+    assert back.returncode == forth.returncode == 0
+    for index in range(10):
+        found = read_mask(tmp_path / f"back/{index:05d}.png").labels
+        expected = read_mask(tmp_path / f"forth/{9 - index:05d}.png").labels
+        assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("options", "frames", "said"),
     [

@@ -87,6 +87,7 @@ class InOrder(Generic[PreparedT, StateT]):
         self._halt = Halt()
         self._results = self._in_order()
         self._ready: list[Labelled] = []
+        self._given = -1  # number of the latest frame
 
     def begin(self, legend: Legend) -> None:
         """Check the first keyframe's mask.
@@ -119,6 +120,8 @@ class InOrder(Generic[PreparedT, StateT]):
 
     def __exit__(self, *_: object) -> None:
         self._results.close()
+        # The source was read further than what is shown of it.
+        self._clip.source.original.ended &= self._given == self._clip.numbers[-1]
 
     def __iter__(self) -> Iterator[tuple[SourceFrame, Labels, StateT | None]]:
         """Frames with their labels, and None in place of a state.
@@ -129,6 +132,7 @@ class InOrder(Generic[PreparedT, StateT]):
         for frame, labels in chain(self._ready, self._results):
             if self._halt.wanted:
                 return
+            self._given = frame.index
             yield frame, labels, None
 
     def _in_order(self) -> Generator[Labelled, None, None]:

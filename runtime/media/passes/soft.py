@@ -27,9 +27,8 @@ class SoftSegmenter(Segmenter):
         """Predict a frame's labels, and keep them; see `Segmenter.observe`."""
         observation = super().observe(frame, state)
         mask = object_mask(state.visible, state.groups, state.removed)
-        logits = self.backend.download(observation.decoded["logits"])
         numbers = [number for number, own in enumerate(state.ids, 1) if own in state.objects]
         self.ids = state.objects
-        self.shares = shares_of(np.asarray(logits, np.float32), mask, numbers)
+        self.shares = shares_of(observation.logits, mask, numbers)
         self.predicted = own_ids(state.ids, observation.labels)
         return observation

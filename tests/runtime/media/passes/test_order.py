@@ -177,6 +177,22 @@ def test_frames_behind_the_last_mask_are_left_out_and_it_is_said(made: Made) -> 
     assert any(note in line for line in masks.notes)
 
 
+@pytest.mark.parametrize(("last", "whole"), [(7, False), (COUNT - 1, True)])
+def test_sound_behind_the_last_frame_that_is_shown_is_left_out(
+    tmp_path: Path, last: int, whole: bool
+) -> None:
+    path = video(tmp_path / "clip.mp4", count=COUNT)
+    labels = np.zeros((48, 64), np.uint8)
+    labels[8:30, 10:40] = 1
+    (tmp_path / "masks").mkdir()
+    write_mask(tmp_path / f"masks/{last:05d}.png", labels)
+    outputs = Outputs([parse_wanted(f"store={tmp_path}/o.mavosmasks", "x")], False)
+    with open_frames(str(path)) as frames:
+        masks = MaskSource(tmp_path / "masks")
+        segment_video(StandInSegmenter(), frames, masks, outputs, passes=BACKWARD)
+        assert frames.original.ended == whole
+
+
 def test_an_error_in_the_first_pass_leaves_no_results(made: Made) -> None:
     class Failing(StandInSegmenter):
         def step(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
