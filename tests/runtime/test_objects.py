@@ -39,6 +39,15 @@ def test_pixels_predicted_for_an_annotated_object_are_erased_unless_as_upstream(
     assert found.tolist() == merged
 
 
+def test_where_objects_are_given_once_as_in_data_sets_both_rules_are_one() -> None:
+    random = np.random.default_rng(0)
+    predicted = random.integers(0, 4, (20, 30), np.uint8)
+    news = np.where(random.random((20, 30)) < 0.3, 5, 0).astype(np.uint8)
+    followed, upstream = (merge_annotation(predicted, news, count) for count in Count)
+    assert np.array_equal(followed, upstream)
+    assert followed.max() == 5  # the number that counts objects by the authors' rule
+
+
 def test_ids_that_count_up_from_one_cost_no_copy() -> None:
     labels = np.array([[0, 1], [2, 3]], np.uint8)
     assert own_ids((1, 2, 3), labels) is labels
