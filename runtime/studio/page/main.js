@@ -8,7 +8,7 @@ import { help, key, start as startKeys } from "./keyboard.js";
 import { notice } from "./notices.js";
 import * as panels from "./panels.js";
 import { $, changed, on, state } from "./store.js";
-import { addConfidence, fetchConfidence } from "./timeline.js";
+import { addConfidence, fetchReview, takeEvents } from "./timeline.js";
 import * as tools from "./tools.js";
 import { fit, zoom } from "./view.js";
 
@@ -55,7 +55,7 @@ async function begin() {
 const hearers = {
   project: ({ project }) => {
     takeProject(project);
-    fetchConfidence();
+    fetchReview();
   },
   masks: ({ frames, revision }) => {
     state.project.revision = Math.max(state.project.revision, revision);
@@ -68,7 +68,7 @@ const hearers = {
     const ran = panels.followingRuns();
     state.project.following = following;
     changed("following");
-    if (ran && !panels.followingRuns()) fetchConfidence();
+    if (ran && !panels.followingRuns()) fetchReview();
   },
   export: (message) => exporting.hearExport(message.export),
   thumbnails: ({ done, every }) => {
@@ -76,6 +76,7 @@ const hearers = {
     changed("thumbnails");
   },
   confidence: addConfidence,
+  events: takeEvents,
   notice: ({ text, level }) => notice(text, level),
 };
 

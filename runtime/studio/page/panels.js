@@ -132,6 +132,8 @@ function showFollowing() {
   said = now.message;
 }
 
+const LISTED = 200; // events at most; the timeline shows all
+
 function showEvents() {
   const list = $("events");
   if (!state.events.length) {
@@ -141,7 +143,7 @@ function showEvents() {
     return list.replaceChildren(nothing);
   }
   return list.replaceChildren(
-    ...state.events.slice(0, 200).map(({ frame, text }) => {
+    ...state.events.slice(0, LISTED).map(({ frame, text }) => {
       const item = document.createElement("li");
       item.append(button(`${frame} · ${text}`, `Go to frame ${frame}: ${text}`, () => show(frame)));
       return item;

@@ -108,26 +108,36 @@ function paintConfidence(object, top, colour) {
   });
 }
 
-export async function fetchConfidence() {
-  const answer = await call("GET", `/api/confidence?from=0&to=${lastFrame()}`).catch(() => null);
-  if (!answer) return;
-  state.step = answer.step;
-  state.confidence = new Map(Object.entries(answer.objects));
-  findEvents();
+export async function fetchReview() {
+  const ask = (path) => call("GET", path).catch(() => null); // the connection says so itself
+  const [confidence, events] = await Promise.all([ask(`/api/confidence?from=0&to=${lastFrame()}`), ask("/api/events")]);
+  if (!confidence || !events) return;
+  state.step = confidence.step;
+  state.confidence = new Map(Object.entries(confidence.objects));
+  takeEvents(events);
 }
 
 const UNSURE = 0.5; // below it a mask is as likely wrong as right
 
-// Places to look at: where confidence in an object falls under `UNSURE`.
+let told = []; // events that the server found
+
+// Takes the events that the server found, all of them.
+export function takeEvents({ events }) {
+  told = events;
+  findEvents();
+}
+
+// Places to look at: the server's events, and where confidence in an object falls under `UNSURE`.
 function findEvents() {
-  state.events = state.project.objects
-    .flatMap(({ id, name }) => {
-      const values = state.confidence.get(String(id)) ?? [];
-      const low = (value) => value !== null && value !== undefined && value < UNSURE;
-      const starts = values.flatMap((value, i) => (low(value) && !low(values[i - 1]) ? [i] : []));
-      return starts.map((i) => ({ frame: i * state.step, object: id, text: `${name} may be wrong` }));
-    })
-    .sort((one, other) => one.frame - other.frame);
+  const known = new Set(told.map(({ frame, object }) => `${frame} ${object}`));
+  const unsure = state.project.objects.flatMap(({ id, name }) => {
+    const values = state.confidence.get(String(id)) ?? [];
+    const low = (value) => value !== null && value !== undefined && value < UNSURE;
+    const starts = values.flatMap((value, i) => (low(value) && !low(values[i - 1]) ? [i * state.step] : []));
+    return starts.map((frame) => ({ frame, object: id, text: `${name} may be wrong` }));
+  });
+  state.events = [...told, ...unsure.filter(({ frame, object }) => !known.has(`${frame} ${object}`))];
+  state.events.sort((one, other) => one.frame - other.frame);
   changed("events");
 }
 
