@@ -69,6 +69,7 @@ class Studio:
         self._maker = maker
         self._making = threading.Lock()
         self._lock = threading.RLock()
+        self._telling = threading.Lock()  # taken after the other one, never before it
         self._listeners: list[Callable[[Message], None]] = []
         self._editor = Editor(clip, project.versions, project.history)
         self.pictures = Pictures(clip, project.folder, self._thumbnails)
@@ -78,19 +79,22 @@ class Studio:
     # What the page hears.
 
     def listen(self, listener: Callable[[Message], None]) -> Callable[[], None]:
-        """Call a function with every message from now on, from any thread.
+        """Call a function with the project, and then with every message, from any thread.
 
         Returns:
             A function that ends it.
         """
         with self._lock:
-            self._listeners.append(listener)
-            listener({"type": "project", "project": self.about()})
+            first = {"type": "project", "project": self.about()}
+            with self._telling:
+                listener(first)
+                self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def _tell(self, message: Message) -> None:
-        for listener in list(self._listeners):
-            listener(message)
+        with self._telling:
+            for listener in list(self._listeners):
+                listener(message)
 
     def _tell_all(self) -> None:
         self._tell({"type": "project", "project": self.about()})

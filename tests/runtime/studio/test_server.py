@@ -160,6 +160,13 @@ def test_a_prompt_gives_a_mask_and_keeps_nothing(clip: Path) -> None:
         assert client.project["engines"] == ["grabcut"]
 
 
+def test_a_page_hears_of_the_project_first(clip: Path) -> None:
+    with served(clip) as client:
+        for _ in range(20):  # while thumbnails are made
+            with client.live() as live:
+                assert json.loads(live.recv(PATIENCE))["type"] == "project"
+
+
 def test_following_goes_both_ways_and_is_undone_and_done_again(clip: Path) -> None:
     segmenter = StandInSegmenter()
     with served(clip, stand_in(segmenter)) as client:
