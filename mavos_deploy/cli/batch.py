@@ -77,7 +77,8 @@ def batch(
     say.result(segmented.to_dict())
     if not as_json:
         report_problems(segmented.problems)
-    show_doubts(say, segmented.look_first)
+    if segmented.outcome.settings.trained:  # else no mask means anything
+        show_doubts(say, segmented.look_first)
     say.line(str(segmented))
     if segmented.problems:
         raise typer.Exit(FAILED)

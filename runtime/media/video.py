@@ -7,7 +7,7 @@ segmenting is on a frame's critical path.
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic
@@ -99,7 +99,8 @@ class _Writing(Generic[StateT]):
         named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
         self.frame = LabelledFrame(*named, frame.time, frame.duration, told)
         if state is not None and self._resume is not None and self._resume.due(count):
-            content = self._content(self._resume, state, count)
+            with suppress(PoisonedError):  # the next frame shows it, and ends the run
+                content = self._content(self._resume, state, count)
         return _Result(self.frame, content)
 
     def _content(self, resume: Resume[StateT], state: StateT, count: int) -> bytes:

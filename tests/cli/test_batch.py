@@ -35,6 +35,7 @@ def test_one_process_several_and_shards_write_the_same_files(
     assert ended.returncode == 0, ended.stderr
     summary = json.loads(ended.stdout)
     assert summary.pop("seconds") > 0
+    assert {doubt["video"] for doubt in summary.pop("look_first")} == {"c", "a"}
     assert summary == {
         "output": "many",
         "shard": "1/2",

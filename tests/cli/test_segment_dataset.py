@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mavos_deploy.cli.segment_dataset import PROBLEMS_SHOWN, Distribution, report_problems
+from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.segment_dataset import (
+    DOUBTS_SHOWN,
+    PROBLEMS_SHOWN,
+    Distribution,
+    report_problems,
+    show_doubts,
+)
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import Problem
+from mavos_deploy.runtime.review.ranking import Doubt
 from tests.made_sequences import write_clips
 
 
@@ -33,3 +41,19 @@ def test_many_problems_are_listed_and_then_counted(
     assert len(lines) == min(count, PROBLEMS_SHOWN) + (count > 0) + (count > PROBLEMS_SHOWN)
     if count > PROBLEMS_SHOWN:
         assert lines[-1] == "  and 2 more"
+
+
+def test_sequences_with_doubtful_masks_are_a_table_and_the_rest_a_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doubts = [Doubt(f"seq{n:02d}", 3, "00007", 0.25, 0.5) for n in range(DOUBTS_SHOWN + 2)]
+    show_doubts(Console(), [*doubts, Doubt("fine", 1, "00001", 0.9, 0.0)])
+    said = capsys.readouterr().out
+    assert said.count("seq") == DOUBTS_SHOWN + 1  # and the column's name
+    assert "50%" in said
+    assert "00007" in said
+    assert "0.25" in said
+    assert "and 2 more" in said
+    assert "fine" not in said
+    show_doubts(Console(), doubts[:0])
+    assert capsys.readouterr().out == ""

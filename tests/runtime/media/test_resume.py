@@ -3,20 +3,21 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, PoisonedError
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.writing import Legend
 from mavos_deploy.runtime.media.resume import Resume
+from tests import stand_in_segmenter
 from tests.made_clips import synthetic_clip
-from tests.stand_in_segmenter import StandInSegmenter, dump, load, segment
+from tests.stand_in_segmenter import StandInSegmenter, StandInState, dump, load, segment
 
 ROOT = Path(__file__).resolve().parents[3]
 FRAMES = 14
@@ -197,3 +198,35 @@ def test_the_store_beside_the_state_is_readable(own: Path) -> None:
     segment(own, own / "out", resumable=True, max_frames=5, written=("palette",))
     with MaskStore(own / "out/r-palette.resume.mavosmasks") as store:
         assert store.numbers == tuple(range(5))
+
+
+POISONED = 8  # frame after which the memory holds NaN; its state is due to be saved
+
+
+class Poisoned(StandInSegmenter):
+    """Finds NaN in the frame after the poisoned one."""
+
+    def step(
+        self, frame: np.ndarray, state: StandInState, annotation: np.ndarray | None = None
+    ) -> tuple[np.ndarray, StandInState]:
+        if state.frame == POISONED:
+            raise PoisonedError("NaN")
+        return super().step(frame, state, annotation)
+
+
+def test_a_poisoned_state_is_not_saved_and_the_run_goes_on_from_the_one_before(
+    clip: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sound(state: StandInState, notes: Mapping[str, str]) -> bytes:
+        if state.frame == POISONED:
+            raise PoisonedError("NaN")
+        return dump(state, notes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stand_in_segmenter, "dump", sound)
+        summary = segment(own, own / "out", resumable=True, segmenter=Poisoned())
+    assert summary.stopped == "NaN"
+    assert summary.frames == POISONED + 1
+    summary = segment(own, own / "out", resumable=True)
+    assert (summary.resumed, summary.stopped) == (POISONED, "")
+    assert _contents(own / "out") == _contents(clip / "whole")
