@@ -195,7 +195,8 @@ def segment_video(
                 held.check_files(summary.frames)
                 on_frame(summary.frames)
             except PoisonedError as error:
-                assert writing.frame is not None
+                if writing.frame is None:
+                    raise
                 look.poison(writing.frame, str(error))
             except MavosError as error:
                 failure = error  # the results so far are finished all the same

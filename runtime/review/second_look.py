@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame
 from mavos_deploy.runtime.review.events import Event, EventKind, Watch
 
@@ -34,13 +35,23 @@ class SecondLook:
         return self._watch.events
 
     def look(self, frame: LabelledFrame) -> None:
-        """Look at the next frame."""
+        """Look at the next frame.
+
+        Raises:
+            InputError: A rule needs the confidence in an object, and it is unknown.
+        """
         found = self._watch.look(frame.index, frame.stem, frame.labels, frame.rgb)
         told = {own: value for own, value in frame.confidence.items() if value is not None}
         if self.stop_on_loss:
             losses = [event for event in found if event.kind in _LOSSES]
             if losses:
                 self.stopped = f"{losses[0].text} in frame {frame.stem} (--on-loss stop)"
+        if self.stop_below is not None and (unknown := frame.confidence.keys() - told.keys()):
+            raise InputError(
+                f"--stop-below needs the confidence in object {min(unknown)}, which is unknown in "
+                f"frame {frame.stem}; a server tells it once mavos-triton of this release has "
+                "written its repository"
+            )
         if self.stop_below is not None and told:
             own = min(told, key=lambda number: told[number])
             if told[own] < self.stop_below:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame
 from mavos_deploy.runtime.review.second_look import SecondLook
 
@@ -46,10 +47,11 @@ def test_an_object_that_leaves_the_picture_is_no_loss() -> None:
     assert not look.stopped
 
 
-def test_unknown_confidence_ends_nothing() -> None:
+def test_a_rule_that_can_not_be_kept_is_an_error() -> None:
     look = SecondLook(stop_below=1.0)
-    look.look(frame(0, value=None))
-    assert not look.stopped
+    with pytest.raises(InputError, match="confidence in object 1, which is unknown"):
+        look.look(frame(0, value=None))
+    SecondLook().look(frame(0, value=None))
 
 
 def test_poison_is_an_event_after_the_last_frame() -> None:
