@@ -361,7 +361,7 @@ class _Standing:
     def start(self, frame: np.ndarray, labels: np.ndarray) -> Any:  # noqa: ANN401
         assert labels.shape == frame.shape[:2]
         ids = tuple(int(i) for i in np.unique(labels) if i)
-        return SimpleNamespace(ids=ids, objects=ids, labels=labels)
+        return SimpleNamespace(ids=ids, objects=ids, labels=labels, confidence={})
 
     def step(self, frame: np.ndarray, state: Any, added: np.ndarray | None) -> Any:  # noqa: ANN401
         assert frame.dtype == np.uint8
@@ -417,6 +417,7 @@ def _answers(_: Path) -> Callable[[bytes], object]:
             "labels": draws.array(SIZE),
             "objects": draws.array((draws.number(3),)),
             "ids": draws.array((draws.number(3),)),
+            "confidence": draws.array((draws.number(3),)).astype(np.float32) / 200,
         }
         if draws.number(9) == 0:
             answer[draws.choice(tuple(answer))] = None
