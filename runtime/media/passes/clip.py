@@ -7,7 +7,7 @@ from contextlib import closing
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
 
-WINDOW = 96 << 20  # bytes of the pictures that going backward holds
+WINDOW = 64 << 20  # bytes of the pictures that going backward holds
 MOST = 512  # frames of a window
 
 
