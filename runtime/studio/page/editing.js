@@ -34,14 +34,14 @@ export async function ensureObject() {
   return object.id;
 }
 
-// Shows labels and saves them; `ids` are the objects that were edited.
-export function commit(labels, ids, keepHints = false) {
+// Shows labels and saves them; `ids` are the objects that were edited, `version` is that of the mask
+// from which the edit began: where another page has changed it since, the server refuses.
+export function commit(labels, ids, version, keepHints = false) {
   const { shown } = state;
   if (!keepHints) forgetHints();
   state.shown = { ...shown, labels, keyframe: true };
   const { width, height } = state.project;
   const body = { ...encode(labels, height, width), objects: [...ids] };
-  const version = shown.version;
   state.saving++;
   changed("shown", "saving");
   chain = chain.then(() => save(shown.frame, body, version)).finally(() => {
@@ -52,21 +52,41 @@ export function commit(labels, ids, keepHints = false) {
   return chain;
 }
 
-const versions = new Map(); // of frames that were saved while the page showed them
+const replaced = new Map(); // a frame's version -> the one that an edit of this page made of it
+const place = (frame, version) => `${frame} ${version}`;
+
+// The version that this page's own edits have made of a version by now.
+function newest(frame, version) {
+  let now = version;
+  while (replaced.has(place(frame, now))) now = replaced.get(place(frame, now));
+  return now;
+}
+
+// Where an undo has brought a version back, what was made of it doesn't count any more.
+on("shown", () => {
+  const { frame, version } = state.shown;
+  for (let old = version; !state.saving && replaced.has(place(frame, old)); ) {
+    const next = replaced.get(place(frame, old));
+    replaced.delete(place(frame, old));
+    old = next;
+  }
+});
 
 async function save(frame, body, version) {
-  let base = Math.max(version, versions.get(frame) ?? 0);
+  let base = newest(frame, version);
   for (let tries = 0; ; tries++) {
     try {
       const answer = await call("PUT", `/api/masks/${frame}`, { ...body, base });
-      versions.set(frame, answer.version);
+      if (answer.version !== base) replaced.set(place(frame, base), answer.version);
       forgetMasks([[frame, frame]]);
+      for (const line of answer.notes ?? []) notice(line);
       state.project.revision = Math.max(state.project.revision, answer.revision);
       if (tries) notice(`Your edit of frame ${frame} is saved now.`);
       return;
     } catch (error) {
       if (error.status !== 0 && error.status !== 507) {
         notice(error.message, error.status === 409 ? "warning" : "error");
+        forgetHints();
         return;
       }
       if (!tries) notice(`${error.message} The edit of frame ${frame} is saved as soon as it can be.`, "warning");
@@ -89,7 +109,8 @@ export async function hint({ box = null, stroke = null }) {
   if (id === null) return;
   const { frame } = state.shown;
   if (!hints || hints.frame !== frame || hints.object !== id) {
-    hints = { frame, object: id, base: state.shown.labels.slice(), box: null, strokes: [], asked: 0, ids: new Set() };
+    const { version, labels } = state.shown;
+    hints = { frame, object: id, version, base: labels.slice(), box: null, strokes: [], asked: 0, ids: new Set() };
   }
   if (box) hints.box = box;
   if (stroke) hints.strokes.push(stroke);
@@ -100,7 +121,7 @@ export async function hint({ box = null, stroke = null }) {
   if (!mask || mine !== hints || asked !== mine.asked || state.shown.frame !== mine.frame) return;
   const result = withMask(mine.base, id, mask);
   result.ids.forEach((other) => mine.ids.add(other));
-  commit(result.labels, mine.ids, true);
+  commit(result.labels, mine.ids, mine.version, true);
 }
 
 async function prompt({ frame, object, base, box, strokes, polygon = null }) {
@@ -125,12 +146,12 @@ export async function paintPolygon(corners) {
   if (!state.shown) return;
   const id = await ensureObject();
   if (id === null) return;
-  const { frame, labels } = state.shown;
+  const { frame, labels, version } = state.shown;
   const inside = await prompt({ frame, object: id, base: labels, box: null, strokes: [], polygon: corners });
   if (!inside || state.shown.frame !== frame) return;
-  const mask = maskOf(state.shown.labels, id).map((value, i) => (inside[i] ? Number(state.foreground) : value));
-  const result = withMask(state.shown.labels, id, mask);
-  commit(result.labels, result.ids);
+  const mask = maskOf(labels, id).map((value, i) => (inside[i] ? Number(state.foreground) : value));
+  const result = withMask(labels, id, mask);
+  commit(result.labels, result.ids, version);
 }
 
 const AMOUNTS = { "fill-holes": 0, "drop-specks": 0, grow: 1, shrink: 1, smooth: 3 };
@@ -138,7 +159,7 @@ const AMOUNTS = { "fill-holes": 0, "drop-specks": 0, grow: 1, shrink: 1, smooth:
 export async function refine(action) {
   const id = state.object;
   if (!state.shown || !objectOf(id)) return notice("Choose an object first, or draw one.");
-  const { frame, labels } = state.shown;
+  const { frame, labels, version } = state.shown;
   const mask = maskOf(labels, id);
   if (!mask.includes(1)) return notice(`${objectOf(id).name} has no mask in this frame yet; draw it first.`);
   const { width, height } = state.project;
@@ -147,14 +168,14 @@ export async function refine(action) {
   if (!answer || state.shown.frame !== frame) return undefined;
   const result = withMask(labels, id, decode(answer));
   if (result.labels.every((value, i) => value === labels[i])) return notice("There was nothing to change.");
-  return commit(result.labels, result.ids);
+  return commit(result.labels, result.ids, version);
 }
 
 export function clearObject() {
   const id = state.object;
   if (!state.shown || !state.shown.labels.includes(id)) return notice("The object has no mask in this frame.");
   const result = withMask(state.shown.labels, id, new Uint8Array(state.shown.labels.length));
-  return commit(result.labels, [id]);
+  return commit(result.labels, [id], state.shown.version);
 }
 
 export async function copyFromBefore() {
@@ -163,10 +184,10 @@ export async function copyFromBefore() {
   if (frame === 0) return void notice("There is no frame before the first one.");
   forgetHints();
   await chain;
-  const base = Math.max(state.shown.version, versions.get(frame) ?? 0);
+  const base = newest(frame, state.shown.version);
   const body = { from: frame - 1, base, objects: state.object === null ? null : [state.object] };
   const answer = await told(() => call("POST", `/api/masks/${frame}/copy`, body));
-  if (answer) versions.set(frame, answer.version);
+  for (const line of answer?.notes ?? []) notice(line);
   refresh();
 }
 

@@ -51,18 +51,21 @@ async function load(frame) {
   for (let next = frame + 1; next <= Math.min(frame + (state.playing ? 4 : 1), lastFrame()); next++) pictureOf(next).catch(() => {});
 }
 
+let refreshed = 0;
+
 // Fetches the shown frame's mask again, unless an edit of it is on its way.
 export async function refresh() {
-  const shown = state.shown;
-  if (!shown || state.saving) return;
-  masks.delete(shown.frame);
+  const frame = state.shown?.frame;
+  if (frame === undefined || state.saving) return;
+  const mine = ++refreshed;
+  masks.delete(frame);
   let runs;
   try {
-    runs = await maskAt(shown.frame);
+    runs = await maskAt(frame);
   } catch {
     return; // the connection says so itself
   }
-  if (state.saving || state.shown !== shown) return;
-  state.shown = { ...shown, labels: decode(runs), version: runs.version, keyframe: runs.keyframe };
+  if (mine !== refreshed || state.saving || state.shown.frame !== frame) return;
+  state.shown = { ...state.shown, labels: decode(runs), version: runs.version, keyframe: runs.keyframe };
   changed("shown");
 }

@@ -47,6 +47,7 @@ canvas.addEventListener("pointerdown", async (event) => {
     const id = await ensureObject();
     if (id === null) return void (gesture = null);
     mine.id = id;
+    mine.version = state.shown.version;
     mine.labels = state.shown.labels.slice();
     mine.ids = new Set([id]);
     mine.erases = (tool === "eraser") !== (event.button === 2);
@@ -110,7 +111,7 @@ canvas.addEventListener("pointerup", (event) => {
 canvas.addEventListener("dblclick", closePolygon);
 
 function finishPaint(mine) {
-  commit(mine.labels, mine.ids);
+  commit(mine.labels, mine.ids, mine.version);
 }
 
 // Points of a stroke that are a pixel of the screen apart at least.

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.evaluation.scenes.clip import Clip
+from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.runs import box_of
 from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.objects import Labels
@@ -188,6 +189,20 @@ class Page:
     def followed(self) -> None:
         """Wait until following is over."""
         self.until(lambda: self.project["following"]["state"] == "idle")
+
+    def shown(self, x: int, y: int) -> int:
+        """The id that the page shows in a pixel."""
+        script = """
+            const [x, y, done] = arguments;
+            import('/page/store.js').then(({state}) =>
+                done(state.shown.labels[y * state.project.width + x]));"""
+        return int(self.browser.execute_async_script(script, x, y))
+
+    def choose_file(self, path: Path) -> None:
+        """Import a mask file."""
+        from selenium.webdriver.common.by import By
+
+        self.browser.find_element(By.ID, "file").send_keys(str(path))
 
     def shot(self, name: str) -> None:
         """Keep a picture of the page."""
@@ -431,3 +446,53 @@ def test_every_control_has_a_name_a_place_and_a_visible_focus(page: Page, video:
         page.shot("keys")
         page.press("Close")
         assert not complaints(page.browser)
+
+
+def test_two_pages_at_once_and_files_that_are_no_masks(
+    page: Page, video: Path, clip: Clip, tmp_path: Path
+) -> None:
+    with served(video) as client:
+        page.open(client.door.address)
+        left, top, width, height = box_of(clip.labels[0] == 1)
+        page.drag((left - 3, top - 3), (left, top), (left + width + 3, top + height + 3))
+        assert page.mask(0).any()
+
+        # What another page draws appears here, and is not painted over by an older mask.
+        other = np.zeros((SIDE, SIDE), np.uint8)
+        other[150:170, 10:30] = 1
+        client.put(0, other, [1])
+        page.until(lambda: page.shown(20, 160) == 1)
+        page.keys("b")
+        page.drag((160, 30), (170, 40))
+        both = page.mask(0)
+        assert both[160, 20] == 1
+        assert both[30, 160] == 1
+
+        # After an undo, drawing goes on from what is there.
+        page.keys("z")
+        page.until(lambda: page.shown(160, 30) == 0)
+        page.drag((160, 40), (170, 50))
+        page.drag((160, 30), (170, 30))
+        both = page.mask(0)
+        assert both[[20, 30, 160], [160, 160, 20]].tolist() == [0, 1, 1]
+
+        # A file that is no mask is refused in words, and changes nothing.
+        wrong = tmp_path / "notes.png"
+        wrong.write_text("no picture")
+        page.choose_file(wrong)
+        page.until(lambda: "notes.png" in page.text("notices"))
+        assert np.array_equal(page.mask(0), both)
+
+        # A mask file is taken over, with its new object.
+        more = np.zeros((SIDE, SIDE), np.uint8)
+        more[20:40, 20:40] = 7
+        write_mask(tmp_path / "more.png", more)
+        page.choose_file(tmp_path / "more.png")
+        page.until(lambda: "more.png is now the mask of frame 0" in page.text("notices"))
+        assert page.mask(0)[30, 30] == 7
+        page.until(lambda: len(page.project["objects"]) == 2)
+
+        # Without the token there is a page that says what to do.
+        page.browser.delete_all_cookies()
+        page.browser.get(client.door.address.partition("?")[0])
+        assert "token" in page.run("return document.body.innerText")
