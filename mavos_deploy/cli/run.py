@@ -271,7 +271,7 @@ def run(
         say.warn(f"--objects: no object {unknown[0]} was followed")
     notes = [*told.notes, *annotations.notes, *summary.notes]
     document = document_of(summary, results, about)
-    seen = second_look.tell(say, summary)
+    seen = second_look.tell(say, summary, about.trained)
     say.result(document | {"notes": notes, "damaged": told.damage} | seen)
     say.line(line_of(summary, results))
     if summary.interrupted:

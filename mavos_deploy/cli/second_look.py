@@ -114,9 +114,19 @@ def facts_of(
     return made
 
 
-def tell(say: Console, summary: "Summary") -> dict[str, Any]:
-    """Say what a second look found; returns its part of the JSON document."""
-    if events := summary.events:
+def tell(say: Console, summary: "Summary", trained: bool) -> dict[str, Any]:
+    """Say what a second look found.
+
+    Args:
+        say: The command's voice.
+        summary: The run's result.
+        trained: Whether masks mean anything; events of others are not said.
+
+    Returns:
+        The part of the JSON document.
+    """
+    events = summary.events
+    if events and trained:
         told = [f"{event.stem}: {event.text}" for event in events[:EVENTS_NAMED]]
         more = f"; and {len(events) - EVENTS_NAMED} more" if events[EVENTS_NAMED:] else ""
         say.warn(f"look at the result ({summary_of(events)}): {'; '.join(told)}{more}")
