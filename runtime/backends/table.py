@@ -23,6 +23,7 @@ from mavos_deploy.runtime.backends.protocol import Backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import open_engines
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.engines import Library
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,31 @@ def open_backend(
             reasons = "; ".join(f"not {name}: {reason}" for name, reason in refused.items())
             warnings.warn(f"backend {chosen.traits.name}; {reasons}", UserWarning, stacklevel=2)
         return chosen
+    if backend == DEFAULT_BACKEND and _for_openvino(bundle):
+        warnings.warn(
+            f"{bundle.path} was quantised for OpenVINO; {backend} rounds as it says and computes "
+            "in float, slower than the fp32 bundle: take --backend openvino-cpu-bf16, or "
+            "openvino-cpu-fp32 where the processor has no bfloat16",
+            UserWarning,
+            stacklevel=2,
+        )
     return backend_kind(backend).open(bundle, threads)
+
+
+def made_for(bundle: Bundle) -> str:
+    """The backend for CPUs that a bundle's graphs are made for.
+
+    Raises:
+        BackendError: It is OpenVINO, which is missing or broken.
+    """
+    if not _for_openvino(bundle):
+        return DEFAULT_BACKEND
+    return f"openvino-cpu-{openvino_cpu.best_arithmetic()}"
+
+
+def _for_openvino(bundle: Bundle) -> bool:
+    quantisation = bundle.manifest.quantisation
+    return quantisation is not None and quantisation.kind == GraphKind.OPENVINO
 
 
 def choose_backend(bundle: Bundle, threads: int | None = None) -> tuple[Backend, dict[str, str]]:

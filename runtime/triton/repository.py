@@ -6,6 +6,7 @@ from pathlib import Path
 from mavos_deploy.errors import BundleError, InputError
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import MANIFEST, Manifest
+from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.triton.config import (
     CONFIG,
     GRAPH_FILES,
@@ -40,13 +41,23 @@ def write_repository(
 
     Raises:
         BundleError: A graph or the manifest was changed since the bundle was opened.
-        InputError: A plan is missing, a file can't be written, or the bundle takes any size, for
-            which a server's limits can't be stated.
+        InputError: A plan is missing, a file can't be written, the bundle takes any size, for
+            which a server's limits can't be stated, or graph models can't run it.
     """
     if bundle.manifest.dynamic:
         raise InputError(
             f"{bundle.path} takes frames of any size, and a server needs to know how much memory a "
             "stream may take; export one for your videos' size with mavos-export --size-for WxH"
+        )
+    quantisation = bundle.manifest.quantisation
+    if (
+        quantisation is not None
+        and quantisation.kind == GraphKind.OPENVINO
+        and options.graphs is not Graphs.TRACKER
+    ):
+        raise InputError(
+            f"{bundle.path} was quantised for OpenVINO, which runs in the tracker model alone; "
+            "take --graphs tracker, or a bundle that was quantised for another library"
         )
     found = {} if options.graphs is not Graphs.TENSORRT else _plans(bundle, plans)
     if options.graphs is not Graphs.TRACKER:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mavos_deploy.errors import BackendError, InputError, MavosError, StreamLostError, one_line
 from mavos_deploy.runtime.backends.protocol import Array, Backend
-from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.backends.table import made_for, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.triton.served_graphs import ServedGraphs
@@ -92,7 +92,7 @@ class TritonPythonModel:
         if models := parameters.get("graph_models"):
             return ServedGraphs(bundle, self._pb, models, parameters.get("device") == "gpu")
         threads = parameters.get("threads", "")
-        return open_backend(bundle, int(threads) if threads else None)
+        return open_backend(bundle, int(threads) if threads else None, made_for(bundle))
 
     def _sweep(self, every: float) -> None:
         while not self._stopped.wait(every):

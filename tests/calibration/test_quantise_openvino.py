@@ -14,12 +14,13 @@ from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_products import find_products, memory_block
 from mavos_deploy.calibration.quantised_bundle import write_quantised
 from mavos_deploy.calibration.recorder import Recordings, record
-from mavos_deploy.errors import BackendError, BundleError
+from mavos_deploy.errors import BackendError, BundleError, InputError
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.onnxruntime_library import open_library
-from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu
+from mavos_deploy.runtime.backends.openvino_cpu import OpenVinoCpu, best_arithmetic
 from mavos_deploy.runtime.backends.protocol import Array
+from mavos_deploy.runtime.backends.table import made_for, open_backend
 from mavos_deploy.runtime.bundles.quantisation import (
     SCORES,
     GraphKind,
@@ -29,6 +30,8 @@ from mavos_deploy.runtime.bundles.quantisation import (
     RangeMethod,
 )
 from mavos_deploy.runtime.datasets.opening import open_dataset
+from mavos_deploy.runtime.triton.config import Graphs, Options
+from mavos_deploy.runtime.triton.repository import write_repository
 
 pytest.importorskip("openvino")
 
@@ -150,6 +153,21 @@ def test_other_libraries_graphs_are_refused_with_advice(quantised: Path) -> None
     other = replace(bundle, manifest=replace(bundle.manifest, quantisation=entry))
     with pytest.raises(BackendError, match="mavos-calibrate --for openvino"):
         OpenVinoCpu(other, 1, "fp32")
+
+
+def test_another_backend_runs_it_as_a_reference_and_says_so(quantised: Path) -> None:
+    bundle = Bundle.open(quantised)
+    assert made_for(bundle) == f"openvino-cpu-{best_arithmetic()}"
+    with pytest.warns(UserWarning, match="was quantised for OpenVINO; .* take --backend openvino"):
+        assert open_backend(bundle, 1).traits.arithmetic == "int8"
+    assert open_backend(bundle, 1, made_for(bundle)).traits.arithmetic == "int8"
+
+
+def test_tritons_graph_models_are_refused(quantised: Path, tmp_path: Path) -> None:
+    options = Options(graphs=Graphs.ONNXRUNTIME, gpus=(0,))
+    with pytest.raises(InputError, match="take --graphs tracker"):
+        write_repository(Bundle.open(quantised), tmp_path, options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_ranges_of_factors_must_be_there(

@@ -90,6 +90,16 @@ def test_what_is_not_faster_is_not_written(
         pytest.param(("--data", "nowhere"), "nowhere is not a folder", id="no-folder"),
         pytest.param(("--data", "DATA", "--type", "fp8"), "--for tensorrt with it", id="fp8-cpu"),
         pytest.param(
+            ("--data", "DATA", "--for", "openvino", "--type", "fp8"),
+            "--for tensorrt with it",
+            id="fp8-openvino",
+        ),
+        pytest.param(
+            ("--data", "DATA", "--for", "openvino", "--frames", "5"),
+            "at most 5 frames of a clip are used",
+            id="short-openvino",
+        ),
+        pytest.param(
             ("--data", "DATA", "--frames", "5"),
             "at most 5 frames of a clip are used, and the first that reads what MCA wrote is "
             "number 6 at a memory gap of 2; let more be used (--frames)",
