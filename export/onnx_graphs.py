@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import gc
 import inspect
 import io
 import logging
@@ -56,7 +55,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
         for tensor in spec.inputs
     ]
     arguments = [_example(tensor, index, traced) for index, tensor in enumerate(spec.inputs)]
-    with _quiet(), _uncollected(), torch.inference_mode():
+    with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
             graph,
             tuple(arguments),
@@ -193,18 +192,6 @@ def _name_dimensions(model: onnx.ModelProto, spec: GraphSpec) -> None:
                 else:
                     assert not dim.dim_value or dim.dim_value == extent, f"{value.name}: {dims}"
                     dim.dim_value = extent
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave cycles of objects for later: looking for them takes a sixth of an export's time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager
