@@ -196,6 +196,7 @@ def _palette_by_colour(
     clear: list[int],
     why: str | None,
 ) -> Reading:
+    _check_pixels(indices.size)
     colours = palette.copy()
     if clear and any(index not in clear and not palette[index].any() for index in used):
         raise ValueError(TWO_BACKGROUNDS)
@@ -270,11 +271,7 @@ def _other_value(value: int, earlier: str) -> str:
 def _coloured(image: Image.Image, numbering: Numbering) -> Reading | None:
     if image.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA"):
         return None
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(
-            f"{image.width * image.height} pixels in colours; the limit is {MOST_PIXELS}, so save "
-            "ids as a palette (mode P) or grey (mode L) PNG"
-        )
+    _check_pixels(image.width * image.height)
     if image.mode in ("RGBA", "PA"):
         rgba = np.asarray(image.convert("RGBA"))
         colours, clear = rgba[..., :3].copy(), rgba[..., 3] < OPAQUE
@@ -290,6 +287,15 @@ def _coloured(image: Image.Image, numbering: Numbering) -> Reading | None:
     if (colours == colours[..., :1]).all():
         return _values(np.ascontiguousarray(colours[..., 0]), numbering)
     return read_colours(colours, numbering)
+
+
+def _check_pixels(count: int) -> None:
+    """Refuse a mask that is too large to be read by colour."""
+    if count > MOST_PIXELS:
+        raise ValueError(
+            f"{count} pixels in colours; the limit is {MOST_PIXELS}, so save ids as a palette "
+            "(mode P) whose indices are the ids, or grey (mode L) PNG"
+        )
 
 
 def _cut_out(clear: NDArray[np.bool_]) -> Reading:

@@ -353,6 +353,16 @@ def test_later_masks_of_another_numbering_are_refused(
         read(Image.fromarray(levels(*later)), numbering)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_a_large_mask_is_not_read_by_colour(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    image = Image.fromarray(FOUR[three()], "RGB")
+    monkeypatch.setattr("mavos_deploy.runtime.masks.kinds.MOST_PIXELS", three().size)
+    read(image.quantize(4) if mode == "P" else image)
+    monkeypatch.setattr("mavos_deploy.runtime.masks.kinds.MOST_PIXELS", three().size - 1)
+    with pytest.raises(InputError, match=f"{three().size} pixels in colours; the limit is"):
+        read(image.quantize(4) if mode == "P" else image)
+
+
 def _wide(value: int) -> Image.Image:
     return Image.fromarray(one().astype(np.uint16) * value)
 
