@@ -39,8 +39,9 @@ def launch(
         about: One line about a program with commands; None makes the only command the program.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    told: list[str] = []
     for command, function in commands.items():
-        app.command(command)(_interruptible(function, name))
+        app.command(command)(_interruptible(function, name, told))
     if about is not None:
 
         @app.callback(help=about)
@@ -54,6 +55,10 @@ def launch(
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result: Any = app(prog_name=name, standalone_mode=True)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED and not told:  # before the command began
+            _say(f"{name}: interrupted")
+        raise
     except MavosError as error:
         _say(f"{name}: error: {' '.join(str(error).splitlines())}")
         sys.exit(BAD_INPUT)
@@ -77,10 +82,17 @@ def _said(message: Warning | str, *_: object, **__: object) -> None:
     _say(f"warning: {message}")
 
 
-def _interruptible(function: Callable[..., None], name: str) -> Callable[..., None]:
+def _interruptible(
+    function: Callable[..., None], name: str, told: list[str]
+) -> Callable[..., None]:
     """Let a command say that it was interrupted; typer would end it without a word.
 
     It would take a reader that has gone for a failed check, too.
+
+    Args:
+        function: The command.
+        name: The program's name.
+        told: Gets what was said.
     """
 
     @wraps(function)
@@ -88,7 +100,8 @@ def _interruptible(function: Callable[..., None], name: str) -> Callable[..., No
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            _say(f"{name}: interrupted")
+            told.append(f"{name}: interrupted")
+            _say(told[-1])
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # What is left in the buffer can't be written either, at the end of the process.

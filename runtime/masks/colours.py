@@ -22,7 +22,7 @@ ALONG = 24.0  # distance in RGB from the line between two colours within which a
 LINED = 0.5  # share of a region's border with blends, from which they are none of an object
 NEAR = 8  # difference of channels up to which colours are hardly different
 TRACES = 16  # colours without a region that are looked at one by one
-ROWS = 512  # rows that are worked on at once, so that large pictures need little memory
+AT_ONCE = 1 << 19  # pixels that are worked on at once, so that large pictures need little memory
 
 Colours = NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -67,7 +67,8 @@ def packed(colours: Colours) -> NDArray[np.uint32]:
 
 def _places(colours: Colours) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
     """All colours, ascending, and the place of each pixel's colour among them."""
-    parts = [colours[at : at + ROWS] for at in range(0, len(colours), ROWS)]
+    rows = max(1, AT_ONCE // colours.shape[1])
+    parts = [colours[at : at + rows] for at in range(0, len(colours), rows)]
     values: NDArray[np.uint32] = np.zeros(0, np.uint32)
     for part in parts:
         values = np.union1d(values, packed(part)).astype(np.uint32)
@@ -75,7 +76,7 @@ def _places(colours: Colours) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
             raise _photograph(f"more than {MOST_COLOURS}")
     places = np.empty(colours.shape[:2], np.uint16)
     for at, part in enumerate(parts):
-        places[at * ROWS : (at + 1) * ROWS] = np.searchsorted(values, packed(part))
+        places[at * rows : (at + 1) * rows] = np.searchsorted(values, packed(part))
     return values, places
 
 

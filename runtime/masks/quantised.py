@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import beside, compact, histogram, lined, loose
+from mavos_deploy.runtime.masks.regions import beside, compact, cropped, histogram, lined, loose
 from mavos_deploy.runtime.objects import Labels
 
 CUBE = 51  # step between the channels of the web's colours
@@ -36,6 +36,8 @@ def check_lines(labels: Labels, background: int | None = None) -> None:
     Raises:
         ValueError: There are some, with the remedy.
     """
+    if background is not None and (objects := labels != background).any():
+        labels = cropped(labels, objects)
     inside = histogram(labels[compact(labels, 9)], 256)
     sizes = histogram(labels, 256)
     thin = (sizes > 0) & (inside < INSIDE * sizes)

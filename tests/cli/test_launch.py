@@ -85,6 +85,19 @@ def test_other_signals_end_a_command_as_an_interrupt_does(
     assert capsys.readouterr().err == "mavos-some: interrupted\n"
 
 
+def test_an_interrupt_before_the_command_begins_is_said_as_well(
+    start: Start, capsys: Capture
+) -> None:
+    def interrupt(_: int) -> int:
+        raise KeyboardInterrupt
+
+    def some(count: Annotated[int, typer.Option(callback=interrupt)] = 0) -> None:
+        pytest.fail("it began")
+
+    assert start(some) == 130
+    assert capsys.readouterr().err == "mavos-some: interrupted\n"
+
+
 def test_a_command_under_nohup_goes_on(start: Start) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assert start(lambda: signal.raise_signal(signal.SIGHUP)) == 0
