@@ -139,7 +139,8 @@ function showEvents() {
   if (!state.events.length) {
     const nothing = document.createElement("li");
     nothing.className = "quiet";
-    nothing.textContent = state.confidence.size ? "Every mask looks right to the tracker." : "Nothing to report yet.";
+    const judged = [...state.confidence.values()].some((values) => values.some((value) => value !== null));
+    nothing.textContent = judged ? "Every mask looks right to the tracker." : "Nothing to report yet.";
     return list.replaceChildren(nothing);
   }
   return list.replaceChildren(
