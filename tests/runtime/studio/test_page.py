@@ -278,9 +278,9 @@ def test_from_a_box_to_files(
     # Both ways, and the page loaded anew in the middle of it.
     page.keys("a")
     page.until(lambda: page.project["following"]["done"] > 3)
-    page.shot("following")
     page.keys(".")
     page.until(lambda: page.project["following"]["state"] == "paused")
+    page.shot("following")
     page.browser.refresh()
     page.ready()
     assert page.text("speed").startswith("Paused.")
