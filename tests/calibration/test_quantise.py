@@ -78,7 +78,14 @@ def test_only_layers_read_and_write_rounded_tensors(
             assert {node.input[0], node.input[1]} <= rounded
     read = {layer.reads for layer in graph.layers}
     written = {layer.writes for layer in graph.layers}
-    assert counts["QuantizeLinear"] == len(read | written if kind == "cpu" else read)
+    # For OpenVINO the parts of a tensor that is joined are rounded, each by itself.
+    parts = {
+        node.output[0]: len(node.input)
+        for node in graph.model.graph.node
+        if node.op_type == "Concat" and kind == "openvino"
+    }
+    pairs = sum(parts.get(name, 1) for name in (read | written if kind == "cpu" else read))
+    assert counts["QuantizeLinear"] == pairs
 
 
 def test_what_must_stay_float_is_never_between_q_and_dq(
