@@ -110,12 +110,12 @@ class Bundle:
 
         Yields:
             Name of a copy that nobody can change, which is there as long as the block lasts; the
-            content, where the system has no such copies.
+            content, where no such copy can be made.
 
         Raises:
             BundleError: See `content`.
         """
-        if not can_seal():
+        if not path.is_file() or not can_seal(path.stat().st_size):
             yield self.content(path)
             return
         graph = next(graph for graph in self.manifest.files if self.path / graph.file == path)

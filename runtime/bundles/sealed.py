@@ -15,9 +15,18 @@ BLOCK = 1 << 20  # bytes that are read at once
 NAMES = Path("/proc/self/fd")  # where Linux names open files
 
 
-def can_seal() -> bool:
-    """Whether this system has such copies; only Linux does."""
-    return hasattr(os, "memfd_create") and NAMES.is_dir()
+def can_seal(size: int) -> bool:
+    """Whether this process may make such a copy of a file; only Linux has them.
+
+    Args:
+        size: Bytes of the file. A limit on the size of files (`ulimit -f`) is one on copies, too.
+    """
+    if not hasattr(os, "memfd_create") or not NAMES.is_dir():
+        return False
+    import resource  # which Windows lacks
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return limit == resource.RLIM_INFINITY or size <= limit
 
 
 @contextmanager

@@ -221,7 +221,7 @@ def test_a_graph_that_is_replaced_after_the_bundle_was_opened_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, seals: bool
 ) -> None:
     if not seals:
-        monkeypatch.setattr("mavos_deploy.runtime.bundles.bundle.can_seal", lambda: False)
+        monkeypatch.setattr("mavos_deploy.runtime.bundles.bundle.can_seal", lambda size: False)
     bundle = Bundle.open(folder)
     path = bundle.graph_path("decoder")
     whole = path.read_bytes()

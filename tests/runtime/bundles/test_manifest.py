@@ -193,7 +193,7 @@ CALIBRATE = "run mavos-calibrate again"
         pytest.param(
             "quantisation.target",
             "tpu",
-            "`quantisation.target`: 'tpu' is unknown to this release, which reads cpu, tensorrt; "
+            "`quantisation.target`: 'tpu' is unknown to this release, which reads cpu, openvino, tensorrt; "
             f"update mavos-deploy, or {CALIBRATE}",
             id="kind",
         ),

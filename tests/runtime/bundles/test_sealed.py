@@ -8,7 +8,7 @@ import pytest
 
 from mavos_deploy.runtime.bundles.sealed import NAMES, can_seal, sealed
 
-pytestmark = pytest.mark.skipif(not can_seal(), reason="only Linux seals copies in memory")
+pytestmark = pytest.mark.skipif(not can_seal(1), reason="only Linux seals copies in memory")
 CONTENT = os.urandom(3 << 20)
 
 
@@ -45,3 +45,10 @@ def test_a_refused_copy_is_not_named_and_leaves_nothing(tmp_path: Path) -> None:
         ):
             pytest.fail("it was named")
     assert len(list(NAMES.iterdir())) == before
+
+
+def test_a_limit_on_files_is_one_on_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
+    assert can_seal(100)
+    assert not can_seal(101)
