@@ -193,8 +193,8 @@ CALIBRATE = "run mavos-calibrate again"
         pytest.param(
             "quantisation.target",
             "tpu",
-            "`quantisation.target`: 'tpu' is unknown to this release, which reads cpu, openvino, tensorrt; "
-            f"update mavos-deploy, or {CALIBRATE}",
+            "`quantisation.target`: 'tpu' is unknown to this release, which reads cpu, openvino, "
+            f"tensorrt; update mavos-deploy, or {CALIBRATE}",
             id="kind",
         ),
         pytest.param(
