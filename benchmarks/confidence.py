@@ -134,7 +134,7 @@ def _hard(seed: int, frames: int, photos: tuple[Photo, ...]) -> Frames:
     for rgb, labels in iter_scene(*SIZE, frames, OBJECTS[seed % len(OBJECTS)], seed, photos, style):
         picture = rgb.astype(np.float32) * contrast + grey
         if blur:
-            picture = cv2.GaussianBlur(picture, (0, 0), blur)
+            picture = cv2.GaussianBlur(picture, (0, 0), blur).astype(np.float32, copy=False)
         yield np.clip(picture.round(), 0, 255).astype(np.uint8), labels
 
 

@@ -182,7 +182,9 @@ def scores(clip: Sequence1, labels: dict[int, Labels]) -> dict[int, Score]:
 
 def mean(found: dict[int, Score], numbers: Sequence[int]) -> NDArray[np.float64]:
     """Mean J and F of frames."""
-    return np.array([found[number] for number in numbers], np.float64).mean(0)
+    scored = np.array([found[number] for number in numbers], np.float64)
+    means: NDArray[np.float64] = scored.mean(0)
+    return means
 
 
 def sequence_means(bench: Bench, clip: Sequence1, drawn: float) -> dict[str, NDArray[np.float64]]:

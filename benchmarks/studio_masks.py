@@ -68,7 +68,8 @@ def first_frame(sequence: VideoSequence, scale: int) -> tuple[Frame, Mask]:
     frame = read_rgb(sequence.images[stem])
     size = frame.shape[1] * scale, frame.shape[0] * scale
     truth = np.asarray(labels > 0).repeat(scale, axis=0).repeat(scale, axis=1)
-    return cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC), truth
+    larger = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+    return larger.astype(np.uint8, copy=False), truth
 
 
 def scores(
@@ -76,7 +77,9 @@ def scores(
 ) -> list[float]:
     """Intersections over unions with the box alone, and after each stroke."""
     nothing = np.zeros(truth.shape, np.bool_)
-    box, drawn, found = box_around(truth), [], []
+    box = box_around(truth)
+    drawn: list[Stroke] = []
+    found: list[float] = []
     while True:
         start = time.process_time()
         mask = cutter(frame, Hints(box, drawn, nothing, nothing))
@@ -105,7 +108,7 @@ def corrective_stroke(mask: Mask, truth: Mask) -> Stroke:
     areas[0] = 0
     part = parts == areas.argmax() if len(areas) > 1 else truth
     padded = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 5)
-    depth = padded[1:-1, 1:-1]
+    depth = padded[1:-1, 1:-1].astype(np.float32, copy=False)
     y, x = (int(i) for i in np.unravel_index(depth.argmax(), depth.shape))
     ends = [_end(depth, (x, y), sign * _axis(part)) for sign in (-1, 1)]
     points = tuple((column + 0.5, row + 0.5) for column, row in ends)

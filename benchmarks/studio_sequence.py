@@ -1,6 +1,6 @@
 """Make masks of sequences in mavos-studio with one box and one corrective stroke, for scoring.
 
-    python benchmarks/studio_sequence.py BUNDLE DATA bear,hike --output masks
+    python -m benchmarks.studio_sequence BUNDLE DATA bear,hike --output masks
     mavos-eval DATA --results masks --split train --sequences bear,hike
 
 For each sequence the script asks the studio for what a person would: a box around the object of the
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from studio_masks import box_around, corrective_stroke
 
+from benchmarks.studio_masks import box_around, corrective_stroke
 from mavos_deploy.cli.studio import tracker_of
 from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.opening import open_dataset

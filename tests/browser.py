@@ -63,5 +63,5 @@ def opened(folder: Path, width: int = 1280, height: int = 720) -> Iterator["Chro
 
 def complaints(browser: "Chrome") -> list[str]:
     """Warnings and errors in the console since the last call."""
-    log: list[dict[str, Any]] = browser.get_log("browser")
+    log: list[dict[str, Any]] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium
     return [json.dumps(entry) for entry in log if entry["level"] in ("SEVERE", "WARNING")]

@@ -56,9 +56,14 @@ def decoder(padded: bool) -> Parts:
     ]
     nodes += [
         helper.make_node(
-            "Constant", [], ["scores"], value=numpy_helper.from_array(np.float32([[0.1, 0.9]]))
+            "Constant",
+            [],
+            ["scores"],
+            value=numpy_helper.from_array(np.array([[0.1, 0.9]], np.float32)),
         ),
-        helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.int64(0))),
+        helper.make_node(
+            "Constant", [], ["zero"], value=numpy_helper.from_array(np.array(0, np.int64))
+        ),
         helper.make_node("Gather", ["point_coords", "zero"], ["points"], axis=0),  # [n, 2]
         helper.make_node("Gather", ["points", "zero"], ["point"], axis=0),  # x, y
         helper.make_node("Cast", ["point"], ["place"], to=TensorProto.INT64),

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from mavos_deploy.runtime.objects import Count
     from mavos_deploy.runtime.protocol import VideoSegmenter
 
-T = TypeVar("T", bound=AbstractContextManager[Any])
+T = TypeVar("T")
 
 
-def opening(make: Callable[[], T], at_once: bool) -> AbstractContextManager[T]:
+def opening(
+    make: Callable[[], AbstractContextManager[T]], at_once: bool
+) -> AbstractContextManager[T]:
     """Something that is opened before the `with` block that uses it begins.
 
     An error of opening is raised where the block begins, so errors come in the order of the code
@@ -31,7 +33,7 @@ def opening(make: Callable[[], T], at_once: bool) -> AbstractContextManager[T]:
             entered the result is dropped, so it must be something that needs no closing. Else
             `make` is called where the block begins.
     """
-    opened: Future[T] = Future()
+    opened: Future[AbstractContextManager[T]] = Future()
 
     def fill() -> None:
         try:

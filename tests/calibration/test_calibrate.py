@@ -193,6 +193,7 @@ def test_slower_is_not_worth_it(
         after=1.0,
         errors={},
         seconds=seconds,
+        beside="onnxruntime-cpu",
         load=None,
     )
     assert report.worth_it is worth

@@ -42,8 +42,9 @@ def test_labels_are_those_of_the_largest_logits(
     mask[0, 1:] = np.quantile(raw[0] - raw[1:channels].max(0), 1 - background)
     mask[0, 1:] += {0.0: 1.0, 1.0: -1.0}.get(background, 0.0)  # without a tie
     outputs = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})
-    logits = outputs["logits"][0, :channels] + mask[0, :, None, None]
-    full = given["row_weights"] @ (logits @ given["column_weights"].T)
+    logits = outputs["logits"][0, :channels].astype(np.float32) + mask[0, :, None, None]
+    rows, columns = (given[f"{side}_weights"].astype(np.float32) for side in ("row", "column"))
+    full = rows @ (logits @ columns.T)
     labels = outputs["labels"][0]
     lead = np.diff(np.sort(full, 0)[-2:], axis=0)[0]
     wrong = (labels != full.argmax(0)) & (lead > CERTAIN)

@@ -11,6 +11,7 @@ from mavos_deploy.export.bench.report import tables
 from mavos_deploy.export.bench.roofs import gflop, measure_roofs, names_here, shares_of_roofs
 from mavos_deploy.export.bench.timing import Timings
 from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime.backends.openvino_cpu import look_for
 from tests.bundles import hollow_bundle
 
 
@@ -27,7 +28,7 @@ def test_the_products_of_openvinos_int8_roof_are_integers(monkeypatch: pytest.Mo
     openvino = pytest.importorskip("openvino")
     monkeypatch.setattr(roofs, "SIDE", 64)
     compiled = []
-    _, core = roofs.look_for("fp32")
+    _, core = look_for("fp32")
 
     class Watched:
         def compile_model(self, *arguments: object) -> object:

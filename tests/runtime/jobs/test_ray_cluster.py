@@ -148,9 +148,9 @@ def test_a_worker_does_not_wait_for_room_on_a_node_that_was_lost() -> None:
     library = SimpleNamespace(nodes=lambda: nodes, kill=lambda actor: None)
     library.wait = lambda references, timeout: ([], references)
     cluster = RayCluster.__new__(RayCluster)
-    cluster.places, cluster._need, cluster._ray = 2, (1, 0), library
-    cluster._open, cluster._arguments = [], ()
-    cluster._actor = SimpleNamespace(remote=lambda: SimpleNamespace(ready=asked))
+    actor = SimpleNamespace(remote=lambda: SimpleNamespace(ready=asked))
+    vars(cluster).update(places=2, _need=(1, 0), _open=[])
+    vars(cluster).update(_ray=library, _actor=actor, _arguments=())
     first, second = cluster.open_worker(), cluster.open_worker()
     cluster.check_room()
     nodes[1]["Alive"] = False

@@ -150,6 +150,10 @@ class Page:
         )
         self.until(lambda: self.run("return document.body.dataset.frame") == str(frame))
 
+    def until_other_than(self, revision: int) -> None:
+        """Wait until the project has another revision."""
+        self.until(lambda: self.project["revision"] != revision)
+
     def drag(self, *points: tuple[float, float]) -> None:
         """Drag over points of the frame, and wait until what it did is saved."""
         from selenium.webdriver.common.action_chains import ActionChains
@@ -163,10 +167,11 @@ class Page:
         chain = ActionChains(self.browser, duration=10)
         pointer = chain.w3c_actions.pointer_action
         for i, (x, y) in enumerate(points):
-            pointer.move_to_location(round(left + x * scale), round(top + y * scale))
+            place = round(left + x * scale), round(top + y * scale)
+            pointer.move_to_location(*place)  # type: ignore[no-untyped-call]  # selenium
             if i == 0:
-                pointer.pointer_down()
-        pointer.pointer_up()
+                pointer.pointer_down()  # type: ignore[no-untyped-call]  # selenium
+        pointer.pointer_up()  # type: ignore[no-untyped-call]  # selenium
         revision = self.project["revision"]
         chain.perform()
         self.until(lambda: self.project["revision"] > revision)
@@ -318,7 +323,7 @@ def test_from_a_box_to_files(
     for _ in range(2):
         revision = page.project["revision"]
         page.keys("Z")
-        page.until(lambda before=revision: page.project["revision"] != before)
+        page.until_other_than(revision)
     page.until(lambda: page.masks() == second)
     assert not complaints(page.browser)
 

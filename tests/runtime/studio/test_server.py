@@ -16,15 +16,16 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.formats.store import MaskStore
+from mavos_deploy.runtime.masks.formats.store import MaskStore, StoreWriter
 from mavos_deploy.runtime.masks.source import MaskSource
+from mavos_deploy.runtime.masks.writing import LabelledFrame
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, Taken, parse_wanted
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.passes.directions import Direction, Passes
 from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.studio import versions, wire
+from mavos_deploy.runtime.studio import wire
 from mavos_deploy.runtime.studio.guard import Door
 from tests.made_videos import COUNT, HEIGHT, WIDTH, video
 from tests.stand_in_segmenter import StandInSegmenter
@@ -512,17 +513,17 @@ def test_two_servers_do_not_open_one_project(clip: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_loses_nothing(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = versions.StoreWriter.write
+    write = StoreWriter.write
     full = False
 
-    def filled(self: versions.StoreWriter, frame: versions.LabelledFrame) -> None:
+    def filled(self: StoreWriter, frame: LabelledFrame) -> None:
         if full:
             self._file.write(b"torn")  # a part of a record reaches the disk
             self._file.flush()
             raise InputError("cannot write masks.mavosmasks: the disk is full")
         write(self, frame)
 
-    monkeypatch.setattr(versions.StoreWriter, "write", filled)
+    monkeypatch.setattr(StoreWriter, "write", filled)
     with served(clip) as client:
         begun(client)
         full = True

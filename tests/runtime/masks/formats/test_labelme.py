@@ -45,7 +45,8 @@ def test_pictures_are_sought_beside_the_file_where_their_folder_is_unknown(tmp_p
 
 def test_files_of_other_frames_stay_and_are_named(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
-    with LabelmeWriter(tmp_path, Legend()) as writer:
+    writer = LabelmeWriter(tmp_path, Legend())
+    with writer:
         writer.write(LabelledFrame(3, "00003", np.zeros((4, 5), np.uint8)))
     assert writer.notes == [
         f"{tmp_path} also holds 1 file of other frames (old.json), which stays as it was"

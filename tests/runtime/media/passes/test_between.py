@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.between import Between
 from mavos_deploy.runtime.media.passes.directions import Fuse
@@ -26,6 +27,16 @@ class FakeState:
     """A state with the ids that a pass follows."""
 
     objects: tuple[int, ...]
+    size: Size = (SIDE, SIDE)
+    frame: int = 0
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.objects
+
+    @property
+    def confidence(self) -> dict[int, float]:
+        return {}
 
 
 class FakeSoft:
@@ -49,7 +60,7 @@ class FakeSoft:
             self.shares[0] = FULL - self.shares[1:].sum(0)
             self.predicted = _labels(ids if share > FULL // 2 else ())
             frame = SourceFrame(number, f"{number:05d}", PICTURE)
-            yield Followed(frame, self.predicted, FakeState(ids))  # type: ignore[type-var]
+            yield Followed(frame, self.predicted, FakeState(ids))
 
 
 def _labels(ids: tuple[int, ...]) -> Labels:

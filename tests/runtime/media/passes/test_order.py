@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from mavos_deploy.runtime.media.passes.directions import Direction, Fuse, Passes
 from mavos_deploy.runtime.media.summary import Summary
 from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.protocol import RgbFrame
 from tests.made_clips import synthetic_clip
 from tests.made_videos import video
-from tests.stand_in_segmenter import StandInSegmenter
+from tests.stand_in_segmenter import StandInSegmenter, StandInState
 
 COUNT = 16
 
@@ -195,7 +197,9 @@ def test_sound_behind_the_last_frame_that_is_shown_is_left_out(
 
 def test_an_error_in_the_first_pass_leaves_no_results(made: Made) -> None:
     class Failing(StandInSegmenter):
-        def step(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def step(
+            self, frame: RgbFrame, state: StandInState, annotation: Labels | None = None
+        ) -> NoReturn:
             raise InputError("no more")
 
     masks = MaskSource(made.masks("masks", 9))
