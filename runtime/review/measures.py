@@ -30,7 +30,8 @@ class Trace(NamedTuple):
 
     Attributes:
         area: Slow average of its area, as a share of the frame.
-        y: Row of its centre, in heights of the frame; the last one while it isn't seen.
+        y: Row of its centre, in heights of the frame; the last one while it isn't seen, `NOWHERE`
+            if it never was.
         x: Column of its centre, in heights of the frame.
         down: Slow average of the way of `y` from frame to frame.
         right: Slow average of the way of `x` from frame to frame.
@@ -159,8 +160,8 @@ def measure(seen: Sample, colours: NDArray[np.intp], past: Mapping[int, Trace]) 
     Args:
         seen: The frame on the grid.
         colours: Its `colour_shares`.
-        past: What is known of the objects, by channel; an object without a past is compared with
-            itself.
+        past: What is known of the objects, by channel; an object without a past, or one that was
+            never seen, is compared with itself.
 
     Returns:
         Measures by channel, without the background's.
@@ -179,6 +180,7 @@ def measure(seen: Sample, colours: NDArray[np.intp], past: Mapping[int, Trace]) 
         area = int(areas[channel])
         size = max(area, 1)
         trace = past.get(channel)
+        trace = trace if trace and trace.y != NOWHERE else None
         mean = float(inside[channel]) / size
         outline = _outline(seen.labels == channel, area)
         share = area / flat.size
@@ -244,16 +246,16 @@ def follow(found: Measures, trace: Trace | None, colours: tuple[int, ...]) -> Tr
 
     Args:
         found: Its measures in the frame.
-        trace: What was known before; None at its reference.
-        colours: Shares of its colours in the frame, kept at the reference.
+        trace: What was known before; None at its reference, which else is the first frame in which
+            it has a cell.
+        colours: Shares of its colours in the frame, kept where that is the reference.
     """
-    if trace is None:
+    if trace is None or trace.y == NOWHERE:  # it was never seen
         return Trace(found.area, found.y, found.x, 0.0, 0.0, 1.0, found.touches, colours)
     trust = KEEP * trace.trust + (1 - KEEP) * found.sure
     if not found.cells:
         return trace._replace(trust=trust)
-    known = trace.y != NOWHERE
-    down, right = (found.y - trace.y, found.x - trace.x) if known else (0.0, 0.0)
+    down, right = found.y - trace.y, found.x - trace.x
     half = 0.5
     return Trace(
         area=KEEP * trace.area + (1 - KEEP) * found.area,
@@ -308,7 +310,7 @@ def _outline(mask: NDArray[np.bool_], area: int) -> _Outline:
 
 def _jump(found: _Outline, trace: Trace | None) -> float:
     """Distance from the expected place, in sides of a square of the object's area."""
-    if trace is None or NOWHERE in (found.y, trace.y):
+    if trace is None or found.y == NOWHERE:
         return 0.0
     way = math.hypot(found.y - trace.y - trace.down, found.x - trace.x - trace.right)
     return way / found.side

@@ -93,6 +93,19 @@ def test_an_object_without_pixels_is_nowhere_and_its_trace_keeps_the_place() -> 
     assert after.trust < trace.trust
 
 
+def test_an_object_that_was_never_seen_is_compared_with_its_first_sight() -> None:
+    found = sample(logits(), [1], FRAME)
+    (hidden,) = measure(found, colour_shares(found, 2), {})
+    trace = follow(hidden, None, tuple(colour_shares(found, 2)[1].tolist()))
+    for _ in range(2):
+        found = sample(logits((6, 12, 10, 20)), [1], FRAME)
+        colours = colour_shares(found, 2)
+        (box,) = measure(found, colours, {1: trace})
+        assert (box.likeness, box.growth, box.jump) == (1.0, 1.0, 0.0)
+        trace = follow(box, trace, tuple(colours[1].tolist()))
+    assert sum(trace.colours) >= 250
+
+
 def test_groups_share_a_background() -> None:
     made = np.concatenate([logits((6, 18, 4, 16)), logits((6, 18, 20, 30))])
     found = sample(made, [1, 11], FRAME)
