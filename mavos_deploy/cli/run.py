@@ -265,7 +265,7 @@ def run(
     warn_of_masks(say, summary)
     for line in (*summary.notes, *told.damage):
         say.warn(line)
-    if not (summary.frames or summary.interrupted):
+    if not (summary.frames or summary.interrupted or summary.stopped):
         raise InputError(f"--write-from {write_from}: the video has no frame from there on")
     if unknown := sorted((taken.objects or set()) - {*summary.objects, *summary.added}):
         say.warn(f"--objects: no object {unknown[0]} was followed")

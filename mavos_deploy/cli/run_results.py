@@ -37,6 +37,8 @@ def document_of(summary: "Summary", results: "list[Wanted]", about: "About") -> 
 
 def line_of(summary: "Summary", results: "list[Wanted]") -> str:
     """The same in one line."""
+    if not summary.frames and summary.stopped:
+        return "ended before the first frame that was to be written"
     if not summary.frames:
         return "interrupted before the first mask; nothing was written"
     *others, last = (str(result.path) for result in results)

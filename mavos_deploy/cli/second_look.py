@@ -131,7 +131,7 @@ def tell(say: Console, summary: "Summary", trained: bool) -> dict[str, Any]:
         more = f"; and {len(events) - EVENTS_NAMED} more" if events[EVENTS_NAMED:] else ""
         say.warn(f"look at the result ({summary_of(events)}): {'; '.join(told)}{more}")
     if summary.stopped:
-        say.warn(f"the run ended after frame {summary.frames}: {summary.stopped}")
+        say.warn(f"the run ended early: {summary.stopped}")
     return {
         "events": [
             {"event": str(e.kind), "frame": e.index, "objects": e.objects, "text": e.text}

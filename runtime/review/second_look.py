@@ -7,8 +7,6 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.writing import LabelledFrame
 from mavos_deploy.runtime.review.events import Event, EventKind, Watch
 
-_LOSSES = (EventKind.LOST, EventKind.ALL_LOST)
-
 
 @dataclass
 class SecondLook:
@@ -43,7 +41,7 @@ class SecondLook:
         found = self._watch.look(frame.index, frame.stem, frame.labels, frame.rgb)
         told = {own: value for own, value in frame.confidence.items() if value is not None}
         if self.stop_on_loss:
-            losses = [event for event in found if event.kind in _LOSSES]
+            losses = [event for event in found if event.kind is EventKind.LOST]
             if losses:
                 self.stopped = f"{losses[0].text} in frame {frame.stem} (--on-loss stop)"
         if self.stop_below is not None and (unknown := frame.confidence.keys() - told.keys()):
@@ -67,5 +65,5 @@ class SecondLook:
             frame: The last frame that has one.
             reason: The error's message.
         """
-        self.poisoned = reason
+        self.poisoned = f"no mask follows frame {frame.stem}: {reason}"
         self._watch.poisoned(frame.index, frame.stem)

@@ -130,7 +130,7 @@ def test_a_poisoned_memory_ends_the_run_with_the_good_part_and_exit_code_1(
     script.poisoned_at = 25
     ended = segment("--write=events=e.jsonl", "--write=store=s.mavosmasks", "--report", "r.html")
     assert ended.returncode == 1
-    assert "the run ended after frame 25" in ended.stderr
+    assert "the run ended early: no mask follows frame 00024: " in ended.stderr
     assert "NaN or infinite values" in ended.stderr
     masks = sorted((tmp_path / "o").glob("*.png"))
     assert [path.stem for path in masks] == [f"{number:05d}" for number in range(25)]
@@ -178,6 +178,17 @@ def test_a_rule_ends_the_run_at_its_frame(
     assert ended.returncode == (0 if last == 129 else 1)
     assert len(list((tmp_path / "o").glob("*.png"))) == last + 1
     assert (f"in frame {last:05d} ({options[0]}" in ended.stderr) == (last < 129)
+
+
+def test_a_run_that_ends_before_its_first_frame_to_write_says_why(
+    segment: Run, script: Script, tmp_path: Path
+) -> None:
+    script.unsure = range(30, 40)
+    ended = segment("--stop-below", "0.5", "--write-from", "60")
+    assert ended.returncode == 1, ended.stderr
+    assert "the run ended early: the confidence of object 1 is 0.10 in frame 00030" in ended.stderr
+    assert ended.stdout.strip() == "ended before the first frame that was to be written"
+    assert not list((tmp_path / "o").glob("*.png"))
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_a_poisoned_state_is_not_saved_and_the_run_goes_on_from_the_one_before(
     with monkeypatch.context() as patch:
         patch.setattr(stand_in_segmenter, "dump", sound)
         summary = segment(own, own / "out", resumable=True, segmenter=Poisoned())
-    assert summary.stopped == "NaN"
+    assert summary.stopped == f"no mask follows frame {POISONED:05d}: NaN"
     assert summary.frames == POISONED + 1
     summary = segment(own, own / "out", resumable=True)
     assert (summary.resumed, summary.stopped) == (POISONED, "")

@@ -47,6 +47,14 @@ def test_an_object_that_leaves_the_picture_is_no_loss() -> None:
     assert not look.stopped
 
 
+def test_the_only_object_that_leaves_the_picture_is_no_loss_either() -> None:
+    look = SecondLook(stop_on_loss=True)
+    look.look(frame(0, slice(40, 60)))
+    look.look(frame(1, None))
+    assert [str(event.kind) for event in look.events] == ["left", "all-lost"]
+    assert not look.stopped
+
+
 def test_a_rule_that_can_not_be_kept_is_an_error() -> None:
     look = SecondLook(stop_below=1.0)
     with pytest.raises(InputError, match="confidence in object 1, which is unknown"):
@@ -57,5 +65,5 @@ def test_a_rule_that_can_not_be_kept_is_an_error() -> None:
 def test_poison_is_an_event_after_the_last_frame() -> None:
     look = SecondLook()
     look.poison(frame(4), "NaN")
-    assert look.poisoned == "NaN"
+    assert look.poisoned == "no mask follows frame 00004: NaN"
     assert (look.events[0].index, str(look.events[0].kind)) == (4, "poisoned")
