@@ -61,9 +61,6 @@ class Spill:
         flat = np.frombuffer(zlib.decompress(content[_SHAPE.size :]), np.uint8)
         return flat.reshape(shape)
 
-    def __contains__(self, number: object) -> bool:
-        return number in self._places
-
     def close(self) -> None:
         """Drop everything."""
         self._file.close()
