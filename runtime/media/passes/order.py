@@ -90,7 +90,7 @@ class InOrder(Generic[PreparedT, StateT]):
         self._given = -1  # number of the latest frame
 
     def begin(self, legend: Legend) -> None:
-        """Check the first keyframe's mask.
+        """Check the first keyframe's mask, unless passes begin at the last one.
 
         Args:
             legend: Names and palette of the masks.
@@ -99,7 +99,12 @@ class InOrder(Generic[PreparedT, StateT]):
             InputError: All objects are too small for the network.
         """
         del legend
-        labels = self._first.labels
+        if self._passes.direction is Direction.BOTH:
+            self._check(self._first)
+
+    def _check(self, keyframe: Keyframe) -> None:
+        """Refuse a keyframe to begin with whose objects are all too small."""
+        labels = keyframe.labels
         size = self._segmenter.input_size((labels.shape[0], labels.shape[1]))
         self._summary.begin(labels, size)
 
@@ -173,9 +178,9 @@ class InOrder(Generic[PreparedT, StateT]):
                     return
                 yield from self._inside(between, numbers, last.state)
             here, labels, state = there, last.labels, last.state
-        if numbers:
-            for followed in self._followed(self._clip.frames(numbers[0], numbers[-1]), state):
-                yield followed.frame, followed.labels
+        rest = self._clip.frames(numbers[0], numbers[-1]) if numbers else iter(())
+        for followed in self._followed(rest, state):
+            yield followed.frame, followed.labels
 
     def _gap(self) -> tuple[list[int], Keyframe | None]:
         """Numbers of the frames up to the next keyframe, and this; None where none is left."""
@@ -233,6 +238,7 @@ class InOrder(Generic[PreparedT, StateT]):
             mask = self._masks.for_stem(frame.stem, first=False)
             if mask is not None and mask.labels.any():
                 last = Keyframe(frame, mask.labels)
+        self._check(last)
         numbers = self._clip.numbers
         place = numbers.index(last.frame.index)
         if left := len(numbers) - 1 - place:

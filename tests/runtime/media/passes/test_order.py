@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.source import MaskSource
@@ -177,6 +178,59 @@ def test_frames_behind_the_last_mask_are_left_out_and_it_is_said(made: Made) -> 
     assert summary.frames == 10
     note = "the last mask is that of frame 00009; 6 frames behind it are left out"
     assert any(note in line for line in masks.notes)
+
+
+class Coarse(StandInSegmenter):
+    """Sees frames at half their size."""
+
+    def input_size(self, video: Size) -> Size:
+        return video[0] // 2, video[1] // 2
+
+
+@pytest.mark.parametrize(("tiny", "refused"), [(3, False), (9, True)])
+def test_it_is_the_last_mask_that_must_be_large_enough_to_begin_backward(
+    made: Made, tiny: int, refused: bool
+) -> None:
+    masks = made.masks("masks", 3, 9)
+    speck = np.zeros_like(made.truth[0])
+    speck[1, 1] = 1
+    write_mask(masks / f"{tiny:05d}.png", speck)
+    wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
+    with open_frames(str(made.folder / "frames")) as frames:
+        source, outputs = MaskSource(masks), Outputs(wanted, False)
+        if refused:
+            with pytest.raises(InputError, match="object 1 has 1 pixels, of which 0 are left"):
+                segment_video(Coarse(), frames, source, outputs, passes=BACKWARD)
+            return
+        summary = segment_video(Coarse(), frames, source, outputs, passes=BACKWARD)
+    assert summary.frames == 10
+    assert any("object 1 has 1 pixels" in note for note in summary.notes)
+
+
+class Ending(StandInSegmenter):
+    """Counts the streams that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = 0
+
+    def start(self, frame: RgbFrame, labels: Labels) -> StandInState:
+        self.open += 1
+        return super().start(frame, labels)
+
+    def end(self, state: StandInState) -> None:
+        self.open -= 1
+
+
+@pytest.mark.parametrize("keyframes", [(3, 9), (3, COUNT - 1)], ids=str)
+def test_every_stream_is_ended(made: Made, keyframes: tuple[int, ...]) -> None:
+    segmenter = Ending()
+    wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
+    with open_frames(str(made.folder / "frames")) as frames:
+        source = MaskSource(made.masks("masks", *keyframes))
+        passes = Passes(Direction.BOTH, Fuse.NEAREST)
+        segment_video(segmenter, frames, source, Outputs(wanted, False), passes=passes)
+    assert segmenter.open == 0
 
 
 @pytest.mark.parametrize(("last", "whole"), [(7, False), (COUNT - 1, True)])
