@@ -27,7 +27,7 @@ from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Count, Labels, merge_annotation
 from mavos_deploy.runtime.protocol import About, RgbFrame
 
-WRITTEN = ("palette", "coco", "store", "binary", "overlay", "alpha-vp9", "labelme")
+WRITTEN = ("palette", "coco", "store", "binary", "overlay", "alpha-vp9", "labelme", "events")
 EVERY = 3  # frames between two saved states
 
 

@@ -94,7 +94,8 @@ class _Writing(Generic[StateT]):
         content, told = None, {}
         if state is not None:
             if self._resume is None:  # else the state may be one of a later frame
-                told = {own: state.confidence.get(own) for own in state.objects}
+                known = state.confidence
+                told = {own: known.get(own) for own in state.objects}
             self._latest.append((state, count))
         named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
         self.frame = LabelledFrame(*named, frame.time, frame.duration, told)
