@@ -51,7 +51,7 @@ Rows = list[list[Any]]  # sequence, frame, object, J, pixels of the truth, measu
 
 
 def main() -> int:
-    """Parse the command line and run one of the three steps; returns the exit code."""
+    """Parse the command line and run one of the steps; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     steps = parser.add_subparsers(dest="step", required=True)
     collect = steps.add_parser("collect", help="segment videos with truth and keep measures")

@@ -77,13 +77,14 @@ class _Writing(Generic[StateT]):
         summary: Summary,
         resume: Resume[StateT] | None,
         look: SecondLook,
+        started: float,
     ) -> None:
         self._look = look
         self._held = held
         self._files = files
         self._summary = summary
         self._resume = resume
-        self._started = time.perf_counter()
+        self._started = started
         self._latest: deque[tuple[StateT, int]] = deque(maxlen=2)
         self.frame: LabelledFrame | None = None  # the last one that came
 
@@ -177,6 +178,7 @@ def segment_video(
                 stack.enter_context(resume)
             way.begin(legend)
             held = stack.enter_context(outputs.make())
+            started = time.perf_counter()
             way.work_ahead()
             # From here on an interrupt ends the reading, and what was segmented is written, so
             # that all results end at the same frame.
@@ -184,7 +186,7 @@ def segment_video(
             target = Target(legend, source.size, original=source.original)
             target = replace(target, events=look.events, facts=look.facts)
             files = stack.enter_context(outputs.open(target))
-            writing = _Writing(held, files, summary, resume, look)
+            writing = _Writing(held, files, summary, resume, look, started)
             try:
                 with way, WriteBehind(writing.write, _depth(source)) as writer:
                     for count, (frame, labels, state) in enumerate(way, 1):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -13,6 +14,7 @@ from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.source import MaskSource
+from mavos_deploy.runtime.media import video as video_module
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, parse_wanted
 from mavos_deploy.runtime.media.part import Part
@@ -231,6 +233,19 @@ def test_every_stream_is_ended(made: Made, keyframes: tuple[int, ...]) -> None:
         passes = Passes(Direction.BOTH, Fuse.NEAREST)
         segment_video(segmenter, frames, source, Outputs(wanted, False), passes=passes)
     assert segmenter.open == 0
+
+
+def test_the_time_of_passes_before_the_first_result_counts(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = StandInSegmenter()
+    clock = SimpleNamespace(perf_counter=lambda: float(segmenter.steps))
+    monkeypatch.setattr(video_module, "time", clock)
+    wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
+    with open_frames(str(made.folder / "frames")) as frames:
+        masks = MaskSource(made.masks("masks", 9))
+        summary = segment_video(segmenter, frames, masks, Outputs(wanted, False), passes=BACKWARD)
+    assert summary.seconds == 9
 
 
 @pytest.mark.parametrize(("last", "whole"), [(7, False), (COUNT - 1, True)])
