@@ -75,23 +75,25 @@ class Reread:
         """The wanted pictures from one number to another, both taken, ascending.
 
         Decoding begins at the last key frame before them. Where that brings another picture than
-        the first time, because pictures in between need earlier ones, it begins further before.
+        the first time, or lacks the first one, because pictures in between need earlier ones, it
+        begins further before.
 
         Raises:
             InputError: The file isn't what it was, or its pictures depend on where decoding begins.
         """
+        place = self._place(first)
         before = [landing for landing in self.landings if landing.number <= first]
         for landing in (*reversed(before[-2:]), None):
             found = self._from(landing, first, last)  # None: as the first time
             head = next(found, None)
-            if head is not None and self._known(*head):
+            if head is not None and head[0] == self._numbers[place] and self._known(*head):
                 for number, picture in chain([head], found):
                     if not self._known(number, picture):
                         raise self._unlike(number)
                     yield number, picture
                 return
             found.close()
-        if self._place(first) < self._place(last + 1):
+        if place < self._place(last + 1):
             raise self._unlike(first)
 
     def _place(self, number: int) -> int:

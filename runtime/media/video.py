@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
@@ -183,8 +183,9 @@ def segment_video(
             # From here on an interrupt ends the reading, and what was segmented is written, so
             # that all results end at the same frame.
             stack.enter_context(deferred_interrupts(way.stop))
-            target = Target(legend, source.size, original=source.original)
-            target = replace(target, events=look.events, facts=look.facts)
+            target = Target(
+                legend, source.size, original=source.original, events=look.events, facts=look.facts
+            )
             files = stack.enter_context(outputs.open(target))
             writing = _Writing(held, files, summary, resume, look, started)
             try:
@@ -209,16 +210,20 @@ def segment_video(
     except MavosError as error:  # a result could not be finished
         failure = failure or error
     if failure is not None:
-        whole = "1 mask is" if summary.frames == 1 else f"{summary.frames} masks are"
-        kept = f"; {whole} whole and kept" if summary.frames else ""
-        if isinstance(failure, FolderGoneError):
-            kept = f"; {counted(summary.frames, 'mask')} had been written, each whole"
-        raise type(failure)(f"{failure}{kept}") from failure
+        raise type(failure)(f"{failure}{_kept(failure, summary.frames)}") from failure
     summary.notes += files.notes if summary.frames else []
     summary.events, summary.stopped = look.events, look.stopped or look.poisoned
     if not (summary.interrupted or summary.stopped):
         summary.unused_masks = masks.unmatched(stems)
     return summary
+
+
+def _kept(failure: MavosError, frames: int) -> str:
+    """The end of a failed run's message, which says what is left of it."""
+    if isinstance(failure, FolderGoneError):
+        return f"; {counted(frames, 'mask')} had been written, each whole"
+    whole = "1 mask is" if frames == 1 else f"{frames} masks are"
+    return f"; {whole} whole and kept" if frames else ""
 
 
 def _way(

@@ -124,6 +124,21 @@ def test_reading_begins_at_the_key_frame_before_the_window(
     assert begun == [30, 30, 20, 20, 10, 10, None, None]
 
 
+def test_reading_begins_further_before_where_a_key_frame_lacks_the_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Reread._from
+
+    def lacking(reread: Reread, landing: object, first: int, last: int) -> object:
+        found = own(reread, landing, first, last)  # type: ignore[arg-type]
+        if landing is not None:
+            next(found, None)
+        return found
+
+    monkeypatch.setattr(Reread, "_from", lacking)
+    _compared(str(video(tmp_path / "a.mp4", "libx264", "yuv420p", count=COUNT, coding=GROUPS)))
+
+
 def test_a_file_that_was_changed_meanwhile_is_refused(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", "libx264", "yuv420p", count=COUNT, coding=GROUPS)
     with open_frames(str(path)) as source:
