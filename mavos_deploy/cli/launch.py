@@ -15,7 +15,7 @@ import typer
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import err
-from mavos_deploy.errors import InputError, MavosError, one_line, shortage
+from mavos_deploy.errors import InputError, MavosError, PoisonedError, one_line, shortage
 from mavos_deploy.runtime.system.interrupts import stops
 
 FAILED = 1  # a check failed, or something is left out; its name was printed
@@ -61,7 +61,7 @@ def launch(
         raise
     except MavosError as error:
         _say(f"{name}: error: {' '.join(str(error).splitlines())}")
-        sys.exit(BAD_INPUT)
+        sys.exit(FAILED if isinstance(error, PoisonedError) else BAD_INPUT)
     except Exception as error:  # nothing foresaw it: too long a name, a limit, or a bug of ours
         advice = shortage(error)
         if advice is None and not isinstance(error, OSError):

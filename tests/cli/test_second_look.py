@@ -139,6 +139,18 @@ def test_a_poisoned_memory_ends_the_run_with_the_good_part_and_exit_code_1(
     assert np.count_nonzero(read_mask(masks[-1]).labels) == 24 * 24
 
 
+def test_a_memory_poisoned_on_the_way_back_is_named_by_its_frame(
+    segment: Run, script: Script, tmp_path: Path
+) -> None:
+    script.poisoned_at = 25  # steps back from the last frame
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "mask.png").rename(tmp_path / "masks/00129.png")
+    ended = segment("--direction", "backward", "--masks", "masks")
+    assert ended.returncode == 1
+    assert f"frame {129 - 25:05d}: the network's output holds NaN" in ended.stderr
+    assert not list((tmp_path / "o").glob("*.png"))
+
+
 def test_a_loss_of_everything_for_a_hundred_frames_is_named(
     segment: Run, script: Script, tmp_path: Path
 ) -> None:

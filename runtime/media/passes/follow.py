@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic
 
+from mavos_deploy.errors import PoisonedError
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.objects import Labels
@@ -90,7 +91,10 @@ def follow(
             if halt.wanted:
                 return
             for frame, ready, known in reader:
-                labels, state = segmenter.step(ready, state, known)
+                try:
+                    labels, state = segmenter.step(ready, state, known)
+                except PoisonedError as error:
+                    raise PoisonedError(f"frame {frame.stem}: {error}") from error
                 yield Followed(frame, labels, state)
     finally:
         halt.remove(reader.stop)
