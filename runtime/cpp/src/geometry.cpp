@@ -2,12 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
 
 #include "contract.h"
 #include "error.h"
 
 namespace mavos {
+
+namespace {
+
+constexpr size_t kMostDigits = 5;
+constexpr size_t kMostCharacters = 32;  // with leading zeros
+
+// A positive decimal number; 0 if the text is none.
+int64_t side(const std::string& text) {
+  const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
+  const size_t first = text.find_first_not_of('0');
+  const bool fits = first != std::string::npos && text.size() - first <= kMostDigits;
+  return digits && fits && text.size() <= kMostCharacters ? std::stoll(text) : 0;
+}
+
+}  // namespace
 
 using contract::kLongestSide;
 using contract::kMaxPixels;
@@ -61,13 +75,14 @@ Size network_size(const Size& size, bool align_corners) {
 }
 
 Size parse_size(const std::string& text) {
-  static const std::regex pattern("0*([1-9][0-9]{0,4})x0*([1-9][0-9]{0,4})");
-  std::smatch match;
-  if (text.size() > 64 || !std::regex_match(text, match, pattern)) {
+  const size_t middle = std::min(text.find('x'), text.size());
+  const int64_t height = side(text.substr(0, middle));
+  const int64_t width = middle < text.size() ? side(text.substr(middle + 1)) : 0;
+  if (height == 0 || width == 0) {
     refuse_input("size '" + text.substr(0, 40) +
                  "': expected height x width in pixels, for example 480x854, each up to 99999");
   }
-  return Size{std::stoll(match[1]), std::stoll(match[2])};
+  return Size{height, width};
 }
 
 }  // namespace mavos

@@ -1,0 +1,168 @@
+"""The C++ runtime beside Python's: time of a frame, time to the first mask, peak memory.
+
+    python benchmarks/cpp.py BUNDLE --track build/cpp/release/mavos-track --output report.json
+
+Makes a clip of 1920x1080 with three objects, or takes --video and --masks, and segments it with
+`mavos-track` and `mavos-run` in turns, each as a process of its own that decodes the file, resizes,
+segments, and writes palette PNGs. Every round runs each once for two frames, whose end is the time
+to the first mask, and once for --frames; the difference of the two is the time of the other frames.
+Prints medians and their ratios. Exits with 1 where the masks of the two differ.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mavos_deploy.evaluation.scenes.clip import iter_clip
+from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.png import write_mask
+from mavos_deploy.runtime.media.encoding import VideoWriter
+from mavos_deploy.runtime.system.files import replacing
+from mavos_deploy.runtime.system.machine import machine
+
+RUN = "import sys; from mavos_deploy.cli.run import main; sys.argv[0] = 'mavos-run'; main()"
+SIZE = 1080, 1920
+STARTED = 2  # frames; the mask of the second is the first that is predicted
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One process.
+
+    Attributes:
+        seconds: From its start to its end.
+        peak: Most resident memory, in megabytes.
+    """
+
+    seconds: float
+    peak: float
+
+
+def make_clip(folder: Path, frames: int) -> tuple[Path, Path]:
+    """Write `clip.mp4` and the mask of its first frame."""
+    with ExitStack() as stack:
+        for number, (frame, labels) in enumerate(iter_clip(*SIZE, frames, objects=3)):
+            if number == 0:
+                write_mask(folder / "first.png", labels)
+                video = stack.enter_context(VideoWriter(folder / "clip.mp4", labels.shape))
+            video.write(frame)
+    return folder / "clip.mp4", folder / "first.png"
+
+
+def run(command: list[str]) -> Ran:
+    """Run a command to its end.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} ended with {process.returncode}")
+    return Ran(seconds, usage.ru_maxrss / 1024)
+
+
+def summary(short: list[Ran], long: list[Ran], frames: int) -> dict[str, float]:
+    """Medians of one runtime's rounds."""
+    pairs = zip(short, long, strict=True)
+    each = [(whole.seconds - start.seconds) / (frames - STARTED) for start, whole in pairs]
+    return {
+        "ms_per_frame": round(1000 * statistics.median(each), 2),
+        "s_to_first_mask": round(statistics.median(item.seconds for item in short), 3),
+        "peak_mb": round(statistics.median(item.peak for item in long), 1),
+    }
+
+
+def differing(one: Path, other: Path) -> int:
+    """Number of mask files that don't hold the same labels in both folders."""
+    names = {file.name for file in (*one.glob("*.png"), *other.glob("*.png"))}
+    return sum(
+        not (one / name).is_file()
+        or not (other / name).is_file()
+        or not np.array_equal(read_mask(one / name).labels, read_mask(other / name).labels)
+        for name in names
+    )
+
+
+def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Run both in turns."""
+    video, masks = arguments.video, arguments.masks
+    if video is None:
+        video, masks = make_clip(scratch, arguments.frames)
+    own = ["--masks", str(masks), "--threads", str(arguments.threads)]
+    commands = {
+        "cpp": [str(arguments.track), str(arguments.bundle), str(video), *own],
+        "python": [sys.executable, "-c", RUN, str(arguments.bundle), str(video), *own]
+        + ["--overwrite", "--quiet"],
+    }
+    ran: dict[str, dict[int, list[Ran]]] = {
+        name: {STARTED: [], arguments.frames: []} for name in commands
+    }
+    for number in range(arguments.rounds):
+        for frames in (STARTED, arguments.frames):
+            for name, command in commands.items():
+                folder = str(scratch / name)
+                line = [*command, "--output", folder, "--max-frames", str(frames)]
+                ran[name][frames].append(run(line))
+        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+    figures = {
+        name: summary(by[STARTED], by[arguments.frames], arguments.frames)
+        for name, by in ran.items()
+    }
+    ratios = {key: round(figures["cpp"][key] / figures["python"][key], 3) for key in figures["cpp"]}
+    manifest = Bundle.open(arguments.bundle).manifest
+    return {
+        "bundle": {"variant": manifest.variant, "size": manifest.size},
+        "frames": arguments.frames,
+        "rounds": arguments.rounds,
+        "threads": arguments.threads,
+        "masks_that_differ": differing(scratch / "cpp", scratch / "python"),
+        **figures,
+        "cpp_over_python": ratios,
+        "machine": machine(),
+    }
+
+
+def main() -> int:
+    """Parse the command line and run; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--track", type=Path, required=True, help="the built mavos-track")
+    parser.add_argument("--video", type=Path, help="video file (default: made)")
+    parser.add_argument("--masks", type=Path, help="mask of the video's first frame")
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, metavar="FILE.json")
+    arguments = parser.parse_args()
+    if (arguments.video is None) != (arguments.masks is None):
+        parser.error("--video and --masks belong together")
+    if arguments.frames <= STARTED:
+        parser.error(f"--frames: more than {STARTED}")
+    with tempfile.TemporaryDirectory() as scratch:
+        report = compare(arguments, Path(scratch))
+    text = json.dumps(report, indent=2) + "\n"
+    print(text, end="")
+    if arguments.output:
+        with replacing(arguments.output) as temporary:
+            temporary.write_text(text)
+    return 1 if report["masks_that_differ"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
