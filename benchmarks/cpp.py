@@ -33,6 +33,7 @@ from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import machine
 
 RUN = "import sys; from mavos_deploy.cli.run import main; sys.argv[0] = 'mavos-run'; main()"
+PYTHON = [sys.executable, "-c", RUN]
 SIZE = 1080, 1920
 STARTED = 2  # frames; the mask of the second is the first that is predicted
 
@@ -107,8 +108,7 @@ def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     own = ["--masks", str(masks), "--threads", str(arguments.threads)]
     commands = {
         "cpp": [str(arguments.track), str(arguments.bundle), str(video), *own],
-        "python": [sys.executable, "-c", RUN, str(arguments.bundle), str(video), *own]
-        + ["--overwrite", "--quiet"],
+        "python": [*PYTHON, str(arguments.bundle), str(video), *own, "--overwrite", "--quiet"],
     }
     ran: dict[str, dict[int, list[Ran]]] = {
         name: {STARTED: [], arguments.frames: []} for name in commands
