@@ -18,7 +18,8 @@ class Certainty:
 
     Args:
         path: The file; made where it is missing. An entry at its end that isn't whole is cut off.
-        versions: The newest version of a mask; entries of later ones are left out.
+        versions: The newest version of a mask; entries of later ones, whose masks were lost, are
+            cut off: their versions will be given to other masks.
 
     Raises:
         InputError: It can't be written.
@@ -31,10 +32,12 @@ class Certainty:
         whole = 0
         if path.exists():
             content = path.read_bytes()
-            whole = len(content) // _ENTRY.itemsize * _ENTRY.itemsize
-            for version, number, value in np.frombuffer(content[:whole], _ENTRY).tolist():
-                if version <= versions:
-                    self._values.setdefault(version, {})[number] = value
+            entries = np.frombuffer(content, _ENTRY, len(content) // _ENTRY.itemsize)
+            lost = np.flatnonzero(entries["version"] > versions)
+            entries = entries[: lost[0]] if lost.size else entries
+            for version, number, value in entries.tolist():
+                self._values.setdefault(version, {})[number] = value
+            whole = entries.nbytes
         with writing(path):
             self._file: BinaryIO = path.open("ab", buffering=0)
             self._file.truncate(whole)

@@ -42,7 +42,8 @@ class Happenings:
     Args:
         path: The file of JSON lines; made where it is missing. A line at its end that isn't whole
             is cut off.
-        versions: The newest version of a mask; events of later ones are left out.
+        versions: The newest version of a mask; events of later ones, whose masks were lost, are
+            cut off: their versions will be given to other masks.
 
     Raises:
         InputError: A line is damaged, or it can't be written.
@@ -56,10 +57,11 @@ class Happenings:
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
             happening = records.decode(Happening, line, self._damaged)
-            if happening.version <= versions:
-                self._found.setdefault(happening.version, []).append(happening)
+            if happening.version > versions:
+                break
+            whole += len(line)
+            self._found.setdefault(happening.version, []).append(happening)
         with writing(path):
             self._file: BinaryIO = path.open("ab", buffering=0)
             self._file.truncate(whole)

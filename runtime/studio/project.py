@@ -94,7 +94,9 @@ class Project:
                 for other in states.iterdir():
                     if other.name != tracker.identity:
                         shutil.rmtree(other, ignore_errors=True)
-            self.states = States(states / tracker.identity, budget, tracker)
+            self.states = States(
+                states / tracker.identity, budget, tracker, len(self.versions)
+            )
         except BaseException:
             self._lock.remove()
             raise

@@ -43,9 +43,11 @@ class States:
         folder: Folder of the files, of one tracker.
         budget: Bytes that they may take.
         tracker: Writes and reads states.
+        newest: The newest version of a mask; states of later ones, whose masks were lost, are
+            removed: their versions will be given to other masks.
     """
 
-    def __init__(self, folder: Path, budget: int, tracker: Tracker) -> None:
+    def __init__(self, folder: Path, budget: int, tracker: Tracker, newest: int) -> None:
         self._folder = folder
         self._budget = budget
         self._tracker = tracker
@@ -55,6 +57,8 @@ class States:
             for file in folder.glob(f"*{SUFFIX}"):
                 if file.stem.isdigit():
                     self._sizes[int(file.stem)] = file.stat().st_size
+        for version in [held for held in self._sizes if held > newest]:
+            self._drop(version)
 
     @property
     def versions(self) -> set[int]:

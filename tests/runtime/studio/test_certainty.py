@@ -38,4 +38,8 @@ def test_confidence_in_masks_that_were_lost_is_left_out(tmp_path: Path) -> None:
     certainty = Certainty(tmp_path / "c", 0)
     certainty.add(5, {1: 0.5})
     certainty.close()
-    assert Certainty(tmp_path / "c", 4).of(5) == {}
+    again = Certainty(tmp_path / "c", 4)
+    assert again.of(5) == {}
+    again.add(5, {2: 0.25})  # of another mask, which has the version now
+    again.close()
+    assert Certainty(tmp_path / "c", 5).of(5) == {2: 0.25}

@@ -20,7 +20,10 @@ def test_events_of_masks_that_hold_are_given_in_order(tmp_path: Path) -> None:
     again = Happenings(tmp_path / "events.jsonl", 5)
     assert again.now(MASKS) == [FOUND, LOST]
     assert again.now(np.zeros(9, np.int64)) == []
+    again.close()
     assert Happenings(tmp_path / "events.jsonl", 4).now(MASKS) == [LOST]
+    # A version whose mask was lost is given to another mask, which has no event.
+    assert Happenings(tmp_path / "events.jsonl", 5).now(MASKS) == [LOST]
 
 
 def test_a_torn_line_is_cut_off_and_a_damaged_one_refused(tmp_path: Path) -> None:

@@ -28,15 +28,15 @@ SIZE = len(dump(state(1), {}))
 
 
 def test_states_come_back_from_the_disk(tmp_path: Path) -> None:
-    states = States(tmp_path, 10 * SIZE, TRACKER)
+    states = States(tmp_path, 10 * SIZE, TRACKER, 99)
     states.keep(3, state(30))
-    again = States(tmp_path, 10 * SIZE, TRACKER)
+    again = States(tmp_path, 10 * SIZE, TRACKER, 99)
     assert again.get(3).seen == 30
     assert again.get(4) is None
 
 
 def test_the_budget_holds_and_gaps_stay_even(tmp_path: Path) -> None:
-    states = States(tmp_path, 5 * SIZE, TRACKER)
+    states = States(tmp_path, 5 * SIZE, TRACKER, 99)
     for version in range(1, 20):
         states.keep(version, state(version))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5 * SIZE
@@ -45,7 +45,7 @@ def test_the_budget_holds_and_gaps_stay_even(tmp_path: Path) -> None:
 
 
 def test_the_last_states_are_held_in_memory(tmp_path: Path) -> None:
-    states = States(tmp_path, 0, TRACKER)
+    states = States(tmp_path, 0, TRACKER, 99)
     for version in range(5):
         states.remember(version, state(version))
         states.keep(version, state(version))
@@ -56,6 +56,17 @@ def test_the_last_states_are_held_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"damaged"])
 def test_a_damaged_state_is_left_out(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "7.safetensors").write_bytes(content)
-    states = States(tmp_path, 10 * SIZE, TRACKER)
+    states = States(tmp_path, 10 * SIZE, TRACKER, 99)
     assert states.get(7) is None
     assert not (tmp_path / "7.safetensors").exists()
+
+
+def test_the_state_of_a_mask_that_was_lost_is_removed(tmp_path: Path) -> None:
+    states = States(tmp_path, 10 * SIZE, TRACKER, 0)
+    states.keep(3, state(30))
+    states.keep(4, state(40))
+    again = States(tmp_path, 10 * SIZE, TRACKER, 3)
+    assert again.versions == {3}
+    assert again.get(4) is None
+    again.keep(4, state(50))  # after another mask, which has the version now
+    assert again.get(4).seen == 50
