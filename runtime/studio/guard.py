@@ -5,10 +5,10 @@ import ipaddress
 import json
 import secrets
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST = 32 << 20  # bytes of a body
@@ -130,12 +130,9 @@ class Guard:
         given = headers.get("authorization", "")
         if given.startswith("Bearer "):
             return self._door.is_token(given[len("Bearer ") :])
-        try:
-            cookies: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        cookie = cookies.get(self._door.cookie)
-        return cookie is not None and self._door.is_token(cookie.value)
+        # Other servers of this machine may have given cookies that the standard library refuses.
+        cookie = cookie_parser(headers.get("cookie", "")).get(self._door.cookie)
+        return cookie is not None and self._door.is_token(cookie)
 
     async def _welcome(self, send: Send) -> None:
         """Give the cookie, and lead to the address without the token."""
