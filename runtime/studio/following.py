@@ -113,7 +113,7 @@ class Following:
     @property
     def active(self) -> bool:
         """Whether a pass is under way, paused or not."""
-        return self._thread is not None and self._thread.is_alive()
+        return self.progress.state != "idle"
 
     def start(self, frame: int, direction: Direction, until: int | None) -> None:
         """Begin to follow, under the project's lock.

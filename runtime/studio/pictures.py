@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.files import replacing
@@ -104,7 +104,9 @@ class Pictures:
 
     def _next_thumbnail(self) -> None:
         number = self._strip.pop(0)
-        with suppress(MavosError):  # a damaged frame is named when it is looked at
+        # A damaged frame is named when it is looked at. Nothing ends the thread, on which all
+        # pictures of the page depend.
+        with suppress(Exception):
             if not (self._folder / f"{number}.jpg").exists():
                 self._small(number, self._frames.read(number).rgb)
         self._done += 1

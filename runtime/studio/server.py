@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import secrets
 import shutil
 import tempfile
 import time
@@ -20,7 +21,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mavos_deploy.errors import InputError, MavosError, one_line
+from mavos_deploy.errors import InputError, MavosError, one_line, shortage
 from mavos_deploy.runtime.studio import wire
 from mavos_deploy.runtime.studio.editing import ConflictError
 from mavos_deploy.runtime.studio.exporting import Order
@@ -57,6 +58,8 @@ class _Routes:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._order = asyncio.Lock()  # changes are made in the order in which they come
+        self._packing = asyncio.Lock()
+        self._tag = f'"{secrets.token_hex(8)}"'
 
     def table(self) -> list[Route | WebSocketRoute]:
         """All addresses."""
@@ -105,14 +108,21 @@ class _Routes:
         return JSONResponse(await run_in_threadpool(self._studio.about))
 
     async def frame(self, request: Request) -> Response:
-        content = await run_in_threadpool(self._studio.pictures.jpeg, request.path_params["frame"])
-        return Response(content, media_type="image/jpeg", headers=_KEPT)
+        return await self._picture(request, self._studio.pictures.jpeg)
 
     async def thumbnail(self, request: Request) -> Response:
-        content = await run_in_threadpool(
-            self._studio.pictures.thumbnail, request.path_params["frame"]
-        )
-        return Response(content, media_type="image/jpeg", headers=_KEPT)
+        return await self._picture(request, self._studio.pictures.thumbnail)
+
+    async def _picture(self, request: Request, make: Callable[[int], bytes]) -> Response:
+        """A picture that browsers keep, and use again for as long as this server runs.
+
+        The next server of the same address may have another video.
+        """
+        headers = {"cache-control": "private, no-cache", "etag": self._tag}
+        if request.headers.get("if-none-match") == self._tag:
+            return Response(status_code=304, headers=headers)
+        content = await run_in_threadpool(make, request.path_params["frame"])
+        return Response(content, media_type="image/jpeg", headers=headers)
 
     async def mask(self, request: Request) -> Response:
         frame = request.path_params["frame"]
@@ -246,8 +256,9 @@ class _Routes:
         path = await run_in_threadpool(self._studio.exported, request.path_params["number"])
         if path.is_dir():
             packed = path.with_name(f"{path.name}.zip")
-            if not packed.exists():
-                await run_in_threadpool(_pack, path, packed)
+            async with self._packing:
+                if not packed.exists():
+                    await run_in_threadpool(_pack, path, packed)
             path = packed
         return FileResponse(path, filename=path.name)
 
@@ -284,9 +295,6 @@ class _Routes:
         finally:
             closed.cancel()
             end()
-
-
-_KEPT = {"cache-control": "private, max-age=86400"}
 
 
 async def _until_closed(socket: WebSocket) -> None:
@@ -327,9 +335,14 @@ async def _of_system(request: Request, error: Exception) -> Response:
     return _said(507, "the disk is full") if full else _said(500, one_line(error))
 
 
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    return _said(500, shortage(error) or f"{type(error).__name__}: {one_line(error)}")
+
+
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     MavosError: _of_ours,
     HTTPException: _of_http,
     TooLargeError: _too_large,
     OSError: _of_system,
+    Exception: _unforeseen,
 }

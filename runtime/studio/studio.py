@@ -97,8 +97,9 @@ class Studio:
                 listener(message)
 
     def _tell_all(self) -> None:
-        self._tell({"type": "project", "project": self.about()})
-        self._tell({"type": "events", "events": self.events()})
+        with self._lock:  # so that no older project is told behind a newer one
+            self._tell({"type": "project", "project": self.about()})
+            self._tell({"type": "events", "events": self.events()})
 
     def _made(self, frame: int, confidence: Mapping[int, float], happened: bool) -> None:
         revision = self.project.history.revision
@@ -383,7 +384,10 @@ class Studio:
         """
         for export in self._exporter.exports:
             if export.number == number and export.state == "done":
-                return Path(export.path)
+                path = Path(export.path)
+                if not path.exists():
+                    raise InputError(f"{path} is not there any more; export it again")
+                return path
         raise InputError(f"no export {number} is done")
 
     def close(self) -> None:

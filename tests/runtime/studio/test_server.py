@@ -25,8 +25,9 @@ from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.passes.directions import Direction, Passes
 from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
-from mavos_deploy.runtime.studio import wire
+from mavos_deploy.runtime.studio import server, wire
 from mavos_deploy.runtime.studio.guard import Door
+from mavos_deploy.runtime.studio.pictures import Pictures
 from tests.made_videos import COUNT, HEIGHT, WIDTH, video
 from tests.stand_in_segmenter import StandInSegmenter
 from tests.studio_server import PATIENCE, Client, SlowSegmenter, served, stand_in
@@ -88,6 +89,39 @@ def test_frames_and_thumbnails_are_pictures_of_their_frame(clip: Path) -> None:
             f"no frame {COUNT}"
         )
         client.wait(lambda project: project["thumbnails"]["done"] == COUNT)
+
+
+def test_pictures_that_a_browser_kept_are_not_those_of_the_next_video(clip: Path) -> None:
+    path, tags = "/api/frames/3.jpg", []
+    for _ in range(2):  # on one address, with another video, as far as a browser knows
+        with served(clip) as client:
+            status, headers, _ = client.send("GET", path)
+            assert (status, headers["cache-control"]) == (200, "private, no-cache")
+            tags.append(headers["etag"])
+            for tag, expected in ((tags[-1], 304), (tags[0], 200 if len(tags) > 1 else 304)):
+                got, _, content = client.send("GET", path, headers={"if-none-match": tag})
+                assert got == expected
+                assert bool(content) == (got == 200)
+
+
+def test_an_unforeseen_failure_is_said(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("of a kind\nthat nobody thought of")
+
+    monkeypatch.setattr(server, "refine", fail)
+    with served(clip) as client:
+        body = {"mask": wire.runs_as_json(square()), "action": "grow", "amount": 1}
+        said = client.ask("POST", "/api/refine/0", body, 500)
+        assert said["error"].startswith("ValueError: of a kind")
+
+
+def test_pictures_come_though_a_thumbnail_failed(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pictures, "_small", lambda *_: 1 // 0)
+    with served(clip) as client:
+        client.wait(lambda project: project["thumbnails"]["done"] == COUNT)
+        assert client.send("GET", "/api/frames/3.jpg")[0] == 200
 
 
 def test_a_mask_is_kept_for_the_next_server(clip: Path) -> None:
@@ -347,7 +381,9 @@ def test_results_are_listed_by_the_next_server(clip: Path) -> None:
         assert client.send("GET", done["download"])[0] == 200
         client.ask("POST", "/api/export", {"kind": "store"})
         assert client.exported()["id"] == done["id"] + 1
-    Path(done["path"]).unlink()
+        Path(done["path"]).unlink()
+        said = client.ask("GET", done["download"], status=400)
+        assert "is not there any more; export it again" in said["error"]
     with served(clip) as client:
         assert [export["id"] for export in client.project["exports"]] == [done["id"] + 1]
 
