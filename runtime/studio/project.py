@@ -94,9 +94,7 @@ class Project:
                 for other in states.iterdir():
                     if other.name != tracker.identity:
                         shutil.rmtree(other, ignore_errors=True)
-            self.states = States(
-                states / tracker.identity, budget, tracker, len(self.versions)
-            )
+            self.states = States(states / tracker.identity, budget, tracker, len(self.versions))
         except BaseException:
             self._lock.remove()
             raise

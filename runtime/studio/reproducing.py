@@ -77,15 +77,15 @@ class Reproduction:
             keys: File of the keyframes.
         """
         first = min(self.now.keyframes, default=part[0])
-        begin = min(first, part[0])
+        begin, end = min(first, part[0]), max(first, part[-1])
         words = ["mavos-run", self.tracker.bundle, self.clip.source, "--masks", str(keys)]
         words += self.tracker.options
         if begin < first:
             words += ["--direction", "both"]
         if begin:
             words += ["--start", str(begin)]
-        if part[-1] < self.clip.length - 1:
-            words += ["--end", str(part[-1])]
+        if end < self.clip.length - 1:
+            words += ["--end", str(end)]
         if part[0] > begin:
             words += ["--write-from", str(part[0])]
         if ids is not None:
@@ -95,6 +95,11 @@ class Reproduction:
         )
         words += ["--write", f"{kind}={wanted.path.name}"]
         why = self._why_not(part) or (CONFIDENT if wanted.kind.confidence else "")
+        if not why and end > part[-1]:
+            why = (
+                f"the masks are the same, and the command writes frames up to the first keyframe, "
+                f"frame {first}, as well; export up to there for the same bytes"
+            )
         return Command(shlex.join(words), not why, why)
 
     def _why_not(self, part: range) -> str:

@@ -407,6 +407,24 @@ def test_an_export_that_no_single_run_makes_says_why(clip: Path) -> None:
         assert "an object was deleted" in found["why"]
 
 
+def test_an_export_of_frames_before_the_first_keyframe_has_a_command_that_works(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client, 6)
+        client.ask("POST", "/api/follow", {"from": 6, "direction": "backward"})
+        client.followed()
+        client.ask("POST", "/api/export", {"kind": "store", "start": 1, "end": 3})
+        export = client.exported()
+        assert (export["state"], export["same"]) == ("done", False)
+        assert "--direction both --start 1 --end 6" in export["command"]
+        assert "first keyframe, frame 6" in export["why"]
+        made = Path(export["path"])
+    keys = made.parent / "keyframes.mavosmasks"
+    written = run_of(clip, keys, "store", Part(1, 6), passes=Passes(Direction.BOTH))
+    with MaskStore(made) as own, MaskStore(written) as other:
+        assert own.numbers == (1, 2, 3)
+        assert all(np.array_equal(labels, other[number]) for number, labels in own.items())
+
+
 @pytest.mark.parametrize("kind", ["store", "overlay"])
 def test_an_export_of_some_objects_and_frames_is_what_a_run_of_them_writes(
     tmp_path: Path, kind: str
