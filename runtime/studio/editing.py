@@ -176,7 +176,13 @@ class Editor:
         return ids, notes
 
     def drop(self, frame: int) -> None:
-        """Take a frame's mask away; it is no keyframe any more."""
+        """Take a frame's mask away; it is no keyframe any more.
+
+        Raises:
+            InputError: It has none.
+        """
+        if not self._history.now.masks[frame] and frame not in self._history.now.keyframes:
+            raise InputError(f"frame {frame} has no mask that could be taken away")
         name = str(frame)
         self._history.do(Step(f"the removal of the mask of frame {frame}", {name: 0}, {name: 0}))
 

@@ -6,6 +6,7 @@ from typing import Any
 from mavos_deploy import __version__
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.protocol import About
+from mavos_deploy.runtime.studio.guard import LARGEST_FILE
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.reproducing import ranges
 from mavos_deploy.runtime.studio.states import Tracker
@@ -40,6 +41,7 @@ def about_project(project: Project, clip: Clip) -> dict[str, Any]:
         "undo": history.undoable,
         "redo": history.redoable,
         "notes": list(clip.told.notes),
+        "largest": LARGEST_FILE,
     }
 
 

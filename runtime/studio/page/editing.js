@@ -91,8 +91,9 @@ async function save(frame, body, version) {
       }
       if (!tries) notice(`${error.message} The edit of frame ${frame} is saved as soon as it can be.`, "warning");
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      // It may have come through, and only the answer was lost.
       const now = await call("GET", `/api/masks/${frame}`).catch(() => null);
-      if (now) base = now.version;
+      if (now && ["values", "lengths"].every((part) => String(now[part]) === String(body[part]))) base = now.version;
     }
   }
 }
@@ -146,9 +147,10 @@ export async function paintPolygon(corners) {
   if (!state.shown) return;
   const id = await ensureObject();
   if (id === null) return;
-  const { frame, labels, version } = state.shown;
-  const inside = await prompt({ frame, object: id, base: labels, box: null, strokes: [], polygon: corners });
+  const { frame } = state.shown;
+  const inside = await prompt({ frame, object: id, base: state.shown.labels, box: null, strokes: [], polygon: corners });
   if (!inside || state.shown.frame !== frame) return;
+  const { labels, version } = state.shown; // with what was drawn meanwhile
   const mask = maskOf(labels, id).map((value, i) => (inside[i] ? Number(state.foreground) : value));
   const result = withMask(labels, id, mask);
   commit(result.labels, result.ids, version);
@@ -180,11 +182,11 @@ export function clearObject() {
 
 export async function copyFromBefore() {
   if (!state.shown) return;
-  const { frame } = state.shown;
+  const { frame, version } = state.shown;
   if (frame === 0) return void notice("There is no frame before the first one.");
   forgetHints();
   await chain;
-  const base = newest(frame, state.shown.version);
+  const base = newest(frame, version);
   const body = { from: frame - 1, base, objects: state.object === null ? null : [state.object] };
   const answer = await told(() => call("POST", `/api/masks/${frame}/copy`, body));
   for (const line of answer?.notes ?? []) notice(line);
@@ -193,9 +195,10 @@ export async function copyFromBefore() {
 
 export async function forgetKeyframe() {
   if (!state.shown) return;
+  const { frame } = state.shown;
   forgetHints();
   await chain;
-  await told(() => call("DELETE", `/api/keyframes/${state.shown.frame}`));
+  await told(() => call("DELETE", `/api/keyframes/${frame}`));
   refresh();
 }
 
@@ -211,10 +214,17 @@ export async function travel(way) {
 }
 
 export async function importFiles(files) {
+  const { frame } = state;
+  const { largest } = state.project;
+  await chain;
   for (const file of files) {
+    if (file.size > largest) { // the server would close the connection in the middle of it
+      notice(`${file.name} is too large for masks; ${largest >> 20} MB are taken at most.`, "error");
+      continue;
+    }
     busy(1);
     const answer = await told(() =>
-      call("POST", `/api/masks/${state.frame}/import`, file, { "X-File-Name": encodeURIComponent(file.name) }),
+      call("POST", `/api/masks/${frame}/import`, file, { "X-File-Name": encodeURIComponent(file.name) }),
     );
     busy(-1);
     if (!answer) continue;

@@ -47,7 +47,7 @@ async function begin() {
   $("about").hidden = false;
   fit();
   const { keyframes, masks, following } = state.project;
-  await show(panels.followingRuns() ? following.frame : keyframes[0] ?? masks[0]?.[0] ?? 0);
+  await show(panels.followingRuns() ? following.frame ?? following.from : keyframes[0] ?? masks[0]?.[0] ?? 0);
   fit();
   document.body.dataset.ready = "yes";
 }
@@ -113,7 +113,7 @@ function play() {
   $("play").setAttribute("aria-label", "Pause playing");
   if (state.frame === lastFrame()) show(0);
   player = setInterval(() => {
-    if (state.shown?.frame !== state.frame) return; // it comes as fast as it can
+    if (state.drawing || state.shown?.frame !== state.frame) return; // it comes as fast as it can
     if (state.frame >= lastFrame()) stopPlaying();
     else show(state.frame + 1);
   }, 1000 / (state.project.fps || 25));
@@ -272,7 +272,7 @@ function bindKeys() {
   key("O", "Smooth", () => editing.refine("smooth"));
   key("D", "Copy the mask from the frame before", editing.copyFromBefore);
   key("Backspace", "Clear the object's mask here; of a polygon, the last corner", () => tools.dropCorner() || editing.clearObject());
-  key("Delete", "Forget this keyframe", editing.forgetKeyframe);
+  key("Delete", "Forget this keyframe", press("unkey"));
   key("F Shift+F", "Follow forward, backward", (name) => press(name === "F" ? "forward" : "backward")());
   key("A", "Follow both ways", press("both"));
   key(".", "Pause following, go on", () => panels.followingRuns() && panels.pauseOrGoOn());

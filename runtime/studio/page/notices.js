@@ -21,7 +21,7 @@ export function notice(text, level = "note") {
   close.addEventListener("click", () => box.remove());
   box.append(words, close);
   place.append(box);
-  while (place.children.length > 4) place.firstElementChild.remove();
+  while (place.children.length > 4) (place.querySelector(".notice:not(.error)") ?? place.firstElementChild).remove();
   if (SECONDS[level]) setTimeout(() => box.remove(), SECONDS[level] * 1000);
 }
 

@@ -121,13 +121,14 @@ function showFollowing() {
   $("following").hidden = !runs;
   $("progress").max = Math.max(1, now.total ?? 1);
   $("progress").value = now.done ?? 0;
-  const parts = [`frame ${now.frame}`, `${now.done} of ${now.total}`];
+  const parts = [now.frame === null ? "getting ready" : `frame ${now.frame}`, `${now.done} of ${now.total}`];
   if (now.fps) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
   if (now.left !== null && now.left !== undefined) parts.push(`${seconds(now.left)} left`);
   $("speed").textContent = runs ? (now.state === "paused" ? `Paused. ${parts.slice(0, 2).join(" · ")}` : parts.join(" · ")) : "";
   $("pause").textContent = now.state === "paused" ? "Go on" : "Pause";
   for (const id of ["forward", "backward", "both"]) $(id).disabled = runs;
-  if (runs && now.state === "running" && $("watch").checked && !state.playing) show(now.frame);
+  const watches = $("watch").checked && !state.playing && !state.drawing && now.frame !== null;
+  if (now.state === "running" && watches) show(now.frame);
   if (now.message && now.message !== said) changed("stopped");
   said = now.message;
 }

@@ -13,6 +13,7 @@ export const state = {
   engine: null,
   masksVisible: true,
   playing: false,
+  drawing: false, // whether the pointer is down on the picture
   saving: 0, // edits on their way to the server
   confidence: new Map(), // id -> array by step
   step: 1,

@@ -76,6 +76,7 @@ function thumbnail(frame) {
   if (!thumbnails.has(frame)) {
     const image = new Image();
     image.addEventListener("load", redraw);
+    image.addEventListener("error", () => thumbnails.delete(frame)); // asked for again when it is painted
     image.src = `/api/thumbnails/${frame}.jpg`;
     thumbnails.set(frame, image);
   }

@@ -2,6 +2,7 @@
 
 import { commit, ensureObject, forgetHints, hint, paintPolygon } from "./editing.js";
 import { paintLine } from "./labels.js";
+import { notice } from "./notices.js";
 import { $, changed, on, state } from "./store.js";
 import { NO, YES, addDrawing, line, paintMasks, pan, pixelsOfScreen, redraw, toFrame } from "./view.js";
 
@@ -18,9 +19,25 @@ export function choose(tool) {
   changed("tool");
 }
 
+function begin(what) {
+  gesture = what;
+  state.drawing = true;
+}
+
+function end() {
+  const mine = gesture;
+  gesture = null;
+  state.drawing = false;
+  return mine;
+}
+
 export function cancel() {
   const had = gesture || corners.length;
-  gesture = null;
+  const mine = end();
+  if (mine?.before && isShown(mine)) {
+    state.shown.labels = mine.before;
+    paintMasks();
+  }
   corners = [];
   if (!had) forgetHints();
   redraw();
@@ -36,18 +53,20 @@ canvas.addEventListener("pointerdown", async (event) => {
   canvas.setPointerCapture(event.pointerId);
   const at = toFrame(event.offsetX, event.offsetY);
   if (event.button === 1 || state.tool === "hand") {
-    gesture = { tool: "hand", x: event.clientX, y: event.clientY };
+    begin({ tool: "hand", x: event.clientX, y: event.clientY });
     event.preventDefault();
     return;
   }
   const tool = state.tool;
-  gesture = { tool, points: [inFrame(at)], yes: saysYes(event) };
+  begin({ tool, frame: state.shown.frame, points: [inFrame(at)], yes: saysYes(event) });
   if (tool === "brush" || tool === "eraser") {
     const mine = gesture;
     const id = await ensureObject();
-    if (id === null) return void (gesture = null);
+    if (id === null) return void end();
+    if (!isShown(mine)) return; // the end of the gesture says so
     mine.id = id;
     mine.version = state.shown.version;
+    mine.before = state.shown.labels;
     mine.labels = state.shown.labels.slice();
     mine.ids = new Set([id]);
     mine.erases = (tool === "eraser") !== (event.button === 2);
@@ -59,7 +78,10 @@ canvas.addEventListener("pointerdown", async (event) => {
   redraw();
 });
 
+const isShown = ({ frame }) => state.shown.frame === frame;
+
 function stamp(mine, from, to) {
+  if (!isShown(mine)) return;
   const { width, height } = state.project;
   const [id, over] = mine.erases ? [0, mine.id] : [mine.id, null];
   const box = paintLine(mine.labels, width, height, from, to, state.size / 2, id, over, mine.ids);
@@ -89,9 +111,9 @@ canvas.addEventListener("pointerleave", () => {
 canvas.addEventListener("pointercancel", cancel);
 
 canvas.addEventListener("pointerup", (event) => {
-  const mine = gesture;
-  gesture = null;
+  const mine = end();
   if (!mine || mine.tool === "hand") return;
+  if (!isShown(mine)) return void notice("Another frame came while you drew, so the drawing was left out; draw it again.", "warning");
   const first = mine.points[0];
   const last = inFrame(toFrame(event.offsetX, event.offsetY));
   const radius = Math.max(1, pixelsOfScreen(3));

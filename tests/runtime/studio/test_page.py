@@ -21,7 +21,7 @@ from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.objects import Labels
 from tests.browser import INSTALLED, PATIENCE, complaints, opened
 from tests.made_clips import synthetic_clip
-from tests.studio_server import served
+from tests.studio_server import SlowSegmenter, served, stand_in
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not INSTALLED, reason="needs chromium, chromedriver and selenium")
 
 FRAMES, SIDE, MIDDLE = 120, 192, 50
-TAB = "\ue004"
+TAB, ESCAPE, RIGHT, DELETE = "\ue004", "\ue00c", "\ue014", "\ue017"
 COMMAND = "import sys; from mavos_deploy.cli.{0} import main; sys.argv[0] = 'mavos-{0}'; main()"
 # Where to leave screenshots; docs/studio.md has three of them.
 SCREENSHOTS = os.environ.get("MAVOS_SCREENSHOTS")
@@ -156,6 +156,13 @@ class Page:
 
     def drag(self, *points: tuple[float, float]) -> None:
         """Drag over points of the frame, and wait until what it did is saved."""
+        revision = self.project["revision"]
+        self.gesture(*points)
+        self.until(lambda: self.project["revision"] > revision)
+        self.until(lambda: self.run("return document.body.dataset.saving") == "no")
+
+    def gesture(self, *points: tuple[float, float], during: str = "") -> None:
+        """Drag over points of the frame, and press keys before the button is let go."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         left, top, width, height = self.run(
@@ -171,11 +178,17 @@ class Page:
             pointer.move_to_location(*place)  # type: ignore[no-untyped-call]  # selenium
             if i == 0:
                 pointer.pointer_down()  # type: ignore[no-untyped-call]  # selenium
-        pointer.pointer_up()  # type: ignore[no-untyped-call]  # selenium
-        revision = self.project["revision"]
+        if during:
+            chain.perform()
+            frame = self.run("return document.body.dataset.frame")
+            self.keys(during)
+            if during == RIGHT:
+                self.until(lambda: self.run("return document.body.dataset.frame") != frame)
+            chain = ActionChains(self.browser, duration=10)
+            chain.w3c_actions.pointer_action.pointer_up()  # type: ignore[no-untyped-call]  # selenium
+        else:
+            pointer.pointer_up()  # type: ignore[no-untyped-call]  # selenium
         chain.perform()
-        self.until(lambda: self.project["revision"] > revision)
-        self.until(lambda: self.run("return document.body.dataset.saving") == "no")
 
     def colours_of_confidence(self) -> int:
         """Pixels of the timeline's strips that have a colour of confidence."""
@@ -450,6 +463,56 @@ def test_every_control_has_a_name_a_place_and_a_visible_focus(page: Page, video:
         page.until(lambda: "Follow forward" in page.text("keys"))
         page.shot("keys")
         page.press("Close")
+        assert not complaints(page.browser)
+
+
+def test_what_was_given_up_is_neither_shown_nor_saved(
+    page: Page, video: Path, tmp_path: Path
+) -> None:
+    tracker = stand_in(SlowSegmenter(0.05))
+    with served(video, tracker) as client:
+        page.open(client.door.address)
+        page.keys("n", "b")
+        page.until(lambda: client.project["objects"])
+        page.go(5)
+        page.drag((60, 60), (100, 60))
+        before = client.project["revision"]
+
+        # A stroke that Esc ends goes from the picture.
+        page.gesture((60, 120), (100, 120), during=ESCAPE)
+        assert page.shown(80, 120) == 0
+        assert page.shown(80, 60) == 1
+
+        # One that another frame interrupts stays out of both, and it is said.
+        page.gesture((60, 120), (100, 120), during=RIGHT)
+        page.until(lambda: "draw it again" in page.text("notices"))
+        assert page.run("return document.body.dataset.frame") == "6"
+        assert page.shown(80, 120) == 0
+        assert client.project["revision"] == before
+
+        # Following is watched from where it begins, and the frames before aren't shown.
+        page.go(5)
+        page.run(
+            "window.seen = []; import('/page/store.js').then(({on, state}) => {"
+            "on('frame', () => window.seen.push(state.frame)); window.hears = true; })"
+        )
+        page.until(lambda: page.run("return window.hears"))
+        page.run("document.getElementById('until').value = 9")
+        page.keys("f")
+        page.until(lambda: page.run("return document.body.dataset.frame") == "9")
+        assert min(page.run("return window.seen")) >= 5
+
+        # A frame that was followed is no keyframe that could be forgotten.
+        page.followed()
+        page.keys(DELETE)
+        page.go(5)
+        assert page.mask(9).any()
+
+        # A file that is too large isn't sent.
+        with (tmp_path / "large.png").open("wb") as file:
+            file.truncate(5 << 30)
+        page.choose_file(tmp_path / "large.png")
+        page.until(lambda: "256 MB are taken at most" in page.text("notices"))
         assert not complaints(page.browser)
 
 

@@ -497,6 +497,13 @@ def test_masks_are_copied_imported_and_dropped(clip: Path, tmp_path: Path) -> No
         assert json.loads(content)["error"].startswith("mäsk.png: not a readable picture")
 
 
+def test_a_mask_that_is_not_there_is_not_taken_away(clip: Path) -> None:
+    with served(clip) as client:
+        said = client.ask("DELETE", "/api/keyframes/3", status=400)
+        assert said["error"] == "frame 3 has no mask that could be taken away"
+        assert client.project["undo"] is None
+
+
 def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
     with served(clip, stand_in(SlowSegmenter(0.05))) as client:
         begun(client)
