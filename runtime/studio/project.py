@@ -21,6 +21,7 @@ from mavos_deploy.runtime.system.locks import HeldError, Lock
 SUFFIX = ".mavos"
 FORMAT_VERSION = 1
 PROJECT = "project.json"
+IMPORT = ".import-"  # begins the names of folders of files that are being imported
 BUDGET = 2 << 30  # bytes of states on disk
 
 
@@ -78,6 +79,8 @@ class Project:
         try:
             with writing(folder):
                 clear_left_overs(folder)
+                for left in folder.glob(f"{IMPORT}*"):
+                    shutil.rmtree(left, ignore_errors=True)
             self._check(clip)
             self.versions = Versions(folder / "masks.mavosmasks")
             self.history = History(folder / "history.jsonl", clip.length, self._frame_of)

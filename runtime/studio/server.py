@@ -26,8 +26,10 @@ from mavos_deploy.runtime.studio import wire
 from mavos_deploy.runtime.studio.editing import ConflictError
 from mavos_deploy.runtime.studio.exporting import Order
 from mavos_deploy.runtime.studio.guard import Door, Guard, TooLargeError
+from mavos_deploy.runtime.studio.project import IMPORT
 from mavos_deploy.runtime.studio.refining import refine
 from mavos_deploy.runtime.studio.studio import Message, Studio
+from mavos_deploy.runtime.system.files import replacing
 
 PAGE = Path(__file__).with_name("page")
 KINDS = {
@@ -157,7 +159,7 @@ class _Routes:
         if not suffix[1:].isalnum() or len(suffix) > LONGEST_SUFFIX:
             raise InputError(f"{name or 'the file'} has no ending that tells its format")
         frame = request.path_params["frame"]
-        with tempfile.TemporaryDirectory(prefix=".import-", dir=self._studio.project.folder) as at:
+        with tempfile.TemporaryDirectory(prefix=IMPORT, dir=self._studio.project.folder) as at:
             path = Path(at) / f"import{suffix}"
             with path.open("wb") as file:
                 async for part in request.stream():
@@ -304,8 +306,8 @@ async def _until_closed(socket: WebSocket) -> None:
 
 def _pack(folder: Path, packed: Path) -> None:
     """Pack a folder as a zip file that appears whole."""
-    made = shutil.make_archive(str(packed.with_suffix(".part")), "zip", folder)
-    Path(made).replace(packed)
+    with replacing(packed, follow=False) as temporary:
+        shutil.make_archive(str(temporary.with_suffix("")), "zip", folder)
 
 
 def _said(status: int, text: str) -> Response:

@@ -6,7 +6,7 @@ import pytest
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import open_clip
-from mavos_deploy.runtime.studio.project import Project, folder_of
+from mavos_deploy.runtime.studio.project import IMPORT, Project, folder_of
 from tests.made_videos import video
 from tests.studio_server import stand_in
 
@@ -60,3 +60,12 @@ def test_states_of_another_bundle_are_removed(tmp_path: Path) -> None:
     old.mkdir(parents=True)
     Project(tmp_path / "p", clip, stand_in()).close()
     assert not old.exists()
+
+
+def test_what_a_killed_import_left_is_removed(tmp_path: Path) -> None:
+    clip = open_clip(str(video(tmp_path / "a.mp4")))
+    left = tmp_path / "p" / f"{IMPORT}x1"
+    left.mkdir(parents=True)
+    (left / "import.png").write_bytes(b"half of it")
+    Project(tmp_path / "p", clip, stand_in()).close()
+    assert not left.exists()
