@@ -192,7 +192,7 @@ def _report(
     if evaluation.figures is not None:
         say.line(_table(evaluation))
     if not say.json:
-        report_problems(evaluation.problems, "the parts they name are left out, the rest is scored")
+        report_problems(evaluation.problems, "what is named is left out, the rest is scored")
     if line := tables.replaced(folder, summary):
         say.warn(line)
     tables.write_results(json.dumps(summary, indent=2) + "\n", folder)

@@ -90,8 +90,11 @@ def made_with(data: Path, masks: Path, about: Mapping[str, object] | None) -> di
 
 
 def _call(command: str) -> dict[str, str]:
+    given = sys.argv[1:]
+    if Path(sys.argv[0]).stem != command and given[:1] == [command.removeprefix("mavos-")]:
+        given = given[1:]  # `mavos run` is `mavos-run`
     return {
-        "command": join([command, *sys.argv[1:]]),
+        "command": join([command, *given]),
         "release": f"mavos-deploy {__version__}",
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
     }

@@ -232,7 +232,7 @@ def report_problems(
     """List problems on standard error, and count those beyond the first ones."""
     if not problems:
         return
-    err.print(f"{len(problems)} problems; {consequence}:")
+    err.print(f"{counted(len(problems), 'problem')}; {consequence}:")
     for problem in problems[:PROBLEMS_SHOWN]:
         err.print(f"  {' '.join(str(problem).splitlines())}")
     if len(problems) > PROBLEMS_SHOWN:

@@ -116,6 +116,7 @@ def studio(
         tracker = tracker_of(segmenter, folder, given)
         place = project or folder_of(source)
         opened = Project(place, clip, tracker, round(states * (1 << 30)))
+        _tell_other(say, place, opened.video, Path(clip.source).name)
         page = Studio(opened, clip, tracker, maker)
         try:
             door = Door(host, sock.getsockname()[1])
@@ -172,6 +173,15 @@ def _tell(say: Console, address: str, place: Path, host: str) -> None:
         )
     say.result({"address": address, "project": str(place)})
     say.line(f"{address}\nopen this address; Ctrl-C ends it, and {place} keeps everything")
+
+
+def _tell_other(say: Console, place: Path, video: str, name: str) -> None:
+    """Warn where a project was made for a video of another name."""
+    if video != name:
+        say.warn(
+            f"{place} was made for {video}, and its masks are shown over {name}, which has as many "
+            "frames of the same size; another --project begins anew"
+        )
 
 
 def main() -> None:

@@ -101,6 +101,19 @@ class MaskSource:
         _check(what, labels, require_objects=first)
         return Mask(labels, self._maps.palette())
 
+    def tell_place(self, stem: str) -> None:
+        """Note that a single mask is taken for a frame, where its name is another frame's number.
+
+        Args:
+            stem: The frame that it was taken for.
+        """
+        own = self._path.stem
+        if self.single and own.isdecimal() and stem.isdecimal() and int(own) != int(stem):
+            self._note(
+                f"{self._path.name} is taken as the mask of frame {stem}; put it into a folder, "
+                f"and give that as --masks, if it belongs to frame {own}"
+            )
+
     def _name_of(self, stem: str, first: bool) -> str | None:
         if self._maps.single:
             return next(iter(self._maps.frames)) if first else None

@@ -32,6 +32,7 @@ def first_mask(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[int, S
     """
     for before, frame in enumerate(frames):
         if (mask := masks.for_stem(frame.stem, first=True)) is not None:
+            masks.tell_place(frame.stem)
             return before, frame, mask
     raise InputError("no mask belongs to a frame of this video; name masks after its frames")
 

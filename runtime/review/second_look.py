@@ -54,8 +54,8 @@ class SecondLook:
             own = min(told, key=lambda number: told[number])
             if told[own] < self.stop_below:
                 self.stopped = (
-                    f"the confidence of object {own} is {told[own]:.2f} in frame {frame.stem} "
-                    f"(--stop-below {self.stop_below:g})"
+                    f"the confidence of object {own} is {_below(told[own], self.stop_below)} in "
+                    f"frame {frame.stem} (--stop-below {self.stop_below:g})"
                 )
 
     def poison(self, frame: LabelledFrame, reason: str) -> None:
@@ -67,3 +67,9 @@ class SecondLook:
         """
         self.poisoned = f"no mask follows frame {frame.stem}: {reason}"
         self._watch.poisoned(frame.index, frame.stem)
+
+
+def _below(value: float, limit: float) -> str:
+    """A value with two decimals, or as many as show that it is below a limit."""
+    digits = next((n for n in range(2, 9) if float(f"{value:.{n}f}") < limit), 9)
+    return f"{value:.{digits}f}"

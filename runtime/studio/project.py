@@ -46,6 +46,7 @@ class Project:
 
     Attributes:
         folder: The folder.
+        video: Name of the video that it was made for, which may have another name by now.
         versions: All masks.
         history: What was done.
         certainty: Confidence in masks that were followed.
@@ -81,7 +82,7 @@ class Project:
                 clear_left_overs(folder)
                 for left in folder.glob(f"{IMPORT}*"):
                     shutil.rmtree(left, ignore_errors=True)
-            self._check(clip)
+            self.video = self._check(clip)
             self.versions = Versions(folder / "masks.mavosmasks")
             self.history = History(folder / "history.jsonl", clip.length, self._frame_of)
             newest = max((r.version + r.count for r in self.history.now.runs), default=1) - 1
@@ -106,8 +107,8 @@ class Project:
         """Frame of a version; None for one that was never made."""
         return self.versions.frame_of(version) if version <= len(self.versions) else None
 
-    def _check(self, clip: Clip) -> None:
-        """Refuse the project of another video."""
+    def _check(self, clip: Clip) -> str:
+        """Refuse the project of a video of other frames; the name of its own video."""
         own = _Settings(Path(clip.source).name, clip.length, *clip.size)
         path = self.folder / PROJECT
 
@@ -122,7 +123,7 @@ class Project:
             with replacing(path, follow=False) as temporary:
                 text = json.dumps(records.encode(own, FORMAT_VERSION), indent=2)
                 temporary.write_text(text, encoding="utf-8")
-            return
+            return own.video
         found = records.read(_Settings, path, damaged, FORMAT_VERSION)
         if (found.frames, found.height, found.width) != (own.frames, own.height, own.width):
             raise InputError(
@@ -130,6 +131,7 @@ class Project:
                 f"{found.height}x{found.width}, and {clip.source} has {own.frames} of "
                 f"{own.height}x{own.width}; move the folder away, or give its own video"
             )
+        return found.video
 
     def close(self) -> None:
         """Close all files and let others open the project. Safe to call twice."""

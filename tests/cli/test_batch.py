@@ -78,7 +78,7 @@ def test_a_video_that_cannot_be_segmented_is_reported_and_the_rest_is_finished(
     (tmp_path / "out/b").unlink()
     ended = call("mavos-batch", bundle, data, "--output", "out")
     assert ended.returncode == 1
-    assert "1 problems; the rest is segmented:" in ended.stderr
+    assert "1 problem; the rest is segmented:" in ended.stderr
     assert "6 masks of 3 sequences, 1 of them finished earlier, in out" in ended.stdout
 
 
@@ -87,7 +87,7 @@ def test_quiet_lists_problems_alone(call: Call, bundle: Path, data: Path, tmp_pa
     ended = call("mavos-batch", bundle, data, "--sequences", "a", "--quiet")
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert "1 problems; the rest is segmented:" in ended.stderr
+    assert "1 problem; the rest is segmented:" in ended.stderr
     assert len(list((tmp_path / "DAVIS-masks/a").glob("*.png"))) == 2
 
 

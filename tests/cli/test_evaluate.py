@@ -345,7 +345,7 @@ def test_problems_are_listed_below_the_table_and_lead_to_exit_code_1(
     ended = call("mavos-eval", data, "--results", results)
     assert ended.returncode == 1
     said = ended.stderr.splitlines()
-    assert said[0] == "2 problems; the parts they name are left out, the rest is scored:"
+    assert said[0] == "2 problems; what is named is left out, the rest is scored:"
     assert said[1].startswith("  lost: no results in ")
     assert said[2].startswith("  three 00007: unusable mask (")
     assert "three" in ended.stdout

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.cli import run
+from mavos_deploy.cli import run, second_look
 from mavos_deploy.errors import PoisonedError
 from mavos_deploy.runtime.masks.pictures import read_mask
 from mavos_deploy.runtime.masks.png import write_mask
@@ -104,6 +104,20 @@ def segment(
 def _kinds(path: Path) -> list[tuple[str, int]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [(line["event"], line["frame"]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("program", "given"),
+    [
+        ("/bin/mavos-run", ["run", "clip.mp4"]),
+        ("/bin/mavos", ["run", "run", "clip.mp4"]),
+    ],
+)
+def test_a_page_names_a_command_that_can_be_repeated(
+    monkeypatch: pytest.MonkeyPatch, program: str, given: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, *given])
+    assert second_look._call("mavos-run")["command"] == "mavos-run run clip.mp4"
 
 
 def test_all_three_results_come_from_one_pass(segment: Run, script: Script, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mavos_deploy.cli.segment_dataset import (
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import Problem
 from mavos_deploy.runtime.review.ranking import Doubt
+from mavos_deploy.words import counted
 from tests.made_sequences import write_clips
 
 
@@ -37,7 +38,10 @@ def test_many_problems_are_listed_and_then_counted(
     said = capsys.readouterr()
     assert said.out == ""
     lines = said.err.splitlines()
-    assert lines[:2] == [f"{count} problems; so what:", "  s0 00000: a b; expected c"][: 2 * count]
+    assert (
+        lines[:2]
+        == [f"{counted(count, 'problem')}; so what:", "  s0 00000: a b; expected c"][: 2 * count]
+    )
     assert len(lines) == min(count, PROBLEMS_SHOWN) + (count > 0) + (count > PROBLEMS_SHOWN)
     if count > PROBLEMS_SHOWN:
         assert lines[-1] == "  and 2 more"

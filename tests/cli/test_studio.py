@@ -56,6 +56,15 @@ def test_an_address_that_others_reach_is_warned_of(
     assert ("other machines reach this page, unencrypted" in said.err) is warned
 
 
+@pytest.mark.parametrize(("name", "warned"), [("a.mp4", False), ("b.mp4", True)])
+def test_a_project_that_was_made_for_another_name_is_warned_of(
+    capfd: pytest.CaptureFixture[str], name: str, warned: bool
+) -> None:
+    studio._tell_other(Console(), Path("p"), "a.mp4", name)
+    told = "p was made for a.mp4, and its masks are shown over b.mp4"
+    assert (told in " ".join(capfd.readouterr().err.split())) is warned
+
+
 def test_a_project_is_made_followed_and_written_as_mavos_run_does(
     call: Call, tiny_bundle: Path, tmp_path: Path
 ) -> None:

@@ -249,6 +249,8 @@ class InOrder(Generic[PreparedT, StateT]):
             )
         if place:
             yield from self._backward(last, numbers[:place])
+        else:
+            self._segmenter.end(self._started(last))
         yield last.frame, last.labels
 
     def _backward(self, start: Keyframe, numbers: Sequence[int]) -> Iterator[Labelled]:

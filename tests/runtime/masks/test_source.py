@@ -18,6 +18,25 @@ def test_a_single_file_annotates_the_first_frame_only(tmp_path: Path) -> None:
     assert source.for_stem("00001", first=False) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("00006.png", True),
+        ("00002.png", False),
+        ("2.png", False),
+        ("first.png", False),
+        ("2\u00b2.png", False),
+    ],
+)
+def test_a_single_file_with_the_number_of_another_frame_is_told(
+    tmp_path: Path, name: str, told: bool
+) -> None:
+    source = MaskSource(save(tmp_path / name, LABELS))
+    source.tell_place("00002")
+    text = "00006.png is taken as the mask of frame 00002; put it into a folder"
+    assert [note[: len(text)] for note in source.notes] == [text] * told
+
+
 def test_a_folder_annotates_the_frames_that_its_masks_are_named_after(tmp_path: Path) -> None:
     save(tmp_path / "00000.png", LABELS)
     save(tmp_path / "00002.PNG", np.minimum(LABELS, 1))

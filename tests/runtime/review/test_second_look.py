@@ -36,6 +36,18 @@ def test_a_rule_ends_the_run_with_its_reason(look: SecondLook, said: str) -> Non
     assert [str(event.kind) for event in look.events] == ["lost", "all-lost"]
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [(0.1, 0.5, "0.10"), (0.2999, 0.3, "0.2999"), (0.99774, 0.998, "0.9977")],
+)
+def test_a_confidence_is_told_with_as_many_digits_as_show_that_it_is_below(
+    value: float, limit: float, said: str
+) -> None:
+    look = SecondLook(stop_below=limit)
+    look.look(frame(0, value=value))
+    assert f"object 1 is {said} in frame" in look.stopped
+
+
 def test_an_object_that_leaves_the_picture_is_no_loss() -> None:
     look = SecondLook(stop_on_loss=True)
     look.look(frame(0))

@@ -18,6 +18,13 @@ def test_the_folder_lies_beside_the_video(tmp_path: Path) -> None:
     assert folder_of(str(frames)) == tmp_path / "v1.2.mavos"
 
 
+def test_a_project_knows_the_video_that_it_was_made_for(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        clip = open_clip(str(video(tmp_path / name)))
+        with Project(tmp_path / "p", clip, stand_in()) as project:
+            assert project.video == "a.mp4"
+
+
 def test_the_project_of_another_video_is_refused(tmp_path: Path) -> None:
     clip = open_clip(str(video(tmp_path / "a.mp4")))
     other = open_clip(str(video(tmp_path / "b.mp4", count=5)))

@@ -161,6 +161,12 @@ def test_parts_and_steps_keep_their_numbers_backward(made: Made) -> None:
     assert list(found) == [2, 5, 8, 11]
 
 
+def test_a_pass_backward_from_the_first_frame_has_its_objects(made: Made) -> None:
+    found, summary = _run(made.folder / "frames", made.masks("masks", 0), BACKWARD)
+    assert list(found) == [0]
+    assert summary.objects == (1, 2)
+
+
 def test_an_object_that_joins_on_the_way_back_is_named(made: Made) -> None:
     masks = made.masks("masks", 12, objects=(1,))
     write_mask(masks / "00004.png", np.where(made.truth[4] == 2, 2, 0).astype(np.uint8))
