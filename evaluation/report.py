@@ -21,6 +21,8 @@ from mavos_deploy.runtime.review.page import Section, Strip, Thumbnail, page
 from mavos_deploy.runtime.review.report import QUALITY, WIDTH, WORST
 from mavos_deploy.runtime.system.files import replacing
 
+NAMED = 30  # problems that a page names before it only counts
+
 
 class _Bad(NamedTuple):
     """A mask with a low J."""
@@ -75,12 +77,15 @@ def write_report(
             if told is not None and told.confidence:
                 strips.append(Strip(item.object_id, "confidence", colour, confidence))
             strips.append(Strip(item.object_id, "J", colour, regions, means))
-        sections.append(Section(result.name, range(len(stems)), strips, None, []))
+        sections.append(Section(result.name, range(len(stems)), strips, None, [], stems))
     worst: list[Thumbnail] = []
     for one in sorted(bad, key=lambda found: found.region)[: 5 * WORST]:
         if len(worst) < WORST and (drawn := _drawn(one, masks)):
             worst.append(drawn)
     sections.insert(0, Section("The worst masks by J", [], [], None, worst))
+    if found := evaluation.problems:
+        more = [f"and {len(found) - NAMED} more"] if found[NAMED:] else []
+        facts = {**facts, "left out": "; ".join([*map(str, found[:NAMED]), *more])}
     title = f"{evaluation.dataset.path.name}, {evaluation.dataset.split}"
     with replacing(path) as temporary:
         temporary.write_text(page(title, facts, sections), "utf-8", "backslashreplace")

@@ -77,6 +77,7 @@ class Section:
         strips: Its objects.
         events: Its events; None where nobody looked for any.
         worst: Its worst frames.
+        stems: Name of each frame, for frames that are known by it; else numbers are shown.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Section:
     strips: Sequence[Strip]
     events: Sequence[Event] | None
     worst: Sequence[Thumbnail]
+    stems: Sequence[str] = ()
 
 
 def page(title: str, facts: Mapping[str, str], sections: Iterable[Section]) -> str:
@@ -127,8 +129,8 @@ def _section(section: Section) -> str:
         for one in section.worst
     )
     told = ""
-    if section.places:
-        told = f'<p class="dim">frames {section.places[0]} to {section.places[-1]}</p>'
+    if names := section.stems or section.places:
+        told = f'<p class="dim">frames {escape(str(names[0]))} to {escape(str(names[-1]))}</p>'
     shown = f"<h2>Frames to look at first</h2><div class=worst>{worst}</div>" if worst else ""
     events = "" if section.events is None else _events(section.events)
     return f"<h2>{escape(section.title)}</h2>{told}{strips}{shown}{events}"

@@ -1,6 +1,7 @@
 """The page of an evaluation: J beside confidence, and the worst masks."""
 
 import re
+from html import escape
 from pathlib import Path
 
 from PIL import Image
@@ -49,3 +50,16 @@ def test_masks_made_elsewhere_have_j_alone(tmp_path: Path) -> None:
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     strips = text.count('aria-label="confidence of object')
     assert strips == len(evaluation.sequences[0].objects)
+
+
+def test_a_page_names_its_frames_and_what_was_left_out(tmp_path: Path) -> None:
+    data, results = write_davis(tmp_path, {"three": made_sequences.SEQUENCES["three"]()})
+    masks = sorted((results / "three").glob("*.png"))
+    masks[-2].unlink()
+    evaluation = evaluate(open_dataset(data), results)
+    write_report(tmp_path / "page.html", evaluation, results, None, {})
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    frames = sorted({stem for item in evaluation.sequences[0].objects for stem in item.frames})
+    assert f"frames {frames[0]} to {frames[-1]}<" in text
+    (problem,) = evaluation.problems
+    assert f"<th>left out</th><td>{escape(str(problem))}</td>" in text
