@@ -29,6 +29,7 @@ HOST_INPUTS: dict[str, tuple[int, ...]] = {
     "Resize": (1, 2, 3),
     "Range": (0, 1, 2),
     "ConstantOfShape": (0,),
+    "If": (0,),
 }
 HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -39,7 +40,10 @@ def check_placement(bundle: Bundle) -> None:
     assert any(found.values())  # or the rule was not followed
     for name, left in found.items():
         assert left.keys() <= SHAPE_OPERATORS, name
-        assert set().union(*left.values()) <= {"INT64", "INT32"}, name
+        kinds = {
+            operator: {"BOOL"} if operator == "Equal" else {"INT64", "INT32"} for operator in left
+        }
+        assert all(left[operator] <= kinds[operator] for operator in left), name
 
 
 def left_to_cpu(path: Path) -> dict[str, set[str]]:

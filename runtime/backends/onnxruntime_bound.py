@@ -29,6 +29,7 @@ SHAPE_OPERATORS = {
     *("Shape", "Size", "Squeeze", "Unsqueeze", "Concat", "Gather", "Slice", "Cast", "Range"),
     "Reshape",
     *("Add", "Sub", "Mul", "Div"),
+    "Equal",  # of the number of groups and 1: which branch is taken
 }
 
 Tensor = Any  # onnxruntime.OrtValue
