@@ -120,10 +120,11 @@ def test_it_is_said_how_annotations_were_read(
 ) -> None:
     for path in sequence.annotations.values():
         Image.fromarray((np.asarray(Image.open(path)) == 1).astype(np.uint8) * 255).save(path)
+    state = SimpleNamespace(confidence={})
     segmenter: Any = SimpleNamespace(
         bundle=tiny,
-        start=lambda rgb, labels: labels,
-        step=lambda rgb, state, given: (state, state),
+        start=lambda rgb, labels: state,
+        step=lambda rgb, state, given: (np.ones(rgb.shape[:2], np.uint8), state),
     )
     predicted = segment_sequence(segmenter, sequence, tmp_path, stretch=True, on_frame=lambda: None)
     assert predicted.frames == ("00001", "00002", "00003")
