@@ -17,7 +17,7 @@ from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime.backends.tensorrt_library import open_library
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library, capability_pair
-from mavos_deploy.runtime.bundles.manifest import MANIFEST, Manifest, write_manifest
+from mavos_deploy.runtime.bundles.manifest import MANIFEST, Manifest, Target, write_manifest
 from mavos_deploy.runtime.bundles.quantisation import GraphKind, NumberType
 from mavos_deploy.runtime.system.child import Child, ChildDiedError
 from mavos_deploy.runtime.system.files import cache_folder, writing
@@ -98,7 +98,7 @@ def build_engines(
         raise InputError("tensorrt_rtx times no kernels; leave --timing-cache out")
     capabilities = _capabilities(request, library, gpu)
     trt = open_library(library)
-    _check_quantisation(bundle, capabilities)
+    _check_form(bundle, capabilities)
     check_request(trt, library, request.flags, capabilities)
     own = (
         gpu if library is Library.TENSORRT else None
@@ -180,15 +180,21 @@ def _capabilities(request: BuildRequest, library: Library, gpu: Gpu | None) -> l
     return [gpu.capability]
 
 
-def _check_quantisation(bundle: Bundle, capabilities: list[str]) -> None:
+def _check_form(bundle: Bundle, capabilities: list[str]) -> None:
+    """Refuse graphs that TensorRT can't read."""
     quantisation = bundle.manifest.quantisation
-    if quantisation is None:
-        return
-    if quantisation.kind != GraphKind.TENSORRT:
+    if quantisation is not None and quantisation.kind != GraphKind.TENSORRT:
         raise BackendError(
             f"{bundle.path} was quantised for a CPU, in a form that TensorRT refuses; quantise its "
             "fp32 bundle with mavos-calibrate --for tensorrt"
         )
+    if bundle.manifest.target == Target.CPU and not bundle.manifest.dynamic:
+        raise BackendError(
+            f"{bundle.path} was exported for CPUs, with a decoder that TensorRT can't read; export "
+            "it with --target gpu"
+        )
+    if quantisation is None:
+        return
     for capability in capabilities:
         if quantisation.number == NumberType.FP8 and capability_pair(capability) < FP8_CAPABILITY:
             raise BackendError(

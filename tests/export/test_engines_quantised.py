@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy.calibration.quantise import FloatGraph
-from mavos_deploy.calibration.quantised_bundle import write_quantised
+from mavos_deploy.calibration.quantised_bundle import in_general, write_quantised
 from mavos_deploy.errors import BackendError
 from mavos_deploy.export.build_engines import BuildRequest, build_engines
 from mavos_deploy.runtime import Bundle
@@ -18,6 +18,7 @@ from mavos_deploy.runtime.bundles.quantisation import (
     Quantisation,
     RangeMethod,
 )
+from tests.exports import Exports
 
 if os.environ.get("MAVOS_REQUIRE_TENSORRT") and find_spec("tensorrt_rtx") is None:
     raise ImportError("tensorrt_rtx is missing, and MAVOS_REQUIRE_TENSORRT asks for it")
@@ -31,9 +32,15 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def gpu_bundle(exported: Exports) -> Path:
+    """`tiny` in float32 and in the form for GPUs."""
+    return exported("tiny", (97, 97), 2, "gpu")
+
+
 def _quantised(source: Path, folder: Path, kind: str, number: str) -> Bundle:
     """A bundle with every layer quantised."""
-    bundle = Bundle.open(source)
+    bundle = in_general(Bundle.open(source))
     graphs = {name: FloatGraph(name, bundle.graph(name)) for name in bundle.specs}
     entry = Quantisation(
         kind=GraphKind(kind),
@@ -60,9 +67,9 @@ def _quantised(source: Path, folder: Path, kind: str, number: str) -> Bundle:
     ],
 )
 def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
-    kind: str, number: str, capability: str, said: str, tiny_bundle: Path, tmp_path: Path
+    kind: str, number: str, capability: str, said: str, gpu_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = _quantised(tiny_bundle, tmp_path, kind, number)
+    bundle = _quantised(gpu_bundle, tmp_path, kind, number)
     with pytest.raises(BackendError, match=said):
         build_engines(
             bundle, BuildRequest(Library.TENSORRT_RTX, (capability,)), lambda result: None
@@ -75,10 +82,16 @@ def test_what_tensorrt_would_refuse_is_refused_with_the_reason(
     [pytest.param("int8", ("8.6", "8.9"), id="int8"), pytest.param("fp8", ("8.9",), id="fp8")],
 )
 def test_every_layer_quantised_builds(
-    number: str, capabilities: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
+    number: str, capabilities: tuple[str, ...], gpu_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = _quantised(tiny_bundle, tmp_path, "tensorrt", number)
+    bundle = _quantised(gpu_bundle, tmp_path, "tensorrt", number)
     request = BuildRequest(Library.TENSORRT_RTX, capabilities)
     results = build_engines(bundle, request, lambda result: None)
     assert len(results) == 5 * len(capabilities)
     assert all(result.built for result in results)
+
+
+def test_a_bundle_for_cpus_is_refused(tiny_bundle: Path) -> None:
+    request = BuildRequest(Library.TENSORRT_RTX, ("8.6",))
+    with pytest.raises(BackendError, match=r"exported for CPUs.*export it with --target gpu"):
+        build_engines(Bundle.open(tiny_bundle), request, lambda result: None)

@@ -52,8 +52,8 @@ SOURCES = (
             "cache": "ITimingCache",
             "plan": "IHostMemory",
         },
-        "self task engine flags logger path file temporary contextlib capability text names shapes "
-        "name features Hardware Library",
+        "self task engine flags logger path file temporary contextlib hashlib capability text "
+        "names shapes name features Hardware Library",
         ("HardwareCompatibilityLevel", "PreviewFeature"),
     ),
     Source(

@@ -104,6 +104,7 @@ class Standing:
         self._at, self._act = at, act
         self.ids = self.objects = (1,)
         self.size = LABELS.shape
+        self.confidence: dict[int, float] = {}
 
     def input_size(self, video: tuple[int, int]) -> tuple[int, int]:
         return video
