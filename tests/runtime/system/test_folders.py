@@ -143,8 +143,12 @@ def _outputs(tmp_path: Path, overwrite: bool = False) -> Outputs:
 
 
 def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
+    def remove() -> None:
+        (tmp_path / "out").rename(tmp_path / "gone")  # whole, while another thread writes into it
+        shutil.rmtree(tmp_path / "gone", ignore_errors=True)
+
     with pytest.raises(FolderGoneError, match=r"removed or replaced.*; \d+ masks had been written"):
-        _run(tmp_path, lambda: shutil.rmtree(tmp_path / "out"))
+        _run(tmp_path, remove)
     assert not (tmp_path / "out").exists()
 
 
