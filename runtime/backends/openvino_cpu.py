@@ -3,8 +3,9 @@
 The products of a bundle that was quantised for it are computed in 8 bits, and the rest in either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,7 +201,7 @@ def look_for(arithmetic: str) -> tuple[ModuleType, Any]:
             "onnxruntime-cpu"
         )
         raise BackendError(f"OpenVINO can't be imported ({one_line(error)}); {do}") from error
-    core = openvino.Core()
+    core = _entry(openvino.Core)
     able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     if arithmetic == "bf16" and "BF16" not in able:
         raise BackendError(
@@ -208,3 +209,13 @@ def look_for(arithmetic: str) -> tuple[ModuleType, Any]:
             "amx_bf16); take --backend openvino-cpu-fp32"
         )
     return openvino, core
+
+
+@cache
+def _entry(kind: Callable[[], Any]) -> Any:  # noqa: ANN401  # untyped
+    """The one entry of this process, which is never freed.
+
+    Each gives the thread a stack for signal handlers (OpenVINO 2026.4). When of two the older one
+    is freed first, the thread keeps the freed stack, and the next signal ends the process.
+    """
+    return kind()

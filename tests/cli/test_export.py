@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -280,7 +281,7 @@ def test_an_export_that_is_stopped_changes_nothing(
 ) -> None:
     def stopped(network: object, spec: object, path: Path, target: str) -> None:
         path.write_bytes(b"half")
-        raise KeyboardInterrupt  # what signals become; see test_launch.py
+        signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(exporter, "export_graph", stopped)
     folder = own_bundle if overwrite else tmp_path / "new"

@@ -1,5 +1,6 @@
 """OpenVINO gives the masks of ONNX Runtime in float32, and its refusals are one line."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,3 +117,19 @@ def test_a_graph_that_openvino_refuses_is_named_in_one_line(
     _pretend(monkeypatch, "FP32", "BF16")
     with pytest.raises(BackendError, match=r"openvino 0 refuses .*encoder.onnx: can't read enc"):
         open_backend(Bundle.open(hollow_bundle(tmp_path)), backend="openvino-cpu-fp32")
+
+
+def test_a_signal_after_two_backends_is_handled() -> None:
+    code = (
+        "import gc, signal\n"
+        "from mavos_deploy.runtime.backends.openvino_cpu import look_for\n"
+        "first, second = look_for('fp32')[1], look_for('fp32')[1]\n"
+        "del first; gc.collect()\n"
+        "del second; gc.collect()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('handled', flush=True))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
