@@ -203,7 +203,7 @@ def segment_video(
                     raise
                 look.poison(writing.frame, str(error))
             except MavosError as error:
-                failure = error  # the results so far are finished all the same
+                failure = _cause(error, held)  # the results so far are finished all the same
             writing.save_last()
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -216,6 +216,15 @@ def segment_video(
     if not (summary.interrupted or summary.stopped):
         summary.unused_masks = masks.unmatched(stems)
     return summary
+
+
+def _cause(error: MavosError, held: HeldFolders) -> MavosError:
+    """The reason of a failure: a removed folder, where that is why a file could not be written."""
+    try:
+        held.check()
+    except FolderGoneError as gone:
+        return gone
+    return error
 
 
 def _kept(failure: MavosError, frames: int) -> str:

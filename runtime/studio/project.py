@@ -14,9 +14,7 @@ from mavos_deploy.runtime.studio.history import History
 from mavos_deploy.runtime.studio.states import States, Tracker
 from mavos_deploy.runtime.studio.versions import Versions
 from mavos_deploy.runtime.system.files import replacing, writing
-from mavos_deploy.runtime.system.folders import LOCK
-from mavos_deploy.runtime.system.left_overs import clear_left_overs
-from mavos_deploy.runtime.system.locks import HeldError, Lock
+from mavos_deploy.runtime.system.folders import locked
 
 SUFFIX = ".mavos"
 FORMAT_VERSION = 1
@@ -68,18 +66,9 @@ class Project:
                 damaged, or it can't be written to.
         """
         self.folder = folder
+        self._lock = locked(folder, _refusal)
         try:
             with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                self._lock = Lock(folder / LOCK)
-        except HeldError as error:
-            raise InputError(
-                f"{folder} is open already: {error.holder} serves it; use the page of that one, or "
-                "end it first"
-            ) from None
-        try:
-            with writing(folder):
-                clear_left_overs(folder)
                 for left in folder.glob(f"{IMPORT}*"):
                     shutil.rmtree(left, ignore_errors=True)
             self.video = self._check(clip)
@@ -146,3 +135,9 @@ class Project:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refusal(folder: Path, holder: str) -> InputError:
+    return InputError(
+        f"{folder} is open already: {holder} serves it; use the page of that one, or end it first"
+    )

@@ -1,6 +1,7 @@
 """Folders that one run fills: locked while it lasts, and watched, so that no file is lost."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
@@ -9,6 +10,32 @@ from mavos_deploy.runtime.system.left_overs import clear_left_overs, is_left_ove
 from mavos_deploy.runtime.system.locks import HeldError, Lock, holder
 
 LOCK = ".mavos-lock"  # name of the lock in a folder, while a run fills it
+
+
+def locked(path: Path, refusal: Callable[[Path, str], InputError]) -> Lock:
+    """Make a folder, lock it, and clear away what a killed process left of files in it.
+
+    Args:
+        path: The folder; made with its parents where it is missing.
+        refusal: Makes the error where another process holds it, from the folder and a text that
+            names the process.
+
+    Raises:
+        InputError: It is held, or can't be made or written to.
+    """
+    try:
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(path / LOCK)
+    except HeldError as error:
+        raise refusal(path, error.holder) from None
+    try:
+        with writing(path):  # what others are writing beside the results stays
+            clear_left_overs(path)
+    except BaseException:
+        lock.remove()
+        raise
+    return lock
 
 
 class FolderGoneError(InputError):
@@ -27,14 +54,7 @@ class HeldFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with writing(path):
-                path.mkdir(parents=True, exist_ok=True)
-                self._lock = Lock(path / LOCK)
-        except HeldError as error:
-            raise _refusal(path, error.holder) from None
-        with writing(path):  # what others are writing beside the results stays
-            clear_left_overs(path)
+        self._lock = locked(path, _refusal)
 
     def check(self) -> None:
         """Refuse to go on when the folder is no longer the one that was locked.

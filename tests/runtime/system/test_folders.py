@@ -152,6 +152,21 @@ def test_a_run_ends_when_its_folder_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_goes_while_a_file_is_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = HeldFolder.check
+
+    def check_and_lose(held: HeldFolder) -> None:
+        check(held)
+        if (tmp_path / "out/00007.png").exists():
+            shutil.rmtree(tmp_path / "out")
+
+    monkeypatch.setattr(HeldFolder, "check", check_and_lose)
+    with pytest.raises(FolderGoneError, match=r"out was removed or replaced.*; 8 masks had been"):
+        _run(tmp_path, lambda: None)
+
+
 def test_a_run_says_that_masks_were_removed_under_it(tmp_path: Path) -> None:
     with pytest.raises(FolderGoneError, match=r"1 of 30 files in .*out were removed"):
         _run(tmp_path, (tmp_path / "out/00000.png").unlink)
