@@ -1,5 +1,6 @@
 """Objects drawn over a frame, for people to look at."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +20,23 @@ def draw_objects(rgb: RgbFrame, labels: Labels, colors: NDArray[np.uint16]) -> R
         uint8, shape (H, W, 3). The arguments are not modified.
     """
     picture = rgb.copy()
-    inside = labels > 0
-    picture[inside] = (rgb[inside] + colors[labels[inside]]) // 2
-    picture[inside & _borders(labels, max(1, round(min(labels.shape) / 480)))] = 255
+    thickness = max(1, round(min(labels.shape) / 480))
+    left, top, width, height = cv2.boundingRect((labels > 0).view(np.uint8))
+    rows = slice(max(0, top - thickness), top + height + thickness)
+    columns = slice(max(0, left - thickness), left + width + thickness)
+    if width:
+        _draw(picture[rows, columns], labels[rows, columns], colors, thickness)
     return picture
+
+
+def _draw(picture: RgbFrame, labels: Labels, colors: NDArray[np.uint16], thickness: int) -> None:
+    """Draw into a part of a picture, in place."""
+    table = colors.astype(np.uint8)[None]
+    tint = np.asarray(cv2.LUT(cv2.merge((labels, labels, labels)), table), np.uint8)
+    mean = (picture & tint) + ((picture ^ tint) >> 1)  # rounded down, without a carry
+    inside = labels > 0
+    mean[inside & _borders(labels, thickness)] = 255
+    picture[:] = cv2.copyTo(mean, inside.view(np.uint8), picture.copy())  # faster than np.copyto
 
 
 def _borders(labels: Labels, thickness: int) -> NDArray[np.bool_]:
