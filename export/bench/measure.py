@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.export.bench.end_to_end import RUNS, run_end_to_end
+from mavos_deploy.export.bench.end_to_end import ORDER, run_end_to_end
 from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.report import Report, make_report
 from mavos_deploy.export.bench.roofs import (
@@ -75,7 +75,7 @@ def measure(
         whole = {}
         if end_to_end:
             backends = {n: r for n, r in runners.items() if isinstance(r, BackendRunner)}
-            with progress("timing end to end", RUNS * len(backends)) as advance:
+            with progress("timing end to end", len(ORDER) * len(backends)) as advance:
                 whole = run_end_to_end(backends, video, count, objects, advance)
         load = meter.read()
         roofs = measure_roofs(subjects[0].threads, names_here()) if can_measure() else {}

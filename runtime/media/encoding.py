@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Final
 
 import av
+import cv2
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -148,6 +150,7 @@ class VideoWriter:
                 f"({encoding.encoder}); install the wheel from PyPI with "
                 "pip install --force-reinstall av"
             )
+        self._converter = VideoReformatter()  # one for all frames: it keeps its tables
         self._stack = ExitStack()
         temporary = self._stack.enter_context(replacing(path))
         with self._stack, _writing(path):
@@ -230,7 +233,7 @@ class VideoWriter:
     def _frame(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
         channels = 4 if self._source == "rgba" else 3
         if picture.ndim == 2:
-            picture = np.repeat(picture[..., None], 3, axis=2)
+            picture = np.asarray(cv2.merge((picture, picture, picture)), np.uint8)
         if picture.shape[2] < channels:
             picture = np.pad(picture, ((0, 0), (0, 0), (0, 1)), constant_values=255)
         if picture.shape[2] != channels:
@@ -239,7 +242,9 @@ class VideoWriter:
             rows, columns = self._padding
             picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=self._source)
-        return frame.reformat(format=self._stream.pix_fmt, dst_colorspace="ITU709")
+        return self._converter.reformat(
+            frame, format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709
+        )
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):

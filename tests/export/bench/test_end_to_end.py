@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mavos_deploy.export.bench.end_to_end import RUNS, run_end_to_end
+from mavos_deploy.export.bench.end_to_end import ORDER, run_end_to_end
 from mavos_deploy.export.bench.runners import BackendRunner
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.backends.table import open_backend
@@ -15,7 +15,7 @@ def test_end_to_end_times_frames_and_what_lies_outside_of_steps(segmenter: GetSe
     runners = {"onnxruntime-cpu": BackendRunner(bundle, open_backend(bundle, 1))}
     done: list[int] = []
     found = run_end_to_end(runners, None, 4, 2, done.append)
-    assert done == list(range(1, RUNS + 1))
+    assert done == list(range(1, len(ORDER) + 1))
     figures = found["onnxruntime-cpu"]
     assert figures["frame_ms"] > 0
     assert 0 <= figures["outside_share"] < 1
