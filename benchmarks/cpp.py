@@ -1,6 +1,6 @@
 """The C++ runtime beside Python's: time of a frame, time to the first mask, peak memory.
 
-    python benchmarks/cpp.py BUNDLE --track build/cpp/release/mavos-track --output report.json
+    python -m benchmarks.cpp BUNDLE --track build/cpp/release/mavos-track --output report.json
 
 Makes a clip of 1920x1080 with three objects, or takes --video and --masks, and segments it with
 `mavos-track` and `mavos-run` in turns, each as a process of its own that decodes the file, resizes,
@@ -17,23 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mavos_deploy.evaluation.scenes.clip import iter_clip
+from benchmarks.runs import MAVOS_RUN, make_clip
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.masks.pictures import read_mask
-from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import machine
 
-RUN = "import sys; from mavos_deploy.cli.run import main; sys.argv[0] = 'mavos-run'; main()"
-PYTHON = [sys.executable, "-c", RUN]
 SIZE = 1080, 1920
 STARTED = 2  # frames; the mask of the second is the first that is predicted
 
@@ -49,17 +44,6 @@ class Ran:
 
     seconds: float
     peak: float
-
-
-def make_clip(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Write `clip.mp4` and the mask of its first frame."""
-    with ExitStack() as stack:
-        for number, (frame, labels) in enumerate(iter_clip(*SIZE, frames, objects=3)):
-            if number == 0:
-                write_mask(folder / "first.png", labels)
-                video = stack.enter_context(VideoWriter(folder / "clip.mp4", labels.shape))
-            video.write(frame)
-    return folder / "clip.mp4", folder / "first.png"
 
 
 def run(command: list[str]) -> Ran:
@@ -104,11 +88,11 @@ def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Run both in turns."""
     video, masks = arguments.video, arguments.masks
     if video is None:
-        video, masks = make_clip(scratch, arguments.frames)
+        video, masks = make_clip(scratch, SIZE, arguments.frames, objects=3)
     own = ["--masks", str(masks), "--threads", str(arguments.threads)]
     commands = {
         "cpp": [str(arguments.track), str(arguments.bundle), str(video), *own],
-        "python": [*PYTHON, str(arguments.bundle), str(video), *own, "--overwrite", "--quiet"],
+        "python": [*MAVOS_RUN, str(arguments.bundle), str(video), *own, "--overwrite", "--quiet"],
     }
     ran: dict[str, dict[int, list[Ran]]] = {
         name: {STARTED: [], arguments.frames: []} for name in commands

@@ -1,6 +1,6 @@
 """Kills a run at random moments, lets it go on, and compares its results with those of one run.
 
-    python benchmarks/resume.py BUNDLE --kills 10 --frames 300
+    python -m benchmarks.resume BUNDLE --kills 10 --frames 300
 
 Makes a clip and segments it once without a disturbance; then again and again, with `kill -9` at a
 random moment and the same command after it. Exits with 1 where a byte differs.
@@ -13,16 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
-from mavos_deploy.evaluation.scenes.clip import iter_clip
+from benchmarks.runs import MAVOS_RUN, make_clip
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.media.encoding import VideoWriter
 
 KINDS = ("palette", "coco", "store", "overlay", "matte", "cutouts")
-RUN = "import sys; from mavos_deploy.cli.run import main; sys.argv[0] = 'mavos-run'; main()"
 
 
 def command(bundle: Path, folder: Path, *options: str) -> list[str]:
@@ -30,7 +26,7 @@ def command(bundle: Path, folder: Path, *options: str) -> list[str]:
     written = [f"--write={kind}" for kind in KINDS]
     masks = folder / "first.png"
     paths = [str(bundle.resolve()), str(folder / "clip.mp4"), f"--masks={masks}"]
-    return [sys.executable, "-c", RUN, *paths, *written, "--quiet", *options]
+    return [*MAVOS_RUN, *paths, *written, "--quiet", *options]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,17 +36,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file() and ".resume" not in file.name
     }
-
-
-def make_clip(folder: Path, size: tuple[int, int], frames: int) -> None:
-    """Write `clip.mp4` and the first frame's mask, `first.png`."""
-    clip = iter_clip(size[0] // 2 * 2, size[1] // 2 * 2, frames, objects=2)
-    with ExitStack() as stack:
-        for number, (frame, labels) in enumerate(clip):
-            if number == 0:
-                write_mask(folder / "first.png", labels)
-                video = stack.enter_context(VideoWriter(folder / "clip.mp4", labels.shape))
-            video.write(frame)
 
 
 def kill_after(seconds: float, line: list[str], folder: Path) -> int:
@@ -77,7 +62,8 @@ def main() -> None:
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_clip(folder, Bundle.open(given.bundle).manifest.size, given.frames)
+        height, width = Bundle.open(given.bundle).manifest.size
+        make_clip(folder, (height // 2 * 2, width // 2 * 2), given.frames, objects=2)
         whole, killed = folder / "whole", folder / "killed"
         whole.mkdir()
         started = time.monotonic()
