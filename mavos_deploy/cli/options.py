@@ -109,6 +109,15 @@ AfterLoss = Annotated[
         "frame, with exit code 1. An object that leaves the picture is not lost."
     ),
 ]
+Check = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Every N frames, and at the end, follow the objects back to the last mask or check, "
+        "and name those that end up elsewhere. Takes about twice the time. Default: never.",
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

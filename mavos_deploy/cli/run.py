@@ -149,6 +149,7 @@ def run(
         ),
     ] = None,
     report: options.Report = None,
+    check: options.Check = None,
     stop_below: options.StopBelow = None,
     on_loss: options.AfterLoss = options.OnLoss.CONTINUE,
     fit: options.FitMode = options.Fit.REFUSE,
@@ -204,7 +205,11 @@ def run(
     if passes is not None:
         because = "continues runs that go forward alone; leave it out with --direction and --fuse"
         forbid(context, "resume", because=because)
+        because = "is for a pass forward alone; leave it out with --direction and --fuse"
+        forbid(context, "check", because=because)
     if resume:
+        because = "goes back over frames of one run; leave it out with --resume"
+        forbid(context, "check", because=because)
         because = "would write other files than the saved run; leave it out with --resume"
         forbid(context, "objects", "write_from", because=because)
     else:
@@ -232,9 +237,10 @@ def run(
         for note in (known := list(told.notes)):
             say.note(note)
         about = segmenter.about
-        if resume and frames.kind not in ("video", "images"):
+        if (resume or check) and frames.kind not in ("video", "images"):
+            option = "--resume" if resume else "--check"
             raise InputError(
-                f"--resume reads the frames before again, and {frames.name} has them no more; "
+                f"{option} reads the frames before again, and {frames.name} has them no more; "
                 "leave it out, or record the video first"
             )
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
@@ -253,6 +259,7 @@ def run(
                 on_frame=advance,
                 resume=saved,
                 passes=passes,
+                check=check,
                 look=look,
             )
         except MavosError:

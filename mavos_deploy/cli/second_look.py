@@ -52,18 +52,18 @@ def check_confidence(
     Raises:
         InputError: A result or a rule needs it.
     """
+    if passes and stop_below is not None:
+        raise InputError(
+            "--stop-below ends a run that goes forward alone; leave it out with --direction and "
+            "--fuse, and see with --report or --write confidence where masks are bad"
+        )
     found = [result.kind.name for result in results if result.kind.confidence]
-    if not (found or stop_below is not None) or not (resume or passes):
-        return
-    what = f"the result {found[0]}" if found else "--stop-below"
-    because = (
-        "--resume keeps the masks alone"
-        if resume
-        else "only a pass forward has it, without --direction and --fuse"
-    )
-    raise InputError(
-        f"{what} needs the confidence in every mask, and {because}; leave one of them out"
-    )
+    if resume and (found or stop_below is not None):
+        what = f"the result {found[0]}" if found else "--stop-below"
+        raise InputError(
+            f"{what} needs the confidence in every mask, and --resume keeps the masks alone; leave "
+            "one of them out"
+        )
 
 
 def check_report(report: Path) -> None:

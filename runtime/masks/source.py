@@ -20,6 +20,10 @@ TURNED = {
 NOT_TURNED = "turn the mask so that it lies over the frame as it is shown"
 
 
+class NoMaskError(InputError):
+    """No frame that is left can have the first mask."""
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
     """Labels of one frame.
@@ -101,6 +105,10 @@ class MaskSource:
         _check(what, labels, require_objects=first)
         return Mask(labels, self._maps.palette())
 
+    def has(self, stem: str) -> bool:
+        """Whether there is a mask that is named after a frame."""
+        return not self.single and self._names.mask_of(stem) is not None
+
     def tell_place(self, stem: str) -> None:
         """Note that a single mask is taken for a frame, where its name is another frame's number.
 
@@ -121,7 +129,7 @@ class MaskSource:
         if name is None and first and not self._names.may_come(stem):
             masks = list(self._maps.frames)
             listed = ", ".join(masks[:3]) + (f" and {len(masks) - 3} more" if masks[3:] else "")
-            raise InputError(
+            raise NoMaskError(
                 f"{self._path}: no mask belongs to frame {stem} or a later one; there is {listed}; "
                 f"name a mask after its frame, such as {stem}.png"
             )

@@ -20,6 +20,19 @@ IN_MEMORY = 1 << 16  # bytes of a part that stay in memory
 OBJECT = "object"  # class of objects that have no name
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What following the objects of a frame back to an earlier one found.
+
+    Attributes:
+        back_to: Name of the earlier frame.
+        overlaps: Overlap (J), 0..1, of each object there with what the run has there, by id.
+    """
+
+    back_to: str
+    overlaps: Mapping[int, float]
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledFrame:
     """One frame with its labels.
@@ -34,6 +47,7 @@ class LabelledFrame:
         duration: Time that it is shown, in seconds; None where that is unknown.
         confidence: Confidence in the masks of the followed objects, 0..1, by id; None for one of
             which nothing is known.
+        checked: What a backward check from this frame found; None where there was none.
     """
 
     index: int
@@ -44,6 +58,7 @@ class LabelledFrame:
     time: Fraction | None = None
     duration: Fraction | None = None
     confidence: Mapping[int, float | None] = field(default_factory=dict)
+    checked: Checked | None = None
 
     @property
     def file_name(self) -> str:

@@ -1,12 +1,14 @@
 """The plain way through a video: forward from its first mask, frame by frame."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic
 
-from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.source import Mask, MaskSource
-from mavos_deploy.runtime.masks.writing import Legend
+from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.masks.source import Mask, MaskSource, NoMaskError
+from mavos_deploy.runtime.masks.writing import Checked, Legend
+from mavos_deploy.runtime.media.found import Found, confidence_of
 from mavos_deploy.runtime.media.frames import SourceFrame
+from mavos_deploy.runtime.media.passes.backward_check import BackwardCheck
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.media.summary import Summary
@@ -17,12 +19,17 @@ from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 _Read = tuple[SourceFrame, PreparedT | None, Mask | None]
 
 
-def first_mask(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[int, SourceFrame, Mask]:
+def first_mask(
+    frames: Iterator[SourceFrame],
+    masks: MaskSource,
+    skipped: Callable[[], Mapping[str, int]] = dict,
+) -> tuple[int, SourceFrame, Mask]:
     """Read up to the first frame that has a mask.
 
     Args:
         frames: Frames from the first one on.
         masks: The video's masks.
+        skipped: Gives the frames that were stepped over; see `FrameSource.skipped`.
 
     Returns:
         The number of frames before it, the frame, and its mask.
@@ -30,11 +37,20 @@ def first_mask(frames: Iterator[SourceFrame], masks: MaskSource) -> tuple[int, S
     Raises:
         InputError: No mask belongs to a frame.
     """
-    for before, frame in enumerate(frames):
-        if (mask := masks.for_stem(frame.stem, first=True)) is not None:
-            masks.tell_place(frame.stem)
-            return before, frame, mask
-    raise InputError("no mask belongs to a frame of this video; name masks after its frames")
+    try:
+        for before, frame in enumerate(frames):
+            if (mask := masks.for_stem(frame.stem, first=True)) is not None:
+                masks.tell_place(frame.stem)
+                return before, frame, mask
+        raise NoMaskError("no mask belongs to a frame of this video; name masks after its frames")
+    except NoMaskError:
+        for stem, start in skipped().items():
+            if masks.has(stem):
+                raise InputError(
+                    f"frame {stem} has a mask, and --every leaves the frame out; give --start "
+                    f"{start}, so that it is among those that are taken, or leave --every out"
+                ) from None
+        raise
 
 
 class Forward(Generic[PreparedT, StateT]):
@@ -49,6 +65,7 @@ class Forward(Generic[PreparedT, StateT]):
         summary: Takes what becomes of masks and objects.
         depth: Frames that may be read ahead.
         resume: Saves the run, and knows how far an earlier one came; None for neither. It is open.
+        check: Follows objects back now and then, and compares; None for never.
     """
 
     def __init__(
@@ -61,6 +78,7 @@ class Forward(Generic[PreparedT, StateT]):
         summary: Summary,
         depth: int,
         resume: Resume[StateT] | None,
+        check: BackwardCheck[PreparedT, StateT] | None = None,
     ) -> None:
         self._segmenter = segmenter
         self._first = first
@@ -69,7 +87,10 @@ class Forward(Generic[PreparedT, StateT]):
         self._masks = masks
         self._summary = summary
         self._resume = resume
-        self._reader = ReadAhead(self._prepared(), depth)
+        self._check = check
+        read = self._prepared()
+        ahead = ((item, False) for item in read) if check is None else _looking_ahead(read)
+        self._reader = ReadAhead(ahead, depth)
         self._state: StateT | None = None
 
     def begin(self, legend: Legend) -> None:
@@ -102,6 +123,8 @@ class Forward(Generic[PreparedT, StateT]):
     def stop(self) -> None:
         """End before the next frame. A signal handler may call this."""
         self._reader.stop()
+        if self._check is not None:
+            self._check.stop()
 
     def __enter__(self) -> "Forward[PreparedT, StateT]":
         self._reader.__enter__()
@@ -110,7 +133,7 @@ class Forward(Generic[PreparedT, StateT]):
     def __exit__(self, *_: object) -> None:
         self._reader.__exit__()
 
-    def __iter__(self) -> Iterator[tuple[SourceFrame, Labels, StateT | None]]:
+    def __iter__(self) -> Iterator[Found[StateT]]:
         """Frames with their labels and the state after them.
 
         The objects go to the summary, and the video ends with the frames. Until the frames of an
@@ -118,18 +141,37 @@ class Forward(Generic[PreparedT, StateT]):
         """
         state, summary = self._state, self._summary
         assert state is not None
-        yield self._first, self._labels, state
+        if self._check is not None:
+            self._check.begin(self._first, self._labels)
+        yield self._found(self._first, self._labels, state)
         size = self._segmenter.input_size(state.size)
-        for frame, prepared, later in self._reader:
+        for (frame, prepared, later), ends in self._reader:
             if prepared is None:
                 assert self._resume is not None
-                yield frame, self._resume.labels(frame.index), state
+                yield Found(frame, self._resume.labels(frame.index), state=state)
                 continue
             known = summary.known(later, frame.stem, state.ids, size)
             labels, state = self._segmenter.step(prepared, state, known)
             summary.joined(state.objects, frame.stem)
-            yield frame, labels, state
+            yield self._found(frame, labels, state, self._checked(frame, labels, known, ends))
         self._segmenter.end(state)
+
+    def _checked(
+        self, frame: SourceFrame, labels: Labels, known: Labels | None, ends: bool
+    ) -> Checked | None:
+        if self._check is None:
+            return None
+        if known is None:
+            return self._check.look(frame, labels, ends)
+        self._check.begin(frame, labels)
+        return None
+
+    def _found(
+        self, frame: SourceFrame, labels: Labels, state: StateT, checked: Checked | None = None
+    ) -> Found[StateT]:
+        # With an earlier run the state may be that of a later frame.
+        told = confidence_of(state) if self._resume is None else {}
+        return Found(frame, labels, told, state, checked)
 
     def _prepared(self) -> Iterator[_Read[PreparedT]]:
         """Frames with their masks, resized unless they are done; runs in the reading thread."""
@@ -139,3 +181,21 @@ class Forward(Generic[PreparedT, StateT]):
             labels = None if mask is None else mask.labels
             done = resume is not None and resume.done(order, frame.stem, frame.rgb, labels)
             yield frame, None if done else self._segmenter.prepare(frame.rgb), mask
+
+
+def _looking_ahead(read: Iterator[_Read[PreparedT]]) -> Iterator[tuple[_Read[PreparedT], bool]]:
+    """What is read, each with whether a keyframe or nothing follows it."""
+    held = next(read, None)
+    while held is not None:
+        try:
+            following = next(read, None)
+        except MavosError:
+            yield held, True  # what came before the error is segmented all the same
+            raise
+        yield held, following is None or _is_keyframe(following)
+        held = following
+
+
+def _is_keyframe(item: _Read[PreparedT]) -> bool:
+    mask = item[2]
+    return mask is not None and bool(mask.labels.any())

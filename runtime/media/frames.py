@@ -1,6 +1,6 @@
 """Frames from a folder of images, a video file, a camera or a stream address."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,7 +34,7 @@ from mavos_deploy.runtime.media.levels import (
     no_levels,
     own_levels,
 )
-from mavos_deploy.runtime.media.part import Chosen, Part, Place
+from mavos_deploy.runtime.media.part import Chosen, Part, Place, stepped_over
 from mavos_deploy.runtime.media.recorded import Recording
 from mavos_deploy.runtime.media.rereading import Again, Later, Reread
 from mavos_deploy.runtime.media.screen import Screen, is_deep
@@ -81,6 +81,8 @@ class FrameSource:
         told: What is told about the source.
         folder: Folder of the images; None where frames are no files.
         again: Gives frames again that were given before; None for cameras and streams.
+        skipped: Gives the names of the frames that were read so far and stepped over, since each
+            n-th one alone is wanted; and for each the start with which it would be taken.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class FrameSource:
         stems: tuple[str, ...] | None = None,
         folder: Path | None = None,
         again: Again[SourceFrame] | None = None,
+        skipped: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Read the first frame, so that the size is known and an unusable source fails early."""
         first = next(frames, None)
@@ -110,6 +113,7 @@ class FrameSource:
         self.told = told
         self.folder = folder
         self.again = again
+        self.skipped = skipped
         self._container = container
         self._source = frames
         self._frames = chain([first], _same_size(frames, name, self.size))
@@ -223,9 +227,17 @@ def _open_pictures(
     again = Again(between, lambda: 0, lambda: None)
     stems = tuple(file.stem for _, file in chosen)
     folder = found.files[0].parent
+
+    def skipped() -> dict[str, int]:
+        last = min(places[-1] + part.every, len(found.files)) - 1
+        over = stepped_over(places[0], last, part.every)
+        inside = {index: start for index, start in over.items() if not part.after(index, None)}
+        return {found.files[index].stem: start for index, start in inside.items()}
+
     return FrameSource(
-        source, "images", frames(), told, len(chosen), stems=stems, folder=folder, again=again
-    )
+        source, "images", frames(), told, len(chosen),
+        stems=stems, folder=folder, again=again, skipped=skipped,
+    )  # fmt: skip
 
 
 def _open_animation(path: Path, part: Part) -> FrameSource:
@@ -247,7 +259,10 @@ def _open_animation(path: Path, part: Part) -> FrameSource:
 
     original = Original(time_base=Fraction(1, 1000))
     again = Again(between, lambda: 3 * source.size[0] * source.size[1], list)
-    source = FrameSource(str(path), "video", frames(), told, original=original, again=again)
+    source = FrameSource(
+        str(path), "video", frames(), told,
+        original=original, again=again, skipped=chosen.skipped,
+    )  # fmt: skip
     return source
 
 
@@ -268,7 +283,8 @@ def _open_video(
         recording = Recording(name, container, stream, part.start)
         screen = Screen(name, stream, told, levels)
         reread = Reread(name, stream.index, part.start, recording.landings)
-        frames = _recorded(recording, screen, part, told, original, reread)
+        chosen = Chosen(part, name)
+        frames = _recorded(recording, screen, chosen, part, told, original, reread)
 
         def between(first: int, last: int) -> Later[SourceFrame]:
             for index, picture in reread.pictures(first, last):
@@ -280,7 +296,10 @@ def _open_video(
             lambda: [landing.number for landing in recording.landings],
         )
         length = part.length(stream.frames) if stream.frames > 0 else None
-        return FrameSource(name, "video", frames, told, length, original, container, again=again)
+        return FrameSource(
+            name, "video", frames, told, length, original, container,
+            again=again, skipped=chosen.skipped,
+        )  # fmt: skip
     except BaseException:
         container.close()
         raise
@@ -303,13 +322,13 @@ def _sampled(name: str, index: int) -> Levels:
 def _recorded(
     recording: Recording,
     screen: Screen,
+    chosen: Chosen,
     part: Part,
     told: Told,
     original: Original,
     reread: Reread,
 ) -> Iterator[SourceFrame]:
     """Frames of a file, and when they are over, what was damaged."""
-    chosen = Chosen(part, recording.name)
     try:
         for index, picture in chosen.of(recording, recording.since_start):
             if index == chosen.first:

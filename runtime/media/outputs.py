@@ -87,7 +87,12 @@ class Taken:
         if self.objects is None:
             return frame
         told = {own: value for own, value in frame.confidence.items() if own in self.objects}
-        return replace(frame, labels=only_objects(frame.labels, self.objects), confidence=told)
+        checked = frame.checked
+        if checked is not None:
+            found = {own: value for own, value in checked.overlaps.items() if own in self.objects}
+            checked = replace(checked, overlaps=found)
+        labels = only_objects(frame.labels, self.objects)
+        return replace(frame, labels=labels, confidence=told, checked=checked)
 
 
 def parse_taken(objects: str | None, first: int) -> Taken:

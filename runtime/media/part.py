@@ -137,6 +137,12 @@ class Chosen:
         self._part = part
         self._name = name
 
+    def skipped(self) -> dict[str, int]:
+        """Names of frames that were stepped over so far; see `FrameSource.skipped`."""
+        first = 0 if self.first is None else self.first
+        over = stepped_over(first, self.last, self._part.every)
+        return {f"{number:05d}": start for number, start in over.items()}
+
     def of(
         self, frames: Iterable[tuple[int, T]], time: Callable[[T], Fraction | None]
     ) -> Iterator[tuple[int, T]]:
@@ -169,6 +175,21 @@ class Chosen:
                 return
         if self.first is None and seen:
             raise InputError(part.beyond(self._name, seen))
+
+
+def stepped_over(first: int, last: int, every: int) -> dict[int, int]:
+    """Numbers of frames that are left out because each n-th one alone is taken.
+
+    Args:
+        first: Number of the first frame that is taken.
+        last: Number of the last frame of the part.
+        every: Frames from one that is taken to the next.
+
+    Returns:
+        For each of them the number of the first frame to take so that it is among those taken.
+    """
+    numbers = range(first, last + 1)
+    return {number: first + by for number in numbers if (by := (number - first) % every)}
 
 
 def told(place: Place) -> str:

@@ -66,6 +66,8 @@ class Target:
         original: What a video that shows the frames takes over from their source.
         events: Events of the run, to which it adds.
         facts: Everything that the run was made with, by name.
+        ended: Says why the run ended early, a line; empty where it didn't.
+        checked: Whether frames are checked by a pass backward now and then.
     """
 
     legend: Legend
@@ -76,6 +78,8 @@ class Target:
     original: "Original | None" = None
     events: Sequence[Event] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    ended: Callable[[], str] = str
+    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -356,7 +360,7 @@ _KINDS = (
     ResultKind(
         "confidence",
         "confidence in every mask, CSV with a row for each object of each frame",
-        lambda target: ConfidenceWriter(target.path, target.legend),
+        lambda target: ConfidenceWriter(target.path, target.legend, target.checked),
         suffix=".csv",
         masks=False,
         review=True,
@@ -373,7 +377,9 @@ _KINDS = (
     ResultKind(
         "report",
         "a page of HTML: confidence over time, events and the worst frames, in one file",
-        lambda target: ReportWriter(target.path, target.legend, target.events, target.facts),
+        lambda target: ReportWriter(
+            target.path, target.legend, target.events, target.facts, target.ended
+        ),
         suffix=".html",
         masks=False,
         review=True,

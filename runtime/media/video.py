@@ -17,8 +17,10 @@ from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.forward import Forward, first_mask
-from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame
+from mavos_deploy.runtime.media.found import Found
+from mavos_deploy.runtime.media.frames import FrameSource
 from mavos_deploy.runtime.media.outputs import HeldFolders, OpenOutputs, Outputs
+from mavos_deploy.runtime.media.passes.backward_check import BackwardCheck
 from mavos_deploy.runtime.media.passes.clip import Clip
 from mavos_deploy.runtime.media.passes.directions import Passes
 from mavos_deploy.runtime.media.passes.order import InOrder, Keyframe
@@ -26,7 +28,6 @@ from mavos_deploy.runtime.media.pipeline import WriteBehind
 from mavos_deploy.runtime.media.results import Target
 from mavos_deploy.runtime.media.resume import Resume
 from mavos_deploy.runtime.media.summary import Summary
-from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.review.second_look import SecondLook
 from mavos_deploy.runtime.system.folders import FolderGoneError
@@ -88,18 +89,14 @@ class _Writing(Generic[StateT]):
         self._latest: deque[tuple[StateT, int]] = deque(maxlen=2)
         self.frame: LabelledFrame | None = None  # the last one that came
 
-    def result(
-        self, frame: SourceFrame, labels: Labels, state: StateT | None, count: int
-    ) -> _Result:
+    def result(self, found: Found[StateT], count: int) -> _Result:
         """The `count`-th frame of the run, with the content of its state if that is to be saved."""
-        content, told = None, {}
+        content, state, frame = None, found.state, found.frame
         if state is not None:
-            if self._resume is None:  # else the state may be one of a later frame
-                known = state.confidence
-                told = {own: known.get(own) for own in state.objects}
             self._latest.append((state, count))
-        named = (frame.index, frame.stem, labels, frame.rgb, frame.file)
-        self.frame = LabelledFrame(*named, frame.time, frame.duration, told)
+        named = (frame.index, frame.stem, found.labels, frame.rgb, frame.file)
+        times = (frame.time, frame.duration)
+        self.frame = LabelledFrame(*named, *times, found.confidence, found.checked)
         if state is not None and self._resume is not None and self._resume.due(count):
             with suppress(PoisonedError):  # the next frame shows it, and ends the run
                 content = self._content(self._resume, state, count)
@@ -145,6 +142,7 @@ def segment_video(
     on_frame: Callable[[int], None] = lambda done: None,
     resume: Resume[StateT] | None = None,
     passes: Passes | None = None,
+    check: int | None = None,
     look: SecondLook | None = None,
 ) -> Summary:
     """Segment a video and write what is wanted of each of its frames.
@@ -158,6 +156,8 @@ def segment_video(
         resume: Saves the run, and knows how far an earlier one came; None for neither. It goes
             forward alone.
         passes: Passes that go against time, too; None goes forward from the first mask.
+        check: Most frames of a pass forward between two checks, which follow objects back and
+            compare; None for no checks. It needs a source that can be read again.
         look: Finds events, and ends the run by rules; None finds events alone.
 
     Returns:
@@ -170,7 +170,7 @@ def segment_video(
     """
     summary, stems = Summary(), set[str]()
     failure: MavosError | None = None
-    way, legend = _way(segmenter, source, masks, outputs, passes, resume, summary)
+    way, legend = _way(segmenter, source, masks, outputs, passes, resume, summary, check)
     look = look or SecondLook()
     try:
         with ExitStack() as stack:
@@ -184,15 +184,21 @@ def segment_video(
             # that all results end at the same frame.
             stack.enter_context(deferred_interrupts(way.stop))
             target = Target(
-                legend, source.size, original=source.original, events=look.events, facts=look.facts
+                legend,
+                source.size,
+                original=source.original,
+                events=look.events,
+                facts=look.facts,
+                ended=lambda: look.stopped or look.poisoned,
+                checked=check is not None,
             )
             files = stack.enter_context(outputs.open(target))
             writing = _Writing(held, files, summary, resume, look, started)
             try:
                 with way, WriteBehind(writing.write, _depth(source)) as writer:
-                    for count, (frame, labels, state) in enumerate(way, 1):
-                        stems.add(frame.stem)
-                        writer.put(writing.result(frame, labels, state, count))
+                    for count, found in enumerate(way, 1):
+                        stems.add(found.frame.stem)
+                        writer.put(writing.result(found, count))
                         on_frame(summary.frames)
                         if look.stopped:
                             break
@@ -243,11 +249,12 @@ def _way(
     passes: Passes | None,
     resume: Resume[StateT] | None,
     summary: Summary,
+    check: int | None,
 ) -> tuple[Forward[PreparedT, StateT] | InOrder[PreparedT, StateT], Legend]:
     """The way through a video, and the names and palette of its masks."""
-    clip = None if passes is None else Clip(source)
+    clip = None if passes is None and check is None else Clip(source)
     frames = iter(source) if clip is None else clip.read()
-    before, first, mask = first_mask(frames, masks)
+    before, first, mask = first_mask(frames, masks, source.skipped)
     summary.start = first.stem
     name = (source.folder or Path(source.name)).stem
     legend = Legend(name, masks.names, mask.palette, source.folder)
@@ -259,8 +266,9 @@ def _way(
                 f"the first mask is that of frame {first.stem}; {one} left out{both}"
             )
         source.original.part = max(first.index, outputs.taken.first) > 0
+        back = None if clip is None or check is None else BackwardCheck(segmenter, clip, check)
         depth = _depth(source)
-        way = Forward(segmenter, first, mask.labels, frames, masks, summary, depth, resume)
+        way = Forward(segmenter, first, mask.labels, frames, masks, summary, depth, resume, back)
         return way, legend
     source.original.part = max(clip.numbers[0], outputs.taken.first) > 0
     keyframe = Keyframe(first, mask.labels)

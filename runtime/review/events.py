@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.words import Word, counted
@@ -28,6 +29,7 @@ FROZEN = 5  # equal frames in a row
 BINS = 4  # of each colour
 SWAPPED_PLACE = 0.5  # two objects swap if that makes their ways so much shorter
 FAR = 0.6  # way that tells one object from another, in sides of a square of their area
+AGREED = 0.5  # overlap (J) of two passes below which one of them is on something else
 SWAPPED_COLOUR = 0.5  # likeness, of 2 in all, that two objects gain by changing places
 
 
@@ -40,6 +42,7 @@ class EventKind(Word):
     LARGE = "large"
     SPLIT = "split"
     SWAP = "swap"
+    DISAGREES = "disagrees"
     ALL_LOST = "all-lost"
     POISONED = "poisoned"
     BLACK = "black"
@@ -157,6 +160,16 @@ class Watch:
         events = [Event(kind, index, stem, objects, text) for kind, objects, text in found]
         self.events += events
         return events
+
+    def checked(self, index: int, stem: str, checked: Checked) -> None:
+        """Note what a backward check from a frame found, where it is suspicious."""
+        for own, value in checked.overlaps.items():
+            if value < AGREED:
+                text = (
+                    f"object {own}, followed back from here, overlaps by {value:.2f} with what it "
+                    f"was in frame {checked.back_to}"
+                )
+                self.events.append(Event(EventKind.DISAGREES, index, stem, (own,), text))
 
     def poisoned(self, index: int, stem: str) -> None:
         """Note that the memory holds NaN after a frame, the last one that has a mask."""

@@ -88,23 +88,25 @@ class Section:
     stems: Sequence[str] = ()
 
 
-def page(title: str, facts: Mapping[str, str], sections: Iterable[Section]) -> str:
+def page(title: str, facts: Mapping[str, str], sections: Iterable[Section], ended: str = "") -> str:
     """The whole page.
 
     Args:
         title: Its heading.
         facts: Everything that the run was made with, by name.
         sections: One for each video.
+        ended: Why the run ended early; empty where it didn't.
     """
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
     colours = [colour_of(n / LEVELS) for n in range(LEVELS + 1)]
     scale = "".join(f'<i style="background:{colour}"></i>' for colour in colours)
     body = "".join(_section(section) for section in sections)
+    early = f"<p><strong>The run ended early:</strong> {escape(ended)}</p>" if ended else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>"
+        f"<h1>{escape(title)}</h1>{early}"
         f'<p class="scale dim">Confidence from 0 {scale} to 1; '
         f'<i style="background:{GONE}"></i> no pixel, <i style="background:{UNKNOWN}"></i> '
         f"unknown, &#9662; an event</p>{body}"

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -31,18 +31,26 @@ class ReportWriter:
         legend: Names and palette.
         events: Events, to which the run adds.
         facts: Everything that the run was made with, by name.
+        ended: Says why the run ended early, a line; empty where it didn't.
     """
 
     def __init__(
-        self, path: Path, legend: Legend, events: Sequence[Event], facts: Mapping[str, str]
+        self,
+        path: Path,
+        legend: Legend,
+        events: Sequence[Event],
+        facts: Mapping[str, str],
+        ended: Callable[[], str] = str,
     ) -> None:
         self._path = path
         self._legend = legend
         self._events = events
         self._facts = facts
+        self._ended = ended
         self._colours = palette_colors(legend.palette)
         self._places: list[int] = []
         self._values: dict[int, list[float | None]] = {}
+        self._checks: dict[int, float] = {}  # the lowest overlap that a backward check found
         self._worst: dict[int, tuple[float, Thumbnail]] = {}  # by the stretch that they are from
         with writing(path):
             path.resolve().parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +64,9 @@ class ReportWriter:
         for own in {*present, *frame.confidence, *self._values}:
             values = self._values.setdefault(own, [None] * order)
             values.append(told.get(own) if own in present else -1.0)
+        if frame.checked is not None:
+            for own, value in frame.checked.overlaps.items():
+                self._checks[own] = min(value, self._checks.get(own, value))
         if told and frame.rgb is not None:
             self._keep(frame, order, min(told, key=lambda own: told[own]), min(told.values()))
 
@@ -87,13 +98,15 @@ class ReportWriter:
 
     def text(self) -> str:
         """The page as it is now."""
-        strips = [
-            Strip(own, self._legend.name_of(own), _hex(self._colours[own]), values)
-            for own, values in sorted(self._values.items())
-        ]
+        checks = {own: {"lowest check": f"{value:.2f}"} for own, value in self._checks.items()}
+        strips = []
+        for own, values in sorted(self._values.items()):
+            name, colour = self._legend.name_of(own), _hex(self._colours[own])
+            strips.append(Strip(own, name, colour, values, checks.get(own, {})))
         worst = [found for _, found in sorted(self._worst.values(), key=lambda pair: pair[0])]
         section = Section(self._legend.video, self._places, strips, self._events, worst)
-        return page(f"{self._legend.video}: masks to look at", self._facts, [section])
+        title = f"{self._legend.video}: masks to look at"
+        return page(title, self._facts, [section], self._ended())
 
     def __enter__(self) -> "ReportWriter":
         return self

@@ -39,6 +39,8 @@ class SecondLook:
             InputError: A rule needs the confidence in an object, and it is unknown.
         """
         found = self._watch.look(frame.index, frame.stem, frame.labels, frame.rgb)
+        if frame.checked is not None:
+            self._watch.checked(frame.index, frame.stem, frame.checked)
         told = {own: value for own, value in frame.confidence.items() if value is not None}
         if self.stop_on_loss:
             losses = [event for event in found if event.kind is EventKind.LOST]

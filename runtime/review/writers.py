@@ -9,28 +9,33 @@ from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Le
 from mavos_deploy.runtime.review.events import Event
 
 COLUMNS = ("frame", "name", "object", "confidence")
+CHECK = "check"  # one more, where frames are checked by a pass backward
 _ROWS = "rows"
 
 
 class ConfidenceWriter(DocumentWriter):
     """Writes a row for each object of each frame, as CSV.
 
-    The last cell is empty where nothing is known, as for masks that no network made.
+    A cell is empty where nothing is known, as for masks that no network made.
 
     Args:
         path: The file to create or replace.
         legend: Names and palette.
+        checked: Whether to write what backward checks found, too.
     """
 
-    def __init__(self, path: Path, legend: Legend) -> None:
+    def __init__(self, path: Path, legend: Legend, checked: bool = False) -> None:
         super().__init__(path, legend)
-        self.sections.add(_ROWS, _line(COLUMNS))
+        self._checked = checked
+        self.sections.add(_ROWS, _line((*COLUMNS, CHECK) if checked else COLUMNS))
 
     def write(self, frame: LabelledFrame) -> None:
         """Take the next frame."""
+        overlaps = frame.checked.overlaps if frame.checked is not None else {}
         for own, value in sorted(frame.confidence.items()):
-            told = "" if value is None else f"{value:.4f}"
-            self.sections.add(_ROWS, _line((frame.index, frame.stem, own, told)))
+            more = (_cell(overlaps.get(own)),) if self._checked else ()
+            row = (frame.index, frame.stem, own, _cell(value), *more)
+            self.sections.add(_ROWS, _line(row))
 
     def pieces(self) -> Iterable[tuple[str, str]]:
         """See `DocumentWriter.pieces`."""
@@ -56,6 +61,10 @@ class EventsWriter(DocumentWriter):
     def pieces(self) -> Iterable[tuple[str, str]]:
         """See `DocumentWriter.pieces`."""
         yield "".join(f"{event.as_json()}\n" for event in self._events), ""
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _line(cells: Iterable[object]) -> str:

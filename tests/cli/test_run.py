@@ -1,5 +1,6 @@
 """`mavos-run` writes whole masks with the ids it was given, and one JSON document if asked."""
 
+import csv
 import json
 import os
 import resource
@@ -27,6 +28,11 @@ SCRIPTS = Path(sys.executable).parent
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def _confidence(path: Path) -> dict[tuple[int, int], dict[str, str]]:
+    with path.open(newline="") as file:
+        return {(int(row["frame"]), int(row["object"])): row for row in csv.DictReader(file)}
 
 
 def _start(*arguments: str | Path, cwd: Path, limit: int | None = None) -> subprocess.Popen[str]:
@@ -245,14 +251,42 @@ def test_keyframes_are_kept_whichever_way_the_passes_go(
     given.mkdir()
     for index in (5, 8):
         (given / f"{index:05d}.png").write_bytes((video.truth / f"{index:05d}.png").read_bytes())
-    ended = call("mavos-run", bundle, video.clip, "--masks", given, "--output", "o", *options)
+    ended = call(
+        "mavos-run", bundle, video.clip, "--masks", given, "--output", "o",
+        "--write=confidence=c.csv", *options,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert said in ended.stderr
+    told = _confidence(tmp_path / "c.csv")
+    assert {frame for frame, _ in told} == set(frames)
+    assert all(0 <= float(row["confidence"]) <= 1 for row in told.values())
     assert _names(tmp_path / "o") == [f"{index:05d}.png" for index in frames]
     for index in (5, 8):
         truth = read_mask(given / f"{index:05d}.png").labels
         found = read_mask(tmp_path / f"o/{index:05d}.png").labels
         assert np.array_equal(found[truth > 0], truth[truth > 0])
+        assert {told[index, own]["confidence"] for own in np.unique(truth) if own} == {"1.0000"}
+
+
+def test_a_check_backward_changes_no_mask(
+    call: Call, tiny_bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    for name, options in (("plain", ()), ("checked", ("--check", "4"))):
+        ended = call(
+            "mavos-run", tiny_bundle, video.clip, "--masks", video.mask, "--output", name,
+            "--fit=stretch", f"--write=confidence={name}.csv", *options,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+    assert _names(tmp_path / "plain") == [f"{index:05d}.png" for index in range(10)]
+    for file in (tmp_path / "plain").iterdir():
+        assert file.read_bytes() == (tmp_path / "checked" / file.name).read_bytes()
+    plain, checked = (_confidence(tmp_path / f"{name}.csv") for name in ("plain", "checked"))
+    overlaps = {place: row.pop("check") for place, row in checked.items()}
+    assert checked == plain
+    assert {frame for (frame, _), value in overlaps.items() if value} == {4, 8, 9}
+    found = [float(value) for value in overlaps.values() if value]
+    assert all(0 <= value <= 1 for value in found)
+    assert max(found) > 0.5
 
 
 def test_masks_beyond_the_last_frame_are_counted_and_named(

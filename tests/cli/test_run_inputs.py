@@ -227,3 +227,43 @@ def test_options_that_make_no_sense_are_refused(
 ) -> None:
     path = video(tmp_path / "a.mp4")
     assert said in refused("mavos-run", hollow, path, "--masks", "m.png", *options)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "animation"])
+@pytest.mark.parametrize(
+    ("options", "start"), [((), 1), (("--start", "2"), 4), (("--direction", "both"), 1)], ids=str
+)
+def test_a_mask_that_steps_pass_over_is_named_with_a_start_that_takes_it(
+    segment: Run, tmp_path: Path, kind: str, options: tuple[str, ...], start: int
+) -> None:
+    if kind == "file":
+        source = video(tmp_path / "a.mp4", count=12)
+    elif kind == "folder":
+        source = _frames(tmp_path / "frames", 12)
+    else:
+        source = tmp_path / "a.webp"
+        first, *others = (Image.fromarray(np.roll(NOISE, index, 1)) for index in range(12))
+        first.save(source, save_all=True, append_images=others, lossless=True, duration=100)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "mask.png").rename(tmp_path / "masks/00007.png")
+    given = ("--masks", "masks", "--every", "3", "--output", "o")
+    ended = segment(source, *given, *options)
+    assert ended.returncode == 2
+    said = f"frame 00007 has a mask, and --every leaves the frame out; give --start {start}, "
+    assert said in ended.stderr
+    rest = options if "--start" not in options else ()
+    again = segment(source, *given, *rest, "--start", str(start))
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "o/00007.png").exists()
+
+
+def test_a_mask_of_a_frame_that_is_not_there_is_not_put_down_to_steps(
+    segment: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "mask.png").rename(tmp_path / "masks/00040.png")
+    source = _frames(tmp_path / "frames", 12)
+    ended = segment(source, "--masks", "masks", "--every", "3")
+    assert ended.returncode == 2
+    assert "--every" not in ended.stderr
+    assert "no mask belongs to" in ended.stderr

@@ -223,7 +223,14 @@ def test_a_run_that_ends_before_its_first_frame_to_write_says_why(
         pytest.param(("--report", "r.html", "--resume"), "result report needs", id="report"),
         pytest.param(("--write=confidence", "--resume"), "result confidence needs", id="csv"),
         pytest.param(("--stop-below", "0.5", "--resume"), "--stop-below needs", id="rule"),
-        pytest.param(("--report", "r.html", "--direction", "both"), "pass forward", id="passes"),
+        pytest.param(
+            ("--stop-below", "0.5", "--direction", "both"), "goes forward alone", id="passes"
+        ),
+        pytest.param(("--check", "5", "--resume"), "--check goes back over frames", id="resumed"),
+        pytest.param(("--check", "5", "--fuse", "blend"), "--check is for a pass", id="fused"),
+        pytest.param(
+            ("--check", "5", "--direction", "backward"), "--check is for a pass", id="backward"
+        ),
         pytest.param(("--report", "r.pdf"), "must end in .html", id="ending"),
     ],
 )
@@ -234,3 +241,46 @@ def test_what_can_not_be_told_is_refused(
     assert ended.returncode == 2
     assert said in ended.stderr
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "passes",
+    [("--direction", "backward"), ("--direction", "both"), ("--fuse", "nearest")],
+    ids=" ".join,
+)
+def test_passes_in_every_direction_say_how_sure_they_are(
+    segment: Run, script: Script, tmp_path: Path, passes: tuple[str, ...]
+) -> None:
+    script.unsure = range(5, 9)  # steps from a mask
+    (tmp_path / "masks").mkdir()
+    mask = (tmp_path / "mask.png").read_bytes()
+    for number in (30, 50):
+        (tmp_path / f"masks/{number:05d}.png").write_bytes(mask)
+    ended = segment(
+        *passes, "--masks", "masks", "--max-frames", "60", "--write=confidence=c.csv",
+        "--report", "r.html",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    with (tmp_path / "c.csv").open(newline="") as file:
+        found = {int(row["frame"]): float(row["confidence"]) for row in csv.DictReader(file)}
+    low = {
+        "--direction backward": range(42, 46),  # the mask of frame 30 goes on with the same steps
+        "--direction both": (*range(22, 26), *range(35, 39)),
+        "--fuse nearest": (*range(22, 26), *range(35, 39), *range(42, 46)),
+    }[" ".join(passes)]
+    start, last = (50, 50) if "backward" in passes else (30, 59)
+    assert found == {n: 0.1 if n in low else 0.9 for n in range(last + 1)} | {start: 1.0}
+    assert "Frames to look at first" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_page_says_why_the_run_ended_early(segment: Run, script: Script, tmp_path: Path) -> None:
+    script.unsure, script.lost = range(20, 130), range(10, 130)
+    for name, rule, reason in (
+        ("below", ("--stop-below", "0.5"), "the confidence of object 1 is 0.10 in frame 00020"),
+        ("loss", ("--on-loss", "stop"), "object 1 is lost: it has no pixel in frame 00010"),
+        ("whole", (), ""),
+    ):
+        segment(*rule, "--overwrite", "--max-frames", "30", "--report", f"{name}.html")
+        text = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        assert reason in text
+        assert ("The run ended early" in text) == bool(reason)

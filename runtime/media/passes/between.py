@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mavos_deploy.runtime.media.found import Confidence, confidence_of
 from mavos_deploy.runtime.media.passes.directions import Fuse
 from mavos_deploy.runtime.media.passes.follow import Followed
 from mavos_deploy.runtime.media.passes.fusion import (
@@ -19,7 +20,7 @@ from mavos_deploy.runtime.media.passes.fusion import (
     weight,
 )
 from mavos_deploy.runtime.media.passes.soft import SoftSegmenter
-from mavos_deploy.runtime.media.passes.spill import Spill
+from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import StateT
 
@@ -30,12 +31,14 @@ class _Pass:
 
     Attributes:
         spill: Labels of its frames, or with `BLEND` the shares of its objects.
+        confidence: Confidence in its masks.
         ids: Ids of its objects.
         risks: Risk of each object in each frame, in the order of the pass, by id.
         trust: Trust in each object in each frame, by its id and the frame's number.
     """
 
     spill: Spill
+    confidence: ConfidenceSpill
     ids: tuple[int, ...] = ()
     risks: dict[int, list[float]] = field(default_factory=dict)
     trust: dict[int, dict[int, float]] = field(default_factory=dict)
@@ -55,7 +58,11 @@ class Between:
         assert fuse is Fuse.NEAREST or soft is not None
         self._open = ExitStack()
         self._forward, self._backward = (
-            _Pass(self._open.enter_context(Spill(folder))) for _ in range(2)
+            _Pass(
+                self._open.enter_context(Spill(folder)),
+                self._open.enter_context(ConfidenceSpill(folder)),
+            )
+            for _ in range(2)
         )
         self._numbers: list[int] = []
 
@@ -102,6 +109,8 @@ class Between:
             elif inside:
                 track.ids = followed.state.objects
                 track.spill[followed.frame.index] = followed.labels
+            if inside:
+                track.confidence[followed.frame.index] = confidence_of(followed.state)
             last = None if inside else followed
         if last is not None and self._soft is not None:
             for number, risks in track.risks.items():
@@ -116,17 +125,47 @@ class Between:
             number: Number of the frame.
             enlarger: Brings probabilities to the size of the video; needed for `BLEND`.
         """
-        ways = self._forward, self._backward
         if self._soft is None:
-            place = bisect_left(self._numbers, number)
-            near, far = ways if 2 * place <= len(self._numbers) - 1 else ways[::-1]
+            near, far = self._near_first(number)
             only_far = [other for other in far.ids if other not in near.ids]
             return nearest(near.spill[number], far.spill[number], only_far)
         assert enlarger is not None
-        one, other = (by_object(way.spill[number], way.ids) for way in ways)
-        shared = [each for each in one if each in other]
-        weights = {
-            each: weight(ways[0].trust[each][number], ways[1].trust[each][number])
-            for each in shared
+        one, other = (
+            by_object(way.spill[number], way.ids) for way in (self._forward, self._backward)
+        )
+        return enlarger.labels(blend(one, other, self._weights(number)))
+
+    def confidence(self, number: int) -> Confidence:
+        """Confidence in the fused masks of a frame between.
+
+        An object has that of the pass whose mask is taken, and with `BLEND` a mixture as that of
+        the masks.
+
+        Args:
+            number: Number of the frame.
+        """
+        if self._soft is None:
+            near, far = self._near_first(number)
+            return {**far.confidence[number], **near.confidence[number]}
+        one, other = self._forward.confidence[number], self._backward.confidence[number]
+        mixed = {**one, **other}
+        for own, share in self._weights(number).items():
+            here, there = one.get(own), other.get(own)
+            known = None if here is None or there is None else share * here + (1 - share) * there
+            mixed[own] = known
+        return mixed
+
+    def _near_first(self, number: int) -> tuple[_Pass, _Pass]:
+        """Both passes, that of the nearer keyframe first."""
+        place = bisect_left(self._numbers, number)
+        ways = self._forward, self._backward
+        return ways if 2 * place <= len(self._numbers) - 1 else ways[::-1]
+
+    def _weights(self, number: int) -> dict[int, float]:
+        """Weight of the forward pass in a frame, for each object that both passes know."""
+        one, other = self._forward.trust, self._backward.trust
+        return {
+            own: weight(one[own][number], other[own][number])
+            for own in self._forward.ids
+            if own in self._backward.ids
         }
-        return enlarger.labels(blend(one, other, weights))

@@ -12,6 +12,7 @@ import numpy as np
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.source import Mask, MaskSource
 from mavos_deploy.runtime.masks.writing import Legend
+from mavos_deploy.runtime.media.found import Found, certain, confidence_of
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.between import Between
 from mavos_deploy.runtime.media.passes.clip import Clip
@@ -19,14 +20,12 @@ from mavos_deploy.runtime.media.passes.directions import Direction, Fuse, Passes
 from mavos_deploy.runtime.media.passes.follow import Followed, Halt, follow
 from mavos_deploy.runtime.media.passes.fusion import Enlarger
 from mavos_deploy.runtime.media.passes.soft import SoftSegmenter
-from mavos_deploy.runtime.media.passes.spill import Spill
+from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 from mavos_deploy.runtime.media.summary import Summary
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.words import counted
-
-Labelled = tuple[SourceFrame, Labels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +44,8 @@ class Keyframe:
 class InOrder(Generic[PreparedT, StateT]):
     """Segments a video in both directions and gives its frames in order of time. Iterate once.
 
-    Labels of passes that go against time wait on the disk, and pictures are read again for the
-    output, so that memory stays flat.
+    Labels and confidence of passes that go against time wait on the disk, and pictures are read
+    again for the output, so that memory stays flat.
 
     Args:
         segmenter: A segmenter here, or the client of a server.
@@ -55,7 +54,7 @@ class InOrder(Generic[PreparedT, StateT]):
         masks: Masks of all keyframes.
         passes: Passes that are wanted.
         summary: Takes what becomes of masks and objects.
-        folder: Folder on whose disk labels wait.
+        folder: Folder on whose disk they wait.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class InOrder(Generic[PreparedT, StateT]):
         self._folder = folder
         self._halt = Halt()
         self._results = self._in_order()
-        self._ready: list[Labelled] = []
+        self._ready: list[Found[StateT]] = []
         self._given = -1  # number of the latest frame
 
     def begin(self, legend: Legend) -> None:
@@ -128,19 +127,19 @@ class InOrder(Generic[PreparedT, StateT]):
         # The source was read further than what is shown of it.
         self._clip.source.original.ended &= self._given == self._clip.numbers[-1]
 
-    def __iter__(self) -> Iterator[tuple[SourceFrame, Labels, StateT | None]]:
-        """Frames with their labels, and None in place of a state.
+    def __iter__(self) -> Iterator[Found[StateT]]:
+        """Frames with their labels, without a state.
 
         Raises:
             MavosError: A frame or a mask can't be used, or the disk is full.
         """
-        for frame, labels in chain(self._ready, self._results):
+        for found in chain(self._ready, self._results):
             if self._halt.wanted:
                 return
-            self._given = frame.index
-            yield frame, labels, None
+            self._given = found.frame.index
+            yield found
 
-    def _in_order(self) -> Generator[Labelled, None, None]:
+    def _in_order(self) -> Generator[Found[StateT], None, None]:
         if self._passes.direction is Direction.BACKWARD:
             yield from self._all_backward()
             return
@@ -150,37 +149,44 @@ class InOrder(Generic[PreparedT, StateT]):
         else:
             yield from self._fused(self._passes.fuse)
 
-    def _beginning(self) -> Iterator[Labelled]:
+    def _beginning(self) -> Iterator[Found[StateT]]:
         """The frames before the first keyframe, backward from it."""
         before = self._clip.numbers[:-1]
         if before:
             yield from self._backward(self._first, before)
 
-    def _forward(self) -> Iterator[Labelled]:
+    def _forward(self) -> Iterator[Found[StateT]]:
         """The first keyframe and all frames behind it, forward."""
-        yield self._first.frame, self._first.labels
+        yield _given(self._first)
         state = self._started(self._first)
         for followed in self._followed(self._clip.read(), state):
             self._summary.joined(followed.state.objects, followed.frame.stem)
-            yield followed.frame, followed.labels
+            yield _found(followed)
 
-    def _fused(self, fuse: Fuse) -> Iterator[Labelled]:
+    def _fused(self, fuse: Fuse) -> Iterator[Found[StateT]]:
         """The first keyframe and all frames behind it, fused between keyframes."""
-        here, labels, state = self._first, self._first.labels, self._started(self._first)
+        here, state = self._first, self._started(self._first)
+        found: Found[StateT] = _given(here)
         while True:
-            yield here.frame, labels
+            yield found
             numbers, there = self._gap()
             if there is None:
                 break
             with Between(fuse, self._folder, self._soft) as between:
-                last = self._both_ways(between, here, labels, state, there, numbers)
+                last = self._both_ways(between, found, state, there, numbers)
                 if last is None:
                     return
                 yield from self._inside(between, numbers, last.state)
-            here, labels, state = there, last.labels, last.state
+            self._summary.joined(last.state.objects, last.frame.stem)
+            here, state, found = there, last.state, _found(last)
+        if here is self._first and not self._halt.wanted:
+            self._masks.notes.append(
+                f"frame {here.frame.stem} alone has a mask with an object, so --fuse {fuse} has "
+                "nothing to fuse; give masks of two frames or more"
+            )
         rest = self._clip.frames(numbers[0], numbers[-1]) if numbers else iter(())
         for followed in self._followed(rest, state):
-            yield followed.frame, followed.labels
+            yield _found(followed)
 
     def _gap(self) -> tuple[list[int], Keyframe | None]:
         """Numbers of the frames up to the next keyframe, and this; None where none is left."""
@@ -197,8 +203,7 @@ class InOrder(Generic[PreparedT, StateT]):
     def _both_ways(
         self,
         between: Between,
-        here: Keyframe,
-        labels: Labels,
+        here: Found[StateT],
         state: StateT,
         there: Keyframe,
         numbers: list[int],
@@ -208,28 +213,36 @@ class InOrder(Generic[PreparedT, StateT]):
             back = self._segmenter.start(there.frame.rgb, there.labels)
             frames = self._clip.frames(numbers[-1], here.frame.index)
             with closing(follow(self._segmenter, frames, back, halt=self._halt)) as passed:
-                last = between.take_backward(passed, numbers, labels)
+                last = between.take_backward(passed, numbers, here.labels)
             if last is None:
                 return None
             self._segmenter.end(last.state)
         first = numbers[0] if numbers else there.frame.index
         forward = self._followed(self._clip.frames(first, there.frame.index), state, ends=False)
-        last = between.take_forward(forward, numbers, there.labels)
-        if last is not None:
-            self._summary.joined(last.state.objects, last.frame.stem)
-        return last
+        return between.take_forward(forward, numbers, there.labels)
 
-    def _inside(self, between: Between, numbers: list[int], state: StateT) -> Iterator[Labelled]:
-        """The frames between two keyframes with their fused labels."""
+    def _inside(
+        self, between: Between, numbers: list[int], state: StateT
+    ) -> Iterator[Found[StateT]]:
+        """The frames between two keyframes with their fused labels.
+
+        An object that the later keyframe brings joins in the first frame that shows it.
+        """
         enlarger = None
         if self._soft is not None:
             aligned = self._soft.bundle.manifest.align_corners
             enlarger = Enlarger(state.size, self._soft.input_size(state.size), aligned)
-        if numbers:
-            for frame in self._clip.frames(numbers[0], numbers[-1]):
-                yield frame, between.labels(frame.index, enlarger)
+        known = self._summary.objects
+        coming = set(state.objects) - set(known)
+        for frame in self._clip.frames(numbers[0], numbers[-1]) if numbers else ():
+            labels = between.labels(frame.index, enlarger)
+            if coming and (shown := coming & set(np.unique(labels).tolist())):
+                known = (*known, *sorted(shown))
+                self._summary.joined(known, frame.stem)
+                coming -= shown
+            yield Found(frame, labels, between.confidence(frame.index))
 
-    def _all_backward(self) -> Iterator[Labelled]:
+    def _all_backward(self) -> Iterator[Found[StateT]]:
         """All frames up to the last keyframe, backward from it."""
         last = self._first
         for frame in self._clip.read():
@@ -251,24 +264,25 @@ class InOrder(Generic[PreparedT, StateT]):
             yield from self._backward(last, numbers[:place])
         else:
             self._segmenter.end(self._started(last))
-        yield last.frame, last.labels
+        yield _given(last)
 
-    def _backward(self, start: Keyframe, numbers: Sequence[int]) -> Iterator[Labelled]:
+    def _backward(self, start: Keyframe, numbers: Sequence[int]) -> Iterator[Found[StateT]]:
         """Frames before a keyframe, segmented backward from it, in order of time.
 
         Args:
             start: The keyframe.
             numbers: Numbers of the frames, ascending.
         """
-        with Spill(self._folder) as spill:
+        with Spill(self._folder) as spill, ConfidenceSpill(self._folder) as confidence:
             state = self._started(start)
             for followed in self._followed(self._clip.frames(numbers[-1], numbers[0]), state):
                 self._summary.joined(followed.state.objects, followed.frame.stem)
                 spill[followed.frame.index] = followed.labels
+                confidence[followed.frame.index] = confidence_of(followed.state)
             if self._halt.wanted:
                 return
             for frame in self._clip.frames(numbers[0], numbers[-1]):
-                yield frame, spill[frame.index]
+                yield Found(frame, spill[frame.index], confidence[frame.index])
 
     def _started(self, keyframe: Keyframe) -> StateT:
         """The state after a keyframe in which a pass starts."""
@@ -296,3 +310,13 @@ class InOrder(Generic[PreparedT, StateT]):
                 yield followed
         if ends:
             self._segmenter.end(state)
+
+
+def _given(keyframe: Keyframe) -> Found[StateT]:
+    """A keyframe with its own mask."""
+    return Found(keyframe.frame, keyframe.labels, certain(keyframe.labels))
+
+
+def _found(followed: Followed[StateT]) -> Found[StateT]:
+    """A frame of a pass, without its state."""
+    return Found(followed.frame, followed.labels, confidence_of(followed.state))

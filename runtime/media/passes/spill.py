@@ -1,5 +1,6 @@
 """Arrays of a run that wait on the disk until it is their turn."""
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.found import Confidence
 from mavos_deploy.runtime.system.files import writing
 
 _SHAPE = struct.Struct("<3I")  # rank 3 at most; missing axes are 0
+_CONFIDENCE = np.dtype([("own", "u1"), ("value", "<f8")])  # NaN for an unknown one
 
 
 class Spill:
@@ -70,3 +73,31 @@ class Spill:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class ConfidenceSpill:
+    """Keeps the confidence in the masks of many frames; see `Spill`.
+
+    Args:
+        folder: Folder on whose disk it lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._spill = Spill(folder)
+
+    def __setitem__(self, number: int, confidence: Confidence) -> None:
+        """Keep the confidence of a frame; see `Spill`."""
+        rows = [(own, math.nan if value is None else value) for own, value in confidence.items()]
+        # One row more, since arrays without content aren't kept.
+        self._spill[number] = np.array([(0, math.nan), *rows], _CONFIDENCE).view(np.uint8)
+
+    def __getitem__(self, number: int) -> Confidence:
+        """The confidence of a frame; a KeyError where none is kept."""
+        rows = self._spill[number].view(_CONFIDENCE)[1:].tolist()
+        return {own: None if math.isnan(value) else value for own, value in rows}
+
+    def __enter__(self) -> "ConfidenceSpill":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spill.close()

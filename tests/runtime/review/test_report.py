@@ -1,12 +1,13 @@
 """The page of a run: its parts, its worst frames, and a real browser that opens it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
+from mavos_deploy.runtime.masks.writing import Checked, LabelledFrame, Legend
 from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.review.report import APART, WORST, ReportWriter
 from tests import browser
@@ -51,6 +52,15 @@ def test_a_page_has_everything_that_the_run_was_made_with(tmp_path: Path) -> Non
     text = written(tmp_path / "r.html", [0.9] * 5)
     for name, value in FACTS.items():
         assert f"<th>{name}</th><td>{value}</td>" in text
+
+
+def test_a_page_says_how_low_a_backward_check_came_out(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    with ReportWriter(path, Legend(), [], {}) as writer:
+        for number, value in enumerate((0.8, 0.3, 0.9)):
+            frame = LabelledFrame(number, f"{number}", np.ones((4, 5), np.uint8))
+            writer.write(replace(frame, confidence={1: 0.7}, checked=Checked("0", {1: value})))
+    assert "lowest check 0.30" in path.read_text(encoding="utf-8")
 
 
 def test_masks_without_confidence_make_a_page_that_says_unknown(tmp_path: Path) -> None:

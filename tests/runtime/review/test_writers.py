@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
+from mavos_deploy.runtime.masks.writing import Checked, LabelledFrame, Legend
 from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.review.writers import COLUMNS, ConfidenceWriter, EventsWriter
 
@@ -26,6 +26,22 @@ def test_confidence_has_a_row_for_each_object_of_each_frame(tmp_path: Path) -> N
         ["0", "a,b", "1", "0.2500"],
         ["0", "a,b", "2", "1.0000"],
         ["7", "c", "1", ""],
+    ]
+
+
+def test_what_backward_checks_found_is_one_more_column(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    checked = Checked("a", {2: 0.5})
+    with ConfidenceWriter(path, Legend(), checked=True) as writer:
+        writer.write(LabelledFrame(0, "a", LABELS, confidence={1: 0.25}))
+        writer.write(LabelledFrame(7, "c", LABELS, confidence={1: None, 2: 0.1}, checked=checked))
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        [*COLUMNS, "check"],
+        ["0", "a", "1", "0.2500", ""],
+        ["7", "c", "1", "", ""],
+        ["7", "c", "2", "0.1000", "0.5000"],
     ]
 
 

@@ -29,6 +29,7 @@ class FakeState:
     objects: tuple[int, ...]
     size: Size = (SIDE, SIDE)
     frame: int = 0
+    value: float = 0.5
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -36,7 +37,7 @@ class FakeState:
 
     @property
     def confidence(self) -> dict[int, float]:
-        return {}
+        return {own: self.value for own in self.objects if self.value >= 0}
 
 
 class FakeSoft:
@@ -48,7 +49,7 @@ class FakeSoft:
         self.predicted: Labels = np.zeros((SIDE, SIDE), np.uint8)
 
     def passed(
-        self, numbers: list[int], ids: tuple[int, ...], sure: dict[int, int]
+        self, numbers: list[int], ids: tuple[int, ...], sure: dict[int, int], value: float = 0.5
     ) -> Iterator[Followed[FakeState]]:
         """A pass over frames, in each of which the truth has so large a share."""
         for number in numbers:
@@ -60,7 +61,7 @@ class FakeSoft:
             self.shares[0] = FULL - self.shares[1:].sum(0)
             self.predicted = _labels(ids if share > FULL // 2 else ())
             frame = SourceFrame(number, f"{number:05d}", PICTURE)
-            yield Followed(frame, self.predicted, FakeState(ids))
+            yield Followed(frame, self.predicted, FakeState(ids, value=value))
 
 
 def _labels(ids: tuple[int, ...]) -> Labels:
@@ -113,3 +114,34 @@ def test_a_pass_that_ends_early_gives_no_keyframe(tmp_path: Path, fuse: Fuse) ->
     with Between(fuse, tmp_path, soft) as between:  # type: ignore[arg-type]
         cut = soft.passed(NUMBERS, (4,), {})
         assert between.take_forward(cut, NUMBERS, _labels((4,))) is None
+
+
+@pytest.mark.parametrize("fuse", list(Fuse))
+@pytest.mark.parametrize("sides", [(0.9, 0.2), (-1, 0.2)], ids=["known", "unknown"])
+def test_confidence_is_that_of_the_pass_that_counts(
+    tmp_path: Path, fuse: Fuse, sides: tuple[float, float]
+) -> None:
+    def half(ids: tuple[int, ...]) -> Labels:
+        """Masks in which a pass at its end is half right."""
+        labels = _labels(ids)
+        labels[:, SIDE // 2 :] = 0
+        return labels
+
+    soft = FakeSoft()
+    with Between(fuse, tmp_path, soft) as between:  # type: ignore[arg-type]
+        back = soft.passed([*NUMBERS[::-1], 10], (4, 6), {}, sides[1])
+        between.take_backward(back, NUMBERS, half((4,)))
+        forth = soft.passed([*NUMBERS, 16], (4,), {}, sides[0])
+        between.take_forward(forth, NUMBERS, half((4, 6)))
+        found = {number: between.confidence(number) for number in NUMBERS}
+    assert [told[6] for told in found.values()] == [0.2] * 5  # only the later keyframe knows it
+    shared = [told[4] for told in found.values()]
+    one = None if sides[0] < 0 else sides[0]
+    if fuse is Fuse.NEAREST:
+        assert shared == [one, one, one, 0.2, 0.2]
+    elif one is None:
+        assert shared == [None] * 5
+    else:  # as sure as each other in the middle
+        assert shared[2] == pytest.approx((0.9 + 0.2) / 2)
+        assert shared == sorted(shared, reverse=True)  # type: ignore[type-var]
+        assert 0.9 > shared[0] > 0.7  # type: ignore[operator]

@@ -1,6 +1,6 @@
 """Frames come in order of time whichever way the passes go, and each pass is exact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
@@ -327,3 +327,49 @@ def test_an_object_that_only_one_keyframe_knows_is_kept(made: Made, known: tuple
 def test_blend_without_logits_is_refused(made: Made) -> None:
     with pytest.raises(InputError, match="blend needs the network's logits, which a server keeps"):
         _run(made.folder / "frames", made.masks("m", 0), Passes(Direction.BOTH, Fuse.BLEND))
+
+
+def test_an_object_that_the_later_keyframe_brings_joins_where_it_is_first_seen(made: Made) -> None:
+    masks = made.masks("masks", 3, objects=(1,))
+    other = np.where(made.truth[10] == 2, 2, 0).astype(np.uint8)
+    write_mask(masks / "00010.png", other)
+    found, summary = _run(made.folder / "frames", masks, Passes(Direction.BOTH, Fuse.NEAREST))
+    assert 2 not in found[3]
+    assert 2 in found[4]
+    assert summary.added == {2: "00004"}
+    assert summary.objects == (1, 2)
+
+
+def test_an_object_that_is_in_no_frame_between_joins_with_its_keyframe(made: Made) -> None:
+    class Forgetting(StandInSegmenter):
+        """Loses object 2 unless it is given."""
+
+        def step(
+            self, frame: RgbFrame, state: StandInState, annotation: Labels | None = None
+        ) -> tuple[Labels, StandInState]:
+            labels, following = super().step(frame, state, annotation)
+            if annotation is None:
+                labels = np.where(labels == 2, 0, labels).astype(np.uint8)
+            return labels, replace(following, labels=labels)
+
+    masks = made.masks("masks", 3, objects=(1,))
+    write_mask(masks / "00010.png", np.where(made.truth[10] == 2, 2, 0).astype(np.uint8))
+    wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
+    with open_frames(str(made.folder / "frames")) as frames:
+        passes = Passes(Direction.BOTH, Fuse.NEAREST)
+        outputs = Outputs(wanted, False)
+        summary = segment_video(Forgetting(), frames, MaskSource(masks), outputs, passes=passes)
+    assert summary.added == {2: "00010"}
+
+
+@pytest.mark.parametrize(("keyframes", "said"), [((4,), True), ((4, 9), False)], ids=str)
+def test_one_keyframe_has_nothing_to_fuse_and_it_is_said(
+    made: Made, keyframes: tuple[int, ...], said: bool
+) -> None:
+    masks = MaskSource(made.masks("masks", *keyframes))
+    wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
+    with open_frames(str(made.folder / "frames")) as frames:
+        passes = Passes(Direction.BOTH, Fuse.NEAREST)
+        segment_video(StandInSegmenter(), frames, masks, Outputs(wanted, False), passes=passes)
+    note = "frame 00004 alone has a mask with an object, so --fuse nearest has nothing to fuse"
+    assert any(note in line for line in masks.notes) == said

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.passes.spill import Spill
+from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 
 
 def test_arrays_come_back_in_any_order_and_nothing_is_left(tmp_path: Path) -> None:
@@ -28,3 +28,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="file/deeper"):
         Spill(tmp_path / "file/deeper")
+
+
+def test_confidence_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    given = {7: {1: 0.1 + 0.2, 254: None}, 3: {}, 4: {2: 1.0}}
+    with ConfidenceSpill(tmp_path) as spill:
+        for number, told in given.items():
+            spill[number] = told
+        assert {number: spill[number] for number in given} == given
