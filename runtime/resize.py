@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from threading import local
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mavos_deploy.errors import BackendError, InputError, one_line
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
+from mavos_deploy.runtime.system.opencv import opencv
 
 _buffer = local()  # of each thread that resizes frames
 
@@ -141,8 +141,8 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
         )
     if rgb.shape[:2] == (height, width):
         return rgb.astype(np.float32, copy=False)
-    opencv = _opencv()
-    resized = opencv.resize(_as_float(rgb), (width, height), interpolation=opencv.INTER_CUBIC)
+    cv2 = opencv()
+    resized = cv2.resize(_as_float(rgb), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, np.float32)
 
 
@@ -159,15 +159,3 @@ def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> FloatImage:
         held = _buffer.frame = np.empty(rgb.shape, np.float32)
     np.copyto(held, rgb)
     return held
-
-
-def _opencv() -> Any:  # noqa: ANN401  # untyped
-    """Import OpenCV, only when a frame has to be resized: it takes a tenth of a second."""
-    try:
-        import cv2
-    except ImportError as error:  # not installed, or without the system libraries that it needs
-        raise BackendError(
-            f"OpenCV can't be imported ({one_line(error)}), and it resizes frames; install it with "
-            "pip install --force-reinstall opencv-python-headless"
-        ) from error
-    return cv2

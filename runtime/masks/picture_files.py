@@ -5,7 +5,6 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +16,7 @@ from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.masks.writing import FolderWriter, LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.system.files import new_file, writing
+from mavos_deploy.runtime.system.opencv import opencv
 
 
 class PaletteWriter(FolderWriter):
@@ -96,6 +96,7 @@ class CutoutWriter(FolderWriter):
 
     def _save(self, path: Path, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         # Colours that nobody sees would only take room.
+        cv2 = opencv()
         picture = cv2.copyTo(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA), mask.view(np.uint8))
         # By default OpenCV looks for runs alone: half of Pillow's time, and files 7% larger.
         _, png = cv2.imencode(".png", picture)

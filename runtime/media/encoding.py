@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Final
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
@@ -19,6 +18,7 @@ from mavos_deploy.errors import InputError, one_line
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.sound import SoundCopy
 from mavos_deploy.runtime.system.files import replacing, writing
+from mavos_deploy.runtime.system.opencv import opencv
 
 FALLBACK_FPS = Fraction(25)  # frames per second where the source has no rate
 # Values of the colour fields in H.264. Players assume BT.709 for HD, and swscale does not.
@@ -233,7 +233,7 @@ class VideoWriter:
     def _frame(self, picture: NDArray[np.uint8]) -> av.VideoFrame:
         channels = 4 if self._source == "rgba" else 3
         if picture.ndim == 2:
-            picture = np.asarray(cv2.merge((picture, picture, picture)), np.uint8)
+            picture = np.asarray(opencv().merge((picture, picture, picture)), np.uint8)
         if picture.shape[2] < channels:
             picture = np.pad(picture, ((0, 0), (0, 0), (0, 1)), constant_values=255)
         if picture.shape[2] != channels:

@@ -1,11 +1,11 @@
 """Objects drawn over a frame, for people to look at."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame
+from mavos_deploy.runtime.system.opencv import opencv
 
 
 def draw_objects(rgb: RgbFrame, labels: Labels, colors: NDArray[np.uint16]) -> RgbFrame:
@@ -19,7 +19,7 @@ def draw_objects(rgb: RgbFrame, labels: Labels, colors: NDArray[np.uint16]) -> R
     Returns:
         uint8, shape (H, W, 3). The arguments are not modified.
     """
-    picture = rgb.copy()
+    cv2, picture = opencv(), rgb.copy()
     thickness = max(1, round(min(labels.shape) / 480))
     left, top, width, height = cv2.boundingRect((labels > 0).view(np.uint8))
     rows = slice(max(0, top - thickness), top + height + thickness)
@@ -31,6 +31,7 @@ def draw_objects(rgb: RgbFrame, labels: Labels, colors: NDArray[np.uint16]) -> R
 
 def _draw(picture: RgbFrame, labels: Labels, colors: NDArray[np.uint16], thickness: int) -> None:
     """Draw into a part of a picture, in place."""
+    cv2 = opencv()
     table = colors.astype(np.uint8)[None]
     tint = np.asarray(cv2.LUT(cv2.merge((labels, labels, labels)), table), np.uint8)
     mean = (picture & tint) + ((picture ^ tint) >> 1)  # rounded down, without a carry

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
+from mavos_deploy.runtime.system.opencv import opencv
 from mavos_deploy.words import Word, counted
 
 PIXELS = 12_000  # of a frame that are looked at, at most
@@ -286,8 +287,7 @@ def _second(mask: NDArray[np.bool_], area: int) -> float:
     """Area of the second largest piece of a mask, as a share of the whole."""
     if area < FEWEST:
         return 0.0
-    import cv2  # when it is needed: commands that only print their help don't wait for it
-
+    cv2 = opencv()
     _, _, pieces, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = sorted(pieces[1:, cv2.CC_STAT_AREA].tolist())
     return float(areas[-2]) / area if len(areas) > 1 else 0.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from mavos_deploy.errors import BackendError, InputError
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.resize import bilinear_matrix, nearest_index, resize_frame, resize_labels
 
 LENGTHS = [*range(1, 40), 161, 288, 289, 292, 480, 481, 848, 849, 854, 1040, 1041, 1080, 1920]
@@ -86,10 +86,8 @@ def test_resized_frames_are_neither_clamped_nor_rounded() -> None:
     assert not np.array_equal(resized, np.round(resized))
 
 
-def test_a_missing_opencv_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_the_right_size_need_no_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(BackendError, match="pip install --force-reinstall opencv-python-headless"):
-        resize_frame(_noise(48, 64), 49, 65)
     assert resize_frame(_noise(49, 65), 49, 65).shape == (49, 65, 3)
 
 

@@ -1,0 +1,51 @@
+"""OpenCV is named where it is missing, by everything that needs it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime.masks.picture_files import CutoutWriter
+from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
+from mavos_deploy.runtime.media.encoding import VideoWriter
+from mavos_deploy.runtime.media.overlay import draw_objects
+from mavos_deploy.runtime.resize import resize_frame
+
+RGB = np.zeros((48, 64, 3), np.uint8)
+LABELS = np.ones((48, 64), np.uint8)
+
+
+def _cut_out(folder: Path) -> None:
+    CutoutWriter(folder, Legend("v"), together=True).write(LabelledFrame(0, "0", LABELS, RGB))
+
+
+def _grey_video(folder: Path) -> None:
+    with VideoWriter(folder / "matte.mp4", (48, 64)) as video:
+        video.write(LABELS)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda _: resize_frame(RGB, 49, 65),
+        lambda _: draw_objects(RGB, LABELS, np.zeros((256, 3), np.uint16)),
+        _cut_out,
+        _grey_video,
+    ],
+)
+def test_a_missing_opencv_is_refused_with_what_to_install(
+    use: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BackendError, match="pip install --force-reinstall opencv-python-headless"):
+        use(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_do_not_import_it_before_they_need_it() -> None:
+    code = "import sys, mavos_deploy.cli.run; sys.exit('cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
