@@ -31,7 +31,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_confidence_comes_back_to_the_last_bit(tmp_path: Path) -> None:
-    given = {7: {1: 0.1 + 0.2, 254: None}, 3: {}, 4: {2: 1.0}}
+    given: dict[int, dict[int, float | None]] = {7: {1: 0.1 + 0.2, 254: None}, 3: {}, 4: {2: 1.0}}
     with ConfidenceSpill(tmp_path) as spill:
         for number, told in given.items():
             spill[number] = told
