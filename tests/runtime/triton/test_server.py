@@ -130,6 +130,24 @@ def test_objects_join_and_leave_as_they_do_locally(
     assert 1 not in states[0].objects
 
 
+def test_confidence_from_the_server_is_that_of_a_local_run(
+    remote: RemoteSegmenter, local: Segmenter, noise: np.ndarray
+) -> None:
+    states: list[Any] = [s.start(noise[5, 0], blocks(0)) for s in (remote, local)]
+    assert states[0].confidence == {1: 1.0, 2: 1.0}
+    told = []
+    for number, frame in enumerate(noise[5, 1:12], 1):
+        annotation = LATE if number == 6 else None
+        each: tuple[Any, ...] = (remote, local)
+        for i, segmenter in enumerate(each):
+            _, states[i] = segmenter.step(frame, states[i], annotation)
+        here, there = (state.confidence for state in states)
+        assert here == pytest.approx(there, abs=1e-6), f"frame {number}"  # float32 on the wire
+        told += here.values()
+    assert here.keys() == {1, 2, 40}
+    assert len(set(told)) > 5  # they are not all the same number
+
+
 def test_frames_of_another_size_are_resized_as_locally(
     remote: RemoteSegmenter, local: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
