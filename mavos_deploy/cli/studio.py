@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from mavos_deploy.runtime.segmenter import Segmenter
     from mavos_deploy.runtime.state import State
+    from mavos_deploy.runtime.studio.address import Address
+    from mavos_deploy.runtime.studio.guard import Door
     from mavos_deploy.runtime.studio.states import Tracker
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -51,8 +53,16 @@ def studio(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="N",
+            help="Port; 0 takes a free one. Default: the one that the project had before, or "
+            "else a free one.",
+            show_default=False,
+        ),
+    ] = None,
     prompt_model: Annotated[
         Path | None,
         typer.Option(
@@ -84,12 +94,13 @@ def studio(
     """Make and correct masks of a video on a page in the browser.
 
     Serves a page on this machine until Ctrl-C. Everything that is done there is kept in the
-    project's folder at once, and is there again when the video is opened the next time.
+    project's folder at once, and is there again when the video is opened the next time, at the
+    same address.
     """
     require("starlette", "uvicorn", "websockets", extra="cpu,studio")
     from mavos_deploy.runtime.media.access import open_clip
     from mavos_deploy.runtime.segmenter import Segmenter
-    from mavos_deploy.runtime.studio.guard import Door
+    from mavos_deploy.runtime.studio.address import Address, read_address
     from mavos_deploy.runtime.studio.making import MaskMaker
     from mavos_deploy.runtime.studio.project import Project, folder_of
     from mavos_deploy.runtime.studio.serving import listening, serve, share_memory
@@ -103,8 +114,13 @@ def studio(
     clip = open_clip(source)
     for note in clip.told.notes:
         say.note(note)
+    place = project or folder_of(source)
+    # What crosses a network in the clear is used once.
+    before, why = read_address(place) if host in LOCAL else (Address(), "")
+    if why:
+        say.note(why)
     with (
-        listening(host, port) as sock,
+        listening(host, port, before.port) as sock,
         Segmenter(bundle, options.open_named(say, bundle, threads, backend)) as segmenter,
     ):
         if fit is options.Fit.REFUSE:
@@ -114,12 +130,11 @@ def studio(
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
         given = _options(fit, threads, backend, about.backend)
         tracker = tracker_of(segmenter, folder, given)
-        place = project or folder_of(source)
         opened = Project(place, clip, tracker, round(states * (1 << 30)))
         _tell_other(say, place, opened.video, Path(clip.source).name)
         page = Studio(opened, clip, tracker, maker)
         try:
-            door = Door(host, sock.getsockname()[1])
+            door = _door(say, host, sock.getsockname()[1], place, before)
             _tell(say, door.address, place, host)
             serve(page, door, sock, None if no_browser else door.address)
         finally:
@@ -163,6 +178,20 @@ def _options(fit: options.Fit, threads: int | None, backend: str, opened: str) -
     if backend != DEFAULT_BACKEND:
         given += ["--backend", opened]
     return tuple(given)
+
+
+def _door(say: Console, host: str, port: int, place: Path, before: "Address") -> "Door":
+    """The door of a server: at the same port that of the server before, so that pages come back.
+
+    At another port they don't, and whoever took the old one may have been shown the old token.
+    """
+    from mavos_deploy.runtime.studio.address import Address, keep_address
+    from mavos_deploy.runtime.studio.guard import Door
+
+    address = before if before.port == port else Address(port=port)
+    if host in LOCAL and (why := keep_address(place, address)):
+        say.note(why)
+    return Door(host, port, address.token)
 
 
 def _tell(say: Console, address: str, place: Path, host: str) -> None:

@@ -3,13 +3,14 @@
 import hmac
 import ipaddress
 import json
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote
 
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mavos_deploy.runtime.studio.address import new_token
 
 LARGEST = 32 << 20  # bytes of a body
 LARGEST_FILE = 256 << 20  # bytes of a file that is imported
@@ -43,7 +44,7 @@ class Door:
 
     host: str
     port: int
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    token: str = field(default_factory=new_token)
 
     @property
     def cookie(self) -> str:

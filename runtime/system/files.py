@@ -122,7 +122,7 @@ def replacing(path: Path, follow: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Write a file of a run's own folder under a temporary name, and rename it at the end.
 
     Neither the folder nor a link at the path is made or followed: a link is replaced, so that
@@ -130,6 +130,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: The file to create or replace.
+        mode: Who may read and write it, less what the process's umask takes away.
 
     Yields:
         The open file.
@@ -143,7 +144,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         with writing(path, temporary):
-            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
                 yield file
             temporary.replace(path)
     except BaseException:
