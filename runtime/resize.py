@@ -1,7 +1,8 @@
 """Resizing of frames, labels and logits, as the authors do it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import local
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 from mavos_deploy.runtime.system.opencv import opencv
 
-_buffer = local()  # of each thread that resizes frames
+MOST_FREE = 4  # frames in float32 that are kept
+_free: list[FloatImage] = []  # frames in float32 that no thread uses just now
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,21 +143,29 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
         )
     if rgb.shape[:2] == (height, width):
         return rgb.astype(np.float32, copy=False)
-    cv2 = opencv()
-    resized = cv2.resize(_as_float(rgb), (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2, size = opencv(), (width, height)
+    if rgb.dtype == np.float32:
+        resized = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC)
+        return np.asarray(resized, np.float32)
+    with _as_float(rgb) as frame:
+        resized = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, np.float32)
 
 
-def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> FloatImage:
-    """A frame in float32; until this thread's next call, where it has another type.
+@contextmanager
+def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> Iterator[FloatImage]:
+    """A frame in float32 that is used again for the next one, whichever thread brings that.
 
     New memory for every frame would come from the system page by page, which takes longer than the
-    resizing.
+    resizing, and memory of each thread would stay as long as the thread.
     """
-    if rgb.dtype == np.float32:
-        return rgb.astype(np.float32, copy=False)
-    held: FloatImage | None = getattr(_buffer, "frame", None)
-    if held is None or held.shape != rgb.shape:
-        held = _buffer.frame = np.empty(rgb.shape, np.float32)
+    try:
+        held = _free.pop()
+    except IndexError:
+        held = np.empty(rgb.shape, np.float32)
+    if held.shape != rgb.shape:
+        held = np.empty(rgb.shape, np.float32)
     np.copyto(held, rgb)
-    return held
+    yield held
+    if len(_free) < MOST_FREE:
+        _free.append(held)

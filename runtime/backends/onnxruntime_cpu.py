@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,49 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
 from mavos_deploy.runtime.backends.protocol import Array, Traits
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind
-from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.contract import GraphName, GraphSpec
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
 Shapes = dict[str, tuple[int, ...]]
+WASTE = 12 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
+
+
+@dataclass
+class Reach:
+    """How large a part of frames the decoder has enlarged so far, and what that left in the arena.
+
+    A single group of objects is enlarged where its objects are. Whenever they reach further than
+    ever before, the arena grows by blocks of that size, and smaller ones are of no use any more.
+
+    Attributes:
+        largest: Bytes of the largest part.
+        waste: Bytes of all parts that were the largest before.
+    """
+
+    largest: int = 0
+    waste: int = 0
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether the arena is to be emptied."""
+        return self.waste > WASTE
+
+    def take(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Take the decoder's inputs and outputs of a frame."""
+        small = outputs["input_labels"]
+        if len(small) > 1:  # all is enlarged, always
+            return
+        seen = small[0] > 0
+        rows, columns = seen.any(axis=1).nonzero()[0], seen.any(axis=0).nonzero()[0]
+        if not len(rows):
+            return
+        share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / seen.size
+        # Logits in float32, and the label as ArgMax gives it, in int64.
+        each = 4 * inputs["object_mask"].shape[1] + 8
+        size = int(share * outputs["labels"].size * each)
+        if size > self.largest:
+            self.waste, self.largest = self.waste + self.largest, size
 
 
 class OnnxRuntimeCpu:
@@ -30,7 +69,7 @@ class OnnxRuntimeCpu:
 
     Intermediate results of all backends of a process share one arena. Memory for other sizes of
     frames or numbers of objects is given back when the shapes change; the arena itself stays when a
-    backend is closed.
+    backend is closed. It is also given back when larger and larger objects have made it grow.
 
     Args:
         bundle: An opened bundle.
@@ -56,6 +95,7 @@ class OnnxRuntimeCpu:
             for name in sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
         }
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
+        self._reach = Reach()
 
     def with_graph(
         self,
@@ -81,7 +121,7 @@ class OnnxRuntimeCpu:
         other._options = session_options(self._library, threads, kind != GraphKind.CPU)
         spec = spec or self._sessions[graph][-1][0]
         other._sessions = {**self._sessions, graph: [(spec, other._open(path, spec))]}
-        other._shapes = {}
+        other._shapes, other._reach = {}, Reach()
         return other
 
     def _open_checked(self, bundle: Bundle, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
@@ -110,16 +150,21 @@ class OnnxRuntimeCpu:
         *special, (_, session) = self._sessions[graph]
         session = next((own for spec, own in special if spec.takes(shapes)), session)
         options = None
-        if self._shapes.setdefault(graph, shapes) != shapes:
-            # The arena's blocks fit the old shapes, and those of new ones would come on top.
-            self._shapes[graph] = shapes
+        wasteful = graph == GraphName.DECODER and self._reach.wasteful
+        if wasteful or self._shapes.setdefault(graph, shapes) != shapes:
+            # The arena's blocks fit the old shapes, and those of new ones would come on top. It is
+            # empty after this run.
+            self._shapes[graph], self._reach = shapes, Reach()
             options = self._library.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             outputs = session.run(self._outputs[graph], dict(inputs), options)
         except Exception as error:  # the library's errors share no other base
             raise BackendError(f"onnxruntime failed in {graph}: {one_line(error)}") from error
-        return dict(zip(self._outputs[graph], outputs, strict=True))
+        found = dict(zip(self._outputs[graph], outputs, strict=True))
+        if graph == GraphName.DECODER and options is None:
+            self._reach.take(inputs, found)
+        return found
 
     def upload(self, array: Array) -> Array:
         """The array itself, contiguous."""

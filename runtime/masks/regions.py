@@ -9,7 +9,7 @@ from mavos_deploy.runtime.geometry import Size
 
 COMPACT = 6  # pixels of a 3 x 3 neighbourhood with the centre's value, from which it lies inside
 
-BLOCK = 1 << 22  # pixels that are counted at once
+BLOCK = 1 << 18  # pixels that are counted at once
 
 Values = NDArray[Any]  # (H, W), any integer type
 

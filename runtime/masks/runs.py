@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.runtime.masks.regions import histogram
 from mavos_deploy.runtime.objects import Labels
 
 Ints = NDArray[np.int64]
@@ -53,7 +54,7 @@ def ids_of(labels: Labels) -> list[int]:
     Args:
         labels: uint8, shape (H, W).
     """
-    return [int(i) for i in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)) if i]
+    return [int(i) for i in np.flatnonzero(histogram(labels, 256)) if i]
 
 
 def pack_numbers(numbers: Ints) -> bytes:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -25,12 +26,14 @@ from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
 
-HELD = 32 << 20  # bytes of the pictures of a window
-CACHED = 16 << 20  # bytes of the pictures that were read last
+HELD = 20 << 20  # bytes of the pictures of a window
+CACHED = 8 << 20  # bytes of the pictures that were read last, beside the very last one
 ADVICE = "re-encode what is whole of it: ffmpeg -i IN -c:v libx264 -crf 12 OUT.mp4"
 BACK = (0, 1, 4, None)  # key frames further back from which reading is tried; None: the start
-THREADS = 2  # of a decoder; each of them holds pictures
+THREADS = 1  # of a decoder; each holds pictures, and on the way to a frame two are no faster
 NEAR = 12  # frames ahead that are decoded rather than sought
+
+Make = Callable[[], SourceFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +162,18 @@ def _table(source: str) -> Table:
     return Table(shown, np.searchsorted(shown, np.sort(starts)))
 
 
+def _shown(screen: Screen, index: int, picture: av.VideoFrame) -> SourceFrame:
+    duration = None
+    if picture.duration and picture.time_base:
+        duration = picture.duration * picture.time_base
+    rgb = screen.frame(picture)
+    return SourceFrame(index, f"{index:05d}", rgb, time_of(picture), duration)
+
+
+def _same(frame: SourceFrame) -> SourceFrame:
+    return frame
+
+
 class FrameAccess:
     """Reads frames of a clip by number. One thread uses it; several may share the clip.
 
@@ -170,7 +185,7 @@ class FrameAccess:
         self.clip = clip
         self._container: InputContainer | None = None
         self._source: FrameSource | None = None
-        self._ahead: Iterator[SourceFrame] | None = None
+        self._ahead: Iterator[tuple[int, Make]] | None = None  # with the frames' numbers
         self._next = -1  # number of the frame that `_ahead` gives next
         self._cache: OrderedDict[int, SourceFrame] = OrderedDict()
 
@@ -186,7 +201,7 @@ class FrameAccess:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
-        frame = next(self.span(number, number))
+        frame = next(self._forward(number, number))
         self._keep(frame)
         return frame
 
@@ -200,6 +215,7 @@ class FrameAccess:
         """
         self._check(first)
         self._check(last)
+        self._cache.clear()  # of frames that were read one by one
         if self.clip.files:
             step = 1 if first <= last else -1
             yield from map(self._image, range(first, last + step, step))
@@ -208,35 +224,43 @@ class FrameAccess:
             yield from self._forward(first, last)
             return
         height, width = self.clip.size
-        window = max(1, HELD // (3 * height * width))
+        # Most videos keep two bytes a pixel, or fewer, until they are shown.
+        window = max(1, HELD // ((3 if self.clip.table is None else 2) * height * width))
         while first >= last:
             start = max(last, first - window + 1)
-            yield from reversed(list(self._forward(start, first)))
+            held = list(self._pictures(start, first))
+            while held:
+                yield held.pop()()  # nothing holds the picture any more
             first = start - 1
 
     def _forward(self, first: int, last: int) -> Iterator[SourceFrame]:
+        for make in self._pictures(first, last):
+            yield make()
+
+    def _pictures(self, first: int, last: int) -> Iterator[Make]:
+        """Decoded pictures, each as a function that makes the frame of it."""
         for number in range(first, last + 1):
-            frame = None
+            make = None
             if self._ahead is not None and 0 <= number - self._next <= NEAR:
-                frame = self._reached(number)
+                make = self._reached(number)
             for earlier in BACK:  # containers without an index, such as MPEG-TS, seek too far
-                if frame is not None:
+                if make is not None:
                     break
                 self._begin(number, earlier)
-                frame = self._reached(number)
-            if frame is None:
+                make = self._reached(number)
+            if make is None:
                 self.close()
                 raise InputError(
                     f"{self.clip.source}: frame {number:05d} is damaged or missing; {ADVICE}"
                 )
-            yield frame
+            yield make
 
-    def _reached(self, number: int) -> SourceFrame | None:
-        """The frame of a number among those that come; None where they lack it."""
+    def _reached(self, number: int) -> Make | None:
+        """The picture of a number among those that come; None where they lack it."""
         assert self._ahead is not None
-        found = next((frame for frame in self._ahead if frame.index >= number), None)
+        found = next((pair for pair in self._ahead if pair[0] >= number), None)
         self._next = number + 1
-        return found if found is not None and found.index == number else None
+        return found[1] if found is not None and found[0] == number else None
 
     def _begin(self, number: int, earlier: int | None) -> None:
         """Start to read at the key frame before a frame, or `earlier` ones before; None: at 0."""
@@ -244,14 +268,14 @@ class FrameAccess:
         if self.clip.table is None:
             start = None if earlier is None else number
             self._source = open_frames(self.clip.source, Part(start=start))
-            self._ahead = iter(self._source)
+            self._ahead = ((frame.index, partial(_same, frame)) for frame in self._source)
         else:
             self._container = open_video(self.clip.source)
             self._ahead = self._sought(self._container, self.clip.table, number, earlier)
 
     def _sought(
         self, container: InputContainer, table: Table, number: int, earlier: int | None
-    ) -> Iterator[SourceFrame]:
+    ) -> Iterator[tuple[int, Make]]:
         stream = video_stream(self.clip.source, container, [])
         stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
         if earlier is not None:
@@ -273,11 +297,8 @@ class FrameAccess:
                 index = int(np.searchsorted(table.times, picture.pts))
                 if index == len(table.times) or int(table.times[index]) != picture.pts:
                     continue
-                duration = None
-                if picture.duration and picture.time_base:
-                    duration = picture.duration * picture.time_base
-                rgb = screen.frame(picture)
-                yield SourceFrame(index, f"{index:05d}", rgb, time_of(picture), duration)
+                screen.begin(picture)  # the file may be closed when the frame is made
+                yield index, partial(_shown, screen, index, picture)
 
     def _image(self, number: int) -> SourceFrame:
         clip, file = self.clip, self.clip.files[number]
@@ -292,7 +313,7 @@ class FrameAccess:
 
     def _keep(self, frame: SourceFrame) -> None:
         self._cache[frame.index] = frame
-        while sum(held.rgb.nbytes for held in self._cache.values()) > CACHED:
+        while sum(h.rgb.nbytes for h in self._cache.values()) > CACHED and len(self._cache) > 1:
             self._cache.popitem(last=False)
 
     def _check(self, number: int) -> None:

@@ -120,6 +120,12 @@ class Part:
         return places if self.max_frames is None else places[: self.max_frames]
 
 
+def part_of(frames: range, length: int) -> Part:
+    """Frames as a part of a video of `length` frames, which says nothing that it needn't."""
+    last = None if frames[-1] == length - 1 else frames[-1]
+    return Part(frames[0] or None, last)
+
+
 class Chosen:
     """Takes the frames of a part out of those of a video.
 

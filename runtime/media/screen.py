@@ -63,8 +63,7 @@ class Screen:
         Raises:
             InputError: It is too large, or of a kind that can't be converted.
         """
-        if self._scale is None:
-            self._begin(picture)
+        self.begin(picture)
         assert self._scale is not None
         width, height = (
             round(side * factor)
@@ -76,7 +75,10 @@ class Screen:
         turns = turns_of(picture)
         return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
-    def _begin(self, picture: av.VideoFrame) -> None:
+    def begin(self, picture: av.VideoFrame) -> None:
+        """Look at the first picture, while the stream is open; later ones change nothing."""
+        if self._scale is not None:
+            return
         # The container's shape counts before the codec's, as in players.
         aspect = (
             self._stream.sample_aspect_ratio

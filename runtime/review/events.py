@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from mavos_deploy.runtime.masks.regions import histogram
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
@@ -151,7 +152,7 @@ class Watch:
         picture = None if rgb is None else rgb[::step, ::step]
         if picture is not None:
             found += self._pictures(picture)
-        counts = np.bincount(labels.ravel(), minlength=256)
+        counts = histogram(labels, 256)
         present = {int(i) for i in np.flatnonzero(counts) if i not in (0, VOID)}
         seen = {own: _look(coarse, own, picture) for own in sorted(present)}
         found += self._places(present)

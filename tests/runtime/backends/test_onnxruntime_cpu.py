@@ -1,11 +1,12 @@
-"""ONNX Runtime on the CPU gives memory of other shapes back."""
+"""ONNX Runtime on the CPU gives memory back that is of no use any more."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.onnxruntime_cpu import WASTE, OnnxRuntimeCpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
 
 
@@ -36,3 +37,45 @@ def test_memory_of_other_shapes_is_given_back(tiny_bundle: Path) -> None:
     key = "memory.enable_memory_arena_shrinkage"
     asked = [options and options.get_run_config_entry(key) for options in session.options]
     assert asked == [None, None, "cpu:0", None, "cpu:0"]
+
+
+class _Decoder:
+    """A decoder whose object covers more and more columns, up to a number of them."""
+
+    def __init__(self, most: int) -> None:
+        self.columns = 0
+        self.most = most
+        self.asked: list[bool] = []
+
+    def run(self, names: list[str], inputs: dict[str, Any], options: Any) -> Any:  # noqa: ANN401
+        self.asked.append(options is not None)
+        self.columns = min(self.columns + 1, self.most)
+        small = np.zeros((len(inputs["object_mask"]), 27, 48), np.uint8)
+        small[:, :, : self.columns] = 1
+        large = np.zeros((1, 1080, 1920), np.uint8)
+        found = {"labels": large, "input_labels": small, "logits": np.zeros(1, np.float32)}
+        return [found[name] for name in names]
+
+
+@pytest.mark.parametrize(("groups", "most"), [(1, 48), (1, 2), (2, 48)])
+def test_memory_of_ever_larger_objects_is_given_back(
+    tiny_bundle: Path, groups: int, most: int
+) -> None:
+    backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    decoder, grown = _Decoder(most), 0
+    backend._sessions["decoder"] = [(backend._sessions["decoder"][0][0], decoder)]
+    one = 1080 * 1920 // 48 * (4 * 4 + 8)  # bytes for each column
+    kept: list[int] = []  # sizes of the arena's blocks
+    for _ in range(100):
+        backend.run("decoder", {"object_mask": np.zeros((groups, 4), np.float32)})
+        needed = decoder.columns * one
+        if needed > max(kept, default=0):
+            kept.append(needed)
+        kept = [] if decoder.asked[-1] else kept
+        grown = max(grown, sum(kept))
+    if groups == 1 and most == 48:
+        assert any(decoder.asked)
+        assert grown <= WASTE + 2 * 48 * one
+        assert not any(decoder.asked[-40:])
+    else:
+        assert not any(decoder.asked)
