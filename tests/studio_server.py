@@ -31,6 +31,7 @@ from mavos_deploy.runtime.studio.serving import listening
 from mavos_deploy.runtime.studio.states import Tracker
 from mavos_deploy.runtime.studio.studio import Studio
 from mavos_deploy.runtime.studio.wire import runs_as_json
+from tests.made_videos import HEIGHT, WIDTH
 from tests.stand_in_segmenter import StandInSegmenter, StandInState, dump, load
 
 
@@ -58,6 +59,13 @@ PATIENCE = 60  # seconds after which a test gives up
 def stand_in(segmenter: StandInSegmenter | None = None) -> Tracker:
     """A tracker without a network."""
     return Tracker(segmenter or StandInSegmenter(), "stand-in", dump, load)
+
+
+def square(number: int = 1, left: int = 10) -> Labels:
+    """Labels of a frame of `made_videos` with one square object."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8:24, left : left + 16] = number
+    return labels
 
 
 class Client:
@@ -137,6 +145,12 @@ class Client:
         address = f"ws://127.0.0.1:{self.door.port}/api/live"
         given = {**self.headers, **headers}
         return connect(address, additional_headers=given, open_timeout=PATIENCE)
+
+
+def begun(client: Client, frame: int = 0) -> None:
+    """Give a project its first object and mask."""
+    client.ask("POST", "/api/objects", {})
+    client.put(frame, square(), [1])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mavos_deploy.errors import InputError, MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.frames import open_frames
 from mavos_deploy.runtime.media.outputs import Outputs, Wanted, parse_wanted
-from mavos_deploy.runtime.media.part import Part
+from mavos_deploy.runtime.media.part import part_of
 from mavos_deploy.runtime.media.results import RESULTS, Place, Target
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.review.second_look import SecondLook
@@ -155,12 +155,6 @@ def kinds() -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def part_of(frames: range, length: int) -> Part:
-    """Frames as a part of a video of `length` frames, which says nothing that it needn't."""
-    last = None if frames[-1] == length - 1 else frames[-1]
-    return Part(frames[0] or None, last)
 
 
 class _StoppedError(Exception):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from mavos_deploy.errors import MavosError, one_line, shortage
@@ -13,13 +14,14 @@ from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.review.events import Watch
+from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening
 from mavos_deploy.runtime.studio.history import Run, Step, ended
-from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, without
+from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, plan_fused, without
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
 
-AHEAD = 2  # frames that are read and resized ahead
+AHEAD = 1  # frame that is read and resized ahead; each takes 8 MB of a full HD video
 EVERY = 10  # frames between two states that are kept
 SYNC = 0.5  # seconds after which masks are on the disk
 SMOOTH = 0.2  # weight of the newest frame in the speed that is shown
@@ -38,6 +40,8 @@ class Progress:
         done: Frames made.
         total: Frames to make.
         fps: Frames per second; None before two are made.
+        fuse: How passes from both sides are joined; empty for none. `done` and `total` are
+            frames that passes read then.
         message: Why it ended by itself before its end; empty otherwise.
     """
 
@@ -49,6 +53,7 @@ class Progress:
     done: int = 0
     total: int = 0
     fps: float | None = None
+    fuse: str = ""
     message: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -64,6 +69,7 @@ class Progress:
             "total": self.total,
             "fps": None if self.fps is None else round(self.fps, 2),
             "left": None if left is None else round(left, 1),
+            "fuse": self.fuse,
             "message": self.message,
         }
 
@@ -115,13 +121,17 @@ class Following:
         """Whether a pass is under way, paused or not."""
         return self.progress.state != "idle"
 
-    def start(self, frame: int, direction: Direction, until: int | None) -> None:
+    def start(
+        self, frame: int, direction: Direction, until: int | None, fuse: str | None = None
+    ) -> None:
         """Begin to follow, under the project's lock.
 
         Args:
             frame: Frame to go on from; it has a mask.
             direction: The way to go.
             until: The last frame to make; None for the end of the video, or its beginning.
+            fuse: A word of `Fuse`, which begins at the first keyframe and joins passes from both
+                sides between keyframes; None for passes in one direction.
 
         Raises:
             InputError: Nothing can be followed from there.
@@ -131,6 +141,9 @@ class Following:
         if until is not None:
             ends[steps[0]] = until
         now, model = self._history.now, self._tracker.identity
+        if fuse is not None:
+            self._begin_fused(plan_fused(now, ends[1], model, fuse))
+            return
         planned = [plan(now, frame, step, ends[step], model) for step in steps]
         runs = [run for run in planned if run is not None]
         if not runs:
@@ -140,8 +153,16 @@ class Following:
                 "running", frame, direction, ends[steps[0]], total=sum(run.count for run in runs)
             )
         )
+        self._begin(f"following {direction} from frame {frame}", runs)
+
+    def _begin_fused(self, run: Run) -> None:
+        origin, until = run.frame - 1, run.frame + run.count - 1
+        total = frames_read(run)
+        self._show(Progress("running", origin, until=until, total=total, fuse=run.fuse))
+        self._begin(f"following from keyframes on both sides, from frame {origin}", [run])
+
+    def _begin(self, text: str, runs: list[Run]) -> None:
         self._wanted = "run"
-        text = f"following {direction} from frame {frame}"
         self._thread = threading.Thread(
             target=self._work, args=(text, runs), name="mavos-following", daemon=True
         )
@@ -217,18 +238,26 @@ class Following:
         Returns:
             The step with the pass.
         """
-        memory = Memory(self._tracker, self._states, self._versions, frames)
-        state = memory.before(run, self._history.now, self._check)
-        state = without(self._tracker, state, run)
         made = _Made()
+        make: Callable[[Run], None]
+        if run.fuse:
+            keyframes = keyframes_of(run, self._versions)
+            known = {number for labels in keyframes.values() for number in ids_of(labels)}
+            make = partial(self._fused, keyframes=keyframes, made=made)
+        else:
+            memory = Memory(self._tracker, self._states, self._versions, frames)
+            state = memory.before(run, self._history.now, self._check)
+            state = without(self._tracker, state, run)
+            known = set(state.ids)
+            make = partial(self._frames, memory=memory, state=state, made=made)
         self._look_back(run, frames, made.watch)
         with self._lock:
-            unknown = tuple(i for i in run.objects if i not in state.ids)
+            unknown = tuple(i for i in run.objects if i not in known)
             run = replace(run, version=len(self._versions) + 1, kept=unknown)
             step = replace(step, runs=(*step.runs, run))
             self._history.begin(step)
         try:
-            self._frames(run, memory, state, made)
+            make(run)
         finally:
             with self._lock:
                 step = ended(step, made.count, tuple(sorted(made.kept)))
@@ -253,25 +282,43 @@ class Following:
                     self._check()
                     known = memory.annotation(run, frame.index)
                     labels, state = segmenter.step(ready, state, known)
-                    version = self._keep(run, frame, labels, state, made)
+                    version = self._keep(run, frame, labels, state.confidence, made)
                     self._states.remember(version, state)
                     if made.count % EVERY == 0:
                         self._states.keep(version, state)
                     if time.monotonic() - synced > SYNC:
                         self._versions.sync()
                         synced = time.monotonic()
-                    self._advance(frame.index)
+                    self._advance(frame.index, 1)
         finally:
             self._versions.sync()
             if version:
                 self._states.keep(version, state)
+
+    def _fused(self, run: Run, keyframes: dict[int, Labels], made: "_Made") -> None:
+        """The frames of a pass that is joined from both sides, without states and confidence."""
+        folder = self._versions.folder
+        self._since = time.perf_counter()
+
+        def read() -> None:  # in the thread that reads, while this one waits for the passes
+            self._check()
+            self._advance(None, 1)
+
+        with fused(self._tracker, self._clip, run, keyframes, folder, read) as way:
+            try:
+                for frame, labels in way:
+                    self._check()
+                    self._keep(run, frame, labels, {}, made)
+                    self._advance(frame.index, 0)
+            finally:
+                self._versions.sync()
 
     def _keep(
         self,
         run: Run,
         frame: SourceFrame,
         labels: Labels,
-        state: Any,  # noqa: ANN401
+        told: Mapping[int, float],
         made: "_Made",
     ) -> int:
         """Keep a mask with the confidence and the events in it; its version."""
@@ -286,7 +333,7 @@ class Following:
         made.count += 1
         with self._lock:
             self._history.now.masks[number] = version
-        confidence = {i: value for i, value in state.confidence.items() if i in run.objects}
+        confidence = {i: value for i, value in told.items() if i in run.objects}
         self._certainty.add(version, confidence)
         events = made.watch.look(number, frame.stem, labels, frame.rgb)
         self._happenings.add(
@@ -295,13 +342,17 @@ class Following:
         self._on_mask(number, confidence, bool(events))
         return version
 
-    def _advance(self, number: int) -> None:
+    def _advance(self, number: int | None, done: int) -> None:
+        """Show that a frame is made, if it is, and how many of the frames to do are done."""
         now = time.perf_counter()
-        speed, self._since = 1 / max(now - self._since, 1e-6), now
         with self._wake:
             shown = self.progress
-            fps = speed if shown.fps is None else shown.fps * (1 - SMOOTH) + speed * SMOOTH
-            self._show(replace(shown, frame=number, done=shown.done + 1, fps=fps))
+            fps = shown.fps
+            if done:
+                speed, self._since = 1 / max(now - self._since, 1e-6), now
+                fps = speed if fps is None else fps * (1 - SMOOTH) + speed * SMOOTH
+            frame = shown.frame if number is None else number
+            self._show(replace(shown, frame=frame, done=shown.done + done, fps=fps))
 
 
 @dataclass

@@ -57,6 +57,8 @@ class Run:
         objects: Ids of the objects that there were; others in masks were deleted before.
         corrections: By frame, the version of the keyframe that corrected it on the way.
         kept: Ids that it didn't follow, and whose earlier pixels it left in its masks.
+        fuse: How it joined passes from both sides between keyframes, as `mavos-run --fuse` says
+            it; empty for a pass in one direction.
     """
 
     frame: Number
@@ -69,6 +71,7 @@ class Run:
     objects: tuple[OwnId, ...]
     corrections: Mapping[str, Number] = field(default_factory=dict)
     kept: tuple[OwnId, ...] = ()
+    fuse: str = ""
 
     @property
     def versions(self) -> range:
@@ -379,7 +382,7 @@ def ended(step: Step, count: int, kept: tuple[int, ...] | None = None) -> Step:
     passed = {
         frame: version
         for frame, version in last.corrections.items()
-        if 0 <= (int(frame) - last.frame) * last.step < count
+        if last.fuse or 0 <= (int(frame) - last.frame) * last.step < count
     }
     left = last.kept if kept is None else kept
     done = replace(last, count=count, corrections=passed, kept=left)

@@ -34,14 +34,15 @@ def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
     if not version:
         raise InputError(f"frame {frame} has no mask; make one first")
     run = now.run_of(version)
-    own = run is not None and (run.step, run.model) == (step, model)
+    own = _is_way(run, step, model)
     begin, origin, started = frame + step, version, False
     if own and run is not None and run.corrections.get(str(frame)) == key:
         pass  # the memory holds this mask already
     elif key is None:
+        how = "by another bundle or backend" if run and run.step == step else "the other way"
         raise InputError(
             f"frame {frame} is no keyframe, and its mask was made "
-            + ("by another bundle or backend" if run and run.step == step else "the other way")
+            + ("from both sides" if run and run.fuse else how)
             + "; correct its mask to make it a keyframe, or follow from a keyframe"
         )
     elif (before := _before(now, frame, step, model)) is not None:
@@ -63,7 +64,38 @@ def _before(now: Now, frame: int, step: int, model: str) -> int | None:
         return None
     version = int(now.masks[place])
     run = now.run_of(version) if version else None
-    return version if run is not None and (run.step, run.model) == (step, model) else None
+    return version if _is_way(run, step, model) else None
+
+
+def _is_way(run: Run | None, step: int, model: str) -> bool:
+    """Whether a pass went this way, so that its memory can go on."""
+    return run is not None and not run.fuse and (run.step, run.model) == (step, model)
+
+
+def plan_fused(now: Now, until: int, model: str, fuse: str) -> Run:
+    """A pass from the first keyframe on, which joins passes from both sides between keyframes.
+
+    Args:
+        now: What holds.
+        until: The last frame to make.
+        model: Identity of the tracker.
+        fuse: A word of `Fuse`.
+
+    Returns:
+        The pass, with version 0 and its whole length.
+
+    Raises:
+        InputError: Fewer than two keyframes lie before the end.
+    """
+    first, *later = [frame for frame in sorted(now.keyframes) if frame <= until] or [0]
+    if not later:
+        raise InputError(
+            f"up to frame {until} there is no second frame whose mask you made, so nothing lies "
+            "between two of them; make a mask in a later frame, or follow forward"
+        )
+    corrections = {str(frame): now.keyframes[frame] for frame in later}
+    objects, count, key = tuple(sorted(now.objects)), until - first, now.keyframes[first]
+    return Run(first + 1, 1, 0, count, key, True, model, objects, corrections, fuse=fuse)
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,16 @@ class Reproduction:
         """
         first = min(self.now.keyframes, default=part[0])
         begin, end = min(first, part[0]), max(first, part[-1])
+        fuses = self._fuses(part)
+        fuse = fuses.pop() if len(fuses) == 1 else ""
+        if fuse:  # up to a keyframe, from which one of the passes comes
+            end = min((key for key in self.now.keyframes if key >= end), default=end)
         words = ["mavos-run", self.tracker.bundle, self.clip.source, "--masks", str(keys)]
         words += self.tracker.options
         if begin < first:
             words += ["--direction", "both"]
+        if fuse:
+            words += ["--fuse", fuse]
         if begin:
             words += ["--start", str(begin)]
         if end < self.clip.length - 1:
@@ -95,10 +101,13 @@ class Reproduction:
         )
         words += ["--write", f"{kind}={wanted.path.name}"]
         why = self._why_not(part) or (CONFIDENT if wanted.kind.confidence else "")
+        if fuse and wanted.kind.confidence:
+            why = "mavos-run has no confidence in masks that are fused"
         if not why and end > part[-1]:
+            which = "next" if fuse else "first"
             why = (
-                f"the masks are the same, and the command writes frames up to the first keyframe, "
-                f"frame {first}, as well; export up to there for the same bytes"
+                f"the masks are the same, and the command writes frames up to the {which} "
+                f"keyframe, frame {end}, as well; export up to there for the same bytes"
             )
         return Command(shlex.join(words), not why, why)
 
@@ -112,13 +121,34 @@ class Reproduction:
             return "no frame is a keyframe any more"
         keys = sorted(now.keyframes.items())
         first = keys[0][0]
+        if len(self._fuses(part)) > 1:
+            return (
+                "some frames between keyframes were followed from both sides, and others were not; "
+                "follow all of them the same way"
+            )
         for frame in self._ends(part):
             version = int(now.masks[frame])
             found = sorted(chain(now, version, self.versions.frame_of))
             expected = [key for key in keys if key[0] <= max(frame, first)]
+            run = now.run_of(version)
+            if run is not None and run.fuse and self._between(frame):
+                given = sorted((int(place), key) for place, key in run.corrections.items())
+                found += [key for key in given if key[0] > frame][:1]
+                expected = keys[: len(expected) + 1]
             if why := self._unlike(frame, version, found, expected):
                 return why
         return ""
+
+    def _between(self, frame: int) -> bool:
+        """Whether a frame lies between two keyframes, and is none."""
+        keys = self.now.keyframes
+        return frame not in keys and min(keys, default=frame) < frame < max(keys, default=frame)
+
+    def _fuses(self, part: range) -> set[str]:
+        """How frames between keyframes were made: words of `--fuse`, or the empty one."""
+        inside = [frame for frame in self._ends(part) if self._between(frame)]
+        runs = (self.now.run_of(int(self.now.masks[frame])) for frame in inside)
+        return {"" if run is None else run.fuse for run in runs}
 
     def _ends(self, part: range) -> list[int]:
         """The last frame of each stretch that one pass made without a keyframe between."""

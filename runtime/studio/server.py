@@ -222,7 +222,7 @@ class _Routes:
 
     async def follow(self, request: Request) -> Response:
         asked = wire.read(wire.AskFollow, await request.body())
-        wanted = (asked.origin, asked.direction, asked.until)
+        wanted = (asked.origin, asked.direction, asked.until, asked.fuse)
         return await self._change(self._studio.follow, *wanted)
 
     async def steer(self, request: Request) -> Response:

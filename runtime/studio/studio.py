@@ -280,7 +280,9 @@ class Studio:
 
     # Following.
 
-    def follow(self, frame: int, direction: Direction, until: int | None) -> Message:
+    def follow(
+        self, frame: int, direction: Direction, until: int | None, fuse: str | None = None
+    ) -> Message:
         """Begin to follow; see `Following.start`.
 
         Raises:
@@ -292,7 +294,7 @@ class Studio:
         with self._lock:
             if self._following.active:
                 raise ConflictError("it is following already; stop it first")
-            self._following.start(frame, direction, until)
+            self._following.start(frame, direction, until, fuse)
             return self._following.progress.as_json()
 
     def pause(self) -> Message:

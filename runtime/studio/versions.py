@@ -49,6 +49,11 @@ class Versions:
         assert self._store is not None
         return self._store
 
+    @property
+    def folder(self) -> Path:
+        """The folder that they lie in."""
+        return self._path.parent
+
     def __len__(self) -> int:
         """The newest version; 0 where there is none."""
         return len(self._held)

@@ -115,11 +115,12 @@ class ChangedObject(NewObject):
 
 
 class AskFollow(Struct, frozen=True):
-    """From where, which way and how far to follow."""
+    """From where, which way and how far to follow; see `Following.start`."""
 
     origin: FrameNumber = field(name="from")
     direction: Literal["forward", "backward", "both"] = "forward"
     until: FrameNumber | None = None
+    fuse: Literal["nearest", "blend"] | None = None
 
 
 @dataclass(frozen=True)

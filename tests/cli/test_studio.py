@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,14 +92,24 @@ def test_a_project_is_made_followed_and_written_as_mavos_run_does(
         client.ask("POST", "/api/follow", {"from": 2})
         client.followed()
         client.ask("POST", "/api/export", {"kind": "palette"})
-        export = client.exported()
+        exports = [client.exported()]
+        client.put(9, labels, [1])
+        client.ask("POST", "/api/follow", {"from": 2, "fuse": "blend"})
+        client.followed()
+        client.ask("POST", "/api/export", {"kind": "palette"})
+        exports.append(client.exported())
         process.send_signal(signal.SIGINT)
         process.wait(60)
-    assert export["same"] is True
-    command, *rest = export["command"].split()
-    assert call(command, *rest).returncode == 0
-    made = Path(export["path"])
-    names = sorted(path.name for path in made.iterdir())
-    assert len(names) == 10
-    written = tmp_path / "clip-palette"
-    assert all((written / name).read_bytes() == (made / name).read_bytes() for name in names)
+    written, contents = tmp_path / "clip-palette", []
+    for export in exports:
+        assert export["same"] is True
+        command, *rest = export["command"].split()
+        assert call(command, *rest).returncode == 0
+        made = Path(export["path"])
+        names = sorted(path.name for path in made.iterdir())
+        assert len(names) == 10
+        assert all((written / name).read_bytes() == (made / name).read_bytes() for name in names)
+        contents.append([(made / name).read_bytes() for name in names])
+        shutil.rmtree(written)
+    assert "--fuse blend" in exports[1]["command"]
+    assert contents[0] != contents[1]

@@ -208,6 +208,7 @@ const buttons = {
   forward: () => panels.follow("forward"),
   backward: () => panels.follow("backward"),
   both: () => panels.follow("both"),
+  fuse: () => panels.follow("forward", true),
   pause: panels.pauseOrGoOn,
   stop: () => panels.control("stop"),
   first: () => step(-Infinity),
@@ -275,6 +276,7 @@ function bindKeys() {
   key("Delete", "Forget this keyframe", press("unkey"));
   key("F Shift+F", "Follow forward, backward", (name) => press(name === "F" ? "forward" : "backward")());
   key("A", "Follow both ways", press("both"));
+  key("U", "Follow between keyframes from both sides", press("fuse"));
   key(".", "Pause following, go on", () => panels.followingRuns() && panels.pauseOrGoOn());
   key("Q", "Stop following", () => panels.followingRuns() && panels.control("stop"));
   key("Z Ctrl+Z", "Undo", press("undo"));

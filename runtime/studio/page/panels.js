@@ -91,11 +91,14 @@ function rename(object) {
   $("rename").select();
 }
 
-export function follow(direction) {
+const FUSE = "blend"; // how passes from both sides of a gap are joined
+
+// Follows from the frame that is shown; or all from the first keyframe on, from both sides between keyframes.
+export function follow(direction, bothSides = false) {
   const until = $("until").value === "" ? null : Number($("until").value);
   forgetHints();
   return told(async () => {
-    state.project.following = await call("POST", "/api/follow", { from: state.frame, direction, until });
+    state.project.following = await call("POST", "/api/follow", { from: state.frame, direction, until, fuse: bothSides ? FUSE : null });
     changed("following");
   });
 }
@@ -121,12 +124,13 @@ function showFollowing() {
   $("following").hidden = !runs;
   $("progress").max = Math.max(1, now.total ?? 1);
   $("progress").value = now.done ?? 0;
-  const parts = [now.frame === null ? "getting ready" : `frame ${now.frame}`, `${now.done} of ${now.total}`];
-  if (now.fps) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
+  const far = now.fuse ? `${Math.floor((100 * now.done) / Math.max(1, now.total))} %` : `${now.done} of ${now.total}`;
+  const parts = [now.frame === null ? "getting ready" : `frame ${now.frame}`, far];
+  if (now.fps && !now.fuse) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
   if (now.left !== null && now.left !== undefined) parts.push(`${seconds(now.left)} left`);
   $("speed").textContent = runs ? (now.state === "paused" ? `Paused. ${parts.slice(0, 2).join(" · ")}` : parts.join(" · ")) : "";
   $("pause").textContent = now.state === "paused" ? "Go on" : "Pause";
-  for (const id of ["forward", "backward", "both"]) $(id).disabled = runs;
+  for (const id of ["forward", "backward", "both", "fuse"]) $(id).disabled = runs;
   const watches = $("watch").checked && !state.playing && !state.drawing && now.frame !== null;
   if (now.state === "running" && watches) show(now.frame);
   if (now.message && now.message !== said) changed("stopped");
@@ -165,6 +169,7 @@ on("events", showEvents);
 on("project", () => {
   if (!objectOf(state.object)) state.object = state.project.objects[0]?.id ?? null;
   $("until").max = lastFrame();
+  $("fuse").hidden = state.project.keyframes.length < 2;
   changed("objects", "following");
   forgetMasks();
   refresh();

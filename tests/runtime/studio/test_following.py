@@ -1,0 +1,198 @@
+"""Following through the server of mavos-studio, with a segmenter without a network."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mavos_deploy.runtime.studio.guard import Door
+from tests.made_videos import COUNT
+from tests.stand_in_segmenter import StandInSegmenter
+from tests.studio_server import Client, SlowSegmenter, begun, served, square, stand_in
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_following_goes_both_ways_and_is_undone_and_done_again(clip: Path) -> None:
+    segmenter = StandInSegmenter()
+    with served(clip, stand_in(segmenter)) as client:
+        begun(client, 6)
+        client.ask("POST", "/api/follow", {"from": 6, "direction": "both"})
+        project = client.followed()
+        assert project["masks"] == [[0, COUNT - 1]]
+        assert project["undo"] == "following both from frame 6"
+        made = [client.mask(n) for n in range(COUNT)]
+        for _ in range(3):
+            client.ask("POST", "/api/undo", {})
+        empty = client.project
+        assert (empty["masks"], empty["objects"]) == ([], [])
+        said = client.ask("POST", "/api/undo", {}, 400)
+        assert said["error"] == "nothing can be undone"
+        steps = segmenter.steps
+        for _ in range(3):
+            client.ask("POST", "/api/redo", {})
+        assert segmenter.steps == steps
+        assert all(np.array_equal(client.mask(n), made[n]) for n in range(COUNT))
+
+
+def test_confidence_belongs_to_masks_and_goes_with_them(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        found = client.ask("GET", "/api/confidence?from=0&to=11")
+        assert (found["from"], found["to"], found["step"]) == (0, 11, 1)
+        (values,) = found["objects"].values()
+        assert values[0] is None
+        assert all(0 <= value < 1 for value in values[1:])
+    with served(clip) as client:
+        assert client.ask("GET", "/api/confidence")["objects"] == {"1": values}
+        client.ask("POST", "/api/undo", {})
+        assert client.ask("GET", "/api/confidence?to=3")["objects"] == {"1": [None] * 4}
+        client.ask("GET", "/api/confidence?from=x", status=400)
+
+
+def test_an_object_that_is_lost_is_an_event_until_it_is_undone(clip: Path) -> None:
+    class Losing(StandInSegmenter):
+        def step(self, *given: Any) -> Any:  # noqa: ANN401
+            labels, state = super().step(*given)
+            return (labels if state.frame < 4 else np.zeros_like(labels)), state
+
+    with served(clip, stand_in(Losing())) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        events = client.ask("GET", "/api/events")["events"]
+        assert (4, 1, "lost") in [(e["frame"], e["object"], e["kind"]) for e in events]
+    with served(clip) as client:
+        assert client.ask("GET", "/api/events")["events"] == events
+        client.ask("POST", "/api/undo", {})
+        assert client.ask("GET", "/api/events")["events"] == []
+
+
+def test_both_passes_are_undone_together(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client, 6)
+        client.ask("POST", "/api/follow", {"from": 6, "direction": "both"})
+        client.followed()
+        client.ask("POST", "/api/undo", {})
+        assert client.project["masks"] == [[6, 6]]
+
+
+def test_a_correction_leaves_earlier_frames_alone(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        before = [client.mask(n) for n in range(COUNT)]
+        client.put(5, square(1, 40), [1])
+        client.ask("POST", "/api/follow", {"from": 5})
+        client.followed()
+        after = [client.mask(n) for n in range(COUNT)]
+    assert all(np.array_equal(before[n], after[n]) for n in range(5))
+    assert np.array_equal(after[5][after[5] > 0], square(1, 40)[square(1, 40) > 0])
+    assert any(not np.array_equal(before[n], after[n]) for n in range(6, COUNT))
+
+
+def test_objects_that_a_pass_does_not_follow_keep_their_masks(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        client.ask("POST", "/api/objects", {})
+        client.ask("DELETE", "/api/keyframes/11")
+        client.put(11, square(2, 40), [2])
+        client.ask("POST", "/api/follow", {"from": 11, "direction": "backward", "until": 8})
+        client.followed()
+        assert set(np.unique(client.mask(9))) == {0, 1, 2}
+        assert set(np.unique(client.mask(7))) == {0, 1}
+
+
+def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
+    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        said = client.ask("POST", "/api/follow", {"from": 0}, 409)
+        assert "already" in said["error"]
+        client.wait(lambda project: project["following"]["done"] >= 2)
+        client.ask("POST", "/api/follow/pause")
+        time.sleep(0.15)
+        done = client.project["following"]["done"]
+        time.sleep(0.15)
+        project = client.project
+        assert project["following"]["state"] == "paused"
+        assert project["following"]["done"] == done
+        client.ask("POST", "/api/follow/resume")
+        client.wait(lambda project: project["following"]["done"] > done)
+        assert client.ask("POST", "/api/follow/stop")["state"] == "idle"
+        reached = client.project["masks"][-1][1]
+        assert reached < COUNT - 1
+        client.ask("POST", "/api/follow", {"from": reached})
+        assert client.followed()["masks"] == [[0, COUNT - 1]]
+        whole = [client.mask(n) for n in range(COUNT)]
+    with served(clip, folder=clip.parent / "other") as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        assert all(np.array_equal(client.mask(n), whole[n]) for n in range(COUNT))
+
+
+def test_passes_from_both_sides_stop_and_are_undone(clip: Path) -> None:
+    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+        begun(client)
+        said = client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"}, 400)
+        assert "no second frame whose mask you made" in said["error"]
+        for frame in (4, 10):
+            client.put(frame, square(1, 40), [1])
+        client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"})
+        client.wait(lambda project: project["following"]["frame"] is not None)
+        assert client.ask("POST", "/api/follow/stop")["state"] == "idle"
+        reached = client.project["masks"][0][1]
+        assert 0 < reached < 10
+        said = client.ask("POST", "/api/follow", {"from": 2}, 400)
+        assert "its mask was made from both sides" in said["error"]
+        client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"})
+        project = client.followed()
+        assert project["masks"] == [[0, COUNT - 1]]
+        assert project["following"]["done"] == project["following"]["total"]
+        client.ask("POST", "/api/undo", {})
+        assert client.project["masks"][0] == [0, reached]
+
+
+def test_an_edit_ends_following(clip: Path) -> None:
+    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.wait(lambda project: project["following"]["done"] >= 2)
+        client.put(1, square(1, 40), [1])
+        project = client.project
+        assert project["following"]["state"] == "idle"
+        assert project["undo"] == "the mask of frame 1"
+
+
+def test_everything_done_is_there_after_a_kill(clip: Path) -> None:
+    words = [sys.executable, "-m", "tests.studio_server", str(clip), "0.05"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port, token = process.stdout.readline().split()
+        client = Client(Door("127.0.0.1", int(port), token))
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.wait(lambda project: project["following"]["done"] >= 4)
+        seen = client.project["following"]["frame"]
+        masks = [client.mask(n) for n in range(seen + 1)]
+        os.kill(process.pid, signal.SIGKILL)
+    with served(clip) as client:
+        project = client.project
+        assert project["keyframes"] == [0]
+        assert project["masks"][0][1] >= seen
+        assert project["undo"] == "following forward from frame 0"
+        assert all(np.array_equal(client.mask(n), mask) for n, mask in enumerate(masks))
+        client.ask("POST", "/api/follow", {"from": project["masks"][0][1]})
+        assert client.followed()["masks"] == [[0, COUNT - 1]]
+        assert client.ask("POST", "/api/export/command", {"kind": "overlay"})["same"]
