@@ -296,7 +296,7 @@ class Following:
                 self._states.keep(version, state)
 
     def _fused(self, run: Run, keyframes: dict[int, Labels], made: "_Made") -> None:
-        """The frames of a pass that is joined from both sides, without states and confidence."""
+        """The frames of a pass that is joined from both sides, without states."""
         folder = self._versions.folder
         self._since = time.perf_counter()
 
@@ -306,10 +306,10 @@ class Following:
 
         with fused(self._tracker, self._clip, run, keyframes, folder, read) as way:
             try:
-                for frame, labels in way:
+                for found in way:
                     self._check()
-                    self._keep(run, frame, labels, {}, made)
-                    self._advance(frame.index, 0)
+                    self._keep(run, found.frame, found.labels, found.confidence, made)
+                    self._advance(found.frame.index, 0)
             finally:
                 self._versions.sync()
 
@@ -318,7 +318,7 @@ class Following:
         run: Run,
         frame: SourceFrame,
         labels: Labels,
-        told: Mapping[int, float],
+        told: Mapping[int, float | None],
         made: "_Made",
     ) -> int:
         """Keep a mask with the confidence and the events in it; its version."""
@@ -333,7 +333,7 @@ class Following:
         made.count += 1
         with self._lock:
             self._history.now.masks[number] = version
-        confidence = {i: value for i, value in told.items() if i in run.objects}
+        confidence = {i: v for i, v in told.items() if v is not None and i in run.objects}
         self._certainty.add(version, confidence)
         events = made.watch.look(number, frame.stem, labels, frame.rgb)
         self._happenings.add(

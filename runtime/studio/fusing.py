@@ -5,11 +5,13 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mavos_deploy.runtime.masks.formats.store import StoreWriter
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.access import Clip
+from mavos_deploy.runtime.media.found import Found
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import part_of
 from mavos_deploy.runtime.media.passes.clip import Clip as Frames
@@ -73,7 +75,7 @@ def fused(
     keyframes: dict[int, Labels],
     folder: Path,
     on_read: Callable[[], None],
-) -> Iterator[Iterator[tuple[SourceFrame, Labels]]]:
+) -> Iterator[Iterator[Found[Any]]]:
     """Make the masks of a run in order of time.
 
     Args:
@@ -85,7 +87,7 @@ def fused(
         on_read: See `_Counted`.
 
     Yields:
-        Frames behind the first keyframe with their labels.
+        Frames behind the first keyframe with their labels and the confidence in them.
 
     Raises:
         MavosError: The tracker can't do it, a frame is damaged, or the disk is full.
@@ -113,4 +115,4 @@ def fused(
         )
         way.begin(Legend("keyframes"))
         opened.enter_context(way)
-        yield ((frame, labels) for frame, labels, _ in islice(way, 1, None))
+        yield islice(way, 1, None)

@@ -101,8 +101,6 @@ class Reproduction:
         )
         words += ["--write", f"{kind}={wanted.path.name}"]
         why = self._why_not(part) or (CONFIDENT if wanted.kind.confidence else "")
-        if fuse and wanted.kind.confidence:
-            why = "mavos-run has no confidence in masks that are fused"
         if not why and end > part[-1]:
             which = "next" if fuse else "first"
             why = (

@@ -174,10 +174,10 @@ def test_an_export_of_frames_from_both_sides_is_what_one_run_fuses(clip: Path, k
         client.followed()
         client.ask("POST", "/api/export", {"kind": kind})
         whole = client.exported()
-        confidence = client.ask("POST", "/api/export/command", {"kind": "confidence"})
+        confidence = client.ask("GET", "/api/confidence")["objects"]["1"]
     assert "--end 8" in inside["command"]
     assert "up to the next keyframe, frame 8" in inside["why"]
-    assert "no confidence" in confidence["why"]
+    assert [n for n in range(COUNT) if confidence[n] is None] == [2]
     for export, part in ((after, Part(start=2)), (whole, WHOLE)):
         assert (export["state"], export["why"]) == ("done", "")
         assert "--fuse nearest" in export["command"]
