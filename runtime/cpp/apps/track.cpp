@@ -10,6 +10,7 @@
 #include <future>
 #include <limits>
 #include <mavos.hpp>
+#include <memory>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/videoio.hpp>
 #include <optional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "palette_png.h"
+#include "video_reader.h"
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
@@ -92,7 +94,8 @@ Arguments parse(const std::vector<std::string>& words) {
 
 struct Picture {
   std::string stem;  // names the frame and its mask
-  cv::Mat bgr;
+  cv::Mat pixels;
+  bool red_first = false;  // else blue, as in OpenCV
 };
 
 // The frames of a video, one at a time.
@@ -106,8 +109,8 @@ class Source {
       list_folder(video);
       return;
     } else if (fs::exists(video)) {
-      capture_.open(video);
-      announced_ = static_cast<int64_t>(capture_.get(cv::CAP_PROP_FRAME_COUNT));
+      file_.emplace(video);
+      return;
     } else if (digits) {
       capture_.open(std::stoi(video), cv::CAP_V4L2);
     } else {
@@ -118,7 +121,7 @@ class Source {
   }
 
   double rate() const {
-    const double found = capture_.isOpened() ? capture_.get(cv::CAP_PROP_FPS) : 0;
+    const double found = file_ ? file_->rate() : capture_.isOpened() ? capture_.get(cv::CAP_PROP_FPS) : 0;
     return found > 0 && found < 1000 ? found : 25;
   }
 
@@ -127,29 +130,42 @@ class Source {
     if (!files_.empty()) {
       if (count_ == static_cast<int64_t>(files_.size())) return std::nullopt;
       const fs::path& file = files_[static_cast<size_t>(count_++)];
-      picture = {file.stem().string(), cv::imread(file.string(), cv::IMREAD_COLOR)};
-      if (picture.bgr.empty()) refuse(file.string() + " is no picture that can be read");
+      picture = {file.stem().string(), cv::imread(file.string(), cv::IMREAD_COLOR), false};
+      if (picture.pixels.empty()) refuse(file.string() + " is no picture that can be read");
+    } else if (file_) {
+      auto frame = file_->next();
+      if (!frame) return std::nullopt;
+      count_ = frame->number + 1;
+      picture = {stem_of(frame->number), std::move(frame->rgb), true};
     } else {
-      if (!capture_.read(picture.bgr)) {
-        if (count_ < announced_) {
-          std::fprintf(stderr, "mavos-track: %s announces %lld frames, and %lld could be decoded\n",
-                       name_.c_str(), static_cast<long long>(announced_),
-                       static_cast<long long>(count_));
-        }
-        return std::nullopt;
-      }
-      char stem[32];
-      std::snprintf(stem, sizeof(stem), "%05lld", static_cast<long long>(count_++));
-      picture.stem = stem;
+      if (!capture_.read(picture.pixels)) return std::nullopt;
+      picture.stem = stem_of(count_++);
     }
-    if (size_.area() == 0) size_ = picture.bgr.size();
-    if (picture.bgr.size() != size_) {
+    if (size_.area() == 0) size_ = picture.pixels.size();
+    if (picture.pixels.size() != size_) {
       refuse(name_ + ": frame " + picture.stem + " has another size than the first one");
     }
     return picture;
   }
 
+  // Lines that say how the frames are read, once the first one came.
+  std::vector<std::string> notes() const {
+    return file_ ? file_->notes() : std::vector<std::string>();
+  }
+
+  // Lines that say what could not be read; up to the frame of this name if not all were wanted.
+  std::vector<std::string> damage(const std::optional<std::string>& last) const {
+    if (!file_) return {};
+    return file_->damage(last ? std::stoll(*last) : std::numeric_limits<int64_t>::max());
+  }
+
  private:
+  static std::string stem_of(int64_t number) {
+    char stem[32];
+    std::snprintf(stem, sizeof(stem), "%05lld", static_cast<long long>(number));
+    return stem;
+  }
+
   void list_folder(const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) {
       std::string suffix = entry.path().extension().string();
@@ -168,10 +184,10 @@ class Source {
   }
 
   std::string name_;
-  cv::VideoCapture capture_;
+  std::optional<VideoReader> file_;
+  cv::VideoCapture capture_;  // a camera or a pipeline
   std::vector<fs::path> files_;
   cv::Size size_;
-  int64_t announced_ = 0;
   int64_t count_ = 0;
 };
 
@@ -181,10 +197,10 @@ std::optional<Mask> mask_of(const fs::path& masks, const Picture& picture, bool 
   const fs::path file = folder ? masks / (picture.stem + ".png") : masks;
   if (!first && (!folder || !fs::exists(file))) return std::nullopt;
   Mask mask = read_mask(file);
-  if (mask.height != picture.bgr.rows || mask.width != picture.bgr.cols) {
+  if (mask.height != picture.pixels.rows || mask.width != picture.pixels.cols) {
     refuse(file.string() + ": the mask is " + std::to_string(mask.height) + "x" +
-           std::to_string(mask.width) + " but its frame is " + std::to_string(picture.bgr.rows) +
-           "x" + std::to_string(picture.bgr.cols));
+           std::to_string(mask.width) + " but its frame is " + std::to_string(picture.pixels.rows) +
+           "x" + std::to_string(picture.pixels.cols));
   }
   return mask;
 }
@@ -204,7 +220,7 @@ class Writer {
       draw(picture, labels);
       if (given_.output.empty()) return;
       write_mask(given_.output / (picture.stem + ".png"),
-                 {picture.bgr.rows, picture.bgr.cols, std::move(labels), palette_});
+                 {picture.pixels.rows, picture.pixels.cols, std::move(labels), palette_});
     });
   }
 
@@ -220,14 +236,15 @@ class Writer {
       const int codec = given_.overlay.extension() == ".avi"
                             ? cv::VideoWriter::fourcc('M', 'J', 'P', 'G')
                             : cv::VideoWriter::fourcc('m', 'p', '4', 'v');
-      if (!video_.open(given_.overlay.string(), codec, rate_, picture.bgr.size())) {
+      if (!video_.open(given_.overlay.string(), codec, rate_, picture.pixels.size())) {
         refuse("cannot write the video " + given_.overlay.string());
       }
     }
-    cv::Mat blended = picture.bgr.clone();
+    cv::Mat blended = picture.pixels.clone();
     uint8_t* pixel = blended.ptr();
     for (const uint8_t label : labels) {
       const auto& color = colors_[label];
+      if (picture.red_first) std::swap(pixel[0], pixel[2]);
       for (size_t c = 0; c < 3 && label; ++c) {
         pixel[c] = static_cast<uint8_t>((pixel[c] + color[2 - c]) / 2);
       }
@@ -250,11 +267,11 @@ struct Ready {
   mavos::Frame frame;
 };
 
-std::optional<Ready> read_ready(Source& source, const mavos::Segmenter& segmenter) {
-  auto picture = source.next();
+std::optional<Ready> made_ready(std::optional<Picture> picture, const mavos::Segmenter& segmenter) {
   if (!picture) return std::nullopt;
-  const mavos::Image image{picture->bgr.data, picture->bgr.rows, picture->bgr.cols,
-                           picture->bgr.step[0], MAVOS_BGR8};
+  const cv::Mat& pixels = picture->pixels;
+  const mavos::Image image{pixels.data, pixels.rows, pixels.cols, pixels.step[0],
+                           picture->red_first ? MAVOS_RGB8 : MAVOS_BGR8};
   mavos::Frame frame = segmenter.prepare(image);
   return Ready{std::move(*picture), std::move(frame)};
 }
@@ -273,20 +290,29 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void track(const Arguments& given) {
+void say(const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) std::fprintf(stderr, "mavos-track: %s\n", line.c_str());
+}
+
+int track(const Arguments& given) {
   const auto start = Clock::now();
+  std::unique_ptr<Source> source;  // opened while the graphs are loaded
+  auto opening = std::async(std::launch::async, [&] {
+    source = std::make_unique<Source>(given.video);
+    return source->next();
+  });
   const mavos::Segmenter segmenter(given.bundle, given.options);
   if (!segmenter.about().trained) {
-    std::fprintf(stderr, "mavos-track: %s was exported without a checkpoint: its masks mean nothing\n",
-                 given.bundle.c_str());
+    say({given.bundle + " was exported without a checkpoint: its masks mean nothing"});
   }
-  Source source(given.video);
-  const auto read = [&] { return read_ready(source, segmenter); };
-  auto ready = read();
+  const auto read = [&] { return made_ready(source->next(), segmenter); };
+  auto ready = made_ready(opening.get(), segmenter);
   if (!ready) refuse(given.video + " holds no frame");
+  say(source->notes());
   const Mask first = *mask_of(given.masks, ready->picture, true);
   mavos::State state = segmenter.start(ready->frame, first.labels);
-  Writer writer(given, source.rate(), first.palette);
+  Writer writer(given, source->rate(), first.palette);
+  std::string last = ready->picture.stem;
   writer.write(ready->picture, first.labels);
   const double to_first = seconds_since(start);
   const auto steps = Clock::now();
@@ -297,9 +323,11 @@ void track(const Arguments& given) {
     const auto mask = mask_of(given.masks, ready->picture, false);
     mavos::Labels labels =
         segmenter.step(ready->frame, state, mask ? mask->labels : mavos::Labels{});
+    last = ready->picture.stem;
     writer.write(std::move(ready->picture), std::move(labels));
     ++frames;
   }
+  if (coming.valid()) coming.wait();
   writer.finish();
   if (!given.save_state.empty()) state.save(given.save_state.string());
   const double each = seconds_since(steps) / static_cast<double>(std::max<int64_t>(frames - 1, 1));
@@ -307,6 +335,9 @@ void track(const Arguments& given) {
               "\"seconds_to_first_mask\": %.3f, \"peak_mb\": %lld}\n",
               static_cast<long long>(frames), state.objects().size(), 1000 * each, to_first,
               static_cast<long long>(peak_kilobytes() / 1024));
+  const auto damage = source->damage(ready ? std::optional(last) : std::nullopt);
+  say(damage);
+  return damage.empty() ? 0 : 1;  // as in Python, 1 says that something could not be read
 }
 
 }  // namespace
@@ -318,8 +349,7 @@ int main(int count, char** words) {
     return 0;
   }
   try {
-    track(parse(given));
-    return 0;
+    return track(parse(given));
   } catch (const std::exception& error) {  // as in Python, 2 says that the input was refused
     std::fprintf(stderr, "mavos-track: %s\n", error.what());
     return 2;

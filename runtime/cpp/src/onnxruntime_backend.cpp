@@ -3,8 +3,11 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
+#include <future>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #ifdef __GLIBC__
@@ -174,11 +177,7 @@ class OnnxRuntime : public Backend {
     } else if (!read_options(options.provider_options).empty()) {
       refuse_input("the CPU takes no provider options");
     }
-    for (const GraphSpec& spec : bundle.specs) {
-      for (const auto& [path, own] : bundle.files(spec.name)) {
-        sessions_[spec.name].push_back({own, load(path, own, settings)});
-      }
-    }
+    load_all(bundle, settings, options.threads == 1 ? 1 : 2);
 #ifdef __GLIBC__
     malloc_trim(0);  // reading the files took twice the weights
 #endif
@@ -220,6 +219,38 @@ class OnnxRuntime : public Backend {
   }
 
  private:
+  // Loads all graphs, the largest first, in threads that each take the next one.
+  void load_all(const Bundle& bundle, const Ort::SessionOptions& settings, int threads) {
+    struct Job {
+      std::string graph;
+      std::filesystem::path path;
+      GraphSpec spec;
+      uintmax_t bytes;
+      std::optional<Ort::Session> session;
+    };
+    std::vector<Job> jobs;  // in the order of the bundle
+    for (const GraphSpec& spec : bundle.specs) {
+      for (const auto& [path, own] : bundle.files(spec.name)) {
+        jobs.push_back({spec.name, path, own, std::filesystem::file_size(path), std::nullopt});
+      }
+    }
+    std::vector<Job*> order;
+    for (Job& job : jobs) order.push_back(&job);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const Job* one, const Job* two) { return one->bytes > two->bytes; });
+    std::atomic<size_t> next{0};
+    const auto work = [&] {
+      for (size_t i = next++; i < order.size(); i = next++) {
+        order[i]->session.emplace(load(order[i]->path, order[i]->spec, settings));
+      }
+    };
+    std::vector<std::future<void>> beside;
+    for (int i = 1; i < threads; ++i) beside.push_back(std::async(std::launch::async, work));
+    work();
+    for (auto& thread : beside) thread.get();
+    for (Job& job : jobs) sessions_[job.graph].push_back({job.spec, std::move(*job.session)});
+  }
+
   Ort::Session load(const std::filesystem::path& path, const GraphSpec& spec,
                     const Ort::SessionOptions& settings) {
     try {

@@ -5,6 +5,12 @@
 #include <fstream>
 #include <vector>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#include <immintrin.h>
+#define MAVOS_SHA_INSTRUCTIONS
+#endif
+
 namespace mavos {
 
 namespace {
@@ -24,9 +30,7 @@ constexpr uint32_t rotate(uint32_t value, int bits) {
   return (value >> bits) | (value << (32 - bits));
 }
 
-}  // namespace
-
-void Sha256::block(const uint8_t* data) {
+void plain_block(std::array<uint32_t, 8>& state, const uint8_t* data) {
   std::array<uint32_t, 64> w{};
   for (size_t i = 0; i < 16; ++i) {
     const uint8_t* p = data + 4 * i;
@@ -37,7 +41,7 @@ void Sha256::block(const uint8_t* data) {
     const uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ (w[i - 2] >> 10);
     w[i] = w[i - 16] + s0 + w[i - 7] + s1;
   }
-  auto [a, b, c, d, e, f, g, h] = state_;
+  auto [a, b, c, d, e, f, g, h] = state;
   for (size_t i = 0; i < 64; ++i) {
     const uint32_t s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
     const uint32_t first = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i];
@@ -53,7 +57,68 @@ void Sha256::block(const uint8_t* data) {
     a = first + second;
   }
   const std::array<uint32_t, 8> added = {a, b, c, d, e, f, g, h};
-  for (size_t i = 0; i < added.size(); ++i) state_[i] += added[i];
+  for (size_t i = 0; i < added.size(); ++i) state[i] += added[i];
+}
+
+#ifdef MAVOS_SHA_INSTRUCTIONS
+bool has_instructions() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1);
+}
+
+// The processor's own rounds, five times as fast; bundles are read whole before they are used.
+__attribute__((target("sha,sse4.1"))) void fast_blocks(std::array<uint32_t, 8>& state,
+                                                       const uint8_t* data, size_t count) {
+  const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  auto* words = reinterpret_cast<__m128i*>(state.data());
+  // The instructions take a, b, e, f and c, d, g, h together.
+  const __m128i badc = _mm_shuffle_epi32(_mm_loadu_si128(words), 0xb1);
+  const __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128(words + 1), 0x1b);
+  __m128i abef = _mm_alignr_epi8(badc, hgfe, 8);
+  __m128i cdgh = _mm_blend_epi16(hgfe, badc, 0xf0);
+  for (; count > 0; --count, data += 64) {
+    const __m128i abef_before = abef;
+    const __m128i cdgh_before = cdgh;
+    __m128i w[4];
+    for (int i = 0; i < 4; ++i) {
+      const auto* part = reinterpret_cast<const __m128i*>(data) + i;
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(part), big_endian);
+    }
+    for (size_t i = 0; i < 16; ++i) {  // four rounds each
+      __m128i& own = w[i % 4];
+      const auto* constants = reinterpret_cast<const __m128i*>(kRound.data()) + i;
+      const __m128i added = _mm_add_epi32(own, _mm_loadu_si128(constants));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, added);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(added, 0x0e));
+      const __m128i latest = w[(i + 3) % 4];
+      const __m128i shifted = _mm_alignr_epi8(latest, w[(i + 2) % 4], 4);
+      own = _mm_add_epi32(_mm_sha256msg1_epu32(own, w[(i + 1) % 4]), shifted);
+      own = _mm_sha256msg2_epu32(own, latest);
+    }
+    abef = _mm_add_epi32(abef, abef_before);
+    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b);
+  const __m128i dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+  _mm_storeu_si128(words, _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128(words + 1, _mm_alignr_epi8(dchg, feba, 8));
+}
+#endif
+
+}  // namespace
+
+void Sha256::blocks(const uint8_t* data, size_t count) {
+#ifdef MAVOS_SHA_INSTRUCTIONS
+  static const bool fast = has_instructions();
+  if (fast) {
+    fast_blocks(state_, data, count);
+    return;
+  }
+#endif
+  for (size_t i = 0; i < count; ++i) plain_block(state_, data + 64 * i);
 }
 
 void Sha256::update(const void* data, size_t size) {
@@ -61,10 +126,11 @@ void Sha256::update(const void* data, size_t size) {
   while (size > 0) {
     const size_t used = size_ % 64;
     if (used == 0 && size >= 64) {
-      block(bytes);
-      bytes += 64;
-      size -= 64;
-      size_ += 64;
+      const size_t whole = size / 64;
+      blocks(bytes, whole);
+      bytes += 64 * whole;
+      size -= 64 * whole;
+      size_ += 64 * whole;
       continue;
     }
     const size_t taken = std::min(size, 64 - used);
@@ -72,7 +138,7 @@ void Sha256::update(const void* data, size_t size) {
     bytes += taken;
     size -= taken;
     size_ += taken;
-    if (size_ % 64 == 0) block(pending_.data());
+    if (size_ % 64 == 0) blocks(pending_.data(), 1);
   }
 }
 
@@ -100,7 +166,7 @@ std::string sha256(const std::string& text) {
 
 std::string file_sha256(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  std::vector<char> chunk(1 << 16);
+  std::vector<char> chunk(1 << 18);
   Sha256 digest;
   while (file) {
     file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));

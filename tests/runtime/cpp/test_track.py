@@ -3,16 +3,22 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
 from PIL import Image
 
+from benchmarks.runs import MAVOS_RUN
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.masks.png import write_mask
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
+from tests.made_videos import spoil
 from tests.runtime.cpp.conftest import VARIABLE
 
 FRAMES = 6
@@ -23,7 +29,7 @@ LATE = 3
 def program(cpp: CppLibrary) -> Path:
     path = Path(os.environ[VARIABLE]) / "mavos-track"
     if not path.exists():
-        pytest.skip("mavos-track was not built, which needs libopencv-dev and libpng-dev")
+        pytest.skip("mavos-track was not built, which needs packages (docs/cpp.md)")
     return path
 
 
@@ -65,6 +71,66 @@ def test_a_folder_of_frames_gives_the_masks_of_python(
         assert picture.mode == "P"
         np.testing.assert_array_equal(np.asarray(picture), expected)
     assert python.load(tmp_path / "state").frame == FRAMES - 1
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], rotation: int) -> None:
+    """Write a video whose stream says that its colours are BT.709's, as most of HD do."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "3", "crf": "10"})
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace = Colorspace.ITU709
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index, frame in enumerate(frames):
+            rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            picture.pts = index
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("rotation", "spoilt"),
+    [
+        pytest.param(0, False, id="whole"),
+        pytest.param(90, False, id="turned"),
+        pytest.param(0, True, id="damaged"),
+    ],
+)
+def test_a_video_gives_the_masks_of_python(
+    program: Path, tiny_bundle: Path, tmp_path: Path, rotation: int, spoilt: bool
+) -> None:
+    clip = synthetic_clip(144, 160, FRAMES, objects=3, seed=5)
+    write_video(tmp_path / "clip.mp4", clip.frames, rotation)
+    if spoilt:
+        spoil(tmp_path / "clip.mp4", [4])
+    first = np.ascontiguousarray(np.rot90(clip.labels[0], rotation // 90))
+    write_mask(tmp_path / "first.png", first)
+    codes, said = [], []
+    for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
+        folder = f"masks-{len(codes)}"
+        command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
+        ran = subprocess.run(
+            [*command, "--threads", "1", *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        codes.append(ran.returncode)
+        said.append(ran.stderr)
+    assert codes == [int(spoilt), int(spoilt)], said
+    assert ("shown turned by 90 degrees to the left" in said[0]) == bool(rotation)
+    if spoilt:
+        assert "clip.mp4: damaged and left out: frame 0000" in said[0]
+    files = [sorted(p.name for p in (tmp_path / f"masks-{i}").glob("*.png")) for i in range(2)]
+    assert files[0] == files[1]
+    assert len(files[0]) == FRAMES - spoilt
+    for name in files[0]:
+        own, python = (np.asarray(Image.open(tmp_path / f"masks-{i}" / name)) for i in range(2))
+        np.testing.assert_array_equal(own, python)
 
 
 @pytest.mark.parametrize(

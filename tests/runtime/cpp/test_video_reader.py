@@ -1,0 +1,180 @@
+"""The reader of mavos-track gives the frames of Python's, byte for byte."""
+
+import os
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
+from tests.cpp_library import CppLibrary
+from tests.made_videos import spoil, video
+from tests.runtime.cpp.conftest import VARIABLE
+
+Frames = list[tuple[int, np.ndarray]]
+COUNT = 5
+RANGE = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def program(cpp: CppLibrary) -> Path:
+    path = Path(os.environ[VARIABLE]) / "tests/mavos_frames"
+    if not path.exists():
+        pytest.skip("mavos-track was not built, which needs packages (docs/cpp.md)")
+    return path
+
+
+def coloured(
+    path: Path,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    size: tuple[int, int] = (64, 96),
+    matrix: int | None = None,
+    whole: bool = False,
+    coding: dict[str, str] | None = None,
+) -> Path:
+    """Write a video whose stream says its matrix and range, of patches that move."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=coding or {})
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = size
+        stream.pix_fmt = pix_fmt
+        if matrix is not None:
+            stream.codec_context.colorspace = matrix
+        if whole:
+            stream.codec_context.color_range = ColorRange.JPEG
+        patches = np.kron(RANGE, np.ones((size[0] // 8 + 1, size[1] // 8 + 1, 1), np.uint8))
+        for index in range(COUNT):
+            rgb = np.ascontiguousarray(np.roll(patches, 3 * index, 1)[: size[0], : size[1]])
+            picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            picture.pts = index
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def by_cpp(program: Path, source: Path) -> tuple[Frames, int, str]:
+    """Frames as RGB with their numbers, exit code, and what was said."""
+    result = source.with_suffix(".frames")
+    ran = subprocess.run([program, source, result], capture_output=True, text=True, check=False)
+    frames: Frames = []
+    if result.exists():
+        with result.open("rb") as file:
+            while line := file.readline():
+                number, height, width = map(int, line.split())
+                rgb = np.frombuffer(file.read(3 * height * width), np.uint8)
+                frames.append((number, rgb.reshape(height, width, 3)))
+    return frames, ran.returncode, ran.stderr
+
+
+def by_python(source: Path) -> tuple[list[SourceFrame], list[str]]:
+    """Frames, and lines about damage."""
+    with open_frames(str(source)) as opened:
+        frames = list(opened)
+        return frames, opened.told.damage
+
+
+def assert_same(program: Path, source: Path) -> None:
+    frames, code, said = by_cpp(program, source)
+    expected, damage = by_python(source)
+    assert said.splitlines() == damage
+    assert code == (1 if damage else 0)
+    assert [number for number, _ in frames] == [frame.index for frame in expected]
+    for (_, rgb), frame in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(rgb, frame.rgb)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"matrix": Colorspace.ITU709}, id="bt709"),
+        pytest.param({"matrix": Colorspace.ITU601}, id="bt601"),
+        pytest.param({"matrix": Colorspace.BT2020}, id="bt2020"),
+        pytest.param({"matrix": Colorspace.ITU709, "whole": True}, id="bt709-whole-range"),
+        pytest.param({"pix_fmt": "yuvj420p"}, id="yuvj420p"),
+        pytest.param({"pix_fmt": "yuv422p"}, id="yuv422p"),
+        pytest.param({"pix_fmt": "yuv444p", "matrix": Colorspace.ITU709}, id="yuv444p"),
+        pytest.param({"pix_fmt": "yuv420p10le", "matrix": Colorspace.ITU709}, id="10-bits"),
+        pytest.param({"pix_fmt": "nv12"}, id="nv12"),
+        pytest.param({"pix_fmt": "gray"}, id="grey"),
+        pytest.param({"codec": "libx264rgb", "pix_fmt": "rgb24"}, id="rgb"),
+        pytest.param({"codec": "ffv1", "pix_fmt": "bgr0"}, id="bgr0"),
+        pytest.param({"codec": "ffv1", "pix_fmt": "yuv411p"}, id="yuv411p"),
+        pytest.param({"codec": "ffv1", "pix_fmt": "yuv420p10le"}, id="10-bits-ffv1"),
+        pytest.param({"codec": "ffv1", "pix_fmt": "yuv420p", "size": (64, 93)}, id="odd-width"),
+        pytest.param({"codec": "mjpeg", "pix_fmt": "yuvj422p"}, id="mjpeg"),
+        pytest.param({"codec": "mpeg4"}, id="mpeg4"),
+        pytest.param({"codec": "libvpx-vp9"}, id="vp9"),
+        pytest.param({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, id="prores"),
+        pytest.param({"coding": {"x264-params": "interlaced=1"}}, id="interlaced"),
+        pytest.param({"codec": "mpeg2video", "coding": {"flags": "+ildct"}}, id="interlaced-mpeg2"),
+    ],
+)
+def test_colours(program: Path, tmp_path: Path, told: dict[str, Any]) -> None:
+    assert_same(program, coloured(tmp_path / "clip.mkv", **told))
+
+
+@pytest.mark.parametrize("size", [(61, 93), (61, 96)])
+def test_an_odd_number_of_lines(program: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    source = coloured(tmp_path / "clip.mkv", "ffv1", size=size)
+    frames, code, _ = by_cpp(program, source)
+    assert code == 0
+    for (_, rgb), frame in zip(frames, by_python(source)[0], strict=True):
+        apart = np.abs(rgb.astype(int) - frame.rgb)
+        # FFmpeg before 8 rounds the colours between two lines once more.
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_turned(program: Path, tmp_path: Path, turn: int) -> None:
+    assert_same(program, video(tmp_path / "clip.mp4", rotation=turn))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "mov"])
+def test_containers(program: Path, tmp_path: Path, suffix: str) -> None:
+    codec = "mpeg4" if suffix == "avi" else "libx264"
+    assert_same(program, video(tmp_path / f"clip.{suffix}", codec, coding={"g": "6"}))
+
+
+@pytest.mark.parametrize("how", ["whole", "half"])
+@pytest.mark.parametrize("places", [[4], [3, 7, 8], [11]])
+def test_damaged(program: Path, tmp_path: Path, how: str, places: list[int]) -> None:
+    source = video(tmp_path / "clip.mp4", coding={"g": "4"})
+    spoil(source, places, how)
+    frames, code, said = by_cpp(program, source)
+    expected, damage = by_python(source)
+    assert damage
+    assert said.splitlines() == damage
+    assert code == 1
+    assert [number for number, _ in frames] == [frame.index for frame in expected]
+
+
+def test_refusals(program: Path, tmp_path: Path) -> None:
+    whole = video(tmp_path / "whole.mp4", "mpeg4").read_bytes()
+    stretched = tmp_path / "stretched.mp4"
+    video(stretched, pixel_aspect=Fraction(4, 3))
+    deep = coloured(tmp_path / "deep.mkv", "ffv1", "gray16le")
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "text.mp4").write_text("no video")
+    video(tmp_path / "sound.mp4", sound_seconds=1, count=0)
+    spoilt = video(tmp_path / "first.mp4", coding={"g": "4"})
+    spoil(spoilt, [0, 1, 2, 3])
+    for source, reason in {
+        stretched: "its pixels are not square; stretch them first",
+        deep: "is grey with more than 8 bits",
+        tmp_path / "cut.mp4": "the file is cut off at frame 0000",
+        tmp_path / "text.mp4": "not a video, or cut off",
+        spoilt: "damaged, and the first whole frame is 00004",
+    }.items():
+        _, code, said = by_cpp(program, source)
+        assert code == 2
+        assert reason in said
+        assert said.count("\n") == 1
