@@ -152,6 +152,11 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
     return np.asarray(resized, np.float32)
 
 
+def forget_buffers() -> None:
+    """Give memory back in which frames were resized; the next frame takes new one."""
+    _free.clear()
+
+
 @contextmanager
 def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> Iterator[FloatImage]:
     """A frame in float32 that is used again for the next one, whichever thread brings that.

@@ -24,7 +24,7 @@ from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
 Shapes = dict[str, tuple[int, ...]]
-WASTE = 12 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
+WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
 
 
 @dataclass

@@ -18,7 +18,7 @@ from mavos_deploy.runtime.studio.studio import Studio
 
 M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # of mallopt in glibc's malloc.h
 ARENAS = 2
-LARGE = 1 << 20  # bytes of a block that the system gives and takes back by itself
+LARGE = 1 << 18  # bytes of a block that the system gives and takes back by itself
 NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 WAIT = 2  # seconds for requests under way when the server ends
 

@@ -172,10 +172,12 @@ function showHint() {
   const masks = shown.labels.some((id) => id);
   let next = "";
   if (panels.followingRuns()) next = "Following. An edit stops it; Q does too.";
+  else if (masks && project.undo === `the mask of frame ${shown.frame}` && project.masks.length && project.masks.at(-1)[1] > shown.frame)
+    next = "Frames behind this one are still as they were. Press F to follow on from this mask.";
   else if (masks && project.masks.length && project.masks.at(-1)[1] === lastFrame() && project.masks[0][0] === 0)
     next = "Every frame has a mask. Mend where it went wrong, or press W to export.";
   else if (masks) next = "Does the mask look right? Mend it with strokes, or press F to follow it through the video.";
-  $("hint").textContent = $("hint").title = next && state.tool === "box" ? next : [HINTS[state.tool], next].filter(Boolean).join(" ");
+  $("hint").textContent = $("hint").title = next && state.tool === "box" ? next : [next, HINTS[state.tool]].filter(Boolean).join(" ");
 }
 
 function showFrame() {
@@ -276,7 +278,7 @@ function bindKeys() {
   key("Delete", "Forget this keyframe", press("unkey"));
   key("F Shift+F", "Follow forward, backward", (name) => press(name === "F" ? "forward" : "backward")());
   key("A", "Follow both ways", press("both"));
-  key("U", "Follow between keyframes from both sides", press("fuse"));
+  key("U", "Follow between your masks from both sides", press("fuse"));
   key(".", "Pause following, go on", () => panels.followingRuns() && panels.pauseOrGoOn());
   key("Q", "Stop following", () => panels.followingRuns() && panels.control("stop"));
   key("Z Ctrl+Z", "Undo", press("undo"));

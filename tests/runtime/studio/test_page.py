@@ -86,6 +86,8 @@ def test_from_a_box_to_files(
     page.go(later)
     page.keys("b")
     page.drag((20, SIDE - 20), (40, SIDE - 20), (40, SIDE - 40))
+    page.until(lambda: "Press F to follow on from this mask" in page.text("hint"))
+    assert page.run("return !document.getElementById('fuse').hidden"), "two masks were made"
     page.shot("corrected")
     page.keys("f")
     page.until(lambda: page.project["undo"] == f"following forward from frame {later}")

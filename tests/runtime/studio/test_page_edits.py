@@ -170,6 +170,11 @@ def test_two_pages_at_once_and_files_that_are_no_masks(
         both = page.mask(0)
         assert both[[20, 30, 160], [160, 160, 20]].tolist() == [0, 1, 1]
 
+        # One mask has nothing to follow to from its other side.
+        assert page.run("return document.getElementById('fuse').hidden")
+        page.keys("u")
+        page.until(lambda: "no second frame whose mask you made" in page.text("notices"))
+
         # A file that is no mask is refused in words, and changes nothing.
         wrong = tmp_path / "notes.png"
         wrong.write_text("no picture")
