@@ -73,7 +73,7 @@ def test_a_folder_of_frames_gives_the_masks_of_python(
     assert python.load(tmp_path / "state").frame == FRAMES - 1
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], rotation: int) -> None:
+def write_video(path: Path, frames: np.ndarray, rotation: int) -> None:
     """Write a video whose stream says that its colours are BT.709's, as most of HD do."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"g": "3", "crf": "10"})
@@ -108,7 +108,8 @@ def test_a_video_gives_the_masks_of_python(
         spoil(tmp_path / "clip.mp4", [4])
     first = np.ascontiguousarray(np.rot90(clip.labels[0], rotation // 90))
     write_mask(tmp_path / "first.png", first)
-    codes, said = [], []
+    codes: list[int] = []
+    said: list[str] = []
     for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
         folder = f"masks-{len(codes)}"
         command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
@@ -129,8 +130,8 @@ def test_a_video_gives_the_masks_of_python(
     assert files[0] == files[1]
     assert len(files[0]) == FRAMES - spoilt
     for name in files[0]:
-        own, python = (np.asarray(Image.open(tmp_path / f"masks-{i}" / name)) for i in range(2))
-        np.testing.assert_array_equal(own, python)
+        ours, theirs = (np.asarray(Image.open(tmp_path / f"masks-{i}" / name)) for i in range(2))
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
