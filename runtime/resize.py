@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import FloatImage, Size, downsampled
 from mavos_deploy.runtime.system.opencv import opencv
 
-MOST_FREE = 4  # frames in float32 that are kept
-_free: list[FloatImage] = []  # frames in float32 that no thread uses just now
+MOST_FREE = 128 << 20  # bytes of frames in float32 that are kept: five of 1080p, one of 4K
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,23 +154,45 @@ def resize_frame(rgb: npt.NDArray[np.uint8] | FloatImage, height: int, width: in
 
 def forget_buffers() -> None:
     """Give memory back in which frames were resized; the next frame takes new one."""
-    _free.clear()
+    _buffers.forget()
 
 
 @contextmanager
 def _as_float(rgb: npt.NDArray[np.uint8] | FloatImage) -> Iterator[FloatImage]:
-    """A frame in float32 that is used again for the next one, whichever thread brings that.
+    """A frame in float32 that is used again for the next one, whichever thread brings that."""
+    held = _buffers.take(rgb.shape)
+    np.copyto(held, rgb)
+    yield held
+    _buffers.give(held)
+
+
+class _Buffers:
+    """Arrays that no thread uses just now, kept for the next one.
 
     New memory for every frame would come from the system page by page, which takes longer than the
     resizing, and memory of each thread would stay as long as the thread.
     """
-    try:
-        held = _free.pop()
-    except IndexError:
-        held = np.empty(rgb.shape, np.float32)
-    if held.shape != rgb.shape:
-        held = np.empty(rgb.shape, np.float32)
-    np.copyto(held, rgb)
-    yield held
-    if len(_free) < MOST_FREE:
-        _free.append(held)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._free: list[FloatImage] = []  # the one used last is at the end
+
+    def take(self, shape: tuple[int, ...]) -> FloatImage:
+        with self._lock:
+            for index, held in enumerate(self._free):
+                if held.shape == shape:
+                    return self._free.pop(index)
+        return np.empty(shape, np.float32)
+
+    def give(self, held: FloatImage) -> None:
+        with self._lock:
+            self._free.append(held)
+            while sum(kept.nbytes for kept in self._free) > MOST_FREE:
+                self._free.pop(0)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._free.clear()
+
+
+_buffers = _Buffers()

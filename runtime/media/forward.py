@@ -153,7 +153,13 @@ class Forward(Generic[PreparedT, StateT]):
             known = summary.known(later, frame.stem, state.ids, size)
             labels, state = self._segmenter.step(prepared, state, known)
             summary.joined(state.objects, frame.stem)
-            yield self._found(frame, labels, state, self._checked(frame, labels, known, ends))
+            try:
+                checked, failure = self._checked(frame, labels, known, ends), None
+            except MavosError as error:
+                checked, failure = None, error
+            yield self._found(frame, labels, state, checked)
+            if failure is not None:
+                raise failure  # the frame itself is whole, and was written
         self._segmenter.end(state)
 
     def _checked(
@@ -189,7 +195,7 @@ def _looking_ahead(read: Iterator[_Read[PreparedT]]) -> Iterator[tuple[_Read[Pre
     while held is not None:
         try:
             following = next(read, None)
-        except MavosError:
+        except Exception:
             yield held, True  # what came before the error is segmented all the same
             raise
         yield held, following is None or _is_keyframe(following)

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime import resize
 from mavos_deploy.runtime.resize import bilinear_matrix, nearest_index, resize_frame, resize_labels
 
 LENGTHS = [*range(1, 40), 161, 288, 289, 292, 480, 481, 848, 849, 854, 1040, 1041, 1080, 1920]
@@ -84,6 +85,27 @@ def test_resized_frames_are_neither_clamped_nor_rounded() -> None:
     assert resized.max() > 255
     assert resized.min() < 0
     assert not np.array_equal(resized, np.round(resized))
+
+
+def test_buffers_are_used_again_by_size_and_kept_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resize, "MOST_FREE", 5 * 4 * 48 * 64 * 3)
+    buffers = resize._Buffers()
+    small, large = ((48, 64, 3), (96, 128, 3))
+    first, second = buffers.take(small), buffers.take(large)
+    buffers.give(first)
+    buffers.give(second)
+    assert buffers.take(large) is second
+    assert buffers.take(large) is not second
+    assert buffers.take(small) is first
+    buffers.give(first)
+    buffers.give(second)
+    buffers.give(np.empty(small, np.float32))  # the oldest makes room
+    assert buffers.take(small) is not first
+    assert buffers.take(large) is second
+    buffers.give(np.empty((192, 256, 3), np.float32))  # above the limit alone
+    assert not buffers._free
 
 
 def test_frames_of_the_right_size_need_no_opencv(monkeypatch: pytest.MonkeyPatch) -> None:

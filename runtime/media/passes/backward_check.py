@@ -5,6 +5,8 @@ from typing import Generic
 
 import numpy as np
 
+from mavos_deploy.errors import MavosError, PoisonedError
+from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.clip import Clip
@@ -56,10 +58,13 @@ class BackwardCheck(Generic[PreparedT, StateT]):
             ends: Whether a keyframe or nothing follows it.
 
         Returns:
-            What the check found; None where there was none, or it was stopped.
+            What the check found; None where there was none, or it was stopped. It leaves out
+            objects that one of the two frames can't tell about: those without a pixel in the
+            frame that the check goes back to, and those that the network loses at its size.
 
         Raises:
-            MavosError: A frame can't be read again, or not be segmented.
+            MavosError: A frame can't be read again, or not be segmented. Never a
+                `PoisonedError`, which would speak of the pass forward.
         """
         self._steps += 1
         if self._steps < self._every and not ends:
@@ -73,17 +78,25 @@ class BackwardCheck(Generic[PreparedT, StateT]):
         self._halt()
 
     def _back(self, frame: SourceFrame, labels: Labels) -> Checked | None:
+        objects = self._comparable(labels)
         state = self._segmenter.start(frame.rgb, labels)
         last: int | None = None
         found = labels
         frames = self._clip.frames(frame.index - 1, self._index)
-        with closing(follow(self._segmenter, frames, state, halt=self._halt)) as passed:
-            for followed in passed:
-                state, found, last = followed.state, followed.labels, followed.frame.index
+        try:
+            with closing(follow(self._segmenter, frames, state, halt=self._halt)) as passed:
+                for followed in passed:
+                    state, found, last = followed.state, followed.labels, followed.frame.index
+        except PoisonedError as error:
+            raise MavosError(f"the check backward from frame {frame.stem}: {error}") from error
         self._segmenter.end(state)
         if last != self._index:
             return None
-        objects = [int(own) for own in np.unique(labels) if own]
-        return Checked(
-            self._stem, {own: float(overlap(found, self._labels, own)) for own in objects}
-        )
+        overlaps = {own: float(overlap(found, self._labels, own)) for own in objects}
+        return Checked(self._stem, overlaps)
+
+    def _comparable(self, labels: Labels) -> list[int]:
+        size = self._segmenter.input_size((labels.shape[0], labels.shape[1]))
+        lost = small_objects(labels, size, smallest=1)
+        there = set(np.unique(self._labels).tolist())
+        return [int(own) for own in np.unique(labels) if own and own in there and own not in lost]

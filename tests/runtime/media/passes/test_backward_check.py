@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import InputError, MavosError, PoisonedError
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.source import MaskSource
@@ -195,6 +195,44 @@ def test_a_frame_without_an_object_has_nothing_to_follow_back(tmp_path: Path) ->
     ran = _run(_grey(tmp_path, 8), {0: FIRST}, 3, Losing())
     assert ran.checks == {}
     assert len(ran.labels) == 8
+
+
+class Poisoning(Counting):
+    """Has NaN in the memory of every stream but the first."""
+
+    def start(self, frame: RgbFrame, labels: Labels) -> StandInState:
+        state = super().start(frame, labels)
+        return replace(state, seen=-1) if self.open > 1 else state
+
+    def step(
+        self, frame: RgbFrame, state: StandInState, annotation: Labels | None = None
+    ) -> tuple[Labels, StandInState]:
+        if state.seen == -1:
+            raise PoisonedError("the memory holds NaN")
+        return super().step(frame, state, annotation)
+
+
+def test_a_check_that_fails_loses_no_frame_and_says_nothing_of_the_run(tmp_path: Path) -> None:
+    source = _grey(tmp_path, 8)
+    with pytest.raises(MavosError) as failed:
+        _run(source, {0: FIRST}, 4, Poisoning())
+    assert not isinstance(failed.value, PoisonedError)
+    said = "the check backward from frame 00004: frame 00003: the memory holds NaN; 5 masks are"
+    assert said in str(failed.value)
+
+
+def test_an_object_that_was_not_there_is_not_compared(tmp_path: Path) -> None:
+    class Hiding(StandInSegmenter):
+        """Hides object 2 where a picture is not darker than 40."""
+
+        def step(
+            self, frame: RgbFrame, state: StandInState, annotation: Labels | None = None
+        ) -> tuple[Labels, StandInState]:
+            hidden = np.where(FIRST == 2, 0, FIRST) if frame.min() < 40 else FIRST
+            return hidden, replace(state, labels=FIRST, frame=state.frame + 1)
+
+    ran = _run(_grey(tmp_path, 7), {0: FIRST}, 3, Hiding())
+    assert ran.checks == {(3, 1): 1.0, (6, 1): 1.0}
 
 
 def test_a_check_that_is_stopped_says_nothing(tmp_path: Path) -> None:
