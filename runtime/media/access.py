@@ -22,6 +22,7 @@ from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame, open_fra
 from mavos_deploy.runtime.media.levels import frame_reader
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
+from mavos_deploy.runtime.media.rereading import bytes_of
 from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
 from mavos_deploy.runtime.protocol import RgbFrame
@@ -162,6 +163,11 @@ def _table(source: str) -> Table:
     return Table(shown, np.searchsorted(shown, np.sort(starts)))
 
 
+def missing(clip: Clip, number: int) -> InputError:
+    """What is said of a frame that can't be decoded."""
+    return InputError(f"{clip.source}: frame {number:05d} is damaged or missing; {ADVICE}")
+
+
 def _shown(screen: Screen, index: int, picture: av.VideoFrame) -> SourceFrame:
     duration = None
     if picture.duration and picture.time_base:
@@ -187,6 +193,7 @@ class FrameAccess:
         self._source: FrameSource | None = None
         self._ahead: Iterator[tuple[int, Make]] | None = None  # with the frames' numbers
         self._next = -1  # number of the frame that `_ahead` gives next
+        self._picture_bytes = 0  # that a picture holds until it is shown; 0 before the first
         self._cache: OrderedDict[int, SourceFrame] = OrderedDict()
 
     def read(self, number: int) -> SourceFrame:
@@ -223,10 +230,8 @@ class FrameAccess:
         if first <= last:
             yield from self._forward(first, last)
             return
-        height, width = self.clip.size
-        # Most videos keep two bytes a pixel, or fewer, until they are shown.
-        window = max(1, HELD // ((3 if self.clip.table is None else 2) * height * width))
-        while first >= last:
+        while first >= last:  # the first picture tells how many can be held
+            window = max(1, HELD // self._picture_bytes) if self._picture_bytes else 1
             start = max(last, first - window + 1)
             held = list(self._pictures(start, first))
             while held:
@@ -250,9 +255,7 @@ class FrameAccess:
                 make = self._reached(number)
             if make is None:
                 self.close()
-                raise InputError(
-                    f"{self.clip.source}: frame {number:05d} is damaged or missing; {ADVICE}"
-                )
+                raise missing(self.clip, number)
             yield make
 
     def _reached(self, number: int) -> Make | None:
@@ -268,10 +271,15 @@ class FrameAccess:
         if self.clip.table is None:
             start = None if earlier is None else number
             self._source = open_frames(self.clip.source, Part(start=start))
-            self._ahead = ((frame.index, partial(_same, frame)) for frame in self._source)
+            self._ahead = self._decoded(self._source)
         else:
             self._container = open_video(self.clip.source)
             self._ahead = self._sought(self._container, self.clip.table, number, earlier)
+
+    def _decoded(self, source: FrameSource) -> Iterator[tuple[int, Make]]:
+        for frame in source:
+            self._picture_bytes = frame.rgb.nbytes
+            yield frame.index, partial(_same, frame)
 
     def _sought(
         self, container: InputContainer, table: Table, number: int, earlier: int | None
@@ -298,6 +306,7 @@ class FrameAccess:
                 if index == len(table.times) or int(table.times[index]) != picture.pts:
                     continue
                 screen.begin(picture)  # the file may be closed when the frame is made
+                self._picture_bytes = bytes_of(picture)
                 yield index, partial(_shown, screen, index, picture)
 
     def _image(self, number: int) -> SourceFrame:

@@ -67,7 +67,7 @@ class Reread:
             number: Its number in the video.
             picture: The picture.
         """
-        self.picture_bytes = sum(plane.buffer_size for plane in picture.planes)
+        self.picture_bytes = bytes_of(picture)
         self._numbers.append(number)
         self._marks.append(_mark(picture))
 
@@ -126,6 +126,11 @@ class Reread:
             "file didn't change meanwhile, it can't be read from the middle, so re-encode it with "
             "ffmpeg, or give its frames as images"
         )
+
+
+def bytes_of(picture: av.VideoFrame) -> int:
+    """Bytes that a decoded picture holds."""
+    return sum(plane.buffer_size for plane in picture.planes)
 
 
 def _mark(picture: av.VideoFrame) -> int:

@@ -1,5 +1,6 @@
 """The address of a project's page, kept in the project, so that a page comes back by itself."""
 
+import errno
 import json
 import os
 import secrets
@@ -56,8 +57,14 @@ def read_address(folder: Path) -> tuple[Address, str]:
     except FileNotFoundError:
         return Address(), ""
     except (InputError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return Address(), f"{path} is not used ({reason}), and the address is a new one; {NEW}"
+        said = f"{path} is not used ({_reason(error)}), and the address is a new one; {NEW}"
+        return Address(), said
+
+
+def _reason(error: InputError | OSError) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
 def _read(path: Path) -> Address:

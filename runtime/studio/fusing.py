@@ -10,7 +10,7 @@ from typing import Any
 from mavos_deploy.runtime.masks.formats.store import StoreWriter
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
-from mavos_deploy.runtime.media.access import Clip
+from mavos_deploy.runtime.media.access import Clip, missing
 from mavos_deploy.runtime.media.found import Found
 from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import part_of
@@ -115,4 +115,22 @@ def fused(
         )
         way.begin(Legend("keyframes"))
         opened.enter_context(way)
-        yield islice(way, 1, None)
+        yield _whole(islice(way, 1, None), clip, run)
+
+
+def _whole(way: Iterator[Found[Any]], clip: Clip, run: Run) -> Iterator[Found[Any]]:
+    """The frames of a run up to the first that is missing.
+
+    Passes step over damaged frames, but the versions of a run are those of neighbouring frames.
+
+    Raises:
+        InputError: One is missing, with its number.
+    """
+    expected = run.frame
+    for found in way:
+        if found.frame.index != expected:
+            raise missing(clip, expected)
+        yield found
+        expected += 1
+    if expected < run.frame + run.count:
+        raise missing(clip, expected)

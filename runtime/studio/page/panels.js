@@ -125,7 +125,8 @@ function showFollowing() {
   $("progress").max = Math.max(1, now.total ?? 1);
   $("progress").value = now.done ?? 0;
   const far = now.fuse ? `${Math.floor((100 * now.done) / Math.max(1, now.total))} %` : `${now.done} of ${now.total}`;
-  const parts = [now.frame === null ? "getting ready" : `frame ${now.frame}`, far];
+  const before = now.fuse ? "following both ways" : "getting ready"; // no mask is kept yet
+  const parts = [now.frame === null ? before : `frame ${now.frame}`, far];
   if (now.fps && !now.fuse) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
   if (now.left !== null && now.left !== undefined) parts.push(`${seconds(now.left)} left`);
   $("speed").textContent = runs ? (now.state === "paused" ? `Paused. ${parts.slice(0, 2).join(" · ")}` : parts.join(" · ")) : "";

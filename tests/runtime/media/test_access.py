@@ -61,6 +61,32 @@ def test_backward_is_forward_in_windows(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(same(a, b) for a, b in zip(forward, reversed(backward), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("codec", "kind", "pixel"),
+    [
+        pytest.param("libx264", "yuv420p", 1.5),
+        pytest.param("libx264", "yuv444p10le", 6),
+        pytest.param("ffv1", "gbrp16le", 6),
+    ],
+)
+def test_windows_fit_whatever_a_pixel_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, kind: str, pixel: float
+) -> None:
+    path = video(tmp_path / "a.mkv", codec, kind, count=MANY)
+    clip, pictures, windows = open_clip(str(path)), FrameAccess._pictures, []
+    most = 40 * HEIGHT * WIDTH
+
+    def noted(self: FrameAccess, first: int, last: int) -> Any:  # noqa: ANN401
+        windows.append(last - first + 1)
+        return pictures(self, first, last)
+
+    monkeypatch.setattr(access, "HELD", most)
+    monkeypatch.setattr(FrameAccess, "_pictures", noted)
+    backward = FrameAccess(clip).span(MANY - 1, 0)
+    assert [frame.index for frame in backward] == list(range(MANY - 1, -1, -1))
+    assert 1 < max(windows) <= most / (pixel * HEIGHT * WIDTH)
+
+
 def test_images_are_read_by_number(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()

@@ -76,6 +76,12 @@ def test_one_that_others_may_know_or_made_is_replaced(tmp_path: Path, spoil: obj
     assert not (tmp_path / FILE).is_symlink()
 
 
+def test_a_link_is_called_one(tmp_path: Path) -> None:
+    kept(tmp_path)
+    _linked(tmp_path / FILE)
+    assert "address.json is not used (it is a link), and" in read_address(tmp_path)[1]
+
+
 def test_one_of_another_user_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

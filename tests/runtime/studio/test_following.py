@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mavos_deploy.runtime.studio.guard import Door
-from tests.made_videos import COUNT
+from tests.made_videos import COUNT, spoil, video
 from tests.stand_in_segmenter import StandInSegmenter
 from tests.studio_server import Client, SlowSegmenter, begun, served, square, stand_in
 
@@ -162,6 +163,32 @@ def test_passes_from_both_sides_stop_and_are_undone(clip: Path) -> None:
         assert project["following"]["done"] == project["following"]["total"]
         client.ask("POST", "/api/undo", {})
         assert client.project["masks"][0] == [0, reached]
+
+
+@pytest.mark.parametrize("place", [7, 23])
+def test_a_damaged_frame_ends_passes_from_both_sides_before_it(tmp_path: Path, place: int) -> None:
+    path = video(tmp_path / "clip.mp4", count=24, coding={"g": "1"})
+    (gone,) = spoil(path, [place])
+    with served(path) as client:
+        begun(client)
+        client.put(20, square(1, 40), [1])
+        client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"})
+        project = client.followed()
+        said = f"{path}: frame {gone:05d} is damaged or missing; re-encode what is whole"
+        assert said in project["following"]["message"]
+        kept = [[0, gone - 1]] if gone > 20 else [[0, gone - 1], [20, 20]]
+        assert project["masks"] == kept
+        made = [client.mask(n) for n in range(gone)]
+    with served(path) as client:  # as the journal says it
+        assert client.project["masks"] == kept
+        assert all(np.array_equal(client.mask(n), made[n]) for n in range(gone))
+        assert np.array_equal(client.mask(20) > 0, square(1, 40) > 0)
+    with served(path, folder=tmp_path / "other") as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        assert said in client.followed()["following"]["message"]
+        # Up to the middle between keyframes, the forward pass decides.
+        assert all(np.array_equal(client.mask(n), made[n]) for n in range(min(gone, 9)))
 
 
 def test_an_edit_ends_following(clip: Path) -> None:

@@ -36,12 +36,24 @@ def test_a_port_that_was_asked_for_is_taken_or_refused() -> None:
             pass
 
 
-@pytest.mark.parametrize(
-    "host", ["192.0.2.1", "2001:db8::1", "no-such-machine.invalid", "", "a..b", "[::1]"]
-)
-def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+def refused(host: str) -> None:
+    """Check what is said of a host."""
     words = f"--host {host!r} is no address of this machine ("
-    with pytest.raises(InputError, match=re.escape(words)) as refused, listening(host, None):
+    with pytest.raises(InputError, match=re.escape(words)) as said, listening(host, None):
         pass
-    assert "give 127.0.0.1 for this machine alone, 0.0.0.0 for all" in str(refused.value)
-    assert "port" not in str(refused.value)
+    assert "give 127.0.0.1 for this machine alone, 0.0.0.0 for all" in str(said.value)
+    assert "port" not in str(said.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "", "a..b"])
+def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+    refused(host)
+
+
+@pytest.mark.parametrize("host", ["no-such-machine.invalid", "[::1]"])
+def test_a_name_that_no_machine_has_is_named(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:  # without asking the network for it
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket.socket, "bind", unknown)
+    refused(host)
