@@ -10,6 +10,7 @@
 
 extern "C" {
 #include <libavutil/frame.h>
+#include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
@@ -56,8 +57,10 @@ bool whole_range(const AVFrame& picture, const AVPixFmtDescriptor& kind) {
   return picture.color_range == AVCOL_RANGE_JPEG || std::string(kind.name).rfind("yuvj", 0) == 0;
 }
 
-// Where the colour samples lie between the grey ones, in 256ths of a pixel.
-std::pair<int, int> colour_place(const AVFrame& picture, const AVPixFmtDescriptor& kind) {
+// Where the colour samples lie between the grey ones, in 256ths of a pixel, among
+// the lines `first`, `first + every` and so on.
+std::pair<int, int> colour_place(const AVFrame& picture, const AVPixFmtDescriptor& kind, int first,
+                                 int every) {
   int across = 128;
   int down = 128;
   switch (picture.chroma_location) {
@@ -70,6 +73,7 @@ std::pair<int, int> colour_place(const AVFrame& picture, const AVPixFmtDescripto
   }
   across *= (1 << kind.log2_chroma_w) - 1;
   down *= (1 << kind.log2_chroma_h) - 1;
+  down = (down + 256 * first) / every;
   return {kind.log2_chroma_w ? across : kAnywhere, kind.log2_chroma_h ? down : kAnywhere};
 }
 
@@ -118,11 +122,40 @@ cv::Mat PictureConverter::convert(const AVFrame& picture, int turns) {
   return upright;
 }
 
+// Copies planes of colours that lack the last line which a conversion of the lines `first`,
+// `first + every` and so on reads, and repeats the line before it there.
+std::array<cv::Mat, 4> fill_colours(const AVFrame& picture, const AVPixFmtDescriptor& format,
+                                    int first, int every, std::array<const uint8_t*, 4>& from,
+                                    std::array<int, 4>& steps) {
+  std::array<cv::Mat, 4> filled;
+  const int shift = format.log2_chroma_h;
+  const int height = (picture.height + every - 1 - first) / every;
+  const int stored = -(-picture.height >> shift);
+  const int there = (stored + every - 1 - first) / every;
+  const int wanted = -(-height >> shift);
+  if (shift == 0 || there >= wanted) return filled;
+  for (size_t plane = 1; plane < 3 && from[plane]; ++plane) {
+    const int bytes = av_image_get_linesize(static_cast<AVPixelFormat>(picture.format), picture.width,
+                                            static_cast<int>(plane));
+    if (bytes <= 0) continue;
+    filled[plane].create(wanted, (bytes + 63) / 32 * 32, CV_8UC1);
+    for (int line = 0; line < wanted; ++line) {
+      const int known = std::min(first + line * every, stored - 1);
+      std::memcpy(filled[plane].ptr(line), picture.data[plane] + known * picture.linesize[plane],
+                  static_cast<size_t>(bytes));
+    }
+    from[plane] = filled[plane].ptr();
+    steps[plane] = static_cast<int>(filled[plane].step[0]);
+  }
+  return filled;
+}
+
 // Converts the lines `first`, `first + every` and so on.
 void PictureConverter::convert_lines(const AVFrame& picture, cv::Mat& rgb, int first, int every) {
   const AVPixFmtDescriptor& format = description_of(picture);
   const int height = (picture.height + every - 1 - first) / every;
-  const auto [across, down] = colour_place(picture, format);
+  if (height == 0) return;
+  const auto [across, down] = colour_place(picture, format, first, every);
   Step::Kind kind{picture.width,      height, picture.format, AV_PIX_FMT_RGB24,
                   picture.colorspace, whole_range(picture, format), across, down, kAnywhere};
   std::array<const uint8_t*, 4> from{};
@@ -132,6 +165,7 @@ void PictureConverter::convert_lines(const AVFrame& picture, cv::Mat& rgb, int f
     from[plane] = picture.data[plane] + (palette ? 0 : first * picture.linesize[plane]);
     steps[plane] = picture.linesize[plane] * (palette ? 1 : every);
   }
+  const std::array<cv::Mat, 4> filled = fill_colours(picture, format, first, every, from, steps);
   // FFmpeg before 8 takes one of two lines of colours where there is no fast conversion.
   cv::Mat planes[3];
   const bool coarse = format.log2_chroma_h > 0 && (format.comp[0].depth > 8 || height % 2);
@@ -185,10 +219,16 @@ bool PictureConverter::Step::run(const Kind& kind, const uint8_t* const* from, c
                                                                 {"src_h_chr_pos", kind.across},
                                                                 {"src_v_chr_pos", kind.down},
                                                                 {"dst_h_chr_pos", kind.to_across}}};
-    for (const auto& [key, value] : settings) av_opt_set_int(scaler_, key, value, 0);
+    for (const auto& [key, value] : settings) {
+      if (av_opt_set_int(scaler_, key, value, 0) < 0) return false;
+    }
     const int* matrix = sws_getCoefficients(kind.matrix);
     const int to_whole = kind.to == AV_PIX_FMT_RGB24 ? 1 : kind.whole;
-    sws_setColorspaceDetails(scaler_, matrix, kind.whole, matrix, to_whole, 0, 1 << 16, 1 << 16);
+    const int told = sws_setColorspaceDetails(scaler_, matrix, kind.whole, matrix, to_whole, 0,
+                                              1 << 16, 1 << 16);
+    const AVPixFmtDescriptor* from_format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(kind.from));
+    const bool coloured = from_format->nb_components >= 3 && !(from_format->flags & AV_PIX_FMT_FLAG_RGB);
+    if (told < 0 && coloured) return false;  // others have no matrix
     if (sws_init_context(scaler_, nullptr, nullptr) < 0) return false;
   }
   return sws_scale(scaler_, from, from_steps, 0, kind.height, to, to_steps) == kind.height;

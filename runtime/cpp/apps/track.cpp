@@ -32,8 +32,8 @@ constexpr const char* kUsage =
     "Follow objects through a video and write a palette PNG for every frame.\n"
     "\n"
     "  BUNDLE             folder that mavos-export wrote\n"
-    "  VIDEO              video file, folder of images, number of a camera, or a GStreamer\n"
-    "                     pipeline that ends in appsink (it holds a !)\n"
+    "  VIDEO              video file, folder of images, number or device of a camera, or a\n"
+    "                     GStreamer pipeline that ends in appsink (it holds a !)\n"
     "  --masks PATH       mask of the first frame, a palette or grey PNG; or a folder of masks\n"
     "                     named as their frames, where later ones add objects\n"
     "  --output DIR       write a palette PNG for every frame here\n"
@@ -108,14 +108,16 @@ class Source {
     } else if (fs::is_directory(video)) {
       list_folder(video);
       return;
-    } else if (fs::exists(video)) {
+    } else if (fs::is_regular_file(video)) {
       file_.emplace(video);
       return;
+    } else if (fs::exists(video)) {
+      capture_.open(video);  // a device, such as /dev/video0
     } else if (digits) {
       capture_.open(std::stoi(video), cv::CAP_V4L2);
     } else {
-      refuse(video + " does not exist; expected a video file, a folder of images, a camera number " +
-             "or a GStreamer pipeline");
+      refuse(video + " does not exist; expected a video file, a folder of images, a camera's number " +
+             "or device, or a GStreamer pipeline");
     }
     if (!capture_.isOpened()) refuse(video + " can't be opened as a video");
   }

@@ -2,155 +2,32 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdio>
 #include <deque>
 #include <stdexcept>
 
-extern "C" {
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/display.h>
-#include <libavutil/opt.h>
-}
-
 #include "frame_numbers.h"
+#include "outline.h"
 #include "shown_picture.h"
+#include "video_file.h"
 
 namespace {
 
-constexpr int64_t kMaxPixels = int64_t{1} << 26;  // as in the library
 constexpr int kRetries = 8;      // errors of reading in a row, after which the rest is given up
 constexpr size_t kHeld = 8;      // pictures that wait for earlier ones, once damage came
 constexpr int64_t kHeader = 64;  // bytes between packets that lie one behind the other
 // Something is missing if a file ends this much before the length it states.
 constexpr double kMissingSeconds = 0.5;
 constexpr double kMissingShare = 0.01;
+constexpr int64_t kSlack = 256;  // bytes that may follow the last packet within its part of a file
+constexpr int kErrors = 1000;    // of a decoder, one after the other, after which it is given up
 constexpr std::array<const char*, 7> kStreamed{"mpegts", "mpeg", "h264",  "hevc",
                                                "mpegvideo", "m4v", "flv"};
 
-struct FreeContainer {
-  void operator()(AVFormatContext* it) const { avformat_close_input(&it); }
-};
-struct FreeDecoder {
-  void operator()(AVCodecContext* it) const { avcodec_free_context(&it); }
-};
-struct FreePacket {
-  void operator()(AVPacket* it) const { av_packet_free(&it); }
-};
-struct FreeFrame {
-  void operator()(AVFrame* it) const { av_frame_free(&it); }
-};
-using Container = std::unique_ptr<AVFormatContext, FreeContainer>;
-using Decoder = std::unique_ptr<AVCodecContext, FreeDecoder>;
-using Packet = std::unique_ptr<AVPacket, FreePacket>;
-using Picture = std::unique_ptr<AVFrame, FreeFrame>;
-
 [[noreturn]] void refuse(const std::string& text) { throw std::runtime_error(text); }
-
-std::string words_of(int error) {
-  std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
-  av_strerror(error, text.data(), text.size());
-  return text.data();
-}
 
 std::optional<int64_t> known(int64_t time) {
   return time == AV_NOPTS_VALUE ? std::nullopt : std::optional<int64_t>(time);
-}
-
-// Whether a container has one of these names; it may have several, with commas between them.
-bool is_any(const char* container, std::initializer_list<std::string> names) {
-  const std::string all = "," + std::string(container) + ",";
-  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return all.find("," + name + ",") != all.npos;
-  });
-}
-
-Container open_container(const std::string& file) {
-  av_log_set_level(AV_LOG_QUIET);  // what matters is said in our own words
-  AVFormatContext* opened = nullptr;
-  const std::string address = "file:" + file;  // a name with a colon is no protocol
-  const int failed = avformat_open_input(&opened, address.c_str(), nullptr, nullptr);
-  if (failed < 0) {
-    refuse(file + " cannot be opened: not a video, or cut off (" + words_of(failed) + ")");
-  }
-  Container container(opened);
-  const std::string kind = container->iformat->name;
-  const bool picture = kind.size() > 5 && kind.compare(kind.size() - 5, 5, "_pipe") == 0;
-  if (picture || is_any(kind.c_str(), {"image2", "apng", "webp"})) {
-    refuse(file + " is an image; give the folder of the video's frames, as PNG, JPEG, BMP or WebP");
-  }
-  if (avformat_find_stream_info(opened, nullptr) < 0) {
-    refuse(file + " cannot be opened: not a video, or cut off");
-  }
-  return container;
-}
-
-AVStream* video_of(const std::string& file, const AVFormatContext& container,
-                   std::vector<std::string>& notes) {
-  std::vector<AVStream*> found;
-  int videos = 0;
-  for (unsigned i = 0; i < container.nb_streams; ++i) {
-    AVStream* stream = container.streams[i];
-    const bool cover = stream->disposition & AV_DISPOSITION_ATTACHED_PIC;
-    if (stream->codecpar->codec_type != AVMEDIA_TYPE_VIDEO || cover) continue;
-    ++videos;
-    if (avcodec_find_decoder(stream->codecpar->codec_id)) found.push_back(stream);
-  }
-  if (videos == 0) refuse(file + " holds no video");
-  if (found.empty()) refuse(file + ": no decoder for its video; re-encode it as H.264");
-  const auto rank = [](const AVStream* stream) {
-    const int64_t pixels = int64_t{stream->codecpar->width} * stream->codecpar->height;
-    return std::make_pair((stream->disposition & AV_DISPOSITION_DEFAULT) != 0, pixels);
-  };
-  AVStream* chosen = *std::max_element(
-      found.begin(), found.end(), [&](auto* one, auto* two) { return rank(one) < rank(two); });
-  if (rank(chosen).second > kMaxPixels) {
-    refuse(file + ": " + std::to_string(chosen->codecpar->width) + "x" +
-           std::to_string(chosen->codecpar->height) + " pixels; the limit is " +
-           std::to_string(kMaxPixels) + " in all; scale it down with ffmpeg");
-  }
-  if (videos > 1) {
-    notes.push_back(file + " holds " + std::to_string(videos) + " videos; stream " +
-                    std::to_string(chosen->index) + " is read");
-  }
-  return chosen;
-}
-
-Decoder open_decoder(const std::string& file, const AVStream& stream) {
-  const AVCodec* codec = avcodec_find_decoder(stream.codecpar->codec_id);
-  Decoder decoder(avcodec_alloc_context3(codec));
-  if (!decoder) throw std::bad_alloc();
-  int failed = avcodec_parameters_to_context(decoder.get(), stream.codecpar);
-  decoder->pkt_timebase = stream.time_base;
-  decoder->thread_count = 0;  // as many as there are processors
-  decoder->thread_type = FF_THREAD_FRAME | FF_THREAD_SLICE;
-  av_opt_set_int(decoder.get(), "max_pixels", kMaxPixels, 0);
-  if (failed >= 0) failed = avcodec_open2(decoder.get(), codec, nullptr);
-  if (failed < 0) refuse(file + ": its video can't be decoded (" + words_of(failed) + ")");
-  return decoder;
-}
-
-const int32_t* display_matrix(const AVStream& stream, const AVFrame& picture) {
-#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 100)
-  const AVPacketSideData* found =
-      av_packet_side_data_get(stream.codecpar->coded_side_data, stream.codecpar->nb_coded_side_data,
-                              AV_PKT_DATA_DISPLAYMATRIX);
-  if (found) return reinterpret_cast<const int32_t*>(found->data);
-#else
-  const uint8_t* found = av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr);
-  if (found) return reinterpret_cast<const int32_t*>(found);
-#endif
-  const AVFrameSideData* own = av_frame_get_side_data(&picture, AV_FRAME_DATA_DISPLAYMATRIX);
-  return own ? reinterpret_cast<const int32_t*>(own->data) : nullptr;
-}
-
-// Quarter turns to the left by which a picture is shown.
-int turns_of(const AVStream& stream, const AVFrame& picture) {
-  const int32_t* matrix = display_matrix(stream, picture);
-  const double angle = matrix ? av_display_rotation_get(matrix) : 0;
-  if (std::isnan(angle)) return 0;
-  return (static_cast<int>(std::lround(angle / 90)) % 4 + 4) % 4;
 }
 
 bool has_fields(const AVFrame& picture) {
@@ -158,6 +35,14 @@ bool has_fields(const AVFrame& picture) {
   return (picture.flags & AV_FRAME_FLAG_INTERLACED) != 0;
 #else
   return picture.interlaced_frame != 0;
+#endif
+}
+
+int64_t duration_of(const AVFrame& picture) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(57, 30, 100)
+  return picture.duration;
+#else
+  return picture.pkt_duration;
 #endif
 }
 
@@ -169,7 +54,7 @@ struct VideoReader::Open {
         container(open_container(file)),
         stream(video_of(file, *container, notes)),
         decoder(open_decoder(file, *stream)),
-        numbers(is_silent()),
+        numbers(is_silent(), stated_step()),
         packet(av_packet_alloc()) {
     if (!packet) throw std::bad_alloc();
   }
@@ -180,6 +65,14 @@ struct VideoReader::Open {
     return !is_any(container->iformat->name, {"avi"}) &&
            (id == AV_CODEC_ID_H264 || id == AV_CODEC_ID_HEVC || id == AV_CODEC_ID_VP9 ||
             id == AV_CODEC_ID_AV1);
+  }
+
+  // Time between pictures by the rate that the container states.
+  std::optional<double> stated_step() const {
+    AVRational rate = stream->avg_frame_rate;
+    if (rate.num <= 0 || rate.den <= 0) rate = av_guess_frame_rate(container.get(), stream, nullptr);
+    if (rate.num <= 0 || rate.den <= 0) return std::nullopt;
+    return 1 / (av_q2d(rate) * av_q2d(stream->time_base));
   }
 
   // In recordings of these kinds, what is before the first key frame is no damage.
@@ -220,7 +113,7 @@ struct VideoReader::Open {
     // If something follows, a torn packet was not the end of a recording.
     const bool far = read_end > 0 && found.pos > read_end + kHeader &&
                      is_any(container->iformat->name, {"matroska", "webm", "flv"});
-    if (far || torn) holes.push_back(numbers.reached());
+    if (far || torn) numbers.hole();
     torn = own && (found.flags & AV_PKT_FLAG_CORRUPT);
     if (found.pos >= 0) read_end = std::max(read_end, found.pos + found.size);
     const int64_t time = found.pts == AV_NOPTS_VALUE ? found.dts : found.pts;
@@ -231,8 +124,8 @@ struct VideoReader::Open {
     if (own) own_end = std::max(own_end, end);
   }
 
-  // Notes where the packets end well before the length that the container states.
-  void check_length() {
+  // Whether the packets end well before the length that the container states.
+  bool ends_early() const {
     const char* kind = container->iformat->name;
     double stated = 0;
     double reached = own_end;
@@ -245,23 +138,50 @@ struct VideoReader::Open {
       stated = static_cast<double>(container->duration) / AV_TIME_BASE;
       reached = any_end;  // sound may be the longer one
     }
-    if (stated - reached <= std::max(kMissingSeconds, kMissingShare * stated)) return;
-    std::array<char, 80> text{};
-    std::snprintf(text.data(), text.size(), "it states %.1f seconds and ends after %.1f", stated, reached);
-    unread = text.data();
+    return stated - reached > std::max(kMissingSeconds, kMissingShare * stated);
   }
 
+  // Once all packets were read, finds out whether some are missing at the end.
+  void check_end() {
+    if (cut || !unread.empty() || !ends_early()) return;
+    const auto found = outline_of(name, container->iformat->name);
+    if (!found || !found->complete) {
+      cut = true;
+    } else if (read_end + kSlack < found->data_end) {
+      unread = "its container is damaged";
+    }
+  }
+
+  // Gives the packet to the decoder; once reading is over, asks for what is left in there.
   void send() {
-    const bool shown = packet->data && !(packet->flags & AV_PKT_FLAG_DISCARD);
+    const bool shown = !over && !(packet->flags & AV_PKT_FLAG_DISCARD);
     if (shown) numbers.packet(known(packet->pts), is_key(*packet));
-    int failed = avcodec_send_packet(decoder.get(), packet->data ? packet.get() : nullptr);
-    while (failed >= 0) {
+    int failed = 0;
+    do {
+      failed = avcodec_send_packet(decoder.get(), over ? nullptr : packet.get());
+    } while (receive() > 0 && failed == AVERROR(EAGAIN));
+    if (failed < 0 && failed != AVERROR_EOF) note_error(failed);
+  }
+
+  // Takes all pictures that are ready. Behind an error, other threads may hold whole ones.
+  size_t receive() {
+    const size_t before = arrived.size();
+    for (int errors = 0; errors < kErrors;) {
       Picture picture(av_frame_alloc());
       if (!picture) throw std::bad_alloc();
-      failed = avcodec_receive_frame(decoder.get(), picture.get());
-      if (failed >= 0) arrived.push_back(std::move(picture));
+      const int failed = avcodec_receive_frame(decoder.get(), picture.get());
+      if (failed == AVERROR(EAGAIN) || failed == AVERROR_EOF) break;
+      if (failed >= 0) {
+        arrived.push_back(std::move(picture));
+      } else {
+        note_error(failed);
+        ++errors;
+      }
     }
-    if (failed == AVERROR(EAGAIN) || failed == AVERROR_EOF) return;
+    return arrived.size() - before;
+  }
+
+  void note_error(int failed) {
     if (first_error.empty()) first_error = words_of(failed);
     numbers.error();
   }
@@ -271,6 +191,12 @@ struct VideoReader::Open {
     while (!arrived.empty()) {
       Picture picture = std::move(arrived.front());
       arrived.pop_front();
+      if (cut && is_gap(*picture)) {
+        arrived.clear();  // a cut also loses frames that belong before the last ones kept
+        break;
+      }
+      last_time = known(picture->pts);
+      last_duration = duration_of(*picture);
       const auto time = known(picture->pts);
       const bool waits = time && (!held.empty() || numbers.misses(*time));
       const auto place = !waits ? held.begin()
@@ -283,6 +209,11 @@ struct VideoReader::Open {
     return over && !held.empty();
   }
 
+  bool is_gap(const AVFrame& after) const {
+    if (!last_time || after.pts == AV_NOPTS_VALUE || last_duration <= 0) return false;
+    return static_cast<double>(after.pts - *last_time) > 1.5 * static_cast<double>(last_duration);
+  }
+
   // The next picture, with its number.
   std::optional<std::pair<int64_t, Picture>> picture() {
     while (true) {
@@ -292,10 +223,7 @@ struct VideoReader::Open {
           return std::nullopt;
         }
         over = !read_packet();
-        if (over) {
-          av_packet_unref(packet.get());
-          if (!cut && unread.empty()) check_length();
-        }
+        if (over) check_end();
         send();
       }
       Picture first = std::move(held.front());
@@ -333,11 +261,12 @@ struct VideoReader::Open {
   std::vector<int64_t> flawed;
   std::string first_error;
   std::string unread;  // why the rest of the file isn't read
-  std::vector<int64_t> holes;  // numbers of the frames before which the container lost data
   bool torn = false;
   int64_t read_end = 0;  // bytes
   double own_end = 0;    // seconds
   double any_end = 0;
+  std::optional<int64_t> last_time;  // of the picture that the decoder gave last
+  int64_t last_duration = 0;
   bool over = false;  // no packet will follow
   bool cut = false;
 };
@@ -387,7 +316,8 @@ std::vector<std::string> VideoReader::damage(int64_t last) const {
   };
   say(": damaged and left out: ", open_->numbers.lost());
   say(": damaged, shown as far as possible: ", open_->flawed);
-  say(": its container lost data, so that later numbers may be too low, about ", open_->holes);
+  say(": its container lost data, and no steady rate tells how many frames; re-encode it with ffmpeg "
+      "before giving later masks, because numbers may be too low behind ", open_->numbers.unsure());
   if (!open_->unread.empty()) {
     lines.push_back(open_->name + ": from frame " + named({open_->numbers.reached()}) +
                     " on it can't be read (" + open_->unread + ")");

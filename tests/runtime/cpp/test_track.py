@@ -17,7 +17,7 @@ from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.masks.png import write_mask
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
-from tests.made_videos import spoil
+from tests.made_videos import HEIGHT, WIDTH, spoil, video
 from tests.runtime.cpp.conftest import VARIABLE
 
 FRAMES = 6
@@ -131,6 +131,47 @@ def test_a_video_gives_the_masks_of_python(
     for name in files[0]:
         ours, theirs = (np.asarray(Image.open(tmp_path / f"masks-{i}" / name)) for i in range(2))
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    source = video(tmp_path / "clip.mp4", count=14, coding={"bf": "2", "g": "14", "refs": "2"})
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    times = [packet.pts or 0 for packet in packets]
+    # Behind the cut is a frame that is shown before the last one that is left.
+    cut = next(n for n in range(6, 13) if times[n + 1] < times[n])
+    end = packets[cut + 1].pos
+    assert end is not None
+    source.write_bytes(source.read_bytes()[: end + 4])
+    first = np.zeros((HEIGHT, WIDTH), np.uint8)
+    first[10:30, 10:40] = 1
+    write_mask(tmp_path / "first.png", first)
+    found = []
+    for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
+        folder = f"masks-{len(found)}"
+        command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
+        ran = subprocess.run(
+            [*command, "--threads", "1", *options], cwd=tmp_path, capture_output=True, check=False
+        )
+        names = sorted(path.name for path in (tmp_path / folder).glob("*.png"))
+        found.append((ran.returncode, names))
+    assert found[0] == found[1]
+    assert found[0][0] == 2
+    assert found[0][1][0] == "00000.png"
+
+
+def test_a_device_is_no_file(program: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [program, tiny_bundle, "/dev/null", "--masks", "first.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "mavos-track: /dev/null can't be opened as a video" in ran.stderr
 
 
 @pytest.mark.parametrize(
