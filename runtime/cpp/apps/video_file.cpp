@@ -106,7 +106,11 @@ Decoder open_decoder(const std::string& file, const AVStream& stream) {
   int failed = avcodec_parameters_to_context(decoder.get(), stream.codecpar);
   decoder->pkt_timebase = stream.time_base;
   decoder->thread_count = 0;  // as many as there are processors
+#if LIBAVCODEC_VERSION_MAJOR >= 61
   decoder->thread_type = FF_THREAD_FRAME | FF_THREAD_SLICE;
+#else
+  decoder->thread_type = FF_THREAD_SLICE;  // threads by frames forget at times what is damaged
+#endif
   av_opt_set_int(decoder.get(), "max_pixels", kMaxPixels, 0);
   if (failed >= 0) failed = avcodec_open2(decoder.get(), codec, nullptr);
   if (failed < 0) refuse(file + ": its video can't be decoded (" + words_of(failed) + ")");
