@@ -114,7 +114,9 @@ class Recording:
         Raises:
             InputError: The file is cut off, or nothing can be decoded; pictures before were given.
         """
-        self.stream.thread_type = "AUTO"  # frame threads: faster, but some frames late
+        # Frame threads would be faster, but behind a damaged packet they lose whole pictures, and
+        # which ones depends on the number of processors.
+        self.stream.thread_type = "SLICE"
         held: list[tuple[int, int, av.VideoFrame]] = []  # times, order of arrival, pictures
         order = count()
         for picture in self._pictures():

@@ -1,8 +1,6 @@
 """The built C++ runtime, and the quantised bundle of another file."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,17 +20,3 @@ def cpp() -> CppLibrary:
     if not given:
         pytest.skip(f"{VARIABLE} names no folder with a built libmavos (docs/cpp.md)")
     return CppLibrary(Path(given) / "libmavos.so")
-
-
-@contextmanager
-def one_processor() -> Iterator[None]:
-    """Let decoders have one thread.
-
-    Behind an error at the end of a video, PyAV gives up the pictures that other threads hold.
-    """
-    processors = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(processors)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, processors)

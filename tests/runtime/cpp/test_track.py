@@ -18,7 +18,7 @@ from mavos_deploy.runtime.masks.png import write_mask
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
 from tests.made_videos import HEIGHT, WIDTH, spoil, video
-from tests.runtime.cpp.conftest import VARIABLE, one_processor
+from tests.runtime.cpp.conftest import VARIABLE
 
 FRAMES = 6
 LATE = 3
@@ -112,14 +112,13 @@ def test_a_video_gives_the_masks_of_python(
     for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
         folder = f"masks-{len(codes)}"
         command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
-        with one_processor():
-            ran = subprocess.run(
-                [*command, "--threads", "1", *options],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        ran = subprocess.run(
+            [*command, "--threads", "1", *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         codes.append(ran.returncode)
         said.append(ran.stderr)
     assert codes == [int(spoilt), int(spoilt)], said
@@ -149,7 +148,7 @@ def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
     first = np.zeros((HEIGHT, WIDTH), np.uint8)
     first[10:30, 10:40] = 1
     write_mask(tmp_path / "first.png", first)
-    found = []
+    found: list[tuple[int, list[str]]] = []
     for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
         folder = f"masks-{len(found)}"
         command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]

@@ -17,7 +17,7 @@ from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from tests.cpp_library import CppLibrary
 from tests.made_videos import COUNT as COUNT_MADE
 from tests.made_videos import collecting, spoil, video
-from tests.runtime.cpp.conftest import VARIABLE, one_processor
+from tests.runtime.cpp.conftest import VARIABLE
 
 Frames = list[tuple[int, np.ndarray]]
 COUNT = 5
@@ -81,7 +81,7 @@ def by_python(source: Path) -> tuple[list[SourceFrame], int, list[str]]:
     """Frames, exit code, and lines about damage or why it was refused."""
     frames: list[SourceFrame] = []
     try:
-        with one_processor(), open_frames(str(source)) as opened:
+        with open_frames(str(source)) as opened:
             collecting(opened, frames)
             return frames, 1 if opened.told.damage else 0, opened.told.damage
     except InputError as error:

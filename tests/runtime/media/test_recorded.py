@@ -1,5 +1,6 @@
 """Videos go on behind damage, with the right numbers, and start anywhere without decoding all."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -79,6 +80,29 @@ def test_half_a_frame_is_shown_and_named(tmp_path: Path, codec: str) -> None:
     frames, (line,) = _read(path)
     assert len(frames) == 40
     assert f"damaged, shown as far as possible: frame {flawed:05d}" in line
+
+
+@pytest.mark.parametrize("threads", [1, 2, 6])
+@pytest.mark.parametrize(("codec", "group"), [("mpeg4", "1"), ("libx264", "4")])
+def test_damage_near_the_end_costs_no_whole_frame_with_any_number_of_threads(
+    tmp_path: Path, codec: str, group: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Recording.__iter__
+
+    def with_threads(self: Recording) -> Iterator[tuple[int, av.VideoFrame]]:
+        self.stream.codec_context.thread_count = threads
+        return decode(self)
+
+    monkeypatch.setattr(Recording, "__iter__", with_threads)
+    path = video(tmp_path / "clip.mp4", codec, coding={"g": group})
+    spoil(path, [COUNT - 3])
+    with open_frames(str(path)) as source:
+        given = {frame.index for frame in source}
+    named = " ".join(source.told.damage)
+    assert given >= set(range(COUNT - 4))
+    assert all(f"{number:05d}" in named or number in given for number in range(COUNT - 3, COUNT))
+    if group == "1":  # each frame stands alone
+        assert given == set(range(COUNT)) - {COUNT - 3}
 
 
 def test_what_a_decoder_leaves_out_in_silence_is_named(tmp_path: Path) -> None:
