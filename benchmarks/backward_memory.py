@@ -56,6 +56,7 @@ def peak(bundle: Path, folder: Path, keyframe: int, direction: str, size: tuple[
     write_mask(masks / f"{keyframe:05d}.png", labels)
     command = [sys.executable, "-c", RUN, str(bundle.resolve()), str(folder / "clip.mp4")]
     command += [f"--masks={masks}", f"--direction={direction}", "--quiet", "--threads=1"]
+    command += ["--fit=stretch"]  # the bundle may have any size
     command += [f"--write=store={folder / direction}.mavosmasks"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
