@@ -135,3 +135,20 @@ KINDS = [
     pytest.param("a.ts", "libx264", id="ts"),
     pytest.param("a.flv", "libx264", id="flv"),
 ]
+
+
+def punch(path: Path, packet: int, before: int = 0) -> None:
+    """Make a hole in the container of a video: 2000 zeros, and those before them.
+
+    Args:
+        path: The video, which is changed.
+        packet: Place in the file of the packet where the 2000 zeros begin.
+        before: Zeros before it, where the container says what the packet is.
+    """
+    with av.open(str(path)) as container:
+        places = [found.pos for found in container.demux(video=0) if found.size]
+    start = places[packet]
+    assert start is not None
+    content = bytearray(path.read_bytes())
+    content[start - before : start + 2000] = bytes(before + 2000)
+    path.write_bytes(content)

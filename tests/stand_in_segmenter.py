@@ -96,6 +96,21 @@ class StandInSegmenter:
         pass
 
 
+class Counting(StandInSegmenter):
+    """Counts the streams that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = 0
+
+    def start(self, frame: RgbFrame, labels: Labels) -> StandInState:
+        self.open += 1
+        return super().start(frame, labels)
+
+    def end(self, state: StandInState) -> None:
+        self.open -= 1
+
+
 def dump(state: StandInState, notes: Mapping[str, str]) -> bytes:
     """A state as the content of a file."""
     counters = np.array([state.frame, state.seen], np.int64)

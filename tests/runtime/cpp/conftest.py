@@ -20,3 +20,11 @@ def cpp() -> CppLibrary:
     if not given:
         pytest.skip(f"{VARIABLE} names no folder with a built libmavos (docs/cpp.md)")
     return CppLibrary(Path(given) / "libmavos.so")
+
+
+def built_program(name: str) -> Path:
+    """A program of that folder that needs FFmpeg and OpenCV; skips the test without it."""
+    path = Path(os.environ[VARIABLE]) / name
+    if not path.exists():
+        pytest.skip("mavos-track was not built, which needs packages (docs/cpp.md)")
+    return path

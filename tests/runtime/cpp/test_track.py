@@ -1,7 +1,6 @@
 """The command mavos-track beside mavos-run."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mavos_deploy.runtime.masks.png import write_mask
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
 from tests.made_videos import HEIGHT, WIDTH, spoil, video
-from tests.runtime.cpp.conftest import VARIABLE
+from tests.runtime.cpp.conftest import built_program
 
 FRAMES = 6
 LATE = 3
@@ -26,10 +25,7 @@ LATE = 3
 
 @pytest.fixture
 def program(cpp: CppLibrary) -> Path:
-    path = Path(os.environ[VARIABLE]) / "mavos-track"
-    if not path.exists():
-        pytest.skip("mavos-track was not built, which needs packages (docs/cpp.md)")
-    return path
+    return built_program("mavos-track")
 
 
 def test_a_folder_of_frames_gives_the_masks_of_python(

@@ -1,6 +1,5 @@
 """The reader of mavos-track gives the frames of Python's, byte for byte."""
 
-import os
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +15,8 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from tests.cpp_library import CppLibrary
 from tests.made_videos import COUNT as COUNT_MADE
-from tests.made_videos import collecting, spoil, video
-from tests.runtime.cpp.conftest import VARIABLE
+from tests.made_videos import collecting, punch, spoil, video
+from tests.runtime.cpp.conftest import built_program
 
 Frames = list[tuple[int, np.ndarray]]
 COUNT = 5
@@ -28,10 +27,7 @@ RANGE = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
 
 @pytest.fixture
 def program(cpp: CppLibrary) -> Path:
-    path = Path(os.environ[VARIABLE]) / "tests/mavos_frames"
-    if not path.exists():
-        pytest.skip("mavos-track was not built, which needs packages (docs/cpp.md)")
-    return path
+    return built_program("tests/mavos_frames")
 
 
 def coloured(
@@ -236,13 +232,7 @@ def test_a_wrong_length_is_no_damage(program: Path, tmp_path: Path, stated: int)
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.flv"])
 def test_frames_behind_a_hole_keep_their_numbers(program: Path, tmp_path: Path, name: str) -> None:
     source = video(tmp_path / name, count=120, coding={"g": "10"})
-    with av.open(str(source)) as container:
-        places = [packet.pos for packet in container.demux(video=0) if packet.size]
-    content = bytearray(source.read_bytes())
-    start = places[50]
-    assert start is not None
-    content[start : start + 2000] = bytes(2000)
-    source.write_bytes(content)
+    punch(source, 50)
     frames, code, said = by_cpp(program, source)
     expected, _, lines = by_python(source)
     assert (code, said.splitlines()) == (1, lines)
@@ -253,13 +243,7 @@ def test_frames_behind_a_hole_keep_their_numbers(program: Path, tmp_path: Path, 
 def test_a_hole_at_an_unsteady_rate_is_named(program: Path, tmp_path: Path) -> None:
     times = [100 * n + 40 * (n % 3) for n in range(60)]
     source = video(tmp_path / "clip.mkv", count=60, coding={"g": "10"}, times=times)
-    with av.open(str(source)) as container:
-        places = [packet.pos for packet in container.demux(video=0) if packet.size]
-    content = bytearray(source.read_bytes())
-    start = places[25]
-    assert start is not None
-    content[start - 4 : start + 2000] = bytes(2004)
-    source.write_bytes(content)
+    punch(source, 25, before=4)
     _, code, said = by_cpp(program, source)
     assert code == 1
     assert "no steady rate tells how many frames; re-encode it with ffmpeg" in said

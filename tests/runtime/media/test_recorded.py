@@ -15,7 +15,7 @@ from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
-from tests.made_videos import COUNT, shown_at, spoil, video
+from tests.made_videos import COUNT, punch, shown_at, spoil, video
 
 GROUPS = {"g": "10"}  # a key frame every ten frames
 OPEN = {"x264-params": "open-gop=1:keyint=10:bframes=3"}
@@ -191,13 +191,7 @@ def test_frames_behind_a_hole_in_the_container_keep_their_numbers(
 ) -> None:
     path = video(tmp_path / name, count=300, coding=GROUPS)
     whole, _ = _read(path)
-    with av.open(str(path)) as container:
-        places = [packet.pos for packet in container.demux(video=0) if packet.size]
-    content = bytearray(path.read_bytes())
-    start = places[100]
-    assert start is not None
-    content[start - 20 : start + 2000] = bytes(2020)
-    path.write_bytes(content)
+    punch(path, 100, before=20)
     frames, (line, *_) = _read(path)
     assert 200 < len(frames) < 300
     for frame in frames:

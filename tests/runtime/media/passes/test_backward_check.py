@@ -24,7 +24,7 @@ from mavos_deploy.runtime.media.video import segment_video
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from tests.made_videos import HEIGHT, WIDTH, video
-from tests.stand_in_segmenter import StandInSegmenter, StandInState
+from tests.stand_in_segmenter import Counting, StandInSegmenter, StandInState
 
 COUNT, EVERY = 16, 5
 FIRST, SECOND = np.zeros((2, HEIGHT, WIDTH), np.uint8)
@@ -36,21 +36,6 @@ SECOND[10:30, 30:50] = 1
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_module, "MOST", 3)
-
-
-class Counting(StandInSegmenter):
-    """Counts the streams that are open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open = 0
-
-    def start(self, frame: RgbFrame, labels: Labels) -> StandInState:
-        self.open += 1
-        return super().start(frame, labels)
-
-    def end(self, state: StandInState) -> None:
-        self.open -= 1
 
 
 @dataclass

@@ -26,7 +26,7 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import RgbFrame
 from tests.made_clips import synthetic_clip
 from tests.made_videos import video
-from tests.stand_in_segmenter import StandInSegmenter, StandInState
+from tests.stand_in_segmenter import Counting, StandInSegmenter, StandInState
 
 COUNT = 16
 
@@ -215,24 +215,9 @@ def test_it_is_the_last_mask_that_must_be_large_enough_to_begin_backward(
     assert any("object 1 has 1 pixels" in note for note in summary.notes)
 
 
-class Ending(StandInSegmenter):
-    """Counts the streams that are open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open = 0
-
-    def start(self, frame: RgbFrame, labels: Labels) -> StandInState:
-        self.open += 1
-        return super().start(frame, labels)
-
-    def end(self, state: StandInState) -> None:
-        self.open -= 1
-
-
 @pytest.mark.parametrize("keyframes", [(3, 9), (3, COUNT - 1)], ids=str)
 def test_every_stream_is_ended(made: Made, keyframes: tuple[int, ...]) -> None:
-    segmenter = Ending()
+    segmenter = Counting()
     wanted = [parse_wanted(f"store={made.folder}/o.mavosmasks", "x")]
     with open_frames(str(made.folder / "frames")) as frames:
         source = MaskSource(made.masks("masks", *keyframes))
