@@ -13,7 +13,7 @@ of five rounds on the whole frame, and `--scale` enlarges the frames.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -63,11 +63,9 @@ def main() -> None:
 def first_frame(sequence: VideoSequence, scale: int) -> tuple[Frame, Mask]:
     """The first picture and where its annotation has an object, enlarged."""
     stem = sequence.expected[0]
-    labels, _ = Truth(sequence).read(stem)
-    assert labels is not None, f"{sequence.name} has no annotation of {stem}"
     frame = read_rgb(sequence.images[stem])
     size = frame.shape[1] * scale, frame.shape[0] * scale
-    truth = np.asarray(labels > 0).repeat(scale, axis=0).repeat(scale, axis=1)
+    truth = truth_of(sequence, stem).repeat(scale, axis=0).repeat(scale, axis=1)
     larger = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
     return larger.astype(np.uint8, copy=False), truth
 
@@ -88,6 +86,18 @@ def scores(
         if len(drawn) == strokes:
             return found
         drawn.append(corrective_stroke(mask, truth))
+
+
+def truth_of(sequence: VideoSequence, stem: str) -> Mask:
+    """Where the annotation of a frame has an object."""
+    labels, _ = Truth(sequence).read(stem)
+    assert labels is not None, f"{sequence.name} has no annotation of {stem}"
+    return np.asarray(labels > 0)
+
+
+def least_certain(confidence: Sequence[float | None]) -> int:
+    """Place of the least confidence; None is unknown."""
+    return int(np.argmin([np.inf if value is None else value for value in confidence]))
 
 
 def box_around(truth: Mask) -> Box:

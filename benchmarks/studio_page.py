@@ -16,13 +16,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from benchmarks.studio_masks import box_around, corrective_stroke
-from mavos_deploy.runtime.datasets.annotations import Truth
+from benchmarks.studio_masks import box_around, corrective_stroke, least_certain, truth_of
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
-from mavos_deploy.runtime.studio.drawing import Mask
 from tests.browser import complaints, opened
 from tests.studio_page import Page, Process
 
@@ -57,9 +53,10 @@ def main() -> None:
 
 def annotate(page: Page, sequence: VideoSequence) -> Path:
     """Make the masks of a sequence; the folder that the page wrote."""
+    stems = list(sequence.images)
     started = time.perf_counter()
     page.shot("open")
-    left, top, right, bottom = box_around(truth_of(sequence, 0))
+    left, top, right, bottom = box_around(truth_of(sequence, stems[0]))
     page.drag((left, top), ((left + right) / 2, bottom), (right, bottom))
     page.shot("box")
     follow(page)
@@ -67,10 +64,10 @@ def annotate(page: Page, sequence: VideoSequence) -> Path:
     write(page, "overlay")
     last = page.project["frames"] - 1
     values = page.ask(f"/api/confidence?from=1&to={last}")["objects"]["1"]
-    worst = 1 + int(np.argmin([np.inf if value is None else value for value in values]))
+    worst = 1 + least_certain(values)
     page.go(worst)
     page.shot("least confident")
-    stroke = corrective_stroke(page.mask(worst) > 0, truth_of(sequence, worst))
+    stroke = corrective_stroke(page.mask(worst) > 0, truth_of(sequence, stems[worst]))
     page.keys("s")
     if not stroke.foreground:
         page.keys("x")
@@ -82,13 +79,6 @@ def annotate(page: Page, sequence: VideoSequence) -> Path:
     seconds = time.perf_counter() - started
     print(f"{sequence.name}: stroke in frame {worst} of {last + 1}; {seconds:.0f} s in all")
     return written
-
-
-def truth_of(sequence: VideoSequence, frame: int) -> Mask:
-    """The true mask of a frame."""
-    labels, _ = Truth(sequence).read(sequence.expected[frame])
-    assert labels is not None, f"{sequence.name} has no annotation of frame {frame}"
-    return np.asarray(labels > 0)
 
 
 def follow(page: Page) -> None:

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.studio_masks import box_around, corrective_stroke
+from benchmarks.studio_masks import box_around, corrective_stroke, least_certain, truth_of
 from mavos_deploy.cli.studio import tracker_of
-from mavos_deploy.runtime.datasets.annotations import Truth
 from mavos_deploy.runtime.datasets.opening import open_dataset
 from mavos_deploy.runtime.datasets.sequences import VideoSequence
 from mavos_deploy.runtime.media.access import open_clip
@@ -64,7 +63,7 @@ def annotate(sequence: VideoSequence, tracker: Tracker, output: Path) -> None:
         before = output.with_name(f"{output.name}-uncorrected")
         export(studio, before / sequence.name)
         values = studio.confidence(1, clip.length - 1)["objects"][str(OBJECT)]
-        worst = 1 + int(np.argmin([np.inf if value is None else value for value in values]))
+        worst = 1 + least_certain(values)
         draw(studio, sequence, worst, corrected=True)
         follow(studio, worst)
         told = export(studio, output / sequence.name)
@@ -75,9 +74,7 @@ def annotate(sequence: VideoSequence, tracker: Tracker, output: Path) -> None:
 
 def draw(studio: Studio, sequence: VideoSequence, frame: int, corrected: bool) -> None:
     """Draw a box, or one stroke on the mask that is there, and take what it gives."""
-    labels, _ = Truth(sequence).read(studio.clip.stems[frame])
-    assert labels is not None, f"{sequence.name} has no annotation of frame {frame}"
-    truth, held = np.asarray(labels > 0), studio.mask(frame)
+    truth, held = truth_of(sequence, studio.clip.stems[frame]), studio.mask(frame)
     if corrected:
         strokes = (corrective_stroke(np.asarray(held.labels == OBJECT), truth),)
         prompt = Prompt(OBJECT, "grabcut", strokes=strokes)
