@@ -1,18 +1,27 @@
 """The graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
 
+from itertools import pairwise
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mavos_deploy.export.single_group import labels_of_one_group
+from mavos_deploy.export.single_group import BANDS, labels_of_one_group
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
-from mavos_deploy.runtime.contract import GraphName
+from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName
 
 
 class Graph(nn.Module):
-    """A graph over a shared network."""
+    """A graph over a shared network.
+
+    Attributes:
+        notes: What the ONNX file says of itself, beside what the contract says.
+    """
+
+    notes: ClassVar[dict[str, str]] = {}
 
     def __init__(self, network: Mavos) -> None:
         super().__init__()
@@ -117,14 +126,18 @@ class Decoder(Graph):
 
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels [H, W] of the logits of all groups [B, channels, h, w]."""
-        return soft_aggregation(_upsampled(logits, row_weights, column_weights))
+        # Logits at the output size, [B, channels, H, W].
+        return soft_aggregation(row_weights @ (logits @ column_weights.transpose(0, 1)))
 
 
 class BranchingDecoder(Decoder):
     """The decoder in a form for CPUs, where soft aggregation takes most of its time.
 
-    A single group needs none, so the graph has a branch for it.
+    A single group needs none, so the graph has a branch for it. Both branches upsample one band of
+    rows after another, so that only one of them is in memory, and in the processor's caches.
     """
+
+    notes: ClassVar[dict[str, str]] = {BANDS_NOTE: str(BANDS)}
 
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels as those of `Decoder.merged`, uint8."""
@@ -134,12 +147,10 @@ class BranchingDecoder(Decoder):
 
 
 def _of_several(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
-    return soft_aggregation(_upsampled(logits, row_weights, column_weights)).to(torch.uint8)
-
-
-def _upsampled(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
-    """Logits [B, channels, h, w] at the output size, [B, channels, H, W]."""
-    return row_weights @ (logits @ column_weights.transpose(0, 1))
+    wide, height = logits @ column_weights.transpose(0, 1), row_weights.shape[0]
+    edges = [height * k // BANDS for k in range(BANDS + 1)]
+    bands = [soft_aggregation(row_weights[top:end] @ wide) for top, end in pairwise(edges)]
+    return torch.cat(bands).to(torch.uint8)
 
 
 class DecoderOne(Graph):

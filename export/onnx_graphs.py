@@ -74,6 +74,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
     model = program.model_proto
     _name_layers(model)
     _strip(model)
+    onnx.helper.set_model_props(model, graph.notes)
     _name_dimensions(model, spec)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))

@@ -7,12 +7,15 @@ operator of its own to it, which becomes ONNX's operators on export.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import onnxscript
 import torch
 from onnx import TensorProto
 from torch import Tensor
+
+BANDS = 16  # of rows, upsampled one after another
 
 op: Any = onnxscript.opset18  # its signatures don't fit each other
 
@@ -49,8 +52,11 @@ def _in_onnx(logits: Any, row_weights: Any, column_weights: Any) -> Any:  # noqa
     left, right = _reached(column_weights, op.ReduceMax(objects, first, keepdims=0))
     columns = op.Transpose(op.Slice(column_weights, left, right, first), perm=[1, 0])
     rows = op.Slice(row_weights, top, bottom, first)
-    full = op.MatMul(rows, op.MatMul(of_group, columns))
-    labels = op.Cast(op.ArgMax(full, axis=0, keepdims=0), to=TensorProto.UINT8)
+    wide, height = op.MatMul(of_group, columns), op.Sub(bottom, top)
+    edges = [op.Div(op.Mul(height, _numbers(k)), _numbers(BANDS)) for k in range(BANDS + 1)]
+    bands = [op.Slice(rows, start, end, first) for start, end in pairwise(edges)]
+    found = [op.ArgMax(op.MatMul(band, wide), axis=0, keepdims=0) for band in bands]
+    labels = op.Concat(*(op.Cast(band, to=TensorProto.UINT8) for band in found), axis=0)
     below = op.Sub(op.Shape(row_weights, start=0, end=1), bottom)
     beside = op.Sub(op.Shape(column_weights, start=0, end=1), right)
     return op.Pad(labels, op.Concat(top, left, below, beside, axis=0))

@@ -19,7 +19,7 @@ from mavos_deploy.runtime.backends.onnxruntime_library import (
 from mavos_deploy.runtime.backends.protocol import Array, Traits
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind
-from mavos_deploy.runtime.contract import GraphName, GraphSpec
+from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, GraphSpec
 from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
@@ -31,14 +31,17 @@ WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which 
 class Reach:
     """How large a part of frames the decoder has enlarged so far, and what that left in the arena.
 
-    A single group of objects is enlarged where its objects are. Whenever they reach further than
-    ever before, the arena grows by blocks of that size, and smaller ones are of no use any more.
+    A single group of objects is enlarged where its objects are, in bands of rows. Whenever they
+    reach further than ever before, the arena grows by blocks of a band's size, and smaller ones are
+    of no use any more.
 
     Attributes:
-        largest: Bytes of the largest part.
-        waste: Bytes of all parts that were the largest before.
+        bands: Number of bands; 1 in bundles that were made before there were bands.
+        largest: Bytes of a band of the largest part.
+        waste: Bytes of bands of all parts that were the largest before.
     """
 
+    bands: int
     largest: int = 0
     waste: int = 0
 
@@ -59,7 +62,7 @@ class Reach:
         share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / seen.size
         # Logits in float32, and the label as ArgMax gives it, in int64.
         each = 4 * inputs["object_mask"].shape[1] + 8
-        size = int(share * outputs["labels"].size * each)
+        size = int(share * outputs["labels"].size * each) // self.bands
         if size > self.largest:
             self.waste, self.largest = self.waste + self.largest, size
 
@@ -95,7 +98,7 @@ class OnnxRuntimeCpu:
             for name in sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
         }
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
-        self._reach = Reach()
+        self._reach = self._nothing_enlarged()
 
     def with_graph(
         self,
@@ -121,8 +124,13 @@ class OnnxRuntimeCpu:
         other._options = session_options(self._library, threads, kind != GraphKind.CPU)
         spec = spec or self._sessions[graph][-1][0]
         other._sessions = {**self._sessions, graph: [(spec, other._open(path, spec))]}
-        other._shapes, other._reach = {}, Reach()
+        other._shapes, other._reach = {}, other._nothing_enlarged()
         return other
+
+    def _nothing_enlarged(self) -> Reach:
+        _, decoder = self._sessions[GraphName.DECODER][-1]
+        notes = decoder.get_modelmeta().custom_metadata_map
+        return Reach(int(notes.get(BANDS_NOTE, 1)))
 
     def _open_checked(self, bundle: Bundle, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
         with bundle.checked(path) as model:
@@ -154,7 +162,7 @@ class OnnxRuntimeCpu:
         if wasteful or self._shapes.setdefault(graph, shapes) != shapes:
             # The arena's blocks fit the old shapes, and those of new ones would come on top. It is
             # empty after this run.
-            self._shapes[graph], self._reach = shapes, Reach()
+            self._shapes[graph], self._reach = shapes, self._nothing_enlarged()
             options = self._library.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:

@@ -7,13 +7,12 @@ import onnx
 import pytest
 import torch
 
-from mavos_deploy.export.single_group import labels_of_one_group
+from mavos_deploy.export.single_group import BANDS, labels_of_one_group
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from mavos_deploy.runtime.contract import GraphName, extents
+from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, extents
 from mavos_deploy.runtime.resize import interpolation
 
-VIDEO = 83, 131
 CERTAIN = 1e-4  # a lead of the largest logit beyond what rounding may change
 
 
@@ -24,19 +23,24 @@ def decoder(tiny_bundle: Path) -> OnnxRuntimeCpu:
 
 @pytest.mark.parametrize("background", [0.0, 0.5, 0.9, 0.98, 1.0])  # its share of the logits
 @pytest.mark.parametrize("channels", [2, 4, 11])
+@pytest.mark.parametrize("video", [(83, 131), (15, 131)], ids=["video", "fewer rows than bands"])
 def test_labels_are_those_of_the_largest_logits(
-    tiny_bundle: Path, decoder: OnnxRuntimeCpu, channels: int, background: float
+    tiny_bundle: Path,
+    decoder: OnnxRuntimeCpu,
+    video: tuple[int, int],
+    channels: int,
+    background: float,
 ) -> None:
     bundle = Bundle.open(tiny_bundle)
     draw = np.random.default_rng(channels)
     size = bundle.manifest.size
     inputs = {
-        tensor.name: draw.standard_normal(tensor.shape_at(**extents(1, VIDEO, channels))).astype(
+        tensor.name: draw.standard_normal(tensor.shape_at(**extents(1, video, channels))).astype(
             tensor.dtype
         )
         for tensor in bundle.specs[GraphName.DECODER].inputs
     }
-    given = interpolation(VIDEO, size, bundle.manifest.align_corners)
+    given = interpolation(video, size, bundle.manifest.align_corners)
     mask = np.zeros((1, channels), np.float32)
     raw = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})["logits"][0]
     mask[0, 1:] = np.quantile(raw[0] - raw[1:channels].max(0), 1 - background)
@@ -74,3 +78,8 @@ def test_the_operator_keeps_to_the_rules_of_pytorch() -> None:
     weights = (torch.from_numpy(matrices[f"{axis}_weights"]) for axis in ("row", "column"))
     logits = torch.randn(1, 4, 5, 9, generator=torch.Generator().manual_seed(0))
     torch.library.opcheck(labels_of_one_group, (logits, *weights))
+
+
+def test_the_file_says_in_how_many_bands_it_works(tiny_bundle: Path) -> None:
+    model = onnx.load(str(Bundle.open(tiny_bundle).graph_path(GraphName.DECODER)))
+    assert {entry.key: entry.value for entry in model.metadata_props} == {BANDS_NOTE: str(BANDS)}

@@ -8,6 +8,7 @@ import pytest
 
 from mavos_deploy.runtime.backends.onnxruntime_cpu import WASTE, OnnxRuntimeCpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.contract import BANDS_NOTE
 
 
 class _Session:
@@ -42,10 +43,14 @@ def test_memory_of_other_shapes_is_given_back(tiny_bundle: Path) -> None:
 class _Decoder:
     """A decoder whose object covers more and more columns, up to a number of them."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, bands: int | None) -> None:
         self.columns = 0
         self.most = most
+        self.custom_metadata_map = {} if bands is None else {BANDS_NOTE: str(bands)}
         self.asked: list[bool] = []
+
+    def get_modelmeta(self) -> "_Decoder":
+        return self
 
     def run(self, names: list[str], inputs: dict[str, Any], options: Any) -> Any:  # noqa: ANN401
         self.asked.append(options is not None)
@@ -57,14 +62,17 @@ class _Decoder:
         return [found[name] for name in names]
 
 
-@pytest.mark.parametrize(("groups", "most"), [(1, 48), (1, 2), (2, 48)])
+@pytest.mark.parametrize(
+    ("groups", "most", "bands"), [(1, 48, None), (1, 48, 16), (1, 2, None), (2, 48, None)]
+)
 def test_memory_of_ever_larger_objects_is_given_back(
-    tiny_bundle: Path, groups: int, most: int
+    tiny_bundle: Path, groups: int, most: int, bands: int | None
 ) -> None:
     backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
-    decoder, grown = _Decoder(most), 0
+    decoder, grown = _Decoder(most, bands), 0
     backend._sessions["decoder"] = [(backend._sessions["decoder"][0][0], decoder)]
-    one = 1080 * 1920 // 48 * (4 * 4 + 8)  # bytes for each column
+    backend._reach = backend._nothing_enlarged()
+    one = 1080 * 1920 // 48 * (4 * 4 + 8) // (bands or 1)  # bytes for each column
     kept: list[int] = []  # sizes of the arena's blocks
     for _ in range(100):
         backend.run("decoder", {"object_mask": np.zeros((groups, 4), np.float32)})
