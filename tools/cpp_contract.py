@@ -169,8 +169,10 @@ def header() -> str:
         "kReference": memory.REFERENCE,
         "kShort": contract.SHORT,
         "kSlotBias": contract.SLOT_BIAS,
+        "kBandsNote": contract.BANDS_NOTE,
         "kStep": str(GraphName.STEP),
         "kStepOne": str(GraphName.STEP_ONE),
+        "kDecoder": str(GraphName.DECODER),
         "kDecoderOne": str(GraphName.DECODER_ONE),
         "kMemoryUpdate": str(GraphName.MEMORY_UPDATE),
     }

@@ -29,8 +29,10 @@ inline constexpr const char* kMetadata = "mavos_state";
 inline constexpr const char* kReference = "reference";
 inline constexpr const char* kShort = "short";
 inline constexpr const char* kSlotBias = "slot_bias";
+inline constexpr const char* kBandsNote = "mavos_bands";
 inline constexpr const char* kStep = "elstt_step";
 inline constexpr const char* kStepOne = "elstt_step_one";
+inline constexpr const char* kDecoder = "decoder";
 inline constexpr const char* kDecoderOne = "decoder_one";
 inline constexpr const char* kMemoryUpdate = "memory_update";
 

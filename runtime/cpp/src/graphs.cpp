@@ -80,7 +80,7 @@ Tensors Graphs::decode(const Tensors& features, const Tensors& step, const State
   const Tensors sizes = interpolate(state.size, state.input_size);
   // Where channels can't be left out, a decoder for a single group does less.
   const bool special = one && !backend_->any_shape() && bundle_.has(contract::kDecoderOne);
-  return run(special ? contract::kDecoderOne : "decoder", {&features, &step, &own, &sizes});
+  return run(special ? contract::kDecoderOne : contract::kDecoder, {&features, &step, &own, &sizes});
 }
 
 Tensors Graphs::write(const Tensors& step, const Tensors& labels) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <cstdlib>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -14,8 +15,10 @@
 #include <malloc.h>
 #endif
 
+#include "contract.h"
 #include "error.h"
 #include "processors.h"
+#include "reach.h"
 
 namespace mavos {
 
@@ -162,6 +165,15 @@ bool takes(const GraphSpec& spec, const Tensors& inputs) {
   });
 }
 
+// In how many bands of rows a decoder makes labels.
+int64_t bands_of(const Ort::Session& decoder) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  const auto note =
+      decoder.GetModelMetadata().LookupCustomMetadataMapAllocated(contract::kBandsNote, allocator);
+  const int bands = note ? std::atoi(note.get()) : 1;
+  return std::max(bands, 1);
+}
+
 class OnnxRuntime : public Backend {
  public:
   OnnxRuntime(const Bundle& bundle, const mavos_options& options)
@@ -178,6 +190,8 @@ class OnnxRuntime : public Backend {
       refuse_input("the CPU takes no provider options");
     }
     load_all(bundle, settings, options.threads == 1 ? 1 : 2);
+    bands_ = bands_of(sessions_.at(contract::kDecoder).back().session);
+    reach_ = Reach(bands_);
 #ifdef __GLIBC__
     malloc_trim(0);  // reading the files took twice the weights
 #endif
@@ -205,14 +219,17 @@ class OnnxRuntime : public Backend {
     }
     for (const TensorSpec& spec : own->spec.outputs) output_names.push_back(spec.name.c_str());
     Ort::RunOptions options;
-    if (shapes_changed(graph, shapes)) {
-      // The arena's blocks fit the old shapes, and those of new ones would come on top.
-      options.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
-    }
+    const bool emptied = empties_arena(graph, shapes);
+    if (emptied) options.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
     try {
       auto outputs = own->session.Run(options, input_names.data(), values.data(), values.size(),
                                       output_names.data(), output_names.size());
-      return adopt(own->spec, std::move(outputs));
+      Tensors found = adopt(own->spec, std::move(outputs));
+      if (graph == contract::kDecoder && !emptied) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        reach_.take(inputs, found);
+      }
+      return found;
     } catch (const Ort::Exception& error) {
       refuse_backend("onnxruntime failed in " + graph + ": " + one_line(error.what()));
     }
@@ -276,11 +293,15 @@ class OnnxRuntime : public Backend {
     return tensors;
   }
 
-  bool shapes_changed(const std::string& graph, const Shapes& shapes) {
+  // Whether the arena is to be empty after a run of a graph. Its blocks fit the shapes of before, and
+  // those of new ones would come on top; so would those of larger and larger objects.
+  bool empties_arena(const std::string& graph, const Shapes& shapes) {
     const std::lock_guard<std::mutex> guard(lock_);
     const auto [known, is_new] = shapes_.try_emplace(graph, shapes);
-    if (is_new || known->second == shapes) return false;
+    const bool wasteful = graph == contract::kDecoder && reach_.wasteful();
+    if (!wasteful && (is_new || known->second == shapes)) return false;
     known->second = shapes;
+    reach_ = Reach(bands_);
     return true;
   }
 
@@ -290,6 +311,8 @@ class OnnxRuntime : public Backend {
   std::map<std::string, std::vector<Loaded>> sessions_;
   std::mutex lock_;
   std::map<std::string, Shapes> shapes_;  // of the inputs in each graph's latest run
+  int64_t bands_ = 1;
+  Reach reach_{1};
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "geometry.h"
 #include "objects.h"
+#include "reach.h"
 #include "record.h"
 #include "resize.h"
 #include "safetensors.h"
@@ -53,6 +54,39 @@ void test_sha256() {
   std::string whole;
   for (int i = 0; i < 1000; ++i) whole += "0123456789";
   CHECK(parts.hex_digest() == mavos::sha256(whole));
+}
+
+// Labels of a decoder at 1080p whose object covers the first columns of 48.
+mavos::Tensors decoded(int64_t groups, int64_t columns) {
+  mavos::Draft<uint8_t> small(mavos::Type::uint8, {groups, 27, 48});
+  for (int64_t i = 0; i < groups * 27 * 48; ++i) small.data()[i] = i % 48 < columns;
+  const mavos::Tensor labels{mavos::Type::uint8, {1, 1080, 1920}, nullptr};
+  return {{"input_labels", small.done()}, {"labels", labels}};
+}
+
+void test_reach() {
+  const auto given = [](int64_t groups) {
+    const mavos::Tensor mask{mavos::Type::float32, {groups, 4}, nullptr};
+    return mavos::Tensors{{"object_mask", mask}};
+  };
+  const int64_t one = 1080 * 1920 / 48 * (4 * 4 + 8);  // bytes for each column
+  mavos::Reach grows(1);
+  int64_t waste = 0;
+  for (int64_t columns = 0; columns <= 6; ++columns) {
+    grows.take(given(1), decoded(1, columns));
+    waste += columns ? (columns - 1) * one : 0;
+    CHECK(grows.wasteful() == (waste > 8 << 20));
+  }
+  CHECK(grows.wasteful());
+  mavos::Reach steady(1);
+  for (int i = 0; i < 100; ++i) steady.take(given(1), decoded(1, 48));
+  CHECK(!steady.wasteful());
+  mavos::Reach banded(16);
+  for (int64_t columns = 0; columns <= 6; ++columns) banded.take(given(1), decoded(1, columns));
+  CHECK(!banded.wasteful());
+  mavos::Reach several(1);
+  for (int64_t columns = 0; columns <= 48; ++columns) several.take(given(2), decoded(2, columns));
+  CHECK(!several.wasteful());
 }
 
 void test_sizes() {
@@ -149,6 +183,7 @@ void test_tensor_files() {
 
 int main() {
   test_sha256();
+  test_reach();
   test_sizes();
   test_python_json();
   test_records();
