@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError, PoisonedError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
-from mavos_deploy.runtime.backends.protocol import Backend
+from mavos_deploy.runtime.backends.protocol import Backend, RestingBackend
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import SHORT
@@ -30,7 +30,7 @@ from mavos_deploy.runtime.objects import (
     own_ids,
 )
 from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
-from mavos_deploy.runtime.resize import PreparedFrame, resize_frame
+from mavos_deploy.runtime.resize import PreparedFrame, forget_buffers, resize_frame
 from mavos_deploy.runtime.review.confidence import Review, review, review_given
 from mavos_deploy.runtime.state import (
     State,
@@ -41,6 +41,7 @@ from mavos_deploy.runtime.state import (
     without_idle_groups,
     without_objects,
 )
+from mavos_deploy.runtime.system.machine import return_freed_memory
 
 AnyFrame = RgbFrame | FloatImage | PreparedFrame
 
@@ -303,6 +304,13 @@ class Segmenter:
         gap = self.bundle.manifest.write_every
         state = replace(state, since_update=gap - 1, updated=(1,) * state.groups)
         self.step(prepared, state)
+
+    def rest(self) -> None:
+        """Give memory back that only the next frame needs, and which it takes again."""
+        if isinstance(self.backend, RestingBackend):
+            self.backend.rest()
+        forget_buffers()
+        return_freed_memory()
 
     def close(self) -> None:
         """Free the backend; states of this segmenter can't be used any more."""

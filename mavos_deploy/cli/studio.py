@@ -165,7 +165,8 @@ def tracker_of(segmenter: "Segmenter", folder: Path, options: tuple[str, ...] = 
         return state_bytes(state, segmenter.backend, notes)
 
     identity = f"{segmenter.bundle.manifest.identity[:16]}-{segmenter.about.backend}"
-    return Tracker(segmenter, identity, dump, segmenter.load, options, str(folder))
+    given = segmenter, identity, dump, segmenter.load, options, str(folder)
+    return Tracker(*given, segmenter.rest)
 
 
 def _options(fit: options.Fit, threads: int | None, backend: str, opened: str) -> tuple[str, ...]:

@@ -174,6 +174,16 @@ class OnnxRuntimeCpu:
             self._reach.take(inputs, found)
         return found
 
+    def rest(self) -> None:
+        """See `RestingBackend.rest`: the arena is emptied after a run, so one is made."""
+        graph = GraphName.MEMORY_WRITE
+        shapes = self._shapes.get(graph)
+        if shapes and graph in self._sessions:
+            spec, _ = self._sessions[graph][-1]
+            inputs = {one.name: np.zeros(shapes[one.name], one.dtype) for one in spec.inputs}
+            self._shapes[graph] = {}  # as if others had been there
+            self.run(graph, inputs)
+
     def upload(self, array: Array) -> Array:
         """The array itself, contiguous."""
         return np.ascontiguousarray(array)

@@ -99,6 +99,14 @@ class DeviceBackend(Backend, Protocol):
     transfers: Transfers
 
 
+@runtime_checkable
+class RestingBackend(Backend, Protocol):
+    """A backend that holds memory between runs, and can do without it for a while."""
+
+    def rest(self) -> None:
+        """Give memory back that the next run takes again."""
+
+
 class WatchedBackend:
     """Hands everything on to another backend; a subclass looks at the runs.
 

@@ -13,7 +13,6 @@ from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.objects import Labels, only_objects
-from mavos_deploy.runtime.resize import forget_buffers
 from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening
@@ -21,7 +20,6 @@ from mavos_deploy.runtime.studio.history import Run, Step, ended
 from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, plan_fused, without
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
-from mavos_deploy.runtime.system.machine import return_freed_memory
 
 AHEAD = 1  # frame that is read and resized ahead; each takes 8 MB of a full HD video
 EVERY = 10  # frames between two states that are kept
@@ -225,8 +223,7 @@ class Following:
             message = shortage(error) or f"{type(error).__name__}: {one_line(error)}"
         finally:
             frames.close()
-            forget_buffers()
-            return_freed_memory()
+            self._tracker.rest()
             with self._wake:
                 self._wanted = "stop"
                 self._show(replace(self.progress, state="idle", message=message))

@@ -26,6 +26,7 @@ class Tracker:
         load: A state out of a file.
         options: Options of `mavos-run` with which it makes the same masks.
         bundle: Path of the bundle.
+        rest: Gives memory back that only the next frame needs.
     """
 
     segmenter: VideoSegmenter[Any, Any]
@@ -34,6 +35,7 @@ class Tracker:
     load: Callable[[Path], Any]
     options: tuple[str, ...] = ()
     bundle: str = "BUNDLE"
+    rest: Callable[[], None] = lambda: None
 
 
 class States:

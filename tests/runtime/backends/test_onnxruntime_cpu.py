@@ -87,3 +87,27 @@ def test_memory_of_ever_larger_objects_is_given_back(
         assert not any(decoder.asked[-40:])
     else:
         assert not any(decoder.asked)
+
+
+def test_a_resting_backend_empties_the_arena_and_goes_on(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    backend = OnnxRuntimeCpu(bundle, 1)
+    backend.rest()  # before the first run there is nothing to give back
+    [(spec, opened)] = backend._sessions["memory_write"]
+    session = _Session(opened)
+    backend._sessions["memory_write"] = [(spec, session)]
+    draw = np.random.default_rng(0)
+    inputs = {
+        tensor.name: draw.random(tensor.shape_at(groups=2)).astype(tensor.dtype)
+        for tensor in bundle.specs["memory_write"].inputs
+    }
+    before = backend.run("memory_write", inputs)
+    backend.rest()
+    after = backend.run("memory_write", inputs)
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+    key = "memory.enable_memory_arena_shrinkage"
+    asked = [options and options.get_run_config_entry(key) for options in session.options]
+    assert asked == [None, "cpu:0", None]
+    backend.close()
+    backend.rest()
