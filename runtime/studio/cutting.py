@@ -93,6 +93,13 @@ def cut(rgb: RgbFrame, hints: Hints) -> Mask:
         outside = np.ones(size, np.bool_)
         outside[view.rows, view.columns] = False
         mask |= hints.before & outside
+        # "Here" takes nothing away, and "not here" adds nothing.
+        if not unwanted.any():
+            mask |= hints.before
+        elif not wanted.any():
+            mask &= hints.before
+            if not mask.any():  # all of it looks alike, so the stroke alone is taken away
+                mask = hints.before & ~unwanted
     if not mask.any():
         raise InputError(
             "nothing stands out from its surroundings there; draw a stroke on the object, or a "

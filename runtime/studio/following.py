@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from mavos_deploy.errors import MavosError, one_line, shortage
+from mavos_deploy.errors import InputError, MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.frames import SourceFrame
@@ -17,7 +17,7 @@ from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening
 from mavos_deploy.runtime.studio.history import Run, Step, ended
-from mavos_deploy.runtime.studio.passes import Direction, Memory, plan, plan_fused, without
+from mavos_deploy.runtime.studio.passes import Direction, Memory, chosen, plan, plan_fused, without
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
 
@@ -122,7 +122,12 @@ class Following:
         return self.progress.state != "idle"
 
     def start(
-        self, frame: int, direction: Direction, until: int | None, fuse: str | None = None
+        self,
+        frame: int,
+        direction: Direction,
+        until: int | None,
+        fuse: str | None = None,
+        objects: tuple[int, ...] | None = None,
     ) -> None:
         """Begin to follow, under the project's lock.
 
@@ -132,6 +137,8 @@ class Following:
             until: The last frame to make; None for the end of the video, or its beginning.
             fuse: A word of `Fuse`, which begins at the first keyframe and joins passes from both
                 sides between keyframes; None for passes in one direction.
+            objects: Ids to follow alone, in one direction; the others keep their masks. None for
+                all.
 
         Raises:
             InputError: Nothing can be followed from there.
@@ -141,10 +148,15 @@ class Following:
         if until is not None:
             ends[steps[0]] = until
         now, model = self._history.now, self._tracker.identity
+        only = chosen(now, objects)
         if fuse is not None:
+            if only:
+                raise InputError("from both sides all objects are followed; leave `objects` out")
             self._begin_fused(plan_fused(now, ends[1], model, fuse))
             return
-        planned = [plan(now, frame, step, ends[step], model) for step in steps]
+        if only:
+            self._check_only(frame, only)
+        planned = [plan(now, frame, step, ends[step], model, only) for step in steps]
         runs = [run for run in planned if run is not None]
         if not runs:
             raise MavosError(f"nothing is left to follow {direction} from frame {frame}")
@@ -153,7 +165,14 @@ class Following:
                 "running", frame, direction, ends[steps[0]], total=sum(run.count for run in runs)
             )
         )
-        self._begin(f"following {direction} from frame {frame}", runs)
+        alone = f", object {', '.join(map(str, only))} alone" if only else ""
+        self._begin(f"following {direction} from frame {frame}{alone}", runs)
+
+    def _check_only(self, frame: int, only: tuple[int, ...]) -> None:
+        version = int(self._history.now.masks[frame])
+        there = ids_of(self._versions.labels(version)) if version else ()
+        if not set(only) & set(there):
+            raise InputError(f"object {only[0]} has no mask in frame {frame}; make one first")
 
     def _begin_fused(self, run: Run) -> None:
         origin, until = run.frame - 1, run.frame + run.count - 1
@@ -253,7 +272,7 @@ class Following:
             make = partial(self._frames, memory=memory, state=state, made=made)
         self._look_back(run, frames, made.watch)
         with self._lock:
-            unknown = tuple(i for i in run.objects if i not in known)
+            unknown = tuple(i for i in sorted(self._history.now.objects) if i not in known)
             run = replace(run, version=len(self._versions) + 1, kept=unknown)
             step = replace(step, runs=(*step.runs, run))
             self._history.begin(step)
@@ -268,7 +287,7 @@ class Following:
     def _look_back(self, run: Run, frames: FrameAccess, watch: Watch) -> None:
         """Let a watch see the mask that a pass begins with."""
         number = self._versions.frame_of(run.origin)
-        labels = only_objects(self._versions.labels(run.origin), set(run.objects))
+        labels = only_objects(self._versions.labels(run.origin), set(self._history.now.objects))
         watch.look(number, self._clip.stems[number], labels, frames.read(number).rgb)
 
     def _frames(self, run: Run, memory: Memory, state: Any, made: "_Made") -> None:  # noqa: ANN401
@@ -325,16 +344,17 @@ class Following:
         """Keep a mask with the confidence and the events in it; its version."""
         number = frame.index
         labels = only_objects(labels, set(run.objects))
+        confidence = {i: v for i, v in told.items() if v is not None and i in run.objects}
         if run.kept and (before := int(self._history.now.masks[number])):
             earlier = only_objects(self._versions.labels(before), set(run.kept))
             earlier[labels > 0] = 0
             made.kept.update(ids_of(earlier))
             labels = labels | earlier
+            confidence |= {i: v for i, v in self._certainty.of(before).items() if i in run.kept}
         version = self._versions.add(number, labels)
         made.count += 1
         with self._lock:
             self._history.now.masks[number] = version
-        confidence = {i: v for i, v in told.items() if v is not None and i in run.objects}
         self._certainty.add(version, confidence)
         events = made.watch.look(number, frame.stem, labels, frame.rgb)
         self._happenings.add(

@@ -59,6 +59,7 @@ class Run:
         kept: Ids that it didn't follow, and whose earlier pixels it left in its masks.
         fuse: How it joined passes from both sides between keyframes, as `mavos-run --fuse` says
             it; empty for a pass in one direction.
+        only: Ids that alone were asked for, and alone are in its memory; empty for all.
     """
 
     frame: Number
@@ -72,6 +73,7 @@ class Run:
     corrections: Mapping[str, Number] = field(default_factory=dict)
     kept: tuple[OwnId, ...] = ()
     fuse: str = ""
+    only: tuple[OwnId, ...] = ()
 
     @property
     def versions(self) -> range:

@@ -1,7 +1,7 @@
 """Passes of the tracker: from which memory one goes on, and how that memory is made again."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mavos_deploy.errors import InputError
@@ -14,7 +14,21 @@ from mavos_deploy.runtime.studio.versions import Versions
 Direction = Literal["forward", "backward", "both"]
 
 
-def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
+def chosen(now: Now, objects: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Ids to follow alone; empty where those that are asked for are all.
+
+    Raises:
+        InputError: There is no such object.
+    """
+    wanted = set(objects or ())
+    if unknown := sorted(wanted - set(now.objects)):
+        raise InputError(f"no object {unknown[0]}; it may have been deleted on another page")
+    return () if wanted == set(now.objects) else tuple(sorted(wanted))
+
+
+def plan(
+    now: Now, frame: int, step: int, until: int, model: str, only: tuple[int, ...] = ()
+) -> Run | None:
     """A pass from a frame on, before it has made anything.
 
     Args:
@@ -23,6 +37,7 @@ def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
         step: 1 forward, -1 backward.
         until: The last frame to make.
         model: Identity of the tracker.
+        only: Ids to follow alone; empty for all objects.
 
     Returns:
         The pass, with version 0 and its whole length; None where no frame lies in that direction.
@@ -34,18 +49,20 @@ def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
     if not version:
         raise InputError(f"frame {frame} has no mask; make one first")
     run = now.run_of(version)
-    own = _is_way(run, step, model)
+    own = _is_way(run, step, model, only)
     begin, origin, started = frame + step, version, False
     if own and run is not None and run.corrections.get(str(frame)) == key:
         pass  # the memory holds this mask already
     elif key is None:
         how = "by another bundle or backend" if run and run.step == step else "the other way"
+        if run and run.step == step and run.only != only:
+            how = "for other objects"
         raise InputError(
             f"frame {frame} is no keyframe, and its mask was made "
             + ("from both sides" if run and run.fuse else how)
             + "; correct its mask to make it a keyframe, or follow from a keyframe"
         )
-    elif (before := _before(now, frame, step, model)) is not None:
+    elif (before := _before(now, frame, step, model, only)) is not None:
         begin, origin = frame, before
     else:
         started = True
@@ -53,23 +70,26 @@ def plan(now: Now, frame: int, step: int, until: int, model: str) -> Run | None:
         return None
     frames = range(begin, until + step, step)
     corrections = {str(f): now.keyframes[f] for f in frames if f in now.keyframes}
-    objects = tuple(sorted(now.objects))
-    return Run(begin, step, 0, len(frames), origin, started, model, objects, corrections)
+    objects = only or tuple(sorted(now.objects))
+    run = Run(begin, step, 0, len(frames), origin, started, model, objects, corrections)
+    return replace(run, only=only)
 
 
-def _before(now: Now, frame: int, step: int, model: str) -> int | None:
+def _before(now: Now, frame: int, step: int, model: str, only: tuple[int, ...]) -> int | None:
     """Version of the mask on the frame before, if a pass of this kind made it."""
     place = frame - step
     if not 0 <= place < len(now.masks):
         return None
     version = int(now.masks[place])
     run = now.run_of(version) if version else None
-    return version if _is_way(run, step, model) else None
+    return version if _is_way(run, step, model, only) else None
 
 
-def _is_way(run: Run | None, step: int, model: str) -> bool:
-    """Whether a pass went this way, so that its memory can go on."""
-    return run is not None and not run.fuse and (run.step, run.model) == (step, model)
+def _is_way(run: Run | None, step: int, model: str, only: tuple[int, ...]) -> bool:
+    """Whether a pass went this way for these objects, so that its memory can go on."""
+    if run is None or run.fuse:
+        return False
+    return (run.step, run.model, run.only) == (step, model, only)
 
 
 def plan_fused(now: Now, until: int, model: str, fuse: str) -> Run:

@@ -169,6 +169,8 @@ class Reproduction:
         while run is not None:
             if run.model != self.tracker.identity:
                 return f"frame {frame} was made with another bundle or backend; {AGAIN}"
+            if run.only:
+                return f"frame {frame} was followed for some objects alone; one run can't do that"
             if run.kept:
                 return (
                     f"frame {frame} keeps objects that were followed before, in another pass; "

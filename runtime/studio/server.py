@@ -165,7 +165,7 @@ class _Routes:
                 async for part in request.stream():
                     file.write(part)
             try:
-                return await self._change(self._studio.take_masks, frame, path)
+                return await self._change(self._studio.take_masks, frame, path, name)
             except MavosError as error:  # names the file as the person knows it
                 raise type(error)(str(error).replace(str(path), name)) from error
 
@@ -222,19 +222,14 @@ class _Routes:
 
     async def follow(self, request: Request) -> Response:
         asked = wire.read(wire.AskFollow, await request.body())
-        wanted = (asked.origin, asked.direction, asked.until, asked.fuse)
+        wanted = (asked.origin, asked.direction, asked.until, asked.fuse, asked.objects)
         return await self._change(self._studio.follow, *wanted)
 
     async def steer(self, request: Request) -> Response:
-        words = {
-            "pause": self._studio.pause,
-            "resume": self._studio.resume,
-            "stop": self._studio.stop,
-        }
         word = request.path_params["word"]
-        if word not in words:
+        if word not in ("pause", "resume", "stop"):
             raise HTTPException(404, "no such address")
-        return JSONResponse(await run_in_threadpool(words[word]))
+        return JSONResponse(await run_in_threadpool(self._studio.steer, word))
 
     async def undo(self, request: Request) -> Response:
         asked = wire.read(wire.AskUndo, await request.body())

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,12 +206,13 @@ class Studio:
             version = int(self.project.history.now.masks[frame])
             return {"version": version, "revision": self._changed(frame), "notes": notes}
 
-    def take_masks(self, frame: int, path: Path) -> Message:
-        """Take the masks of a file; see `Editor.take`."""
+    def take_masks(self, frame: int, path: Path, name: str) -> Message:
+        """Take the masks of a file that a person knows by a name; see `Editor.take`."""
         self._check(frame)
         self._following.stop()
         with self._lock:
-            frames, notes = self._editor.take(frame, path)
+            frames, told = self._editor.take(frame, path)
+            notes = [line.replace(str(path), name) for line in told]
             return {"frames": frames, "notes": notes, "revision": self._changed(*frames)}
 
     def drop_mask(self, frame: int) -> Message:
@@ -281,7 +282,12 @@ class Studio:
     # Following.
 
     def follow(
-        self, frame: int, direction: Direction, until: int | None, fuse: str | None = None
+        self,
+        frame: int,
+        direction: Direction,
+        until: int | None,
+        fuse: str | None = None,
+        only: tuple[int, ...] | None = None,
     ) -> Message:
         """Begin to follow; see `Following.start`.
 
@@ -294,23 +300,15 @@ class Studio:
         with self._lock:
             if self._following.active:
                 raise ConflictError("it is following already; stop it first")
-            self._following.start(frame, direction, until, fuse)
+            self._following.start(frame, direction, until, fuse, only)
             return self._following.progress.as_json()
 
-    def pause(self) -> Message:
-        """Wait after the frame that is being made."""
-        self._following.pause()
-        return self._following.progress.as_json()
-
-    def resume(self) -> Message:
-        """Go on after a pause."""
-        self._following.resume()
-        return self._following.progress.as_json()
-
-    def stop(self) -> Message:
-        """End following; everything made so far stays."""
-        self._following.stop()
-        return self._following.progress.as_json()
+    def steer(self, word: Literal["pause", "resume", "stop"]) -> Message:
+        """Let following wait or go on, or end it; everything made so far stays."""
+        following = self._following
+        act = {"pause": following.pause, "resume": following.resume, "stop": following.stop}
+        act[word]()
+        return following.progress.as_json()
 
     # Taking away.
 

@@ -121,6 +121,7 @@ class AskFollow(Struct, frozen=True):
     direction: Literal["forward", "backward", "both"] = "forward"
     until: FrameNumber | None = None
     fuse: Literal["nearest", "blend"] | None = None
+    objects: tuple[ObjectId, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,20 @@ def test_stroke_adds_to_a_mask_and_leaves_the_rest_of_it() -> None:
     assert overlap(mask, BALL | OTHER) > 0.9
 
 
+def test_a_stroke_on_a_mask_goes_its_own_way_alone() -> None:
+    frame, before = scene(), disc(60, 60, 20) | disc(92, 60, 6)
+    yes, no = Stroke(((60.0, 40.0),), 3.0, True), Stroke(((92.0, 60.0),), 3.0, False)
+    more, less = (cut(frame, hints(None, stroke, before=before)) for stroke in (yes, no))
+    assert (more & before).sum() == before.sum()
+    assert more.sum() > before.sum()
+    assert not (less & ~before).any()
+    assert overlap(less, disc(60, 60, 20)) > 0.9
+
+    through = Stroke(((60.0, 40.0), (66.0, 40.0)), 3.0, False)  # all of the ball looks like this
+    rest = cut(frame, hints(None, through, before=disc(60, 60, 20)))
+    assert 0.9 * disc(60, 60, 20).sum() < rest.sum() < disc(60, 60, 20).sum()
+
+
 def test_strokes_are_obeyed_to_the_pixel() -> None:
     yes, no = Stroke(((10.5, 10.5),), 3.0, True), Stroke(((60.5, 60.5),), 3.0, False)
     mask = cut(scene(), hints(AROUND, yes, no))

@@ -114,6 +114,62 @@ def test_objects_that_a_pass_does_not_follow_keep_their_masks(clip: Path) -> Non
         assert set(np.unique(client.mask(7))) == {0, 1}
 
 
+def test_one_object_is_followed_alone_and_what_was_corrected_stays(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        client.followed()
+        client.put(5, square(1, 40), [1])
+        client.ask("POST", "/api/follow", {"from": 5})
+        client.followed()
+        before = [client.mask(n) == 1 for n in range(COUNT)]
+        sure = client.ask("GET", "/api/confidence")["objects"]["1"]
+        client.ask("POST", "/api/objects", {})
+        alone = {"from": 8, "direction": "both", "objects": [2]}
+        said = client.ask("POST", "/api/follow", alone, 400)
+        assert said["error"] == "object 2 has no mask in frame 8; make one first"
+        low = np.zeros_like(square())
+        low[30:34, 20:30] = 2
+        client.put(8, low, [2])
+        client.ask("POST", "/api/follow", alone)
+        project = client.followed()
+        assert project["undo"] == "following both from frame 8, object 2 alone"
+        masks = [client.mask(n) for n in range(COUNT)]
+        assert all((mask == 2).any() for mask in masks)
+        for mask, one in zip(masks, before, strict=True):
+            assert np.array_equal(mask == 1, one & (mask != 2))
+        told = client.ask("GET", "/api/confidence")["objects"]
+        assert told["1"][9:] == sure[9:]
+        assert told["2"][9] is not None
+        made = client.ask("POST", "/api/export/command", {"kind": "overlay"})
+        assert not made["same"]
+        assert "followed for some objects alone" in made["why"]
+
+        # Its memory holds one object, so all of them begin anew, from a keyframe.
+        said = client.ask("POST", "/api/follow", {"from": 10}, 400)
+        assert "its mask was made for other objects" in said["error"]
+        client.ask("POST", "/api/follow", {"from": 10, "direction": "forward", "objects": [2]})
+        client.followed()
+        for wrong, words in (
+            ({"from": 8, "objects": [7]}, "no object 7"),
+            ({"from": 8, "objects": [2], "fuse": "blend"}, "all objects are followed"),
+        ):
+            assert words in client.ask("POST", "/api/follow", wrong, 400)["error"]
+    with served(clip) as client:  # as the journal says it
+        client.ask("POST", "/api/undo", {})
+        client.ask("POST", "/api/undo", {})
+        assert all(np.array_equal(client.mask(n) == 1, before[n]) for n in range(COUNT) if n != 8)
+
+
+def test_all_objects_chosen_are_no_choice(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0, "objects": [1]})
+        client.followed()
+        assert client.project["undo"] == "following forward from frame 0"
+        assert client.ask("POST", "/api/export/command", {"kind": "overlay"})["same"]
+
+
 def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
     with served(clip, stand_in(SlowSegmenter(0.05))) as client:
         begun(client)
