@@ -146,14 +146,14 @@ class Page:
         """Wait until the project has another revision."""
         self.until(lambda: self.project["revision"] != revision)
 
-    def drag(self, *points: tuple[float, float]) -> None:
+    def drag(self, *points: tuple[float, float], button: int = 0) -> None:
         """Drag over points of the frame, and wait until what it did is saved."""
         revision = self.project["revision"]
-        self.gesture(*points)
+        self.gesture(*points, button=button)
         self.until(lambda: self.project["revision"] > revision)
         self.until(lambda: self.run("return document.body.dataset.saving") == "no")
 
-    def gesture(self, *points: tuple[float, float], during: str = "") -> None:
+    def gesture(self, *points: tuple[float, float], during: str = "", button: int = 0) -> None:
         """Drag over points of the frame, and press keys before the button is let go."""
         from selenium.webdriver.common.action_chains import ActionChains
 
@@ -170,7 +170,7 @@ class Page:
             place = round(left + x * scale), round(top + y * scale)
             pointer.move_to_location(*place)  # type: ignore[no-untyped-call]  # selenium
             if i == 0:
-                pointer.pointer_down()  # type: ignore[no-untyped-call]  # selenium
+                pointer.pointer_down(button)  # type: ignore[no-untyped-call]  # selenium
         if during:
             chain.perform()
             frame = self.run("return document.body.dataset.frame")
@@ -178,9 +178,9 @@ class Page:
             if during == RIGHT:
                 self.until(lambda: self.run("return document.body.dataset.frame") != frame)
             chain = ActionChains(self.browser, duration=10)
-            chain.w3c_actions.pointer_action.pointer_up()  # type: ignore[no-untyped-call]  # selenium
+            chain.w3c_actions.pointer_action.pointer_up(button)  # type: ignore[no-untyped-call]  # selenium
         else:
-            pointer.pointer_up()  # type: ignore[no-untyped-call]  # selenium
+            pointer.pointer_up(button)  # type: ignore[no-untyped-call]  # selenium
         chain.perform()
 
     def colours_of_confidence(self) -> int:

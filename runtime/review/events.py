@@ -223,7 +223,7 @@ class Watch:
                 past.large = False
             if now.second >= PIECE and not past.pieces:
                 past.pieces = True
-                text = f"object {own} is in pieces; {now.second:.0%} of it lie apart from the rest"
+                text = f"object {own} is in pieces; {now.second:.0%} of it lies apart from the rest"
                 yield EventKind.SPLIT, (own,), text
             elif now.second < NO_PIECE:
                 past.pieces = False

@@ -2,8 +2,8 @@
 
 import { call } from "./api.js";
 import { forgetMasks, refresh } from "./frames.js";
-import { decode, encode, maskOf, withMask } from "./labels.js";
-import { notice, told } from "./notices.js";
+import { boundsOf, decode, encode, maskOf, withMask } from "./labels.js";
+import { notice, putAway, told } from "./notices.js";
 import { $, changed, objectOf, on, state } from "./store.js";
 
 const AGAIN = 3000; // milliseconds between tries to save
@@ -23,28 +23,35 @@ on("frame object", () => {
   if (hints && (hints.frame !== state.frame || hints.object !== state.object)) forgetHints();
 });
 
-// The chosen object; the first one is made where there is none yet.
-export async function ensureObject() {
-  if (objectOf(state.object)) return state.object;
+// Makes an object and chooses it; undefined where that fails, which is told.
+export async function makeObject() {
   const object = await told(() => call("POST", "/api/objects", { name: null, colour: null }));
-  if (!object) return null;
+  if (!object) return undefined;
   if (!objectOf(object.id)) state.project.objects.push(object);
   state.object = object.id;
   changed("objects", "object");
-  return object.id;
+  return object;
+}
+
+// The chosen object; the first one is made where there is none yet.
+export async function ensureObject() {
+  if (objectOf(state.object)) return state.object;
+  return (await makeObject())?.id ?? null;
 }
 
 // Shows labels and saves them; `ids` are the objects that were edited, `version` is that of the mask
 // from which the edit began: where another page has changed it since, the server refuses.
-export function commit(labels, ids, version, keepHints = false) {
+export function commit(labels, ids, version, from = null) {
   const { shown } = state;
-  if (!keepHints) forgetHints();
+  if (!from) forgetHints();
+  putAway();
   state.shown = { ...shown, labels, keyframe: true };
   const { width, height } = state.project;
   const body = { ...encode(labels, height, width), objects: [...ids] };
   state.saving++;
   changed("shown", "saving");
-  chain = chain.then(() => save(shown.frame, body, version)).finally(() => {
+  const drawn = from && { ...from, strokes: [...from.strokes], ids: new Set(from.ids) };
+  chain = chain.then(() => save(shown.frame, body, version, drawn)).finally(() => {
     state.saving--;
     changed("saving");
     if (!state.saving) refresh();
@@ -53,6 +60,7 @@ export function commit(labels, ids, version, keepHints = false) {
 }
 
 const replaced = new Map(); // a frame's version -> the one that an edit of this page made of it
+const drawings = new Map(); // a frame's version -> the box and strokes that it came from
 const place = (frame, version) => `${frame} ${version}`;
 
 // The version that this page's own edits have made of a version by now.
@@ -72,12 +80,13 @@ on("shown", () => {
   }
 });
 
-async function save(frame, body, version) {
+async function save(frame, body, version, drawn) {
   let base = newest(frame, version);
   for (let tries = 0; ; tries++) {
     try {
       const answer = await call("PUT", `/api/masks/${frame}`, { ...body, base });
       if (answer.version !== base) replaced.set(place(frame, base), answer.version);
+      if (drawn) drawings.set(place(frame, answer.version), drawn);
       forgetMasks([[frame, frame]]);
       for (const line of answer.notes ?? []) notice(line);
       state.project.revision = Math.max(state.project.revision, answer.revision);
@@ -113,16 +122,36 @@ export async function hint({ box = null, stroke = null }) {
     const { version, labels } = state.shown;
     hints = { frame, object: id, version, base: labels.slice(), box: null, strokes: [], asked: 0, ids: new Set() };
   }
-  if (box) hints.box = box;
+  if (box) Object.assign(hints, { box, strokes: [] }); // a new box begins anew
   if (stroke) hints.strokes.push(stroke);
   changed("hints");
   const mine = hints;
   const asked = ++mine.asked;
   const mask = await prompt(mine);
   if (!mask || mine !== hints || asked !== mine.asked || state.shown.frame !== mine.frame) return;
+  const before = box && boundsOf(state.shown.labels, id, state.project.width);
   const result = withMask(mine.base, id, mask);
   result.ids.forEach((other) => mine.ids.add(other));
-  commit(result.labels, mine.ids, mine.version, true);
+  commit(result.labels, mine.ids, mine.version, mine);
+  if (before && apart(before, box)) {
+    const { name } = objectOf(id);
+    notice(`The box moved ${name} here. Is it another object?`, "warning", { text: "Make it a new object", act: () => another(box) });
+  }
+}
+
+const ELSEWHERE = 0.25; // share of the smaller of two boxes that they have in common, below which they are of two things
+const area = ([left, top, right, bottom]) => Math.max(0, right - left) * Math.max(0, bottom - top);
+
+function apart(one, other) {
+  const common = area([0, 1].map((i) => Math.max(one[i], other[i])).concat([2, 3].map((i) => Math.min(one[i], other[i]))));
+  return common < ELSEWHERE * Math.min(area(one), area(other));
+}
+
+// Gives the mask back that a box has replaced, and draws the box for a new object.
+async function another(box) {
+  if (!(await travel("undo", false))) return;
+  const object = await makeObject();
+  if (object) await hint({ box });
 }
 
 async function prompt({ frame, object, base, box, strokes, polygon = null }) {
@@ -202,15 +231,22 @@ export async function forgetKeyframe() {
   refresh();
 }
 
-export async function travel(way) {
+export async function travel(way, tell = true) {
   await chain;
   const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));
-  if (!answer) return;
+  if (!answer) return false;
   forgetHints();
   state.project.revision = answer.revision;
   forgetMasks();
-  refresh();
-  notice(`${way === "undo" ? "Undone" : "Done again"}: ${answer.text}`);
+  await refresh();
+  const { frame, version } = state.shown;
+  const drawn = drawings.get(place(frame, version));
+  if (drawn?.object === state.object) { // the box holds for the next stroke, as it did then
+    hints = { ...drawn, strokes: [...drawn.strokes], ids: new Set(drawn.ids) };
+    changed("hints");
+  }
+  if (tell) notice(`${way === "undo" ? "Undone" : "Done again"}: ${answer.text}`);
+  return true;
 }
 
 export async function importFiles(files) {

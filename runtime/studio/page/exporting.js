@@ -2,10 +2,12 @@
 
 import { call, lastFrame } from "./api.js";
 import { notice, told } from "./notices.js";
+import { groupsOf } from "./results.js";
 import { $, changed, on, state } from "./store.js";
 
 const USUAL = "overlay"; // what most people want to see first
 let asked = 0;
+let begun = false; // whether the export that is shown is of this order
 
 const number = (id) => ($(id).value === "" ? null : Number($(id).value));
 
@@ -25,13 +27,7 @@ const wanted = () => state.project.results.find((result) => result.name === $("r
 
 export function open() {
   const kept = $("result").value;
-  $("result").replaceChildren(
-    ...state.project.results.map((result) => {
-      const choice = new Option(result.name, result.name);
-      choice.disabled = Boolean(result.missing);
-      return choice;
-    }),
-  );
+  $("result").replaceChildren(...groupsOf(state.project.results));
   $("result").value = kept || USUAL;
   if (!wanted()) $("result").selectedIndex = 0;
   const legend = $("export-objects").querySelector("legend");
@@ -39,7 +35,7 @@ export function open() {
   for (const id of ["export-start", "export-end"]) $(id).max = lastFrame();
   $("export-dialog").showModal();
   resultChanged();
-  showExport();
+  $("export-start-button").focus();
 }
 
 function objectBox(object) {
@@ -67,8 +63,11 @@ function resultChanged() {
   showCommand();
 }
 
+// What is to be written has changed, so what was written before is not it.
 async function showCommand() {
   const mine = ++asked;
+  begun = false;
+  showExport();
   if (!state.project.masks.length) {
     $("command").textContent = "";
     $("command-why").textContent = "There are no masks yet; draw one first.";
@@ -84,8 +83,9 @@ async function showCommand() {
 
 async function write() {
   $("export-start-button").disabled = true;
-  const begun = await told(() => call("POST", "/api/export", order()));
-  if (begun) hearExport(begun);
+  const news = await told(() => call("POST", "/api/export", order()));
+  begun = Boolean(news);
+  if (news) hearExport(news);
   else $("export-start-button").disabled = false;
 }
 
@@ -96,15 +96,27 @@ export function hearExport(news) {
   const before = place < 0 ? null : all[place].state;
   if (place < 0) all.push(news);
   else all[place] = news;
-  if (before !== news.state && news.state === "done") notice(`Written: ${news.path}`);
+  if (before !== news.state && news.state === "done" && !$("export-dialog").open) notice(`Written: ${news.path}`);
   if (before !== news.state && news.state === "failed") notice(news.message, "error");
   changed("exports");
+}
+
+// What somebody in a hurry should know before writing; empty for nothing.
+function doubt() {
+  const { masks, frames, following } = state.project;
+  const [first, last] = [number("export-start") ?? 0, number("export-end") ?? frames - 1];
+  const known = masks.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(to, last) - Math.max(from, first) + 1), 0);
+  if (["running", "paused"].includes(following.state)) return "Following still runs; masks are written as they are now.";
+  if (known && known < last - first + 1) return `Only ${known} of ${last - first + 1} frames have a mask. Press F on the page to follow the objects first.`;
+  return "";
 }
 
 function showExport() {
   const latest = state.project.exports.at(-1);
   const runs = latest?.state === "running";
-  $("export-running").hidden = !latest;
+  $("export-running").hidden = !runs && !begun;
+  $("export-warning").textContent = doubt();
+  $("export-warning").hidden = !doubt();
   $("export-stop").hidden = !runs;
   $("export-start-button").disabled = runs || !state.project.masks.length;
   if (!latest) return;
@@ -140,4 +152,5 @@ $("export-copy").addEventListener("click", () =>
 $("result").addEventListener("change", resultChanged);
 for (const id of ["option", "export-start", "export-end"]) $(id).addEventListener("input", showCommand);
 $("export-objects").addEventListener("change", showCommand);
-on("exports", showExport);
+on("exports following", () => state.project && showExport());
+on("project", () => $("export-dialog").open && !begun && showCommand()); // masks may have come

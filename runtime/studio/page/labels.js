@@ -29,6 +29,20 @@ export function maskOf(labels, id) {
   return labels.map((value) => (value === id ? 1 : 0));
 }
 
+// Left, top, right and bottom of an object's pixels; null where it has none.
+export function boundsOf(labels, id, width) {
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  labels.forEach((value, i) => {
+    if (value !== id) return;
+    const [x, y] = [i % width, Math.floor(i / width)];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = Math.max(box[3], y + 1);
+  });
+  return box[2] > 0 ? box : null;
+}
+
 // Labels in which an object has a mask, and the ids whose pixels change.
 export function withMask(labels, id, mask) {
   const result = labels.slice();

@@ -35,6 +35,26 @@ function takeProject(project) {
   if (first) begin();
 }
 
+const BRUSH = 24; // the first brush goes so many times into the frame's shorter side
+const placeOf = (project) => `mavos-studio frame of ${project.folder}`;
+
+// The frame that was shown last, where the browser remembers it.
+function remembered() {
+  try {
+    return Number(localStorage.getItem(placeOf(state.project)) ?? NaN);
+  } catch {
+    return NaN;
+  }
+}
+
+function remember() {
+  try {
+    localStorage.setItem(placeOf(state.project), state.frame);
+  } catch {
+    // a browser may keep nothing; then the first keyframe is shown
+  }
+}
+
 function showEngines() {
   const names = { grabcut: "colours and edges", sam: "the prompt model" };
   if (!state.project.engines.includes(state.engine)) [state.engine] = state.project.engines;
@@ -46,8 +66,11 @@ function showEngines() {
 async function begin() {
   $("about").hidden = false;
   fit();
-  const { keyframes, masks, following } = state.project;
-  await show(panels.followingRuns() ? following.frame ?? following.from : keyframes[0] ?? masks[0]?.[0] ?? 0);
+  const { keyframes, masks, following, width, height } = state.project;
+  setSize(Math.max(4, Math.round(Math.min(width, height) / BRUSH)));
+  const before = remembered();
+  const usual = Number.isNaN(before) ? keyframes[0] ?? masks[0]?.[0] ?? 0 : before;
+  await show(panels.followingRuns() ? following.frame ?? following.from : usual);
   fit();
   document.body.dataset.ready = "yes";
 }
@@ -127,7 +150,7 @@ function resize(change) {
 function setSize(size) {
   state.size = Math.min(120, Math.max(1, size));
   $("size").value = state.size;
-  $("size-value").textContent = state.size;
+  $("size-value").textContent = `${state.size} px`;
   changed("view");
 }
 
@@ -157,27 +180,28 @@ function showAbout(visible) {
 }
 
 const HINTS = {
-  box: "Draw a box around the object. A click inside says “here”; a right click says “not here”.",
-  click: "Click on the object. A right click says “not here”.",
-  scribble: "Draw a stroke on the object; with the right button, beside it.",
-  polygon: "Click the corners of the outline; a double click or Enter closes it, Esc gives up.",
-  brush: "Paint the mask. The right button erases; [ and ] change the size.",
-  eraser: "Erase the mask. The right button paints; [ and ] change the size.",
-  hand: "Drag the picture. The wheel zooms, 0 shows all of it.",
+  box: "Draw a box around the object. A click inside says “here”; the right button says “not here”.",
+  click: "Click on the object; the right button says “not here”.",
+  scribble: "Draw on the object; the right button says “not here”.",
+  polygon: "Click the corners; Enter closes it, Esc gives up.",
+  brush: "Paint; the right button erases, [ ] change the size.",
+  eraser: "Erase; the right button paints, [ ] change the size.",
+  hand: "Drag the picture; the wheel zooms, 0 shows all.",
 };
 
 function showHint() {
   const { shown, project } = state;
   if (!shown) return;
   const masks = shown.labels.some((id) => id);
+  const several = project.objects.length > 1;
   let next = "";
   if (panels.followingRuns()) next = "Following. An edit stops it; Q does too.";
   else if (masks && project.undo === `the mask of frame ${shown.frame}` && project.masks.length && project.masks.at(-1)[1] > shown.frame)
-    next = "Frames behind this one are still as they were. Press F to follow on from this mask.";
+    next = `Later frames are as they were. Press F to follow on from this mask${several ? "; “Only” leaves other objects alone." : "."}`;
   else if (masks && project.masks.length && project.masks.at(-1)[1] === lastFrame() && project.masks[0][0] === 0)
     next = "Every frame has a mask. Mend where it went wrong, or press W to export.";
-  else if (masks) next = "Does the mask look right? Mend it with strokes, or press F to follow it through the video.";
-  $("hint").textContent = $("hint").title = next && state.tool === "box" ? next : [next, HINTS[state.tool]].filter(Boolean).join(" ");
+  else if (masks) next = "Mask right? Mend it with strokes, press N for another object, or F to follow.";
+  $("hint").textContent = next && state.tool === "box" ? next : [next, HINTS[state.tool]].filter(Boolean).join(" ");
 }
 
 function showFrame() {
@@ -295,6 +319,9 @@ function bindKeys() {
 on("tool", showTool);
 on("shown following", showHint);
 on("frame", () => state.project && showFrame());
+document.addEventListener("pointerdown", () => (document.body.dataset.by = "pointer"), true);
+document.addEventListener("keydown", (event) => event.key === "Tab" && (document.body.dataset.by = "keys"), true);
+window.addEventListener("pagehide", () => state.project && remember());
 on("saving", () => (document.body.dataset.saving = state.saving ? "yes" : "no"));
 on("shown", () => {
   document.body.dataset.frame = state.shown.frame;

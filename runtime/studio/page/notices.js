@@ -1,12 +1,14 @@
-// Messages: shown, read out, and put away by a click; errors stay until then.
+// Messages: shown, read out, and put away by a click; failures stay until then.
 
 import { $ } from "./store.js";
 
 const SECONDS = { note: 6, warning: 14 };
+const REFUSED = [400, 409]; // what was asked for can't be done; any other status is a failure
 
-export function notice(text, level = "note") {
+// `offer` is what a button in the message does: { text, act }.
+export function notice(text, level = "note", offer = null) {
   const place = $("notices");
-  for (const other of place.children) {
+  for (const other of [...place.children]) {
     if (other.dataset.text === text) other.remove();
   }
   const box = document.createElement("div");
@@ -14,15 +16,31 @@ export function notice(text, level = "note") {
   box.dataset.text = text;
   const words = document.createElement("span");
   words.textContent = text;
-  const close = document.createElement("button");
-  close.type = "button";
-  close.textContent = "✕";
+  box.append(words);
+  if (offer) box.append(button(offer.text, "offer", box, offer.act));
+  const close = button("✕", "", box);
   close.setAttribute("aria-label", "Put the message away");
-  close.addEventListener("click", () => box.remove());
-  box.append(words, close);
+  box.append(close);
   place.append(box);
-  while (place.children.length > 4) (place.querySelector(".notice:not(.error)") ?? place.firstElementChild).remove();
+  while (place.children.length > 3) (place.querySelector(".notice:not(.error)") ?? place.firstElementChild).remove();
   if (SECONDS[level]) setTimeout(() => box.remove(), SECONDS[level] * 1000);
+}
+
+function button(text, kind, box, act = () => {}) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = kind;
+  made.textContent = text;
+  made.addEventListener("click", () => {
+    box.remove();
+    act();
+  });
+  return made;
+}
+
+// Puts away what was said of an earlier step, when the next one is done; failures stay.
+export function putAway() {
+  for (const box of document.querySelectorAll("#notices .notice:not(.error)")) box.remove();
 }
 
 // Runs something and shows why it failed; gives undefined then.
@@ -30,7 +48,7 @@ export async function told(action) {
   try {
     return await action();
   } catch (error) {
-    notice(error.message, error.status === 409 ? "warning" : "error");
+    notice(error.message, REFUSED.includes(error.status) ? "warning" : "error");
     return undefined;
   }
 }

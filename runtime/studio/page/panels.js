@@ -1,9 +1,9 @@
 // The panels at the side: objects, following, places to look at.
 
 import { call, lastFrame } from "./api.js";
-import { forgetHints } from "./editing.js";
+import { forgetHints, makeObject, travel } from "./editing.js";
 import { forgetMasks, refresh, show } from "./frames.js";
-import { told } from "./notices.js";
+import { notice, putAway, told } from "./notices.js";
 import { $, changed, objectOf, on, state } from "./store.js";
 
 function button(text, label, act) {
@@ -23,11 +23,13 @@ export function choose(id) {
 }
 
 export async function newObject() {
-  const object = await told(() => call("POST", "/api/objects", { name: null, colour: null }));
-  if (!object) return;
-  if (!objectOf(object.id)) state.project.objects.push(object);
-  choose(object.id);
-  changed("objects");
+  const object = await makeObject();
+  if (object) notice(`Draw a box around ${object.name}, in any frame.`);
+}
+
+async function remove({ id, name }) {
+  if (!(await told(() => call("DELETE", `/api/objects/${id}`)))) return;
+  notice(`${name} is deleted from all frames.`, "warning", { text: "Undo", act: () => travel("undo") });
 }
 
 let listed = "";
@@ -43,6 +45,10 @@ function showObjects() {
   if (focused >= 0) list.querySelectorAll("button")[focused]?.focus();
   const chosen = objectOf(state.object);
   $("mask-of").textContent = chosen ? chosen.name : "the object";
+  $("only-name").textContent = chosen ? chosen.name : "";
+  $("only-label").hidden = state.project.objects.length < 2;
+  if ($("only-label").hidden) $("only").checked = false;
+  showFuse();
 }
 
 function row(object, index) {
@@ -61,6 +67,7 @@ function row(object, index) {
   if (index < 9) {
     const key = document.createElement("kbd");
     key.textContent = index + 1;
+    key.title = `Key ${index + 1} chooses it`;
     pick.append(key);
   }
   pick.addEventListener("click", () => choose(object.id));
@@ -68,8 +75,7 @@ function row(object, index) {
     told(() => call("PATCH", `/api/objects/${object.id}`, { visible: !object.visible })),
   );
   const edit = button("✎", `Name and colour of ${object.name}`, () => rename(object));
-  const remove = button("✕", `Delete ${object.name}`, () => told(() => call("DELETE", `/api/objects/${object.id}`)));
-  item.append(pick, see, edit, remove);
+  item.append(pick, see, edit, button("✕", `Delete ${object.name}`, () => remove(object)));
   return item;
 }
 
@@ -96,11 +102,22 @@ const FUSE = "blend"; // how passes from both sides of a gap are joined
 // Follows from the frame that is shown; or all from the first keyframe on, from both sides between keyframes.
 export function follow(direction, bothSides = false) {
   const until = $("until").value === "" ? null : Number($("until").value);
+  const only = $("only").checked && !bothSides ? objectOf(state.object) : null;
+  if (!bothSides && state.shown && !state.shown.labels.some((id) => (only ? id === only.id : id))) {
+    return void notice(`${only?.name ?? "No object"} has ${only ? "no" : "a"} mask in frame ${state.frame}: draw a box around it first.`, "warning");
+  }
   forgetHints();
+  putAway();
   return told(async () => {
-    state.project.following = await call("POST", "/api/follow", { from: state.frame, direction, until, fuse: bothSides ? FUSE : null });
+    state.project.following = await call("POST", "/api/follow", { from: state.frame, direction, until, fuse: bothSides ? FUSE : null, objects: only && [only.id] });
     changed("following");
   });
+}
+
+// Both sides are joined for all objects at once.
+function showFuse() {
+  $("fuse").hidden = state.project.keyframes.length < 2;
+  $("fuse").disabled = followingRuns() || $("only").checked;
 }
 
 export const followingRuns = () => ["running", "paused"].includes(state.project?.following?.state);
@@ -121,17 +138,20 @@ let said = "";
 function showFollowing() {
   const now = state.project.following;
   const runs = followingRuns();
-  $("following").hidden = !runs;
+  $("following").classList.toggle("away", !runs); // in the same place, so that nothing below moves
+  $("follow").classList.toggle("away", runs);
   $("progress").max = Math.max(1, now.total ?? 1);
   $("progress").value = now.done ?? 0;
   const far = now.fuse ? `${Math.floor((100 * now.done) / Math.max(1, now.total))} %` : `${now.done} of ${now.total}`;
   const before = now.fuse ? "following both ways" : "getting ready"; // no mask is kept yet
-  const parts = [now.frame === null ? before : `frame ${now.frame}`, far];
-  if (now.fps && !now.fuse) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} frames per second`);
+  const place = now.frame === null ? before : `frame ${now.frame}`;
+  const parts = now.frame === null || now.fuse ? [place, far] : [far];
+  if (now.fps && !now.fuse) parts.push(`${now.fps.toFixed(now.fps < 10 ? 1 : 0)} per second`);
   if (now.left !== null && now.left !== undefined) parts.push(`${seconds(now.left)} left`);
   $("speed").textContent = runs ? (now.state === "paused" ? `Paused. ${parts.slice(0, 2).join(" · ")}` : parts.join(" · ")) : "";
   $("pause").textContent = now.state === "paused" ? "Go on" : "Pause";
-  for (const id of ["forward", "backward", "both", "fuse"]) $(id).disabled = runs;
+  for (const id of ["forward", "backward", "both"]) $(id).disabled = runs;
+  showFuse();
   const watches = $("watch").checked && !state.playing && !state.drawing && now.frame !== null;
   if (now.state === "running" && watches) show(now.frame);
   if (now.message && now.message !== said) changed("stopped");
@@ -166,11 +186,11 @@ export function jump(way, frames) {
 
 on("objects object", showObjects);
 on("following", showFollowing);
+$("only").addEventListener("change", showFuse);
 on("events", showEvents);
 on("project", () => {
   if (!objectOf(state.object)) state.object = state.project.objects[0]?.id ?? null;
   $("until").max = lastFrame();
-  $("fuse").hidden = state.project.keyframes.length < 2;
   changed("objects", "following");
   forgetMasks();
   refresh();

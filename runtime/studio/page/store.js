@@ -9,7 +9,7 @@ export const state = {
   object: null, // id of the chosen object
   tool: "box",
   foreground: true, // what strokes say
-  size: 14, // the brush's diameter in pixels of the frame
+  size: 14, // the brush's diameter in pixels of the frame; the first one follows from its size
   engine: null,
   masksVisible: true,
   playing: false,

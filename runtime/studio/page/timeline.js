@@ -84,7 +84,8 @@ function thumbnail(frame) {
 }
 
 function paintMarks(colour) {
-  const { masks, keyframes } = state.project;
+  const { masks, keyframes, objects } = state.project;
+  if (!objects.length) return; // what is kept of deleted ones only an undo brings back
   context.globalAlpha = 0.4;
   context.fillStyle = colour("accent");
   for (const [first, last] of masks) context.fillRect(at(first) - breadth() / 2, THUMB + 2, at(last) - at(first) + breadth(), MARKS - 5);

@@ -44,7 +44,11 @@ export function cancel() {
 }
 
 const inFrame = ([x, y]) => [Math.min(Math.max(x, 0), state.project.width - 0.01), Math.min(Math.max(y, 0), state.project.height - 0.01)];
-const saysYes = (event) => (event.button === 2 || event.altKey ? !state.foreground : state.foreground);
+// A box has no switch for it: there the left button always says "here".
+const says = (tool) => tool === "box" || state.foreground;
+const saysYes = (event, tool) => says(tool) !== (event.button === 2 || event.altKey);
+// A box is drawn to be a mask; with the right button, the same gesture is a stroke beside the object.
+const drawsBox = ({ tool, yes }) => tool === "box" && yes;
 const far = ([x0, y0], [x1, y1]) => Math.hypot(x1 - x0, y1 - y0) > pixelsOfScreen(5);
 
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -58,7 +62,7 @@ canvas.addEventListener("pointerdown", async (event) => {
     return;
   }
   const tool = state.tool;
-  begin({ tool, frame: state.shown.frame, points: [inFrame(at)], yes: saysYes(event) });
+  begin({ tool, frame: state.shown.frame, points: [inFrame(at)], yes: saysYes(event, tool) });
   if (tool === "brush" || tool === "eraser") {
     const mine = gesture;
     const id = await ensureObject();
@@ -117,12 +121,12 @@ canvas.addEventListener("pointerup", (event) => {
   const first = mine.points[0];
   const last = inFrame(toFrame(event.offsetX, event.offsetY));
   const radius = Math.max(1, pixelsOfScreen(3));
-  if (mine.tool === "box" && far(first, last)) {
+  if (drawsBox(mine) && far(first, last)) {
     const [x, y] = [0, 1].map((i) => [first[i], last[i]].sort((a, b) => a - b));
     hint({ box: [x[0], y[0], x[1], y[1]] });
-  } else if (mine.tool === "box" || mine.tool === "click") {
+  } else if (mine.tool === "click" || drawsBox(mine)) {
     hint({ stroke: { points: [last], radius, foreground: mine.yes } });
-  } else if (mine.tool === "scribble") {
+  } else if (mine.tool === "scribble" || mine.tool === "box") {
     hint({ stroke: { points: thin([...mine.points, last]), radius, foreground: mine.yes } });
   } else if (mine.tool === "polygon") {
     addCorner(last);
@@ -170,10 +174,10 @@ export function dropCorner() {
 
 addDrawing((context, unit) => {
   const colour = (gesture?.yes ?? state.foreground) ? YES : NO;
-  if (gesture?.tool === "box" && pointer) {
+  if (gesture && pointer && drawsBox(gesture)) {
     const [[x0, y0], [x1, y1]] = [gesture.points[0], inFrame(pointer)];
     line(context, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], 1.5 * unit, "#ffffff", true);
-  } else if (gesture?.tool === "scribble") line(context, gesture.points, 4 * unit, colour);
+  } else if (["scribble", "box"].includes(gesture?.tool)) line(context, gesture.points, 4 * unit, colour);
   if (corners.length) {
     line(context, pointer ? [...corners, pointer] : corners, 1.5 * unit, colour);
     for (const corner of corners) line(context, [corner], 6 * unit, "#ffffff");

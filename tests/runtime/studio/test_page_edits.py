@@ -31,11 +31,11 @@ SHOWN = [
     *("Choose object 1", "Hide object 1", "Name and colour of object 1", "Delete object 1"),
     *(
         "New object",
+        "Watch",
         "Follow backward",
         "Follow both ways",
         "Follow forward",
         "Until frame",
-        "Watch",
     ),
     *("Fill holes", "Drop specks", "Grow", "Shrink", "Smooth", "Clear"),
     *("Copy from the frame before", "Forget this keyframe"),
@@ -54,6 +54,8 @@ def test_every_control_has_a_name_a_place_and_a_visible_focus(
         page.open(client.door.address)
         page.keys("n")
         page.until(lambda: "object 1" in page.text("objects"))
+        page.until(lambda: "Draw a box around object 1" in page.text("notices"))
+        page.run("document.querySelector('.notice button').click()")
         assert names_of(page, CONTROLS) == SHOWN
         outside = page.run(
             """return [...document.querySelectorAll('button, input, select')].filter((element) => {
