@@ -179,6 +179,8 @@ function showAbout(visible) {
   $("about").hidden = !visible;
 }
 
+const LINE = 31; // height of a line of hints, in pixels
+
 const HINTS = {
   box: "Draw a box around the object. A click inside says “here”; the right button says “not here”.",
   click: "Click on the object; the right button says “not here”.",
@@ -201,7 +203,9 @@ function showHint() {
   else if (masks && project.masks.length && project.masks.at(-1)[1] === lastFrame() && project.masks[0][0] === 0)
     next = "Every frame has a mask. Mend where it went wrong, or press W to export.";
   else if (masks) next = "Mask right? Mend it with strokes, press N for another object, or F to follow.";
-  $("hint").textContent = next && state.tool === "box" ? next : [next, HINTS[state.tool]].filter(Boolean).join(" ");
+  const both = [next, HINTS[state.tool]].filter(Boolean).join(" ");
+  $("hint").textContent = next && state.tool === "box" ? next : both;
+  if (next && $("hint").clientHeight > LINE) $("hint").textContent = next; // a second line would move the picture
 }
 
 function showFrame() {

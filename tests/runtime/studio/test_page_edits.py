@@ -28,9 +28,9 @@ SHOWN = [
     *("Weights", "Undo", "Redo", "Import masks", "Export", "Keys and help", "Put the note away"),
     *("Box", "Click", "Scribble", "Polygon", "Brush", "Eraser", "Move"),
     *("Masks", "Zoom out", "Fit", "Zoom in", "Picture of the frame; tools draw here"),
+    "New object",
     *("Choose object 1", "Hide object 1", "Name and colour of object 1", "Delete object 1"),
     *(
-        "New object",
         "Watch",
         "Follow backward",
         "Follow both ways",

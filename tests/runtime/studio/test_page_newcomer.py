@@ -114,7 +114,7 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
             page.keys(key)
             assert page.run(
                 "const hint = document.getElementById('hint');"
-                "return hint.scrollWidth <= hint.clientWidth && hint.clientHeight <= 30"
+                "return hint.scrollWidth <= hint.clientWidth && hint.clientHeight <= 31"
             ), page.text("hint")
 
         # A video of one frame is not what somebody wants.
@@ -183,6 +183,9 @@ def test_only_the_chosen_object_is_followed_and_the_page_opens_where_it_was(
         page.until(lambda: len(page.project["objects"]) == 2)
         page.drag(*around(scene, 2, 40))
         page.until(lambda: "“Only” leaves other objects alone" in page.text("hint"))
+        page.keys("b")
+        assert page.run("return document.getElementById('hint').clientHeight") <= 31
+        page.keys("r")
         page.run("document.getElementById('only').click()")
         assert page.run("return document.getElementById('only-label').innerText") == "Only object 2"
         page.press("Follow backward")
