@@ -159,7 +159,11 @@ class Following:
         planned = [plan(now, frame, step, ends[step], model, only) for step in steps]
         runs = [run for run in planned if run is not None]
         if not runs:
-            raise MavosError(f"nothing is left to follow {direction} from frame {frame}")
+            where = "a later" if direction == "backward" else "an earlier"
+            raise MavosError(
+                f"nothing is left to follow {direction} from frame {frame}; go to {where} frame "
+                "that has a mask"
+            )
         self._show(
             Progress(
                 "running", frame, direction, ends[steps[0]], total=sum(run.count for run in runs)

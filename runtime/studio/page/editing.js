@@ -25,6 +25,7 @@ on("frame object", () => {
 
 // Makes an object and chooses it; undefined where that fails, which is told.
 export async function makeObject() {
+  putAway();
   const object = await told(() => call("POST", "/api/objects", { name: null, colour: null }));
   if (!object) return undefined;
   if (!objectOf(object.id)) state.project.objects.push(object);
@@ -211,6 +212,7 @@ export function clearObject() {
 
 export async function copyFromBefore() {
   if (!state.shown) return;
+  putAway();
   const { frame, version } = state.shown;
   if (frame === 0) return void notice("There is no frame before the first one.");
   forgetHints();
@@ -224,6 +226,7 @@ export async function copyFromBefore() {
 
 export async function forgetKeyframe() {
   if (!state.shown) return;
+  putAway();
   const { frame } = state.shown;
   forgetHints();
   await chain;
@@ -232,6 +235,7 @@ export async function forgetKeyframe() {
 }
 
 export async function travel(way, tell = true) {
+  putAway();
   await chain;
   const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));
   if (!answer) return false;
@@ -252,6 +256,7 @@ export async function travel(way, tell = true) {
 export async function importFiles(files) {
   const { frame } = state;
   const { largest } = state.project;
+  putAway();
   await chain;
   for (const file of files) {
     if (file.size > largest) { // the server would close the connection in the middle of it

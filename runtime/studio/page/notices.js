@@ -38,7 +38,8 @@ function button(text, kind, box, act = () => {}) {
   return made;
 }
 
-// Puts away what was said of an earlier step, when the next one is done; failures stay.
+// Puts away what was said of an earlier step, when the next one is done, so that no offer to undo is
+// taken for that one; failures stay.
 export function putAway() {
   for (const box of document.querySelectorAll("#notices .notice:not(.error)")) box.remove();
 }

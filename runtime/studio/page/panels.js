@@ -28,6 +28,7 @@ export async function newObject() {
 }
 
 async function remove({ id, name }) {
+  putAway();
   if (!(await told(() => call("DELETE", `/api/objects/${id}`)))) return;
   notice(`${name} is deleted from all frames.`, "warning", { text: "Undo", act: () => travel("undo") });
 }
@@ -88,6 +89,7 @@ function rename(object) {
     "close",
     () => {
       if (dialog.returnValue !== "save") return;
+      putAway();
       const name = $("rename").value.trim() || object.name;
       told(() => call("PATCH", `/api/objects/${object.id}`, { name, colour: $("recolour").value }));
     },

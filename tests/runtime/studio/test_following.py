@@ -125,6 +125,8 @@ def test_one_object_is_followed_alone_and_what_was_corrected_stays(clip: Path) -
         before = [client.mask(n) == 1 for n in range(COUNT)]
         sure = client.ask("GET", "/api/confidence")["objects"]["1"]
         client.ask("POST", "/api/objects", {})
+        said = client.ask("POST", "/api/follow", {"from": COUNT - 1}, 400)
+        assert "go to an earlier frame that has a mask" in said["error"]
         alone = {"from": 8, "direction": "both", "objects": [2]}
         said = client.ask("POST", "/api/follow", alone, 400)
         assert said["error"] == "object 2 has no mask in frame 8; make one first"

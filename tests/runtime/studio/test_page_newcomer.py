@@ -155,6 +155,13 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
         page.run("document.querySelector('.notice .offer').click()")
         page.until(lambda: len(page.project["objects"]) == 1)
 
+        # Nor is such an offer left when something else was done since.
+        page.press("Delete object 1")
+        page.until(lambda: "is deleted from all frames" in page.text("notices"))
+        page.keys("z")
+        page.until(lambda: "Undone: the deletion" in page.text("notices"))
+        assert "is deleted" not in page.text("notices")
+
         # A file is named as the person knows it.
         masks = tmp_path / "masks.json"
         page.until(lambda: page.run("return !document.getElementById('undo').disabled"))
