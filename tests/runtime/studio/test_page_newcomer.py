@@ -117,6 +117,20 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
                 "return hint.scrollWidth <= hint.clientWidth && hint.clientHeight <= 31"
             ), page.text("hint")
 
+        # Nor is a word of a button cut off, in a narrow window either.
+        cut_off = (
+            "return [...document.querySelectorAll('aside button, header button')].filter("
+            "(button) => button.scrollWidth > button.clientWidth).map((b) => b.textContent)"
+        )
+        size = page.browser.get_window_size()
+        for width in (size["width"], size["width"] - 380):
+            page.browser.set_window_size(width, size["height"])
+            page.run("window.wanted = arguments[0]", width)
+            page.until(lambda: page.run("return outerWidth === window.wanted"))
+            assert page.run(cut_off) == []
+        page.browser.set_window_size(size["width"], size["height"])
+        page.until(lambda: page.run("return innerWidth") == 1280)
+
         # A video of one frame is not what somebody wants.
         page.keys("w")
         page.until(lambda: f"Only 1 of {FRAMES} frames" in page.text("export-warning"))
