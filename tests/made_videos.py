@@ -1,5 +1,7 @@
 """Small videos that move, and what can be read of a damaged one."""
 
+import itertools
+import struct
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,12 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
+# Numbers 0, 1, 3 and 4 of the eight display matrices that turn by quarters and mirror.
+MATRICES = [
+    matrix
+    for a, b in itertools.product((-1, 1), repeat=2)
+    for matrix in ((a, 0, 0, b), (0, a, b, 0))
+]
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
@@ -55,6 +63,16 @@ def video(
         if sound is not None:
             assert isinstance(sound, AudioStream)
             add_sound(container, sound, sound_seconds)
+    return path
+
+
+def transformed(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """Write numbers 0, 1, 3 and 4 of a display matrix into the track header of an MP4."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40  # version, times, ids, reserved words, volume
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    struct.pack_into(">9i", content, start, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
     return path
 
 

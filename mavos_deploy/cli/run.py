@@ -246,7 +246,7 @@ def run(
         check_fit(segmenter.input_size(frames.size), frames, fit is options.Fit.STRETCH)
         warn_if_untrained(say, about)
         warn_if_inexact(say, about.backend, about.arithmetic, about.bundle_arithmetic)
-        annotations = MaskSource(masks, frames.size, frames.stems, frames.turns, told.stored)
+        annotations = MaskSource(masks, frames.size, frames.stems, told.turn, told.stored)
         saved = _saved(say, segmenter, results, save_every, overwrite) if resume else None
         facts = second_look.facts_of(about, opened, frames, masks)
         look = SecondLook(stop_below, on_loss is options.OnLoss.STOP, facts)

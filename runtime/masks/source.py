@@ -10,13 +10,10 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import ASPECT_LIMIT, Size
 from mavos_deploy.runtime.masks.names import FrameNames
 from mavos_deploy.runtime.masks.opening import open_label_maps
+from mavos_deploy.runtime.media.turning import STORED, Turn
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.resize import resize_labels
 
-TURNED = {
-    1: "the video is shown turned by 90 degrees counterclockwise, so turn the mask likewise",
-    3: "the video is shown turned by 90 degrees clockwise, so turn the mask likewise",
-}
 NOT_TURNED = "turn the mask so that it lies over the frame as it is shown"
 
 
@@ -42,7 +39,6 @@ class MaskSource:
 
     Attributes:
         notes: One line for each thing that was concluded from the masks that were read so far.
-        lost: Returns a line for each object that others cover wholly; see `LabelMaps`.
         names: Names of objects by id, where the format has names.
         single: Whether it is one mask that is named after no frame.
     """
@@ -52,7 +48,7 @@ class MaskSource:
         path: Path,
         size: Size | None = None,
         frames: Collection[str] | None = None,
-        turns: int = 0,
+        turn: Turn = STORED,
         stored: Size | None = None,
     ) -> None:
         """Find the annotations; they are read when asked for.
@@ -61,7 +57,7 @@ class MaskSource:
             path: A mask file, a folder of masks, or an annotation file.
             size: Height and width of the frames in pixels; None accepts any.
             frames: Names of all frames; None where frames are named by their number.
-            turns: Quarter turns counterclockwise by which a video's stored pictures are shown.
+            turn: How the frames' stored pictures are turned and mirrored to be shown.
             stored: Height and width of the frames in their file, where they are shown in another
                 shape; masks of that size are right, too.
 
@@ -70,14 +66,13 @@ class MaskSource:
         """
         self._path = path
         self._size = size
-        self._turns = turns
+        self._turn = turn
         self._stored = stored
         self._maps = open_label_maps(path, frames)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
         self.single = self._maps.single
         self.notes = self._maps.notes
-        self.lost = self._maps.lost
 
     def for_stem(self, stem: str, first: bool) -> Mask | None:
         """The annotation of one frame.
@@ -157,8 +152,10 @@ class MaskSource:
             return resize_labels(labels, *size)
         sizes = f"the mask is {own[0]}x{own[1]} but its frame is {size[0]}x{size[1]}"
         if same_shape((own[1], own[0]), size):
-            turn = TURNED.get(self._turns, NOT_TURNED)
-            raise InputError(f"{what}: {sizes}, turned by 90 degrees; {turn}")
+            advice = NOT_TURNED
+            if self._turn.swaps:
+                advice = f"the frame is shown {self._turn.words}, so do the same to the mask"
+            raise InputError(f"{what}: {sizes}, turned by 90 degrees; {advice}")
         raise InputError(
             f"{what}: {sizes}, which has another aspect; make the mask on a frame of this video, "
             "as it is shown"

@@ -109,7 +109,7 @@ def open_clip(source: str) -> Clip:
 def _images(source: str) -> Clip:
     found = find_pictures(source, None)
     told = Told(notes=found.notes)
-    read = frame_reader(found.files, None, told.notes)
+    read = frame_reader(found.files, None, told)
     height, width = read(found.files[0]).shape[:2]
     stems = tuple(file.stem for file in found.files)
     files = tuple(found.files)

@@ -1,20 +1,25 @@
 """Opens video files, cameras and streams with PyAV."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.geometry import MAX_PIXELS
+from mavos_deploy.runtime.media.turning import STORED, Turn, turn_of_matrix
 
+DATA_KINDS = 64  # numbers that FFmpeg may give to kinds of data beside pictures; 32 are in use
 LIVE_TIMEOUT = 10.0  # seconds that a camera or stream may stay silent
 
 
@@ -149,9 +154,37 @@ def check_pixels(name: str, height: int, width: int) -> None:
         )
 
 
-def turns_of(picture: av.VideoFrame) -> int:
-    """Quarter turns counterclockwise, as np.rot90 takes them, by which a picture is shown."""
-    return round(picture.rotation / 90) % 4
+def turn_of(picture: av.VideoFrame) -> Turn | None:
+    """How a picture is turned and mirrored to be shown; None where it is none of the eight ways."""
+    try:
+        beside = picture.side_data
+    except ValueError:  # a kind of data that this PyAV has no name for, such as EXIF
+        beside = _with_named_data(picture).side_data
+    matrix: Any = beside.get("DISPLAYMATRIX")
+    return STORED if matrix is None else turn_of_matrix(bytes(matrix))
+
+
+def _with_named_data(picture: av.VideoFrame) -> av.VideoFrame:
+    """The picture without the data beside it that PyAV has no name for, and so can't list."""
+    graph = Graph()
+    last = graph.add_buffer(
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        time_base=picture.time_base or Fraction(1),
+    )
+    kinds: Iterable[Any] = Type
+    known = {int(kind.value) for kind in kinds}
+    for kind in sorted({*range(DATA_KINDS)} - known):
+        following = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(following)
+        last = following
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(picture)
+    found = graph.pull()
+    assert isinstance(found, av.VideoFrame)
+    return found
 
 
 def decode_live(

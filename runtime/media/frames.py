@@ -21,7 +21,6 @@ from mavos_deploy.runtime.media.decoding import (
     open_live,
     open_video,
     time_of,
-    turns_of,
     video_stream,
 )
 from mavos_deploy.runtime.media.encoding import Original
@@ -54,7 +53,6 @@ class SourceFrame:
         rgb: The picture, uint8, shape (H, W, 3).
         time: Time at which it is shown, in seconds, by the source's clock; None for images.
         duration: Time until the next frame that comes, in seconds; None where it is unknown.
-        turns: Quarter turns counterclockwise by which the stored picture was turned.
         file: Name of the picture's file; empty where frames are no files.
     """
 
@@ -63,7 +61,6 @@ class SourceFrame:
     rgb: RgbFrame
     time: Fraction | None = None
     duration: Fraction | None = None
-    turns: int = 0
     file: str = ""
 
 
@@ -76,7 +73,6 @@ class FrameSource:
         size: Height and width of every frame in pixels, upright and with square pixels.
         length: Number of frames that will come, where the container states it; else None.
         original: What a video that shows these frames takes over from the source.
-        turns: Quarter turns counterclockwise by which the stored pictures were turned.
         stems: Stems of all frames that come, for images; None where frames are named by number.
         told: What is told about the source.
         folder: Folder of the images; None where frames are no files.
@@ -108,7 +104,6 @@ class FrameSource:
         self.size: Size = first.rgb.shape[:2]
         self.length = length
         self.original = original or Original()
-        self.turns = first.turns
         self.stems = stems
         self.told = told
         self.folder = folder
@@ -154,7 +149,7 @@ def open_frames(
             the clip's own range.
 
     Returns:
-        The open source. Images come in natural order of their stems, with EXIF rotation applied;
+        The open source. Images come in natural order of their stems, turned as EXIF says;
         videos as players show them.
 
     Raises:
@@ -203,7 +198,7 @@ def _open_pictures(
     told = Told(notes=found.notes)
     places = part.places(len(found.files), source)
     chosen = [(place, found.files[place]) for place in places]
-    read = frame_reader([file for _, file in chosen], levels, told.notes)
+    read = frame_reader([file for _, file in chosen], levels, told)
 
     def frames() -> Iterator[SourceFrame]:
         for index, file in chosen:
@@ -395,5 +390,4 @@ def _shown(screen: Screen, index: int, picture: av.VideoFrame, every: int) -> So
     duration = None
     if picture.duration and picture.time_base:
         duration = picture.duration * every * picture.time_base
-    rgb, turns = screen.frame(picture), turns_of(picture)
-    return SourceFrame(index, f"{index:05d}", rgb, time_of(picture), duration, turns)
+    return SourceFrame(index, f"{index:05d}", screen.frame(picture), time_of(picture), duration)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.pictures import depth_of, read_rgb, read_values
+from mavos_deploy.runtime.media.pictures import depth_of, read_turned, read_values
+from mavos_deploy.runtime.media.told import Told
+from mavos_deploy.runtime.media.turning import STORED, Turn
 from mavos_deploy.runtime.protocol import RgbFrame
 
 SAMPLES = 100  # frames of a clip that are looked at for its range, evenly spaced
@@ -123,14 +125,15 @@ def no_levels(levels: Levels, name: str) -> str:
 
 
 def frame_reader(
-    files: Sequence[Path], levels: Levels | None, notes: list[str]
+    files: Sequence[Path], levels: Levels | None, told: Told
 ) -> Callable[[Path], RgbFrame]:
     """How the pictures of a clip are read, by the depth of its first.
 
     Args:
         files: Its pictures, at least one.
         levels: Values that become black and white; None takes the clip's own range.
-        notes: Gets a line if they have more than 8 bits.
+        told: Gets a line if they have more than 8 bits; with the first picture, how it is turned,
+            and a line for every way in which pictures are.
 
     Raises:
         InputError: Levels are given for pictures that have none.
@@ -138,11 +141,44 @@ def frame_reader(
     depth = depth_of(files[0])
     if levels is not None and depth != "grey":
         raise InputError(no_levels(levels, str(files[0])))
+    turns = _Turns(told)
     if depth is None:
-        return read_rgb
+        return lambda file: turns.told_of(file, *read_turned(file))
     if depth == "colour":
-        notes.append("images have 16 bits per channel, of which the higher 8 are read")
-        return lambda file: read_rgb(file, cut=True)
-    scale = levels or own_levels(files, read_values)
-    notes.append(scale.note("images are", "the range of the clip" if levels is None else None))
-    return lambda file: scale.frame(read_values(file))
+        told.notes.append("images have 16 bits per channel, of which the higher 8 are read")
+        return lambda file: turns.told_of(file, *read_turned(file, cut=True))
+    scale = levels or own_levels(files, lambda file: read_values(file)[0])
+    whose = "the range of the clip" if levels is None else None
+    told.notes.append(scale.note("images are", whose))
+
+    def scaled(file: Path) -> RgbFrame:
+        values, turn = read_values(file)
+        return turns.told_of(file, scale.frame(values), turn)
+
+    return scaled
+
+
+class _Turns:
+    """Says how the pictures of a folder are turned, each way once."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._seen: list[Turn] = []
+
+    def told_of(self, file: Path, rgb: RgbFrame, turn: Turn) -> RgbFrame:
+        """The frame itself, once the way in which it is turned was said."""
+        if turn in self._seen:
+            return rgb
+        self._seen.append(turn)
+        if len(self._seen) > 1:
+            said = "" if turn == STORED else ", as its EXIF block says, and its mask is, too"
+            self._told.notes.append(
+                f"{file.name}, unlike images before it, is shown {turn.words}{said}"
+            )
+            return rgb
+        self._told.turn = turn
+        if turn != STORED:
+            self._told.notes.append(
+                f"images are shown {turn.words}, as their EXIF blocks say, and their masks are, too"
+            )
+        return rgb

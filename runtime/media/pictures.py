@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from mavos_deploy.errors import InputError, one_line
 from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.geometry import MAX_PIXELS
+from mavos_deploy.runtime.media.turning import OF_EXIF, STORED, Turn
 from mavos_deploy.runtime.protocol import RgbFrame
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def open_image(
         InputError: The file is missing, no regular file, of another format, unreadable, damaged,
             cut off, too large or of 16 bits.
     """
-    return _read(path, content, check_size, formats, lambda image: image, as_mask)
+    return _read(path, content, check_size, formats, lambda image, _: image, as_mask)
 
 
 def read_rgb(
@@ -66,55 +67,86 @@ def read_rgb(
     formats: tuple[str, ...] = FORMATS,
     cut: bool = False,
 ) -> RgbFrame:
-    """Read a picture as a frame, with EXIF rotation applied.
+    """Read a picture as a frame, as EXIF says that it is shown.
 
     Args:
-        path: See `open_image`.
+        path: See `read_turned`.
         content: See `open_image`.
-        check_size: See `open_image`; height and width are those before the rotation.
+        check_size: See `read_turned`.
         formats: See `open_image`.
-        cut: Whether to accept colours of 16 bits per channel, of which the higher 8 are taken.
+        cut: See `read_turned`.
 
     Returns:
         uint8 RGB, shape (H, W, 3).
 
     Raises:
+        InputError: See `read_turned`.
+    """
+    return read_turned(path, content, check_size, formats, cut)[0]
+
+
+def read_turned(
+    path: Path,
+    content: bytes | None = None,
+    check_size: Callable[[int, int], None] | None = None,
+    formats: tuple[str, ...] = FORMATS,
+    cut: bool = False,
+) -> tuple[RgbFrame, Turn]:
+    """Read a picture as a frame, as EXIF says that it is shown, and how it was turned for that.
+
+    Args:
+        path: See `open_image`.
+        content: See `open_image`.
+        check_size: See `open_image`; height and width are those of the stored picture.
+        formats: See `open_image`.
+        cut: Whether to accept colours of 16 bits per channel, of which the higher 8 are taken.
+
+    Returns:
+        uint8 RGB, shape (H, W, 3), and the turn that was applied.
+
+    Raises:
         InputError: See `open_image`; or its EXIF block can't be read.
     """
 
-    def upright(image: Image.Image) -> RgbFrame:
-        try:
-            turned = ImageOps.exif_transpose(image)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{path}: its EXIF block, which says how the picture is turned, is damaged "
-                f"({_said(error)}); save the picture again, or without it"
-            ) from error
-        return np.array(turned.convert("RGB"), np.uint8)
+    def upright(image: Image.Image, turned: Turn) -> tuple[RgbFrame, Turn]:
+        turn = _turn_of(path, image)
+        rgb = np.array(image.convert("RGB"), np.uint8)
+        return turn.of(rgb), turn if turned == STORED else turned
 
     return _read(path, content, check_size, formats, upright, deep="colour" if cut else None)
 
 
-def read_values(path: Path) -> NDArray[Any]:
-    """Read the values of a grey picture of more than 8 bits, with EXIF rotation applied.
+def read_values(path: Path) -> tuple[NDArray[Any], Turn]:
+    """Read the values of a grey picture of more than 8 bits, as EXIF says that it is shown.
 
     Returns:
-        Shape (H, W), in the type of the file.
+        Shape (H, W), in the type of the file, and the turn that was applied.
 
     Raises:
-        InputError: See `open_image`.
+        InputError: See `read_turned`.
     """
 
-    def values(image: Image.Image) -> NDArray[Any]:
+    def values(image: Image.Image, turned: Turn) -> tuple[NDArray[Any], Turn]:
         if image.mode not in DEEP_MODES:
             raise InputError(
                 f"{path}: a picture of mode {image.mode} among grey ones of more than 8 bits"
             )
-        return np.array(ImageOps.exif_transpose(image))
+        turn = _turn_of(path, image)
+        return turn.of(np.array(image)), turn if turned == STORED else turned
 
     return _read(path, None, None, FORMATS, values, deep="grey")
+
+
+def _turn_of(path: Path, image: Image.Image) -> Turn:
+    try:
+        return OF_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), STORED)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path}: its EXIF block, which says how the picture is turned, is damaged "
+            f"({_said(error)}); save the picture again, or without it"
+        ) from error
 
 
 def depth_of(path: Path) -> Depth | None:
@@ -151,11 +183,14 @@ def _read(
     content: bytes | None,
     check_size: Callable[[int, int], None] | None,
     formats: tuple[str, ...],
-    convert: Callable[[Image.Image], T],
+    convert: Callable[[Image.Image, Turn], T],
     as_mask: bool = False,
     deep: Depth | None = None,
 ) -> T:
-    """Check, decode and convert a picture; nothing but an InputError comes out."""
+    """Check, decode and convert a picture; nothing but an InputError comes out.
+
+    The conversion gets the picture, and the turn that Pillow applied when it was decoded.
+    """
     try:
         formats = _available(path, formats)
         with (
@@ -163,8 +198,10 @@ def _read(
             Image.open(file, formats=formats) as image,
         ):
             _check(path, image, check_size, as_mask, deep)
+            # Pillow turns TIFF pictures by itself, and then their tag is gone.
+            tag = getattr(image, "tag_v2", {}).get(ExifTags.Base.Orientation)
             image.load()
-            return convert(image)
+            return convert(image, OF_EXIF.get(tag, STORED) if isinstance(tag, int) else STORED)
     except InputError:
         raise
     except UnidentifiedImageError as error:

@@ -9,16 +9,16 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageFilter
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.decoding import check_pixels, reason_of, turns_of
+from mavos_deploy.runtime.media.decoding import check_pixels, reason_of, turn_of
 from mavos_deploy.runtime.media.levels import Levels
 from mavos_deploy.runtime.media.told import Told
+from mavos_deploy.runtime.media.turning import STORED
 from mavos_deploy.runtime.protocol import RgbFrame
 
 # Pixels that differ less from squares are kept: nobody sees it, and scaling would blur. Encoders
 # write such shapes to make up for a side that they rounded.
 SQUARE_ENOUGH = Fraction(1, 100)
 NARROWEST = Fraction(1, 16)  # pixels beyond this, or its inverse, are an error of the file
-TURNED = {1: "90 degrees to the left", 2: "180 degrees", 3: "90 degrees to the right"}
 PQ = 16  # FFmpeg's number of the transfer function of SMPTE ST 2084
 WHITE = 203.0  # candela per square metre of diffuse white in PQ (ITU-R BT.2408)
 PEAK = 1000.0  # brightest light that keeps a step of its own
@@ -57,8 +57,8 @@ class Screen:
         """A picture as it is shown.
 
         Returns:
-            uint8 RGB, shape (H, W, 3), with square pixels, its display rotation applied, and light
-            in PQ brought into the range of ordinary screens.
+            uint8 RGB, shape (H, W, 3), with square pixels, turned and mirrored as its file says,
+            and light in PQ brought into the range of ordinary screens.
 
         Raises:
             InputError: It is too large, or of a kind that can't be converted.
@@ -72,8 +72,7 @@ class Screen:
         rgb = _converted(self._name, picture, width, height, self._levels)
         if picture.color_trc == PQ:
             rgb = self._daylight(rgb)
-        turns = turns_of(picture)
-        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+        return (turn_of(picture) or STORED).of(rgb)
 
     def begin(self, picture: av.VideoFrame) -> None:
         """Look at the first picture, while the stream is open; later ones change nothing."""
@@ -87,21 +86,27 @@ class Screen:
         )
         if not NARROWEST <= aspect <= 1 / NARROWEST:
             aspect = Fraction(1)
-        turns = turns_of(picture)
-        if turns:
+        turn = turn_of(picture)
+        if turn is None:
             self._told.notes.append(
-                f"{self._name} is shown turned by {TURNED[turns]}, as its file says, and its masks "
-                "are, too"
+                f"{self._name}: its display matrix is neither quarter turns nor a mirror, and is "
+                "not applied; frames and masks are those of the stored pictures"
             )
+            turn = STORED
+        elif turn != STORED:
+            self._told.notes.append(
+                f"{self._name} is shown {turn.words}, as its file says, and its masks are, too"
+            )
+        self._told.turn = turn
         if abs(aspect - 1) < SQUARE_ENOUGH:
-            self.pixel_aspect = 1 / aspect if turns % 2 else aspect
+            self.pixel_aspect = 1 / aspect if turn.swaps else aspect
             self._scale = Fraction(1), Fraction(1)
             return
         # Pixels are stretched, never squeezed, so that no detail is lost.
         self._scale = (aspect, Fraction(1)) if aspect > 1 else (Fraction(1), 1 / aspect)
         stored = picture.width, picture.height
         shown = tuple(round(s * by) for s, by in zip(stored, self._scale, strict=True))
-        if turns % 2:
+        if turn.swaps:
             stored, shown = stored[::-1], shown[::-1]
         self._told.stored = stored[::-1]
         self._told.notes.append(

@@ -13,6 +13,8 @@ MATROSKA = frozenset(
         *(0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF),
     )
 )
+SEGMENT, CLUSTER, PADDING = 0x18538067, 0x1F43B675, 0xEC
+HEAD = 12  # bytes that hold the name and the length of an element
 MAX_PARTS = 1_000_000  # boxes, chunks or elements that are looked at
 
 
@@ -21,7 +23,8 @@ class Outline:
     """The outline of a file, by the sizes that it states.
 
     Attributes:
-        complete: Whether all that the file states lies inside of it.
+        complete: Whether all that the file states lies inside of it; for Matroska, whether all
+            pictures and sound do, because an index behind them may be missed.
         data_end: Position where its pictures and sound end, in bytes; 0 where an index lists every
             packet, so that none can be missed.
     """
@@ -114,17 +117,35 @@ def _matroska(file: BinaryIO, size: int) -> Outline | None:
         kind, length, start = _element(file, position)
         if length is None:
             return None  # a stream that was recorded as it came
-        if kind == 0x18538067:  # the segment
+        if kind == SEGMENT:
             if start + length > size:
-                return Outline(complete=False, data_end=0)
+                return _torn_matroska(file, start, size)
             position, end, inside = start, start + length, True
             continue
         if kind not in MATROSKA:  # damaged: nobody knows what lies from here on
             return Outline(complete=True, data_end=end) if inside else None
         position = start + length
-        if kind == 0x1F43B675:  # a cluster
+        if kind == CLUSTER:
             data_end = position
     return None
+
+
+def _torn_matroska(file: BinaryIO, position: int, size: int) -> Outline:
+    """A segment that is longer than its file: whether the cut lies behind the clusters."""
+    torn = Outline(complete=False, data_end=0)
+    data_end = 0
+    for _ in range(MAX_PARTS):
+        if position + HEAD > size:
+            return torn  # a cluster may have followed
+        kind, length, start = _element(file, position)
+        if length is None or kind not in MATROSKA:
+            return torn
+        position = start + length
+        if kind == CLUSTER:
+            data_end = position
+        elif position > size and data_end and kind != PADDING:
+            return Outline(complete=True, data_end=data_end)
+    return torn
 
 
 def _element(file: BinaryIO, position: int) -> tuple[int, int | None, int]:

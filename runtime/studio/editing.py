@@ -127,7 +127,7 @@ class Editor:
         """
         clip, now = self._clip, self._history.now
         named = clip.stems if clip.files else None
-        source = MaskSource(path, clip.size, named, stored=clip.told.stored)
+        source = MaskSource(path, clip.size, named, clip.told.turn, clip.told.stored)
         found: dict[int, Labels] = {}
         if source.single:
             mask = source.for_stem(clip.stems[frame], first=True)
@@ -159,7 +159,7 @@ class Editor:
                 keyframes={**step.keyframes, **part.keyframes},
             )
         self._history.do(step)
-        return sorted(found), [*source.notes, *source.lost(), *notes]
+        return sorted(found), [*source.notes, *notes]
 
     def _own_ids(self, given: list[int]) -> tuple[dict[int, int], list[str]]:
         """Ids for those of a file: their own, but for those of objects that were deleted."""

@@ -13,11 +13,13 @@ namespace {
 constexpr int kMaxParts = 1'000'000;  // boxes, chunks or elements that are looked at
 constexpr uint64_t kSegment = 0x18538067;
 constexpr uint64_t kCluster = 0x1F43B675;
+constexpr uint64_t kPadding = 0xEC;
+constexpr int64_t kHead = 12;  // bytes that hold the name and the length of an element
 // Elements of the top levels of Matroska: header, index of the parts, description, tracks,
 // clusters, index of the packets, attachments, chapters, tags, padding, checksum.
 constexpr std::array<uint64_t, 11> kMatroska{0x1A45DFA3, 0x114D9B74, 0x1549A966, 0x1654AE6B,
                                              kCluster,   0x1C53BB6B, 0x1941A469, 0x1043A770,
-                                             0x1254C367, 0xEC,       0xBF};
+                                             0x1254C367, kPadding,       0xBF};
 
 constexpr Outline kTorn{false, 0};
 
@@ -136,6 +138,27 @@ std::optional<Element> element(Bytes& file, int64_t place) {
   return Element{big(head, 0, name_bytes), static_cast<int64_t>(length), start};
 }
 
+bool is_matroska(uint64_t kind) {
+  return std::find(kMatroska.begin(), kMatroska.end(), kind) != kMatroska.end();
+}
+
+// A segment that is longer than its file: whether the cut lies behind the clusters.
+Outline torn_matroska(Bytes& file, int64_t place) {
+  int64_t data_end = 0;
+  for (int i = 0; i < kMaxParts; ++i) {
+    if (place + kHead > file.size()) return kTorn;  // a cluster may have followed
+    const auto found = element(file, place);
+    if (!found || !found->length || !is_matroska(found->kind)) return kTorn;
+    place = found->start + *found->length;
+    if (found->kind == kCluster) {
+      data_end = place;
+    } else if (place > file.size() && data_end > 0 && found->kind != kPadding) {
+      return Outline{true, data_end};
+    }
+  }
+  return kTorn;
+}
+
 // The segment, and in it the clusters of packets.
 std::optional<Outline> matroska(Bytes& file) {
   int64_t place = 0;
@@ -151,13 +174,13 @@ std::optional<Outline> matroska(Bytes& file) {
     if (!found || !found->length) return std::nullopt;  // damaged, or recorded as it came
     const int64_t behind = found->start + *found->length;
     if (found->kind == kSegment) {
-      if (behind > file.size()) return kTorn;
+      if (behind > file.size()) return torn_matroska(file, found->start);
       place = found->start;
       end = behind;
       inside = true;
       continue;
     }
-    if (std::find(kMatroska.begin(), kMatroska.end(), found->kind) == kMatroska.end()) {
+    if (!is_matroska(found->kind)) {
       // Nobody knows what lies from here on.
       if (!inside) return std::nullopt;
       return Outline{true, end};

@@ -7,7 +7,8 @@
 
 // By the sizes that the file states.
 struct Outline {
-  bool complete = false;  // all that it states lies inside of it
+  // All that it states lies inside of it; of Matroska, all pictures and sound.
+  bool complete = false;
   // Where its pictures and sound end, in bytes; 0 where an index lists every packet.
   int64_t data_end = 0;
 };

@@ -106,7 +106,7 @@ void PictureConverter::check(const AVFrame& picture) const {
   }
 }
 
-cv::Mat PictureConverter::convert(const AVFrame& picture, int turns) {
+cv::Mat PictureConverter::convert(const AVFrame& picture, const Turn& turn) {
   check(picture);
   // Rows end in a gap, because the conversion may write a little behind their end.
   cv::Mat rgb(picture.height, (picture.width + 63) / 32 * 32, CV_8UC3);
@@ -114,12 +114,7 @@ cv::Mat PictureConverter::convert(const AVFrame& picture, int turns) {
   // The lines of an interlaced picture belong to two moments, and so do its colours.
   const int every = interlaced(picture) ? 2 : 1;
   for (int first = 0; first < every; ++first) convert_lines(picture, rgb, first, every);
-  if (turns == 0) return rgb;
-  constexpr std::array<cv::RotateFlags, 3> kTurns{cv::ROTATE_90_COUNTERCLOCKWISE, cv::ROTATE_180,
-                                                  cv::ROTATE_90_CLOCKWISE};
-  cv::Mat upright;
-  cv::rotate(rgb, upright, kTurns[static_cast<size_t>(turns) - 1]);
-  return upright;
+  return shown(rgb, turn);
 }
 
 // Copies planes of colours that lack the last line which a conversion of the lines `first`,

@@ -5,6 +5,8 @@
 #include <opencv2/core.hpp>
 #include <string>
 
+#include "turning.h"
+
 struct AVFrame;
 struct SwsContext;
 
@@ -14,9 +16,9 @@ class PictureConverter {
   // it is close to 1.
   PictureConverter(const std::string& name, double aspect);
 
-  // The picture, turned to the left by quarters, with 8 bits of red, green and blue. Throws
+  // The picture, turned and mirrored, with 8 bits of red, green and blue. Throws
   // std::runtime_error for a kind that can't be converted as in mavos-run.
-  cv::Mat convert(const AVFrame& picture, int turns);
+  cv::Mat convert(const AVFrame& picture, const Turn& turn);
 
  private:
   // One step of a conversion, kept for the next picture of the same kind.

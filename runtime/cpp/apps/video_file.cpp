@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <new>
 #include <stdexcept>
 #include <utility>
 
 extern "C" {
-#include <libavutil/display.h>
 #include <libavutil/opt.h>
 }
 
@@ -117,9 +115,7 @@ Decoder open_decoder(const std::string& file, const AVStream& stream) {
   return decoder;
 }
 
-int turns_of(const AVStream& stream, const AVFrame& picture) {
+std::optional<Turn> turn_of(const AVStream& stream, const AVFrame& picture) {
   const int32_t* matrix = display_matrix(stream, picture);
-  const double angle = matrix ? av_display_rotation_get(matrix) : 0;
-  if (std::isnan(angle)) return 0;
-  return (static_cast<int>(std::lround(angle / 90)) % 4 + 4) % 4;
+  return matrix ? turn_of_matrix(matrix) : Turn{};
 }

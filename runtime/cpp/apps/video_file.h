@@ -3,8 +3,11 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "turning.h"
 
 extern "C" {
 #include <libavcodec/avcodec.h>
@@ -41,5 +44,5 @@ AVStream* video_of(const std::string& file, const AVFormatContext& container,
                    std::vector<std::string>& notes);
 Decoder open_decoder(const std::string& file, const AVStream& stream);
 
-// Quarter turns to the left by which a picture is shown.
-int turns_of(const AVStream& stream, const AVFrame& picture);
+// How a picture is turned and mirrored to be shown; none where it is none of the eight ways.
+std::optional<Turn> turn_of(const AVStream& stream, const AVFrame& picture);

@@ -143,11 +143,14 @@ struct VideoReader::Open {
 
   // Once all packets were read, finds out whether some are missing at the end.
   void check_end() {
-    if (cut || !unread.empty() || !ends_early()) return;
+    if (cut || !unread.empty()) return;
+    const bool early = ends_early();
+    // The reader of Matroska passes over a packet that is not there whole, without a word.
+    if (!early && !is_any(container->iformat->name, {"matroska"})) return;
     const auto found = outline_of(name, container->iformat->name);
-    if (!found || !found->complete) {
+    if (found ? !found->complete : early) {
       cut = true;
-    } else if (read_end + kSlack < found->data_end) {
+    } else if (early && read_end + kSlack < found->data_end) {
       unread = "its container is damaged";
     }
   }
@@ -236,11 +239,12 @@ struct VideoReader::Open {
   }
 
   void prepare(const AVFrame& first) {
-    constexpr std::array<const char*, 4> kTurned{"", "90 degrees to the left", "180 degrees",
-                                                 "90 degrees to the right"};
-    if (const int turns = turns_of(*stream, first)) {
-      notes.push_back(name + " is shown turned by " + kTurned[static_cast<size_t>(turns)] +
-                      ", as its file says, and its masks are, too");
+    const std::optional<Turn> turn = turn_of(*stream, first);
+    if (!turn) {
+      notes.push_back(name + ": its display matrix is neither quarter turns nor a mirror, and is " +
+                      "not applied; frames and masks are those of the stored pictures");
+    } else if (!(*turn == Turn{})) {
+      notes.push_back(name + " is shown " + words_of(*turn) + ", as its file says, and its masks are, too");
     }
     AVRational aspect = av_guess_sample_aspect_ratio(container.get(), stream, nullptr);
     if (aspect.num == 0) aspect = decoder->sample_aspect_ratio;
@@ -301,7 +305,8 @@ std::optional<VideoFrame> VideoReader::next() {
     }
     open_->prepare(*picture);
   }
-  return VideoFrame{number, open_->converter->convert(*picture, turns_of(*open_->stream, *picture))};
+  const Turn turn = turn_of(*open_->stream, *picture).value_or(Turn{});
+  return VideoFrame{number, open_->converter->convert(*picture, turn)};
 }
 
 const std::vector<std::string>& VideoReader::notes() const { return open_->notes; }

@@ -16,7 +16,7 @@ from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.masks.png import write_mask
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
-from tests.made_videos import HEIGHT, WIDTH, spoil, video
+from tests.made_videos import HEIGHT, WIDTH, spoil, transformed, video
 from tests.runtime.cpp.conftest import built_program
 
 FRAMES = 6
@@ -126,6 +126,46 @@ def test_a_video_gives_the_masks_of_python(
     assert len(files[0]) == FRAMES - spoilt
     for name in files[0]:
         ours, theirs = (np.asarray(Image.open(tmp_path / f"masks-{i}" / name)) for i in range(2))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "mirrored"),
+    [((0, 1, 1, 0), True), ((1, 0, 0, -1), True), ((0.9848, 0.1736, -0.1736, 0.9848), False)],
+)
+def test_a_mirrored_video_gives_the_masks_and_the_lines_of_python(
+    program: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    matrix: tuple[float, float, float, float],
+    mirrored: bool,
+) -> None:
+    transformed(video(tmp_path / "clip.mp4", count=3), matrix)
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[10:30, 10:40] = 1
+    write_mask(tmp_path / "first.png", labels.T if matrix[0] == 0 else labels)
+    said: list[str] = []
+    for own, options in (([str(program)], []), (MAVOS_RUN, ["--fit", "stretch"])):
+        folder = f"masks-{len(said)}"
+        command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
+        ran = subprocess.run(
+            [*command, "--threads", "1", *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        (line,) = (
+            line for line in ran.stderr.splitlines() if "as its file" in line or "matri" in line
+        )
+        said.append(line.removeprefix("mavos-track: "))
+    assert said[0] == said[1]
+    assert ("mirrored" in said[0]) == mirrored
+    for index in range(3):
+        ours, theirs = (
+            np.asarray(Image.open(tmp_path / f"masks-{i}/{index:05d}.png")) for i in range(2)
+        )
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -15,7 +15,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from tests.cpp_library import CppLibrary
 from tests.made_videos import COUNT as COUNT_MADE
-from tests.made_videos import collecting, punch, spoil, video
+from tests.made_videos import MATRICES, collecting, punch, spoil, transformed, video
 from tests.runtime.cpp.conftest import built_program
 
 Frames = list[tuple[int, np.ndarray]]
@@ -175,6 +175,13 @@ def test_turned(program: Path, tmp_path: Path, turn: int) -> None:
     assert_same(program, video(tmp_path / "clip.mp4", rotation=turn))
 
 
+@pytest.mark.parametrize("matrix", [*MATRICES, (0.9848, 0.1736, -0.1736, 0.9848), (1, 0, 1, 0)])
+def test_every_display_matrix(
+    program: Path, tmp_path: Path, matrix: tuple[float, float, float, float]
+) -> None:
+    assert_same(program, transformed(video(tmp_path / "clip.mp4", count=4), matrix))
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts", "mov"])
 def test_containers(program: Path, tmp_path: Path, suffix: str) -> None:
     codec = "mpeg4" if suffix == "avi" else "libx264"
@@ -200,6 +207,24 @@ def test_cut_off(program: Path, tmp_path: Path, name: str, share: float) -> None
     source = video(tmp_path / name, count=30, coding={"bf": "2", "g": "10"})
     content = source.read_bytes()
     source.write_bytes(content[: int(len(content) * share)])
+    assert_same(program, source)
+
+
+@pytest.mark.parametrize("lacking", range(1, 5))
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx264"), ("clip.webm", "libvpx-vp9")])
+def test_matroska_that_lacks_less_than_half_a_second(
+    program: Path, tmp_path: Path, name: str, codec: str, lacking: int
+) -> None:
+    source = video(tmp_path / name, codec, count=30, coding={"g": "10"})
+    with av.open(str(source)) as container:
+        end = [packet.pos for packet in container.demux(video=0) if packet.size][-lacking]
+    assert end is not None
+    content = source.read_bytes()
+    source.write_bytes(content[: end + 4])
+    assert by_cpp(program, source)[1] == 2
+    assert_same(program, source)
+    source.write_bytes(content[: content.rindex(b"\x1c\x53\xbb\x6b") + 10 + lacking])  # its index
+    assert by_cpp(program, source)[1] == (0 if lacking > 1 else 2)
     assert_same(program, source)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.source import MaskSource, same_shape
+from mavos_deploy.runtime.media.turning import STORED, Turn
 from tests.runtime.masks.test_pictures import LABELS, save
 
 
@@ -127,22 +128,23 @@ def test_a_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("turns", "advice"),
+    ("turn", "advice"),
     [
-        (0, "turn the mask so that it lies over the frame"),
-        (1, "shown turned by 90 degrees counterclockwise, so turn the mask likewise"),
-        (3, "shown turned by 90 degrees clockwise, so turn the mask likewise"),
+        (STORED, "turn the mask so that it lies over the frame"),
+        (Turn(1), "shown turned by 90 degrees to the left, so do the same to the mask"),
+        (Turn(3), "shown turned by 90 degrees to the right, so do the same to the mask"),
+        (Turn(3, mirrored=True), "to the right, then mirrored left to right, so do the same to"),
     ],
 )
 def test_a_turned_mask_is_refused_with_the_way_to_turn_it(
-    tmp_path: Path, turns: int, advice: str
+    tmp_path: Path, turn: Turn, advice: str
 ) -> None:
     labels = np.repeat(np.repeat(LABELS, 30, axis=0), 60, axis=1)
-    source = MaskSource(save(tmp_path / "a.png", labels), (240, 90), turns=turns)
+    source = MaskSource(save(tmp_path / "a.png", labels), (240, 90), turn=turn)
     with pytest.raises(InputError, match=f"turned by 90 degrees; .*{advice}"):
         source.for_stem("00000", first=True)
-    turned = np.rot90(labels, turns or 1)
-    again = MaskSource(save(tmp_path / "b.png", turned), (240, 90), turns=turns)
+    turned = (turn if turn.swaps else Turn(1)).of(labels)
+    again = MaskSource(save(tmp_path / "b.png", turned), (240, 90), turn=turn)
     assert again.for_stem("00000", first=True) is not None
 
 

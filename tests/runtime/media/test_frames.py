@@ -5,12 +5,27 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.access import open_clip
 from mavos_deploy.runtime.media.frames import open_frames
+from mavos_deploy.runtime.media.levels import Levels
 from mavos_deploy.runtime.media.part import Part
+from mavos_deploy.runtime.media.turning import OF_EXIF, STORED
 from tests.made_videos import COUNT, HEIGHT, KINDS, NOISE, WIDTH, read_until_refused, video
+
+EXIF = [
+    (1, None),
+    (2, "mirrored left to right"),
+    (3, "turned by 180 degrees"),
+    (4, "mirrored top to bottom"),
+    (5, "turned by 90 degrees to the right, then mirrored left to right"),
+    (6, "turned by 90 degrees to the right"),
+    (7, "turned by 90 degrees to the left, then mirrored left to right"),
+    (8, "turned by 90 degrees to the left"),
+    (9, None),  # no number of EXIF's
+]
 
 
 def _images(folder: Path, names: list[str], size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
@@ -58,13 +73,54 @@ def test_images_of_every_mode_become_rgb(tmp_path: Path, mode: str) -> None:
     assert (frame.rgb == 255).all()
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
-    image = Image.new("RGB", (8, 6))
-    exif = image.getexif()
-    exif[0x0112] = 6  # the camera was turned by 90 degrees
-    image.save(tmp_path / "a.jpg", exif=exif)
+@pytest.mark.parametrize("kind", ["rgb.png", "rgb.tif", "I;16.png", "I;16.tif"])
+@pytest.mark.parametrize(("number", "words"), EXIF)
+def test_exif_is_applied_and_said_once(
+    tmp_path: Path, kind: str, number: int, words: str | None
+) -> None:
+    mode, suffix = kind.split(".")
+    for name in "ab":
+        picture = Image.fromarray(NOISE)
+        if mode == "I;16":
+            picture = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257)
+        about = picture.getexif()
+        about[ExifTags.Base.Orientation] = number
+        picture.save(tmp_path / f"{name}.{suffix}", exif=about)
+    shown = np.asarray(ImageOps.exif_transpose(_with_tag(NOISE, number)))
+    levels = Levels(0, 255 * 257) if mode == "I;16" else None
+    with open_frames(str(tmp_path), levels=levels) as source:
+        frames = list(source)
+        notes = [note for note in source.told.notes if "shown" in note]
+        assert source.told.turn == OF_EXIF.get(number, STORED)
+    assert len(frames) == 2
+    for frame in frames:
+        expected = shown[..., :1].repeat(3, 2) if levels else shown
+        assert np.array_equal(frame.rgb, expected)
+    said = f"images are shown {words}, as their EXIF blocks say, and their masks are, too"
+    assert notes == ([said] if words else [])
+    clip = open_clip(str(tmp_path))
+    assert clip.told.turn == OF_EXIF.get(number, STORED)
+
+
+def _with_tag(pixels: np.ndarray, number: int) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    picture.getexif()[ExifTags.Base.Orientation] = number
+    return picture
+
+
+def test_pictures_of_one_folder_that_are_turned_in_several_ways_are_named(tmp_path: Path) -> None:
+    for index, number in enumerate((1, 1, 3, 2, 3, 1)):
+        about = Image.Exif()
+        about[ExifTags.Base.Orientation] = number
+        Image.fromarray(NOISE).save(tmp_path / f"{index}.jpg", exif=about)
     with open_frames(str(tmp_path)) as source:
-        assert source.size == (8, 6)
+        assert source.told.notes == []
+        assert len(list(source)) == 6
+        assert source.told.notes == [
+            f"{name}.jpg, unlike images before it, is shown {words}, as its EXIF block says, "
+            "and its mask is, too"
+            for name, words in ((2, "turned by 180 degrees"), (3, "mirrored left to right"))
+        ]
 
 
 def test_an_image_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.access import open_clip
 from mavos_deploy.runtime.media.encoding import VideoWriter
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
-from tests.made_videos import COUNT, punch, shown_at, spoil, video
+from tests.made_videos import COUNT, punch, read_until_refused, shown_at, spoil, video
 
 GROUPS = {"g": "10"}  # a key frame every ten frames
 OPEN = {"x264-params": "open-gop=1:keyint=10:bframes=3"}
@@ -183,6 +184,34 @@ def test_a_wrong_length_of_a_matroska_file_does_not_matter(tmp_path: Path) -> No
     frames, damage = _read(path)
     assert len(frames) == COUNT
     assert damage == []
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
+@pytest.mark.parametrize("missing", [1, 3, 4.5])
+def test_a_matroska_file_that_lacks_less_than_half_a_second_is_cut_off(
+    tmp_path: Path, name: str, codec: str, missing: float
+) -> None:
+    path = video(tmp_path / name, codec, count=30, coding={"g": "5", "bf": "0"})
+    whole, _ = _read(path)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    first = packets[int(-missing)]
+    assert first.pos is not None
+    inside = first.size // 2 if missing % 1 else 0  # of the first packet that isn't there whole
+    path.write_bytes(path.read_bytes()[: first.pos + inside])
+    given = read_until_refused(path, rf"{name}: the file is cut off at frame \d{{5}}; get a whole")
+    assert len(given) == 30 - int(missing)
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(whole, given, strict=False))
+    with pytest.raises(InputError, match="cut off"):
+        open_clip(str(path))
+
+
+def test_a_matroska_file_that_lacks_only_its_index_is_whole(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mkv", count=30)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"\x1c\x53\xbb\x6b") + 13])
+    frames, damage = _read(path)
+    assert (len(frames), damage) == (30, [])
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.flv"])

@@ -1,24 +1,32 @@
 """Frames are what players show: in shape, upright, and of light that a screen can show."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import ClassVar
 
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media import decoding
+from mavos_deploy.runtime.media.access import FrameAccess, open_clip
 from mavos_deploy.runtime.media.frames import open_frames
+from mavos_deploy.runtime.media.pictures import read_rgb
 from mavos_deploy.runtime.media.screen import PQ, Screen
 from mavos_deploy.runtime.media.told import Told
-from tests.made_videos import HEIGHT, WIDTH, video
+from mavos_deploy.runtime.media.turning import OF_EXIF, STORED, Turn
+from tests.made_videos import HEIGHT, NOISE, WIDTH, transformed, video
 
 LOSSLESS = {"qp": "0"}
+EXIF_SINCE = (62, 28, 0)  # of libavcodec, at the latest
 
 
 @pytest.mark.parametrize(
@@ -160,7 +168,8 @@ def test_a_frame_of_too_many_pixels_as_shown_is_refused(monkeypatch: pytest.Monk
 
 def test_a_frame_that_cannot_be_converted_is_an_input_error() -> None:
     class Odd:
-        format, height, width, rotation = SimpleNamespace(name="odd"), 12, 16, 0
+        format, height, width = SimpleNamespace(name="odd"), 12, 16
+        side_data: ClassVar[dict[str, bytes]] = {}
 
         def reformat(self, *_: object, **__: object) -> None:
             raise ValueError("no such format")
@@ -179,7 +188,7 @@ def test_rotation_and_shape_of_pixels_go_together(tmp_path: Path, name: str, deg
     with open_frames(str(turned)) as source:
         (frame,) = source
         assert source.told.stored == ((WIDTH, HEIGHT) if degrees % 180 else (HEIGHT, WIDTH))
-        assert source.turns == degrees // 90
+        assert source.told.turn == Turn(degrees // 90)
     assert np.array_equal(frame.rgb, np.rot90(upright.rgb, degrees // 90))
 
 
@@ -193,6 +202,96 @@ def test_a_rotation_is_said(tmp_path: Path, degrees: int, said: str) -> None:
         assert len(list(source)) == 2
         (note,) = source.told.notes
     assert f"a.mp4 is shown turned by {said}, as its file says" in note
+
+
+SLANTED = (0.9848, 0.1736, -0.1736, 0.9848)  # 10 degrees
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown", "said"),
+    [
+        ((-1, 0, 0, 1), lambda x: x[:, ::-1], "mirrored left to right"),
+        ((1, 0, 0, -1), lambda x: x[::-1], "mirrored top to bottom"),
+        (
+            (0, 1, 1, 0),
+            lambda x: x.transpose(1, 0, 2),
+            "turned by 90 degrees to the right, then mirrored left to right",
+        ),
+        (
+            (0, -1, -1, 0),
+            lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+            "turned by 90 degrees to the left, then mirrored left to right",
+        ),
+        ((0, -1, 1, 0), np.rot90, "turned by 90 degrees to the left"),
+        ((-1, 0, 0, -1), lambda x: np.rot90(x, 2), "turned by 180 degrees"),
+        ((0, 1, -1, 0), lambda x: np.rot90(x, 3), "turned by 90 degrees to the right"),
+        # An angle and scales that are off by the rounding of a muxer.
+        ((-0.998, 0.001, -0.005, 1.002), lambda x: x[:, ::-1], "mirrored left to right"),
+    ],
+)
+def test_a_display_matrix_with_a_mirror_is_applied_whole_and_said(
+    tmp_path: Path,
+    matrix: tuple[float, float, float, float],
+    shown: Callable[[np.ndarray], np.ndarray],
+    said: str,
+) -> None:
+    path = video(tmp_path / "a.mp4", count=3)
+    with open_frames(str(path)) as source:
+        stored = [frame.rgb for frame in source]
+    transformed(path, matrix)
+    with open_frames(str(path)) as source:
+        frames = list(source)
+        (note,) = source.told.notes
+        turn = source.told.turn
+    assert f"a.mp4 is shown {said}, as its file says, and its masks are, too" in note
+    clip = open_clip(str(path))
+    access = FrameAccess(clip)
+    assert clip.told.turn == turn
+    for before, after in zip(stored, frames, strict=True):
+        assert np.array_equal(after.rgb, shown(before))
+        assert np.array_equal(access.read(after.index).rgb, shown(before))
+    access.close()
+
+
+@pytest.mark.parametrize("matrix", [SLANTED, (1, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0.1, 1)])
+def test_a_display_matrix_that_is_no_quarter_turn_is_said(
+    tmp_path: Path, matrix: tuple[float, float, float, float]
+) -> None:
+    path = video(tmp_path / "a.mp4", count=2)
+    with open_frames(str(path)) as source:
+        stored = [frame.rgb for frame in source]
+    with open_frames(str(transformed(path, matrix))) as source:
+        frames = list(source)
+        (note,) = source.told.notes
+        assert source.told.turn == STORED
+    assert "a.mp4: its display matrix is neither quarter turns nor a mirror" in note
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(stored, frames, strict=True))
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+def test_pictures_in_a_video_that_have_exif_are_shown_as_it_says(
+    tmp_path: Path, number: int
+) -> None:
+    about = Image.Exif()
+    about[ExifTags.Base.Orientation] = number
+    file = tmp_path / "a.jpg"
+    Image.fromarray(NOISE).save(file, exif=about, quality=95, subsampling=0)
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj444p"
+        packet = av.Packet(file.read_bytes())
+        packet.stream, packet.pts, packet.dts = stream, 0, 0
+        packet.time_base, packet.is_keyframe = Fraction(1, 10), True
+        container.mux(packet)
+    with open_frames(str(path)) as source:
+        (frame,) = source
+    if av.library_versions["libavcodec"] >= EXIF_SINCE:
+        assert source.told.turn == OF_EXIF[number]
+        assert abs(frame.rgb.astype(int) - read_rgb(file)).mean() < 6
+    else:
+        assert source.told.turn == STORED
 
 
 def test_a_shape_of_nearly_square_pixels_turns_with_the_picture(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_a_file_that_is_cut_off_is_not(
     assert outline(path, [kind]) == Outline(complete=False, data_end=0)
 
 
+CUES = b"\x1c\x53\xbb\x6b"
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
+@pytest.mark.parametrize("behind", [-9, -1, 0, 1, 11, 12, 13, 15])
+def test_a_matroska_file_is_complete_if_no_more_than_its_index_is_missing(
+    tmp_path: Path, name: str, codec: str, behind: int
+) -> None:
+    path = video(tmp_path / name, codec)
+    content = path.read_bytes()
+    index = content.rindex(CUES)  # behind the clusters
+    path.write_bytes(content[: index + behind])
+    whole = behind >= 12  # so many bytes tell surely what begins there
+    assert outline(path, ["matroska"]) == Outline(whole, index if whole else 0)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "avi", "matroska"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 100, b"RIFF\0\0\0\0AVI "])
 def test_other_bytes_have_no_outline_that_says_more(
