@@ -2,7 +2,6 @@
 
 import glob
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.strays import without_given, without_strays
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
@@ -30,7 +30,6 @@ NO_PICTURES = frozenset(
         *(".log", ".html", ".db", ".ini", ".zip", ".mp4"),
     )
 )
-MODES_OF_IDS = ("P", "1", "L")  # of pictures that may hold ids, as no picture in colours does
 LISTED = 5  # names that a line gives before it only counts
 LOOKED_INTO = 200  # files without a known ending whose content is looked at
 
@@ -60,7 +59,8 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
 
     Args:
         source: A folder, or a pattern of names.
-        masks: File of the first mask, which is no frame wherever it lies; None for none.
+        masks: The first mask, or a folder of masks, none of which is a frame wherever it or a
+            copy of it lies; None for none.
 
     Raises:
         InputError: There is no picture, or two of them would be one frame.
@@ -73,28 +73,22 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
     else:
         root = Path(path.anchor)
         found = [file for file in root.glob(str(path.relative_to(root))) if not file.is_dir()]
-    others = [file for file in found if not _same(file, masks)]
+    others = without_given(found, masks)
+    given = sorted(set(found) - set(others), key=natural_order)
     files = [file for file in others if file.suffix.lower() in IMAGE_SUFFIXES]
     notes = []
     if not files:
-        raise InputError(_nothing(source, others))
-    if masks is not None and len(others) < len(found):
-        notes.append(f"{masks} is the mask that was given, so it is no frame")
+        raise InputError(_nothing(source, others, given))
+    if given:
+        notes.append(_given(given, masks))
     if left := _look_like_pictures(set(others) - set(files)):
         notes.append(
             f"{len(left)} file{'s' if len(left) > 1 else ''} of {source} "
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
             f"not read as frames: {_listed(left)}; convert them, for example to PNG"
         )
-    if strays := _stray_masks(files):
-        files = [file for file in files if file not in strays]
-        notes.append(
-            f"{_listed([file.name for file in strays])} of {source} "
-            f"{'look like masks' if strays[1:] else 'looks like a mask'} among frames of another "
-            f"kind and name, and {'are' if strays[1:] else 'is'} left out; give --masks its path "
-            "to use it, or name it like the frames if it is one"
-        )
-    files.sort(key=natural_order)
+    files, told = without_strays(source, sorted(files, key=natural_order))
+    notes += told
     for before, after in pairwise(sorted(files, key=lambda file: file.stem)):
         if before.stem == after.stem:
             raise InputError(
@@ -112,28 +106,6 @@ def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
     return [(len(d) if n % 2 else 0, d) for n, d in enumerate(digits)], file.name
 
 
-def _stray_masks(files: list[Path]) -> list[Path]:
-    """Masks among frames: PNGs of ids named unlike most others, which are pictures in colours."""
-    shapes = {file: re.sub(r"[0-9]+", "#", file.stem) for file in files}
-    common, count = Counter(shapes.values()).most_common(1)[0]
-    unlike = [f for f in files if shapes[f] != common and f.suffix.lower() == ".png"]
-    if not unlike or count <= len(files) / 2 or count < 2:
-        return []
-    frame = next(file for file in files if shapes[file] == common)
-    if _mode_of(frame) in (None, *MODES_OF_IDS):
-        return []
-    return sorted((f for f in unlike if _mode_of(f) in MODES_OF_IDS), key=natural_order)
-
-
-def _mode_of(file: Path) -> str | None:
-    """Pillow's mode of a picture; None where it can't be opened."""
-    try:
-        with Image.open(file) as image:
-            return image.mode
-    except Exception:  # told when it is read as a frame
-        return None
-
-
 def _counted(pattern: Path) -> list[Path]:
     """Files whose name is the pattern with a number in it, as C's printf writes it."""
     counter = _COUNTER.search(pattern.name)
@@ -149,12 +121,25 @@ def _counted(pattern: Path) -> list[Path]:
     return [file for file in folder.iterdir() if name.fullmatch(file.name)]
 
 
-def _same(file: Path, masks: Path | None) -> bool:
-    return masks is not None and masks.is_file() and file.exists() and file.samefile(masks)
+def _given(files: list[Path], masks: Path | None) -> str:
+    """A line on given masks among the pictures, each the given file or a copy of it."""
+    assert masks is not None
+    if masks.is_file() and len(files) == 1 and files[0].samefile(masks):
+        return f"{masks} is the mask that was given, so it is no frame"
+    names = _listed([file.name for file in files])
+    have, are = ("have", "they are") if len(files) > 1 else ("has", "it is")
+    if masks.is_file():
+        return f"{names} {have} the content of the mask that was given, {masks}, so {are} no frame"
+    return f"{names} {have} the content of a mask in {masks}, so {are} no frame"
 
 
-def _nothing(source: str, found: list[Path]) -> str:
+def _nothing(source: str, found: list[Path], given: list[Path]) -> str:
     """Why there is no frame, and what to give instead."""
+    if given:
+        return (
+            f"{source} holds no frames but masks that --masks gives "
+            f"({_listed([file.name for file in given])}); give the folder of the video's frames"
+        )
     read = f"images are read from {', '.join(IMAGE_SUFFIXES)}"
     if folders := sorted(file.name for file in found if file.is_dir()):
         return (

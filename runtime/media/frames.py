@@ -144,7 +144,7 @@ def open_frames(
             camera number, unless a path of that name exists; or an address with "://", for example
             rtsp://host/path.
         part: Frames that are wanted; None takes all.
-        masks: File of the first mask, which is no frame wherever it lies; None for none.
+        masks: The first mask, or a folder of masks, none of which is a frame; None for none.
         levels: Values that become black and white in grey frames of more than 8 bits; None takes
             the clip's own range.
 
