@@ -10,7 +10,13 @@ from mavos_deploy.runtime.datasets.annotations import ids_in, size_text
 from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence, listed, missing
 from mavos_deploy.runtime.masks.names import FrameNames
 from mavos_deploy.runtime.masks.numbering import Numbering, Rule
-from mavos_deploy.runtime.masks.pictures import masks_in, read_mask
+from mavos_deploy.runtime.masks.pictures import (
+    JPEG_ADVICE,
+    JPEG_REASON,
+    jpegs_in,
+    masks_in,
+    read_mask,
+)
 from mavos_deploy.runtime.objects import VOID, Labels
 
 
@@ -50,20 +56,25 @@ class Predictions:
         self._name = sequence.name
         self._numbering = Numbering()
         self._missing: list[str] = []
+        self._jpegs: dict[str, Path] = {}
         self._unusable: dict[str, list[str]] = {}  # stems by the reason, for one line each
         self._sizes: dict[str, list[str]] = {}
         self._ids: dict[int, str] = {}  # found ids, each with the first frame that has it
         self._own: dict[int, int] | None = None  # annotated ids by read ones, where they differ
         try:
             self._files = masks_in(folder)
+            self._jpegs = jpegs_in(folder)
             inside = [f for f in sorted(folder.iterdir()) if f.is_dir() and not self._files]
             if len(inside) == 1 and (files := masks_in(inside[0])):
                 self._files = files
                 self.notes.append("masks lie one folder deeper")
+            if len(inside) == 1 and not self._jpegs:
+                self._jpegs = jpegs_in(inside[0])
         except InputError as error:
             self._files = {}
             self._unusable[str(error)] = list(sequence.expected[:1])
         self._names = FrameNames(self._files, sequence.expected)
+        self._names_of_jpegs = FrameNames(self._jpegs, sequence.expected)
 
     def read(self, stem: str, size: tuple[int, ...], annotated: Collection[int]) -> Labels | None:
         """The mask of a frame; None where it is missing or can't be scored.
@@ -145,7 +156,10 @@ class Predictions:
             add(stems[0], _counted("unusable mask", stems, reason), "a palette or grey PNG")
         for found, stems in self._sizes.items():
             add(stems[0], _counted(f"mask of {found}", stems), f"{self._size}, as annotated")
-        if self._missing:
+        if jpegs := self._jpegs_in_place():
+            found = f"{missing(self._missing, 'mask')}; there are pictures in {JPEG_REASON}"
+            add(self._missing[0], f"{found} ({listed(jpegs)})", f"PNGs; {JPEG_ADVICE}")
+        elif self._missing:
             add(self._missing[0], missing(self._missing, "mask"), "one per scored frame")
         extra = {i: stem for i, stem in self._ids.items() if i not in known}
         if extra:
@@ -155,6 +169,14 @@ class Predictions:
                 f"the annotated ids, {listed(map(str, sorted(known)))}",
             )
         return problems
+
+    def _jpegs_in_place(self) -> list[str]:
+        """Names of the JPEG pictures that are there in place of missing masks."""
+        try:
+            found = map(self._names_of_jpegs.mask_of, self._missing)
+            return [self._jpegs[name].name for name in found if name is not None]
+        except InputError:  # numbers that are not clear
+            return [file.name for file in self._jpegs.values()]
 
 
 def _counted(what: str, stems: list[str], reason: str | None = None) -> str:

@@ -27,6 +27,18 @@ class FrameNames:
         self._numbers: dict[int, str] | None = None
         self._asked: dict[int, str] = {}
 
+    def check(self) -> None:
+        """Compare all names at once, which `mask_of` does only as far as frames are asked for.
+
+        Raises:
+            InputError: Names differ, and a number is that of several masks or frames.
+        """
+        if self._frames is None:
+            self._by_number()
+        elif self.by_number:
+            for frame in self._frames:
+                self.mask_of(frame)
+
     def mask_of(self, frame: str) -> str | None:
         """The name of a frame's mask; None where it has none.
 

@@ -18,6 +18,9 @@ from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+JPEG_REASON = "JPEG, whose compression changes object ids"
+JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"
 
 
 def read_mask(
@@ -116,9 +119,11 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
         folder for folder in sorted(path.iterdir(), key=natural_order) if _masks_inside(folder)
     ]
     if not files and not folders:
+        jpegs = [file.name for file in jpegs_in(path).values()]
+        but = f" but pictures in {JPEG_REASON} ({as_text(jpegs, 3)})" if jpegs else ""
         raise InputError(
-            f"{path} holds no mask ({', '.join(MASK_SUFFIXES)}); expected masks named <frame stem>"
-            ".png, or a folder of them for each object"
+            f"{path} holds no mask ({', '.join(MASK_SUFFIXES)}){but}; expected masks named <frame "
+            "stem>.png, or a folder of them for each object" + (f"; {JPEG_ADVICE}" if jpegs else "")
         )
     if not files and len(folders) == 1 and not folders[0].name.isdigit():
         inside = list(masks_in(folders[0]).values())
@@ -156,6 +161,14 @@ def masks_in(folder: Path) -> dict[str, Path]:
             )
         found[file.stem] = file
     return found
+
+
+def jpegs_in(folder: Path) -> dict[str, Path]:
+    """JPEG files in a folder by their stems, in natural order; they can't be masks."""
+    files = sorted(folder.iterdir(), key=natural_order)
+    suffixes = (file.suffix.lower() for file in files)
+    found = [file for file, suffix in zip(files, suffixes, strict=True) if suffix in JPEG_SUFFIXES]
+    return {file.stem: file for file in found if not file.name.startswith(".")}
 
 
 def _frame_files(files: list[Path], notes: list[str], frames: Collection[str] | None) -> LabelMaps:

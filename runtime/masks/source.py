@@ -62,7 +62,8 @@ class MaskSource:
                 shape; masks of that size are right, too.
 
         Raises:
-            InputError: The path does not exist, or holds no masks.
+            InputError: The path does not exist, or holds no masks, or a number in names is that of
+                several masks or frames.
         """
         self._path = path
         self._size = size
@@ -72,6 +73,8 @@ class MaskSource:
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
         self.single = self._maps.single
+        if not self.single:
+            self._names.check()
         self.notes = self._maps.notes
 
     def for_stem(self, stem: str, first: bool) -> Mask | None:

@@ -267,3 +267,23 @@ def test_a_mask_of_a_frame_that_is_not_there_is_not_put_down_to_steps(
     assert ended.returncode == 2
     assert "--every" not in ended.stderr
     assert "no mask belongs to" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_two_masks_of_one_number_are_refused_before_anything_is_written(
+    segment: Run, tmp_path: Path, kind: str
+) -> None:
+    if kind == "video":
+        source, names = video(tmp_path / "a.mp4"), ("0", "00000")
+    else:
+        source, names = _frames(tmp_path / "a"), ("0", "000")
+    (tmp_path / "masks").mkdir()
+    for name in names:
+        content = (tmp_path / "mask.png").read_bytes()
+        (tmp_path / "masks" / f"{name}.png").write_bytes(content)
+    refused = segment(source, "--masks", tmp_path / "masks", "--output", "o")
+    assert refused.returncode == 2
+    assert f"masks {names[0]} and {names[1]} both have the number 0" in refused.stderr
+    assert not (tmp_path / "o").exists()
+    (tmp_path / "masks/0.png").unlink()
+    assert segment(source, "--masks", tmp_path / "masks", "--output", "o").returncode == 0

@@ -116,6 +116,33 @@ def test_colours_that_tell_no_ids_are_named_once(tmp_path: Path) -> None:
     assert evaluation.figures is None
 
 
+@pytest.mark.parametrize("deeper", ["", "deeper/"])
+def test_jpegs_in_place_of_masks_are_named_with_the_reason(tmp_path: Path, deeper: str) -> None:
+    scored(tmp_path, {"three": SHORT["three"]})
+    folder = tmp_path / "results/three"
+    (folder / deeper).mkdir(exist_ok=True)
+    for file in sorted(folder.glob("*.png")):
+        with Image.open(file) as image:
+            image.convert("RGB").save(folder / f"{deeper}{file.stem}.jpg")
+        file.unlink()
+    (problem,) = rescored(tmp_path).problems
+    assert str(problem) == (
+        "three 00001: 22 masks are missing (00001, 00002, 00003 and 19 more); there are pictures "
+        "in JPEG, whose compression changes object ids (00001.jpg, 00002.jpg, 00003.jpg and 19 "
+        "more); expected PNGs; export masks as PNG from the tool that made them; converting the "
+        "JPEGs does not help"
+    )
+
+
+def test_jpegs_beside_all_masks_are_no_problem(tmp_path: Path) -> None:
+    scored(tmp_path, {"three": SHORT["three"]})
+    Image.fromarray(DAVIS[:9]).save(tmp_path / "results/three/00001.jpg")
+    assert rescored(tmp_path).problems == ()
+    (tmp_path / "results/three/00002.png").unlink()
+    (problem,) = rescored(tmp_path).problems
+    assert str(problem) == "three 00002: 1 mask is missing (00002); expected one per scored frame"
+
+
 def test_masks_of_another_size_are_named_once(tmp_path: Path) -> None:
     scored(tmp_path, {"three": SHORT["three"]})
     rewrite(tmp_path / "results/three", lambda m: palette(m[::2, ::2]))

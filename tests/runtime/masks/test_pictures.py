@@ -148,8 +148,12 @@ def test_folders_beside_masks_are_left_out_and_it_is_said(tmp_path: Path, name: 
 
 
 def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no mask \([^)]*\); expected .* each object$"):
+        open_label_maps(tmp_path)
     (tmp_path / "00000.jpg").touch()
     with pytest.raises(InputError, match=r"holds no mask .*; expected masks named <frame stem>"):
+        open_label_maps(tmp_path)
+    with pytest.raises(InputError, match=r"but pictures in JPEG, .* ids \(00000\.jpg\); .*as PNG"):
         open_label_maps(tmp_path)
 
 

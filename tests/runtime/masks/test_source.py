@@ -73,15 +73,20 @@ def test_a_number_of_two_masks_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "a1.png", LABELS)
     save(tmp_path / "b1.png", LABELS)
     with pytest.raises(InputError, match="masks a1 and b1 both have the number 1"):
-        MaskSource(tmp_path).for_stem("00001", first=True)
+        MaskSource(tmp_path)
+    save(tmp_path / "00001.png", LABELS)  # the name of a frame as it is
+    with pytest.raises(InputError, match="masks 00001 and a1 both have the number 1"):
+        MaskSource(tmp_path)
+    with pytest.raises(InputError, match="masks 00001 and a1 both have the number 1"):
+        MaskSource(tmp_path, frames=("f1", "f2"))
+    assert MaskSource(tmp_path, frames=("00001", "00002")).has("00001")
 
 
 def test_a_number_of_two_frames_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "1.png", LABELS)
-    source = MaskSource(tmp_path, frames=("a1x1", "a1y1"))
-    assert source.for_stem("a1x1", first=True) is not None
     with pytest.raises(InputError, match="frames a1x1 and a1y1 both have the number 1"):
-        source.for_stem("a1y1", first=False)
+        MaskSource(tmp_path, frames=("a1x1", "a1y1"))
+    assert MaskSource(tmp_path, frames=("a1x1", "a1x2")).for_stem("a1x1", first=True) is not None
 
 
 def test_masks_before_the_first_frame_are_refused_with_what_is_there(tmp_path: Path) -> None:
