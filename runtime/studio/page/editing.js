@@ -234,7 +234,16 @@ export async function forgetKeyframe() {
   refresh();
 }
 
-export async function travel(way, tell = true) {
+let travels = Promise.resolve();
+
+// Undoes or redoes; one after the other, however fast the keys are pressed. False where it can't be.
+export function travel(way, tell = true) {
+  const go = () => step(way, tell);
+  travels = travels.then(go, go);
+  return travels;
+}
+
+async function step(way, tell) {
   putAway();
   await chain;
   const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));

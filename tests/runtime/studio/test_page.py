@@ -98,10 +98,10 @@ def test_from_a_box_to_files(
     assert second[kept:] != first[kept:]
 
     # Undo and redo take following back and forth without computing.
-    page.keys("z")
-    page.until(lambda: page.project["redo"])
-    page.keys("z")
-    page.until(lambda: page.masks() == first)
+    revision = page.project["revision"]
+    page.keys("zz")  # at once: the second waits for the first
+    page.until(lambda: page.project["revision"] == revision + 2)
+    assert page.masks() == first
     for _ in range(2):
         revision = page.project["revision"]
         page.keys("Z")
