@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "exif.h"
 #include "palette_png.h"
 #include "video_reader.h"
 
@@ -132,8 +133,13 @@ class Source {
     if (!files_.empty()) {
       if (count_ == static_cast<int64_t>(files_.size())) return std::nullopt;
       const fs::path& file = files_[static_cast<size_t>(count_++)];
-      picture = {file.stem().string(), cv::imread(file.string(), cv::IMREAD_COLOR), false};
-      if (picture.pixels.empty()) refuse(file.string() + " is no picture that can be read");
+      // OpenCV turns pictures of some formats only, and which ones depends on its version.
+      constexpr int kAsStored = cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION;
+      const cv::Mat stored = cv::imread(file.string(), kAsStored);
+      if (stored.empty()) refuse(file.string() + " is no picture that can be read");
+      const Turn turn = exif_turn(file.string());
+      picture = {file.stem().string(), shown(stored, turn), false};
+      note_turn(file, turn);
     } else if (file_) {
       auto frame = file_->next();
       if (!frame) return std::nullopt;
@@ -150,10 +156,8 @@ class Source {
     return picture;
   }
 
-  // Lines that say how the frames are read, once the first one came.
-  std::vector<std::string> notes() const {
-    return file_ ? file_->notes() : std::vector<std::string>();
-  }
+  // Lines that say how the frames are read, once the first one came; more may come with others.
+  std::vector<std::string> notes() const { return file_ ? file_->notes() : notes_; }
 
   // Lines that say what could not be read; up to the frame of this name if not all were wanted.
   std::vector<std::string> damage(const std::optional<std::string>& last) const {
@@ -162,6 +166,20 @@ class Source {
   }
 
  private:
+  // Says how pictures of a folder are turned, each way once.
+  void note_turn(const fs::path& file, const Turn& turn) {
+    if (std::find(turns_.begin(), turns_.end(), turn) != turns_.end()) return;
+    turns_.push_back(turn);
+    const bool stored = turn == Turn{};
+    if (turns_.size() > 1) {
+      notes_.push_back(file.filename().string() + ", unlike images before it, is shown " + words_of(turn) +
+                       (stored ? "" : ", as its EXIF block says, and its mask is, too"));
+    } else if (!stored) {
+      notes_.push_back("images are shown " + words_of(turn) +
+                       ", as their EXIF blocks say, and their masks are, too");
+    }
+  }
+
   static std::string stem_of(int64_t number) {
     char stem[32];
     std::snprintf(stem, sizeof(stem), "%05lld", static_cast<long long>(number));
@@ -189,6 +207,8 @@ class Source {
   std::optional<VideoReader> file_;
   cv::VideoCapture capture_;  // a camera or a pipeline
   std::vector<fs::path> files_;
+  std::vector<std::string> notes_;
+  std::vector<Turn> turns_;  // of the pictures so far, each once
   cv::Size size_;
   int64_t count_ = 0;
 };
@@ -310,7 +330,8 @@ int track(const Arguments& given) {
   const auto read = [&] { return made_ready(source->next(), segmenter); };
   auto ready = made_ready(opening.get(), segmenter);
   if (!ready) refuse(given.video + " holds no frame");
-  say(source->notes());
+  const auto known = source->notes();
+  say(known);
   const Mask first = *mask_of(given.masks, ready->picture, true);
   mavos::State state = segmenter.start(ready->frame, first.labels);
   Writer writer(given, source->rate(), first.palette);
@@ -331,6 +352,8 @@ int track(const Arguments& given) {
   }
   if (coming.valid()) coming.wait();
   writer.finish();
+  const auto notes = source->notes();
+  say({notes.begin() + static_cast<std::ptrdiff_t>(known.size()), notes.end()});
   if (!given.save_state.empty()) state.save(given.save_state.string());
   const double each = seconds_since(steps) / static_cast<double>(std::max<int64_t>(frames - 1, 1));
   std::printf("{\"frames\": %lld, \"objects\": %zu, \"ms_per_frame\": %.2f, "

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
-from PIL import Image
+from PIL import ExifTags, Image
 
 from benchmarks.runs import MAVOS_RUN
 from mavos_deploy.runtime import Segmenter
 from mavos_deploy.runtime.masks.png import write_mask
+from mavos_deploy.runtime.media.frames import open_frames
 from tests.cpp_library import CppLibrary
 from tests.made_clips import synthetic_clip
-from tests.made_videos import HEIGHT, WIDTH, spoil, transformed, video
+from tests.made_videos import HEIGHT, NOISE, WIDTH, spoil, transformed, video
 from tests.runtime.cpp.conftest import built_program
 
 FRAMES = 6
@@ -167,6 +168,33 @@ def test_a_mirrored_video_gives_the_masks_and_the_lines_of_python(
             np.asarray(Image.open(tmp_path / f"masks-{i}/{index:05d}.png")) for i in range(2)
         )
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_pictures_that_exif_turns_are_said_as_in_python(
+    program: Path, tiny_bundle: Path, tmp_path: Path, suffix: str
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, number in enumerate((6, 5, 7, 8, 6)):
+        about = Image.Exif()
+        about[ExifTags.Base.Orientation] = number
+        Image.fromarray(NOISE).save(folder / f"{index}.{suffix}", exif=about)
+    labels = np.zeros((WIDTH, HEIGHT), np.uint8)  # the sides are swapped
+    labels[10:40, 10:30] = 1
+    write_mask(tmp_path / "first.png", labels)
+    ran = subprocess.run(
+        [program, tiny_bundle, "frames", "--masks", "first.png", "--output", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    with open_frames(str(folder)) as source:
+        assert len(list(source)) == 5
+    assert len(source.told.notes) == 4
+    assert ran.stderr.splitlines() == [f"mavos-track: {note}" for note in source.told.notes]
 
 
 def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
