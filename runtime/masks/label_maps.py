@@ -23,6 +23,8 @@ class LabelMaps:
         palette: Returns RGB bytes, 3 per id, to show ids with, as far as label maps were made;
             None where the format has no colours.
         files: File of each frame's label map, by the frame's name, where it has one of its own.
+        lost: Returns a line for each object of which others leave no pixel in a frame, as far as
+            label maps were made.
         single: Whether these are the masks of one picture that may have any name, such as
             `first.png`.
     """
@@ -33,4 +35,5 @@ class LabelMaps:
     notes: list[str] = field(default_factory=list)
     palette: Callable[[], bytes | None] = lambda: None
     files: Mapping[str, Path] = field(default_factory=dict)
+    lost: Callable[[], list[str]] = list
     single: bool = False

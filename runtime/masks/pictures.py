@@ -9,6 +9,7 @@ import numpy as np
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.layers import Covered, Layers
 from mavos_deploy.runtime.masks.names import numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
 from mavos_deploy.runtime.masks.object_files import FRAME_DIGITS, check_are_frames
@@ -222,9 +223,13 @@ def _per_object(
     listed = as_text(f"{name} is {number}" for name, number in ids.items())
     notes = [f"masks have one {what} for each object: {listed}"]
     readers = {name: _Pictures() for name in objects}
+    covered = Covered(
+        f"to keep both, name its {what} so that its id is the smaller one, or cut it out of object "
+        "{over}"
+    )
 
-    def draw(files: dict[str, Path]) -> Labels:
-        labels: Labels | None = None
+    def draw(frame: str, files: dict[str, Path]) -> Labels:
+        layers: Layers | None = None
         for name, file in sorted(files.items(), key=lambda item: -ids[item[0]]):
             mask = readers[name].read(file)
             if len(used := np.unique(mask[mask > 0])) > 1:
@@ -232,26 +237,26 @@ def _per_object(
                     f"{file}: {len(used)} values in the mask of one object; save the object as "
                     "255, or label maps as <frame stem>.png in one folder"
                 )
-            if labels is None:
-                labels = np.zeros_like(mask)
-            if labels.shape != mask.shape:
+            layers = layers or Layers((mask.shape[0], mask.shape[1]))
+            size = layers.labels.shape
+            if size != mask.shape:
                 raise InputError(
                     f"{file}: the mask is {mask.shape[0]}x{mask.shape[1]}, but that of another "
-                    f"object is {labels.shape[0]}x{labels.shape[1]}; save them in one size"
+                    f"object is {size[0]}x{size[1]}; save them in one size"
                 )
             overlap = "objects overlap; shared pixels go to the smaller id"
-            if overlap not in notes and (labels[mask > 0] > 0).any():
+            if layers.draw(ids[name], mask > 0) and overlap not in notes:
                 notes.append(overlap)
-            labels[mask > 0] = ids[name]
-        assert labels is not None
-        return labels
+        assert layers is not None
+        covered.add(frame, layers)
+        return layers.labels
 
     drawn: dict[str, Callable[[], Labels]] = {
-        frame: partial(draw, frames[frame])
+        frame: partial(draw, frame, frames[frame])
         for frame in sorted(frames, key=lambda stem: natural_order(Path(f"{stem}.png")))
     }
     named = {number: name for name, number in ids.items() if not name.isdigit()}
-    return LabelMaps(drawn, names=named, notes=notes, single=single)
+    return LabelMaps(drawn, names=named, notes=notes, lost=covered.lines, single=single)
 
 
 def _ids_of(names: list[str]) -> dict[str, int]:

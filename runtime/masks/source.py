@@ -39,6 +39,7 @@ class MaskSource:
 
     Attributes:
         notes: One line for each thing that was concluded from the masks that were read so far.
+        lost: Returns a line for each object that others cover wholly; see `LabelMaps`.
         names: Names of objects by id, where the format has names.
         single: Whether it is one mask that is named after no frame.
     """
@@ -76,6 +77,7 @@ class MaskSource:
         if not self.single:
             self._names.check()
         self.notes = self._maps.notes
+        self.lost = self._maps.lost
 
     def for_stem(self, stem: str, first: bool) -> Mask | None:
         """The annotation of one frame.

@@ -23,7 +23,8 @@ class Conversion:
     Attributes:
         frames: Frames written.
         objects: Ids in them, ascending.
-        lost: One line for each thing that the format can't hold.
+        lost: One line for each thing that the format can't hold, and for each object that others
+            cover wholly.
         notes: One line for each other thing about what was written.
     """
 
@@ -103,7 +104,8 @@ def convert(
             on_frame(done)
     losses.add(Trait.COLOURS, int(changed[list(objects)].sum()))
     found = tuple(sorted(objects))
-    return Conversion(len(maps.frames), found, losses.lines(), tuple(files.notes))
+    lost = (*maps.lost(), *losses.lines())
+    return Conversion(len(maps.frames), found, lost, tuple(files.notes))
 
 
 def _without_void(labels: Labels, losses: _Losses) -> Labels:

@@ -29,7 +29,7 @@ class Summary:
         unused_masks: Mask files that belong to no frame of the video.
         seconds: Time from the first frame to the last mask.
         notes: Lines that say what a written video could not take over from the source, and which
-            objects are too small for the network.
+            objects are too small for the network, or covered by others in their masks.
         interrupted: Whether Ctrl-C ended the run. Everything written is whole then, and every
             frame that was segmented is written.
         stopped: Why a rule ended the run, or a memory with NaN; empty where neither did.

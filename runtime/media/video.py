@@ -218,6 +218,7 @@ def segment_video(
     if failure is not None:
         raise type(failure)(f"{failure}{_kept(failure, summary.frames)}") from failure
     summary.notes += files.notes if summary.frames else []
+    summary.note(masks.lost())
     summary.events, summary.stopped = look.events, look.stopped or look.poisoned
     if not (summary.interrupted or summary.stopped):
         summary.unused_masks = masks.unmatched(stems)

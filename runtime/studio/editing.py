@@ -159,7 +159,7 @@ class Editor:
                 keyframes={**step.keyframes, **part.keyframes},
             )
         self._history.do(step)
-        return sorted(found), [*source.notes, *notes]
+        return sorted(found), [*source.notes, *source.lost(), *notes]
 
     def _own_ids(self, given: list[int]) -> tuple[dict[int, int], list[str]]:
         """Ids for those of a file: their own, but for those of objects that were deleted."""

@@ -54,6 +54,15 @@ def test_the_json_document_says_what_was_lost(call: Call, masks: Path) -> None:
     assert ended.stderr == f"warning: {lost}\n"
 
 
+def test_an_object_that_another_one_covers_is_named(call: Call, tmp_path: Path) -> None:
+    for number, inside in ((1, LABELS > 0), (2, LABELS == 2)):
+        (tmp_path / f"in/{number}").mkdir(parents=True)
+        write_mask(tmp_path / f"in/{number}/00000.png", np.where(inside, 1, 0).astype(np.uint8))
+    ended = call("mavos-convert", "in", "out")
+    assert ended.returncode == 0
+    assert "warning: object 2 has no pixel left in frame 00000: object 1 lies over" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

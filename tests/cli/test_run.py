@@ -297,6 +297,18 @@ def test_masks_beyond_the_last_frame_are_counted_and_named(
     assert "8 masks belong to no frame of this run: 00002.png, " in ended.stderr
 
 
+def test_an_object_that_another_one_covers_is_named_in_a_warning(
+    call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
+) -> None:
+    whole = (read_mask(video.mask).labels > 0).astype(np.uint8)
+    for number, labels in ((1, whole), (2, np.where(whole.cumsum(1) < 9, whole, 0))):
+        (tmp_path / f"each/{number}").mkdir(parents=True)
+        write_mask(tmp_path / f"each/{number}/00000.png", labels.astype(np.uint8))
+    ended = call("mavos-run", bundle, video.frames, "--masks", "each", "--max-frames", "1")
+    assert ended.returncode == 0
+    assert "warning: object 2 has no pixel left in frame 00000: object 1 lies over" in ended.stderr
+
+
 def test_ids_with_gaps_are_kept(
     call: Call, bundle: Path, video: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import MAX_PIXELS, Size
 from mavos_deploy.runtime.masks.formats import coco_runs
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.layers import Covered, Layers
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.objects import VOID, Labels
 
@@ -197,25 +198,28 @@ def shape_maps(
     if not shapes:
         raise InputError(f"{name}: no shape of an object in it; annotate the objects")
     ids, names, said = _objects(name, shapes)
+    covered = Covered("to keep both, lay it above object {over}, or cut it out of that")
     by_frame: dict[str, list[tuple[int, Shape]]] = {frame: [] for frame in sizes}
     for number, shape in zip(ids, shapes, strict=True):
         by_frame[shape.frame].append((number, shape))
 
     def draw(frame: str) -> Labels:
-        labels = np.zeros(sizes[frame], np.uint8)
+        layers = Layers(sizes[frame])
         if len(by_frame[frame]) > MOST_SHAPES:
             raise InputError(f"{name}: frame {frame} has more than {MOST_SHAPES} shapes")
         for number, shape in by_frame[frame]:
             try:
-                labels[shape.draw()] = number
+                layers.draw(number, shape.draw())
             except ValueError as error:
                 raise InputError(f"{name}: frame {frame}: {error}") from None
-        return labels
+        covered.add(frame, layers)
+        return layers.labels
 
     return LabelMaps(
         {frame: partial(draw, frame) for frame in sizes},
         names=names,
         notes=[*notes, said],
+        lost=covered.lines,
         single=len(sizes) == 1 and not any(c.isdigit() for c in next(iter(sizes))),
     )
 
