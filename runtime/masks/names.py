@@ -4,6 +4,9 @@ import re
 from collections.abc import Collection, Iterable
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.numbering import as_text
+
+FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 
 
 class FrameNames:
@@ -82,6 +85,12 @@ class FrameNames:
 
     def _by_number(self) -> dict[int, str]:
         if self._numbers is None:
+            if unclear := unclear_in(self._masks):
+                raise InputError(
+                    f"{as_text(unclear, 3)}: these names hold more than one number, and which one "
+                    "is the frame's is not clear; name masks, or the images in an annotation file, "
+                    "after their frames, such as 00000"
+                )
             self._numbers = {}
             for mask, number in numbers_in(self._masks).items():
                 if number is None:
@@ -96,15 +105,55 @@ class FrameNames:
 
 
 def numbers_in(names: Collection[str]) -> dict[str, int | None]:
-    """The number in each name: the one that differs between names, else the last one.
+    """The number in each name: the one that tells the names apart, else the likeliest one.
+
+    Of several numbers that differ between names it is the one that no two names share. Where that
+    does not tell, it is the only one of four digits or more that begins with 0, else the last one.
+    Hashes, as Roboflow and Label Studio add them, have no numbers.
 
     Args:
         names: Names of one series, such as frame_00000 and frame_00001.
     """
-    found = {name: re.findall(r"[0-9]+", name) for name in names}
-    place = -1
-    if len({len(digits) for digits in found.values()}) == 1:
+    return {name: None if text is None else int(text[:18]) for name, (text, _) in _read(names)}
+
+
+def unclear_in(names: Collection[str]) -> list[str]:
+    """Names with several numbers of which none is clearly the one that `numbers_in` looks for.
+
+    Args:
+        names: Names of one series.
+    """
+    return [name for name, (_, clear) in _read(names) if not clear]
+
+
+def _read(names: Collection[str]) -> list[tuple[str, tuple[str | None, bool]]]:
+    """The digits that count of each name, None where it has none, and whether they clearly do."""
+    plain = {name: _SUFFIX.sub("", _HASH.sub(_without_hash, name)) for name in names}
+    found = {name: re.findall(r"[0-9]+", text) for name, text in plain.items()}
+    if len(found) > 1 and len({len(digits) for digits in found.values()}) == 1:
         columns = list(zip(*found.values(), strict=True))
         varying = [at for at, column in enumerate(columns) if len(set(column)) > 1]
-        place = varying[0] if len(varying) == 1 else -1
-    return {name: int(digits[place][:18]) if digits else None for name, digits in found.items()}
+        apart = [at for at in varying if len({int(d[:18]) for d in columns[at]}) == len(found)]
+        told = varying if len(varying) == 1 else apart
+        if len(told) == 1:
+            return [(name, (digits[told[0]], True)) for name, digits in found.items()]
+        if varying:  # the place in a name tells nothing
+            plain.clear()
+    return [(name, _likeliest(digits, plain.get(name, ""))) for name, digits in found.items()]
+
+
+def _likeliest(numbers: list[str], name: str) -> tuple[str | None, bool]:
+    if not numbers:
+        return None, True
+    padded = [digits for digits in numbers if digits[0] == "0" and len(digits) >= FRAME_DIGITS]
+    if len(padded) == 1:
+        return padded[0], True
+    return numbers[-1], len(numbers) == 1 or name.endswith(numbers[-1])
+
+
+def _without_hash(match: re.Match[str]) -> str:
+    return match[0] if match[0].strip("-").isdecimal() else ""
+
+
+_HASH = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])|^[0-9A-Fa-f]{8}-")
+_SUFFIX = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)(?:\.rf\.)?$", re.IGNORECASE)

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.names import numbers_in
+from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.objects import VOID, Labels
 
-FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 LOOKED_INTO = 8  # masks of a folder, the first ones, whose objects are compared
 ALIKE = 0.2  # intersection over union from which two masks may show one object that moves
 MOST_NUMBERS = 3  # in a name with a frame's and an object's; more are a date and a time

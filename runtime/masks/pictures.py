@@ -10,9 +10,9 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.layers import Covered, Layers
-from mavos_deploy.runtime.masks.names import numbers_in
+from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
-from mavos_deploy.runtime.masks.object_files import FRAME_DIGITS, check_are_frames
+from mavos_deploy.runtime.masks.object_files import check_are_frames
 from mavos_deploy.runtime.media.folders import natural_order
 from mavos_deploy.runtime.media.pictures import open_image
 from mavos_deploy.runtime.objects import VOID, Labels

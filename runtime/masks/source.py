@@ -129,17 +129,29 @@ class MaskSource:
             return next(iter(self._maps.frames)) if first else None
         name = self._names.mask_of(stem)
         if name is None and first and not self._names.may_come(stem):
-            masks = list(self._maps.frames)
-            listed = ", ".join(masks[:3]) + (f" and {len(masks) - 3} more" if masks[3:] else "")
-            raise NoMaskError(
-                f"{self._path}: no mask belongs to frame {stem} or a later one; there is {listed}; "
-                f"name a mask after its frame, such as {stem}.png"
-            )
+            raise self.none_belongs(f"frame {stem} or a later one", stem)
         if name is not None and name != stem and self._names.by_number:
             self._note(
                 f"masks are matched with frames by number: {name} with frame {stem}", once=38
             )
         return name
+
+    def none_belongs(self, where: str, stem: str) -> NoMaskError:
+        """An error that names masks that are there, and says how to name them.
+
+        Args:
+            where: Frames that no mask belongs to.
+            stem: Stem of one of them, for an example.
+        """
+        masks = list(self._maps.frames)
+        listed = ", ".join(masks[:3]) + (f" and {len(masks) - 3} more" if masks[3:] else "")
+        if self._maps.files or self._path.is_dir():
+            how = f"name a mask after its frame, such as {stem}.png"
+        else:
+            how = f"name the images in the file after their frames, such as {stem}.jpg"
+        return NoMaskError(
+            f"{self._path}: no mask belongs to {where}; there is {listed}; {how}"
+        )
 
     def _has_later(self, name: str) -> bool:
         return not self._maps.single and name != list(self._maps.frames)[-1]

@@ -37,12 +37,14 @@ def first_mask(
     Raises:
         InputError: No mask belongs to a frame.
     """
+    stem = "00000"
     try:
         for before, frame in enumerate(frames):
-            if (mask := masks.for_stem(frame.stem, first=True)) is not None:
-                masks.tell_place(frame.stem)
+            stem = frame.stem
+            if (mask := masks.for_stem(stem, first=True)) is not None:
+                masks.tell_place(stem)
                 return before, frame, mask
-        raise NoMaskError("no mask belongs to a frame of this video; name masks after its frames")
+        raise masks.none_belongs("a frame of this video", stem)
     except NoMaskError:
         for stem, start in skipped().items():
             if masks.has(stem):

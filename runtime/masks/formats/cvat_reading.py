@@ -1,7 +1,7 @@
 """Reads CVAT's XML, version 1.1: masks, polygons, boxes and ellipses, for images and for videos."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +51,9 @@ def read_cvat(path: Path, content: bytes) -> LabelMaps:
         raise _fault(path, f"it begins with <{root.tag:.40}>")
     try:
         tracks = root.findall("track")
-        sizes, shapes, left_out = _video(root, tracks) if tracks else _images(root)
+        sizes, shapes, notes = _video(root, tracks) if tracks else _images(root)
     except ValueError as error:
         raise _fault(path, str(error)) from None
-    notes = left_out_text(left_out)
     return shape_maps(str(path), sizes, shapes, notes)
 
 
@@ -73,11 +72,11 @@ def _parsed(path: Path, content: bytes) -> "Element":
     return root
 
 
-Found = tuple[dict[str, Size], list[Shape], set[str]]
+Found = tuple[dict[str, Size], list[Shape], list[str]]
 
 
 def _images(root: "Element") -> Found:
-    """Frames, shapes and kinds that are left out, of a task of images."""
+    """Frames, shapes and notes of a task of images."""
     sizes: dict[str, Size] = {}
     shapes: list[Shape] = []
     left_out: set[str] = set()
@@ -94,11 +93,11 @@ def _images(root: "Element") -> Found:
             group = _whole(element, GROUPED, 0) or None
             drawn = partial(draw, element, size)
             shapes.append(Shape(frame, _text(element, "label"), group, drawn))
-    return sizes, shapes, left_out & set(WITHOUT_AREA)
+    return sizes, shapes, left_out_text(left_out & set(WITHOUT_AREA))
 
 
-def _video(root: "Element", tracks: Iterable["Element"]) -> Found:
-    """Frames, shapes and kinds that are left out, of a task of a video."""
+def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
+    """Frames, shapes and notes of a task of a video."""
     original = next(root.iter("original_size"), None)
     if original is None:
         raise ValueError("`meta/original_size` is missing")
@@ -107,12 +106,8 @@ def _video(root: "Element", tracks: Iterable["Element"]) -> Found:
     drawn: list[tuple[int, int, Shape]] = []
     frames: set[int] = set()
     left_out: set[str] = set()
-    grouped = {_whole(track, GROUPED, 0) for track in tracks} - {0}
-    for place, track in enumerate(tracks):
-        # Numbers of tracks go from 0 on. Those of groups stay as they are, so that a group's
-        # masks, which CVAT writes as a track each, are one object.
-        own = _whole(track, "id", place) + 1 + max(grouped, default=0)
-        number = _whole(track, GROUPED, 0) or own
+    numbers, notes = _numbers(tracks)
+    for number, track in zip(numbers, tracks, strict=True):
         label = _text(track, "label")
         for element in track:
             if (draw := DRAWN.get(element.tag)) is None:
@@ -127,7 +122,25 @@ def _video(root: "Element", tracks: Iterable["Element"]) -> Found:
             drawn.append((frame, order, shape))
     drawn.sort(key=lambda one: one[:2])
     sizes = {f"{frame:05d}": size for frame in sorted(frames)}
-    return sizes, [shape for _, _, shape in drawn], left_out & set(WITHOUT_AREA)
+    notes += left_out_text(left_out & set(WITHOUT_AREA))
+    return sizes, [shape for _, _, shape in drawn], notes
+
+
+def _numbers(tracks: Sequence["Element"]) -> tuple[list[int], list[str]]:
+    """The number of each track's object, and a note where it is not the track's own.
+
+    Those of groups stay as they are, so that a group's masks, which CVAT writes as a track each,
+    are one object; tracks without a group then come behind them. Without groups tracks keep their
+    numbers, which CVAT counts from 0 on, so that all are raised by one where one is 0.
+    """
+    groups = [_whole(track, GROUPED, 0) for track in tracks]
+    own = [_whole(track, "id", place) for place, track in enumerate(tracks)]
+    if not any(groups):
+        if 0 not in own:
+            return own, []
+        return [number + 1 for number in own], ["tracks are numbered from 0, so ids are theirs + 1"]
+    behind = max(groups) + 1
+    return [group or number + behind for group, number in zip(groups, own, strict=True)], []
 
 
 def _polygon(element: "Element", size: Size) -> Bits:

@@ -68,6 +68,29 @@ def test_masks_meet_their_frames(tmp_path: Path, kind: str) -> None:
     assert any("passed over: frame 00004" in note for note in source.notes)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "cvat-video"])
+def test_frames_are_told_by_the_number_that_counts_and_no_other(tmp_path: Path, kind: str) -> None:
+    suffix, make = FILES[kind]
+    path = tmp_path / f"masks{suffix}"
+    ends = ("d41d8cd98f00b204e9800998ecf842a4", "0cc175b9c0f1b6a831c399e269772661")
+    path.write_bytes(make({f"a_mp4-{4 * n:04d}_jpg.rf.{e}": three() for n, e in enumerate(ends)}))
+    source = MaskSource(path, SIZE)
+    found = [n for n in range(9) if source.for_stem(f"{n:05d}", first=False) is not None]
+    assert found == [0, 4]
+    path.write_bytes(make({"a_f10_t0.4s": three(), "a_f15_t0.6s": three()}))
+    with pytest.raises(InputError, match=r"a_f10_t0\.4s, a_f15_t0\.6s: these names hold more than"):
+        MaskSource(path, SIZE).for_stem("00004", first=True)
+
+
+def test_masks_of_no_frame_are_named_with_the_way_to_name_them(tmp_path: Path) -> None:
+    path = tmp_path / "masks.json"
+    path.write_bytes(annotation_files.coco({"00004": three()}))
+    source = MaskSource(path, SIZE)
+    text = r"masks\.json: no mask belongs to frame 00005 or a later one; there is 00004; name the "
+    with pytest.raises(InputError, match=text + r"images in the file .*, such as 00005\.jpg$"):
+        source.for_stem("00005", first=True)
+
+
 @pytest.mark.parametrize("content", [b'{"ima', b'{"info": {"year": 2024', b""])
 def test_json_that_was_cut_off_before_its_format_shows_is_called_broken(content: bytes) -> None:
     with pytest.raises(InputError, match=r"^a\.json is no annotation file: it is not valid JSON"):

@@ -62,6 +62,30 @@ def test_tracks_of_one_group_are_one_object() -> None:
     assert [make().max() for make in maps.frames.values()] == [7, 7, 7]
 
 
+@pytest.mark.parametrize(
+    ("given", "ids", "note"),
+    [
+        pytest.param((3, 7), [3, 7], "by their own numbers: 3 (cat), 7 (cat)", id="own"),
+        pytest.param((1, 254), [1, 254], "by their own numbers: 1 (cat), 254 (cat)", id="most"),
+        pytest.param((0, 5), [1, 6], "from 0, so ids are theirs + 1", id="from-0"),
+        pytest.param((0, 254), [1, 2], "by numbers in order", id="too-many"),
+    ],
+)
+def test_tracks_keep_their_numbers_or_are_raised_by_one(
+    given: tuple[int, int], ids: list[int], note: str
+) -> None:
+    tracks = "".join(f'<track id="{i}" label="cat">{shape(2)}</track>' for i in given)
+    maps = read(SIZE + tracks)
+    assert list(maps.names) == ids
+    assert any(note in line for line in maps.notes)
+
+
+def test_tracks_without_a_group_come_behind_those_with_one() -> None:
+    first = f'<track id="0" label="cat" group_id="7">{shape(2)}</track>'
+    maps = read(SIZE + first + f'<track id="1" label="dog">{shape(3)}</track>')
+    assert maps.names == {7: "cat", 9: "dog"}
+
+
 def test_lines_are_left_out_and_it_is_said() -> None:
     maps = read(IMAGE.format(BOX + '<polyline label="cat" points="1,2;3,4"/>'))
     assert "shapes of these kinds are left out: polyline" in maps.notes
