@@ -239,31 +239,32 @@ def _sixteen(image: Image.Image, numbering: Numbering) -> Reading | None:
     if not image.mode.startswith("I"):
         return None
     values = np.asarray(image)
+    bits = f"{16 if image.mode.startswith('I;16') else 'more than 8'} bits per pixel"
     least, most = int(values.min()), int(values.max())
     if least >= 0 and most < VOID:
         reading = _values(values.astype(np.uint8), numbering)
-        return Reading(reading.labels, None, reading.how or "16 bits per pixel, all ids below 255")
+        return Reading(reading.labels, None, reading.how or f"{bits}, all ids below 255")
     if least >= 0 and numbering.wide not in (0, most):
-        raise ValueError(_other_value(most, f"one object of value {numbering.wide}"))
+        raise ValueError(_other_value(bits, most, f"one object of value {numbering.wide}"))
     if least >= 0 and most <= VOID * WIDENED and not (values % WIDENED).any():
         reading = _values((values // WIDENED).astype(np.uint8), numbering)
-        how = f"16 bits per pixel, all values multiples of {WIDENED}, read as 8 bits"
+        how = f"{bits}, all values multiples of {WIDENED}, read as 8 bits"
         return Reading(reading.labels, None, f"{how}; {reading.how}" if reading.how else how)
     if least >= 0 and not ((values > 0) & (values < most)).any():
         if numbering.rule is not None and numbering.wide != most:
-            raise ValueError(_other_value(most, "others"))
+            raise ValueError(_other_value(bits, most, "others"))
         numbering.wide = most
         binary = np.where(values > 0, VOID, 0).astype(np.uint8)
         return Reading(_values(binary, numbering).labels, how=f"0 and {most}: object 1")
     raise ValueError(
-        f"16 bits per pixel with values from {least} to {most}; a label map holds ids 1 to 254, so "
+        f"{bits} with values from {least} to {most}; a label map holds ids 1 to 254, so "
         "give the objects smaller ids"
     )
 
 
-def _other_value(value: int, earlier: str) -> str:
+def _other_value(bits: str, value: int, earlier: str) -> str:
     return (
-        f"16 bits per pixel with the value {value}, but earlier masks of this video have "
+        f"{bits} with the value {value}, but earlier masks of this video have "
         f"{earlier}; a label map holds ids 1 to 254, so give the objects smaller ids"
     )
 
@@ -312,9 +313,9 @@ KINDS = (
     ),
     MaskKind(
         "grey (L, LA)",
-        "values are ids; 0 and 255 are one object; evenly spaced levels up to 255 are objects 1, "
-        "2, ...; one object with a fading border is cut at half of its value; transparent pixels "
-        "are background",
+        "values are ids, of 2 and 4 bits as they are in the file; 0 and 255 are one object; evenly "
+        "spaced levels up to 255 are objects 1, 2, ...; one object with a fading border is cut at "
+        "half of its value; transparent pixels are background",
         _grey,
     ),
     MaskKind(

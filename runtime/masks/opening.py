@@ -1,6 +1,7 @@
 """Opens label maps in every format that is read."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ FORMATS = (
         "COCO",
         ".json",
         re.compile(rb'"images"\s*:'),
-        "its images are the frames; run lengths, compressed or not, and polygons",
+        "its images are the frames; run lengths, compressed or not, polygons, and boxes of "
+        "annotations without a mask",
         "`track_id`, `instance_id` or `attributes.track_id`, else the category; in a single image "
         "each annotation",
         read_coco,
@@ -112,6 +114,11 @@ def open_label_maps(path: Path, frames: Collection[str] | None = None) -> LabelM
     Raises:
         InputError: The path does not exist, or holds no masks, or an annotation file is damaged.
     """
+    if any(mark in path.name for mark in "*?") and not path.exists():
+        raise InputError(
+            f"{path} is a pattern, and masks are a file or a folder; give the folder, "
+            f"{path.parent}, and leave no other masks in it"
+        )
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a mask, or a folder of masks")
     if path.is_dir():
@@ -133,6 +140,11 @@ def read_annotations(path: Path, content: bytes) -> LabelMaps:
     Raises:
         InputError: It is of no known format, or damaged.
     """
+    if _is_results(content):
+        raise InputError(
+            f"{path} is a list of COCO's results, whose frames are not in it; save it as COCO, "
+            "with its masks as `annotations` and the frames as `images`"
+        )
     row = _format_of(path, content)
     if row is None:
         if path.suffix.lower() == ".json":
@@ -140,6 +152,12 @@ def read_annotations(path: Path, content: bytes) -> LabelMaps:
         names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
         raise InputError(f"{path} is no annotation file of a known format ({names})")
     return row.read(path, content)
+
+
+def _is_results(content: bytes) -> bool:
+    """Whether a file lists annotations of COCO without their images."""
+    is_list = content[:100].lstrip().startswith(b"[")
+    return is_list and re.search(rb'"image_id"\s*:', content) is not None
 
 
 def _check_json(path: Path, content: bytes) -> None:
@@ -179,6 +197,6 @@ def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_regular(path, LARGEST)
+        return read_regular(path, LARGEST).removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error})") from None

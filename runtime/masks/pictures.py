@@ -5,19 +5,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.layers import Covered, Layers
 from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
-from mavos_deploy.runtime.masks.numbering import Numbering, Reading, as_text
+from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
 from mavos_deploy.runtime.masks.object_files import check_are_frames
 from mavos_deploy.runtime.media.folders import natural_order
-from mavos_deploy.runtime.media.pictures import open_image
+from mavos_deploy.runtime.media.pictures import grey_bits, open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
+FULL_BITS = 8  # of a sample; grey pictures may have 2 or 4
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 JPEG_REASON = "JPEG, whose compression changes object ids"
@@ -58,7 +60,15 @@ def read_mask(
             f"{path}: a WebP picture with lossy compression, which changes object ids; save it "
             "without loss, or as PNG"
         )
-    return read_kind(image, str(path), Numbering() if numbering is None else numbering)
+    numbering = Numbering() if numbering is None else numbering
+    if image.mode != "L" or (bits := grey_bits(path, content, formats)) == FULL_BITS:
+        return read_kind(image, str(path), numbering)
+    values, spread = np.asarray(image), VOID // ((1 << bits) - 1)
+    if numbering.rule is not Rule.IDS and not ((values > 0) & (values < VOID)).any():
+        return read_kind(image, str(path), numbering)
+    reading = read_kind(Image.fromarray(values // spread), str(path), numbering)
+    how = f"grey of {bits} bits, whose values in the file are ids"
+    return Reading(reading.labels, reading.palette, reading.how or how)
 
 
 def _is_lossy(path: Path, content: bytes | None) -> bool:

@@ -44,7 +44,10 @@ def _advice(mask: NDArray[np.bool_], size: Size, smallest: int) -> str:
         sides = int(scale * size[0]), int(scale * size[1])
         larger = snap_size(*sides, align_corners=size[0] % STRIDE == 1)
         if (count := _left(mask, larger)) >= smallest:
-            return f"a bundle of mavos-export --size {larger[0]}x{larger[1]} keeps {count} of it"
+            return (
+                f"with a bundle of mavos-export --size {larger[0]}x{larger[1]} (height x width) "
+                f"its mask is {count} pixels in the network; more is not promised"
+            )
         steps += 1
     return "cut out and enlarge the part of the video around it"
 

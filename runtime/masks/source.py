@@ -70,6 +70,7 @@ class MaskSource:
         self._size = size
         self._turn = turn
         self._stored = stored
+        self._passed = set[str]()
         self._maps = open_label_maps(path, frames)
         self._names = FrameNames(self._maps.frames, frames)
         self.names = self._maps.names
@@ -100,6 +101,7 @@ class MaskSource:
         if first and not labels.any() and self._has_later(name):
             text = f"masks without an object before the first one are passed over: frame {stem}"
             self._note(text, once=60)
+            self._passed.add(name)
             return None
         what = str(self._maps.files.get(name, f"{self._path}: frame {name}"))
         if self._size is not None:
@@ -149,9 +151,7 @@ class MaskSource:
             how = f"name a mask after its frame, such as {stem}.png"
         else:
             how = f"name the images in the file after their frames, such as {stem}.jpg"
-        return NoMaskError(
-            f"{self._path}: no mask belongs to {where}; there is {listed}; {how}"
-        )
+        return NoMaskError(f"{self._path}: no mask belongs to {where}; there is {listed}; {how}")
 
     def _has_later(self, name: str) -> bool:
         return not self._maps.single and name != list(self._maps.frames)[-1]
@@ -172,10 +172,12 @@ class MaskSource:
             advice = NOT_TURNED
             if self._turn.swaps:
                 advice = f"the frame is shown {self._turn.words}, so do the same to the mask"
-            raise InputError(f"{what}: {sizes}, turned by 90 degrees; {advice}")
+            raise InputError(
+                f"{what}: {sizes}, turned by 90 degrees; {advice}; sizes are height x width"
+            )
         raise InputError(
             f"{what}: {sizes}, which has another aspect; make the mask on a frame of this video, "
-            "as it is shown"
+            "as it is shown; sizes are height x width"
         )
 
     def _note(self, text: str, once: int | None = None) -> None:
@@ -191,7 +193,7 @@ class MaskSource:
         """
         if self._maps.single:
             return []
-        used = {self._names.mask_of(stem) for stem in stems}
+        used = {self._names.mask_of(stem) for stem in stems} | self._passed
         left = [name for name in self._maps.frames if name not in used]
         return [self._maps.files[name].name if name in self._maps.files else name for name in left]
 

@@ -1,6 +1,7 @@
 """Reads picture files, for frames and masks alike: the one door through which they come."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -26,6 +27,8 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # grey, of more than
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 SERVED = ("PNG", "JPEG")  # those that come over a network
+
+_GREY_BITS = re.compile(r"\bL;([24])")  # raw modes of Pillow
 
 # Pillow's advice on broken metadata, and on large pictures, for which MAX_PIXELS counts. Set once:
 # `catch_warnings` would change what other threads see.
@@ -176,6 +179,24 @@ def mode_of(path: Path, formats: tuple[str, ...] = FORMATS) -> str | None:
             return image.mode
     except Exception:  # damaged bytes make the decoders fail in every way there is
         return None
+
+
+def grey_bits(path: Path, content: bytes | None, formats: tuple[str, ...]) -> int:
+    """Bits of a sample of a grey picture, 2 or 4; 8 for all others. Only its head is read.
+
+    Pillow spreads samples of 2 and 4 bits over 8 without a word.
+
+    Args:
+        path: The file, which can be read.
+        content: Bytes to read in place of the file.
+        formats: Formats that are looked for, some of `FORMATS`.
+    """
+    with (
+        open_regular(path) if content is None else BytesIO(content) as file,
+        Image.open(file, formats=formats) as image,
+    ):
+        match = _GREY_BITS.search(" ".join(str(tile[3]) for tile in image.tile))
+        return int(match[1]) if match and image.mode == "L" else 8
 
 
 def _read(

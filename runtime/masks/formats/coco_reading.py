@@ -1,6 +1,6 @@
 """Reads COCO's and YouTube-VIS's JSON, with run lengths or polygons."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.formats.shapes import (
     Bits,
     Shape,
+    box,
     check_size,
     from_runs,
     polygons,
@@ -61,7 +62,8 @@ class _Attributes:
 class _Annotation:
     image_id: int
     category_id: int
-    segmentation: Segmentation
+    segmentation: Segmentation | None = None
+    bbox: list[float] = ()  # type: ignore[assignment]
     track_id: int | None = None
     instance_id: int | None = None
     attributes: _Attributes = _Attributes()
@@ -132,9 +134,10 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
             raise InputError(f"{path}: {what}, which is not there")
         frame = frames[annotation.image_id]
         label = names.get(annotation.category_id, str(annotation.category_id))
-        draw = partial(draw_segmentation, annotation.segmentation, sizes[frame])
-        shapes.append(Shape(frame, label, annotation.track, draw))
-    return shape_maps(str(path), sizes, shapes, _crowds(data.annotations))
+        if (draw := _drawn(annotation, sizes[frame])) is not None:
+            shapes.append(Shape(frame, label, annotation.track, draw))
+    notes = [*_boxes(data.annotations), *_crowds(data.annotations)]
+    return shape_maps(str(path), sizes, shapes, notes)
 
 
 def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
@@ -165,10 +168,38 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
             )
         label = names.get(track.category_id, str(track.category_id))
         for stem, segmentation in zip(stems, track.segmentations, strict=True):
-            if segmentation is not None:
+            if segmentation:  # else it is out of sight
                 draw = partial(draw_segmentation, segmentation, size)
                 shapes.append(Shape(stem, label, track.id, draw))
     return shape_maps(str(path), dict.fromkeys(stems, size), shapes, _crowds(data.annotations))
+
+
+def _drawn(annotation: _Annotation, size: Size) -> Callable[[], Bits] | None:
+    """Draws an annotation: its mask, else its box; None where it has neither."""
+    if annotation.segmentation:
+        return partial(draw_segmentation, annotation.segmentation, size)
+    return partial(_box, annotation.bbox, size) if annotation.bbox else None
+
+
+def _box(sides: list[float], size: Size) -> Bits:
+    if len(sides) != 4:
+        raise ValueError(f"a `bbox` of {len(sides)} numbers; it has left, top, width and height")
+    left, top, width, height = sides
+    return box(left, top, left + width, top + height, size)
+
+
+def _boxes(annotations: Iterable[_Annotation]) -> list[str]:
+    """Notes about annotations without a mask, which are read as boxes or left out."""
+    without = [annotation for annotation in annotations if not annotation.segmentation]
+    boxes = sum(bool(annotation.bbox) for annotation in without)
+    notes = []
+    if boxes:
+        have = "has a box and no mask, and is" if boxes == 1 else "have a box and no mask, and are"
+        notes.append(f"{counted(boxes, 'annotation')} {have} read as {counted(boxes, 'rectangle')}")
+    if none := len(without) - boxes:
+        have = "has neither mask nor box, and is" if none == 1 else "have no mask or box, and are"
+        notes.append(f"{counted(none, 'annotation')} {have} left out")
+    return notes
 
 
 def _crowds(annotations: Iterable[_Annotation | _Track]) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GROUPED = "group_id"  # attribute that ties the shapes of one object together; 0 for none
 WITHOUT_AREA = ("polyline", "points", "tag", "skeleton", "cuboid")
+OWN = "their own numbers"
 MOST_DIGITS = 9  # of a number; more are none of a picture
 
 
@@ -51,10 +52,10 @@ def read_cvat(path: Path, content: bytes) -> LabelMaps:
         raise _fault(path, f"it begins with <{root.tag:.40}>")
     try:
         tracks = root.findall("track")
-        sizes, shapes, notes = _video(root, tracks) if tracks else _images(root)
+        sizes, shapes, notes, own = _video(root, tracks) if tracks else _images(root)
     except ValueError as error:
         raise _fault(path, str(error)) from None
-    return shape_maps(str(path), sizes, shapes, notes)
+    return shape_maps(str(path), sizes, shapes, notes, own)
 
 
 def _parsed(path: Path, content: bytes) -> "Element":
@@ -72,11 +73,11 @@ def _parsed(path: Path, content: bytes) -> "Element":
     return root
 
 
-Found = tuple[dict[str, Size], list[Shape], list[str]]
+Found = tuple[dict[str, Size], list[Shape], list[str], str]
 
 
 def _images(root: "Element") -> Found:
-    """Frames, shapes and notes of a task of images."""
+    """Frames, shapes, notes and words for numbers, of a task of images."""
     sizes: dict[str, Size] = {}
     shapes: list[Shape] = []
     left_out: set[str] = set()
@@ -93,11 +94,11 @@ def _images(root: "Element") -> Found:
             group = _whole(element, GROUPED, 0) or None
             drawn = partial(draw, element, size)
             shapes.append(Shape(frame, _text(element, "label"), group, drawn))
-    return sizes, shapes, left_out_text(left_out & set(WITHOUT_AREA))
+    return sizes, shapes, left_out_text(left_out & set(WITHOUT_AREA)), OWN
 
 
 def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
-    """Frames, shapes and notes of a task of a video."""
+    """Frames, shapes, notes and words for numbers, of a task of a video."""
     original = next(root.iter("original_size"), None)
     if original is None:
         raise ValueError("`meta/original_size` is missing")
@@ -106,7 +107,7 @@ def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
     drawn: list[tuple[int, int, Shape]] = []
     frames: set[int] = set()
     left_out: set[str] = set()
-    numbers, notes = _numbers(tracks)
+    numbers, own = _numbers(tracks)
     for number, track in zip(numbers, tracks, strict=True):
         label = _text(track, "label")
         for element in track:
@@ -122,12 +123,12 @@ def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
             drawn.append((frame, order, shape))
     drawn.sort(key=lambda one: one[:2])
     sizes = {f"{frame:05d}": size for frame in sorted(frames)}
-    notes += left_out_text(left_out & set(WITHOUT_AREA))
-    return sizes, [shape for _, _, shape in drawn], notes
+    notes = left_out_text(left_out & set(WITHOUT_AREA))
+    return sizes, [shape for _, _, shape in drawn], notes, own
 
 
-def _numbers(tracks: Sequence["Element"]) -> tuple[list[int], list[str]]:
-    """The number of each track's object, and a note where it is not the track's own.
+def _numbers(tracks: Sequence["Element"]) -> tuple[list[int], str]:
+    """The number of each track's object, and words for these numbers.
 
     Those of groups stay as they are, so that a group's masks, which CVAT writes as a track each,
     are one object; tracks without a group then come behind them. Without groups tracks keep their
@@ -137,10 +138,11 @@ def _numbers(tracks: Sequence["Element"]) -> tuple[list[int], list[str]]:
     own = [_whole(track, "id", place) for place, track in enumerate(tracks)]
     if not any(groups):
         if 0 not in own:
-            return own, []
-        return [number + 1 for number in own], ["tracks are numbered from 0, so ids are theirs + 1"]
+            return own, OWN
+        return [number + 1 for number in own], f"{OWN} + 1"
     behind = max(groups) + 1
-    return [group or number + behind for group, number in zip(groups, own, strict=True)], []
+    numbers = [group or number + behind for group, number in zip(groups, own, strict=True)]
+    return numbers, OWN if all(groups) else "their groups' numbers, and without a group behind them"
 
 
 def _polygon(element: "Element", size: Size) -> Bits:

@@ -40,6 +40,8 @@ def read_mots(path: Path, content: bytes) -> LabelMaps:
     """
     lines = []
     for place, text in enumerate(content.decode("ascii", "replace").splitlines(), 1):
+        if not text.strip():
+            continue
         try:
             lines.append(_parsed(text))
         except ValueError as error:

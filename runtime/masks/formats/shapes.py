@@ -182,7 +182,11 @@ def within(part: Bits, left: int, top: int, size: Size) -> Bits:
 
 
 def shape_maps(
-    name: str, sizes: Mapping[str, Size], shapes: Sequence[Shape], notes: Iterable[str] = ()
+    name: str,
+    sizes: Mapping[str, Size],
+    shapes: Sequence[Shape],
+    notes: Iterable[str] = (),
+    own: str = "their own numbers",
 ) -> LabelMaps:
     """Label maps out of shapes; later shapes lie over earlier ones.
 
@@ -191,13 +195,14 @@ def shape_maps(
         sizes: Height and width of every frame, by name, in order of time.
         shapes: All shapes, those of one frame in the order in which they are drawn.
         notes: Lines about the file.
+        own: Words for the numbers of tracks, where they are the ids.
 
     Raises:
         InputError: There is no shape, or it is not clear which shapes are one object.
     """
     if not shapes:
         raise InputError(f"{name}: no shape of an object in it; annotate the objects")
-    ids, names, said = _objects(name, shapes)
+    ids, names, said = _objects(name, shapes, own)
     covered = Covered("to keep both, lay it above object {over}, or cut it out of that")
     by_frame: dict[str, list[tuple[int, Shape]]] = {frame: [] for frame in sizes}
     for number, shape in zip(ids, shapes, strict=True):
@@ -224,7 +229,7 @@ def shape_maps(
     )
 
 
-def _objects(name: str, shapes: Sequence[Shape]) -> tuple[list[int], dict[int, str], str]:
+def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], dict[int, str], str]:
     """The id of every shape, the names of objects by id, and a note that says how they were given.
 
     Tracks tell the objects; without them the shapes of a single frame are an object each, and in
@@ -263,7 +268,7 @@ def _objects(name: str, shapes: Sequence[Shape]) -> tuple[list[int], dict[int, s
     ids = [numbers[key] for key in keys]
     names = {number: shape.label for number, shape in zip(ids, shapes, strict=True)}
     listed = as_text(f"{number} ({names[number]})" for number in sorted(names))
-    how = "their own numbers" if kept else "numbers in order"
+    how = own if kept else "numbers in order"
     return ids, names, f"objects are the {kind} of {name}, by {how}: {listed}"
 
 

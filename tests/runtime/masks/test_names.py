@@ -31,7 +31,7 @@ def test_the_number_of_a_frame_is_found(names: list[str], numbers: list[int]) ->
 @pytest.mark.parametrize(
     "names",
     [["clean_f10_t0.4s"], ["clean_f10_t0.4s", "clean_f15_t0.6s"], ["1_2", "2_4"]],
-    ids=lambda names: "-".join(names),
+    ids="-".join,
 )
 def test_names_of_which_any_number_may_be_the_frame_s_are_refused(names: list[str]) -> None:
     assert unclear_in(names) == names

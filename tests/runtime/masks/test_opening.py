@@ -66,6 +66,7 @@ def test_masks_meet_their_frames(tmp_path: Path, kind: str) -> None:
     found = {n: source.for_stem(f"{n:05d}", first=n <= 10) for n in range(12)}
     assert [n for n, mask in found.items() if mask is not None] == [10]
     assert any("passed over: frame 00004" in note for note in source.notes)
+    assert source.unmatched({"00010"}) == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "cvat-video"])
@@ -116,6 +117,37 @@ def test_several_annotation_files_in_a_folder_are_refused(tmp_path: Path) -> Non
         open_label_maps(tmp_path)
     (tmp_path / "b.json").unlink()
     assert list(open_label_maps(tmp_path).frames) == list(frames())
+
+
+@each_file
+def test_a_byte_order_mark_and_blank_lines_at_the_end_change_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    suffix, make = FILES[kind]
+    path = tmp_path / f"masks{suffix}"
+    path.write_bytes(b"\xef\xbb\xbf" + make(frames()) + b"\n\n")
+    maps = open_label_maps(path)
+    assert [make().tolist() for make in maps.frames.values()] == [
+        labels.tolist() for labels in frames().values()
+    ]
+
+
+def test_mots_with_blank_lines_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "masks.txt"
+    path.write_text("3 2001 2 2 3 04000\n\n4 2001 2 2 3 04000\n\n")
+    assert list(open_label_maps(path).frames) == ["00003", "00004"]
+
+
+def test_a_list_of_results_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"image_id": 1, "category_id": 2, "score": 0.5, "segmentation": []}]')
+    with pytest.raises(InputError, match="list of COCO's results, whose frames are not in it"):
+        open_label_maps(path)
+
+
+def test_a_pattern_is_refused_with_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"is a pattern.* give the folder, {tmp_path}, "):
+        open_label_maps(tmp_path / "*.png")
 
 
 def test_json_of_another_kind_is_refused_with_what_is_read(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Masks in picture files keep their indices and palette, and unusable ones are refused."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,47 @@ def test_the_palette_of_the_file_is_kept(tmp_path: Path) -> None:
 def test_void_pixels_are_kept(tmp_path: Path) -> None:
     labels = np.where(LABELS == 1, 255, LABELS).astype(np.uint8)
     assert np.array_equal(read_mask(save(tmp_path / "a.png", labels)).labels, labels)
+
+
+def packed_grey(path: Path, labels: NDArray[np.uint8], bits: int) -> Path:
+    """A grey PNG of 2 or 4 bits per sample, which Pillow does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    height, width = labels.shape
+    unpacked = np.unpackbits(labels[..., None], axis=2)[..., 8 - bits :].reshape(height, -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in unpacked)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "given"), [(2, [1, 2, 3]), (2, [1]), (4, [1, 2, 3]), (4, [7, 15])]
+)
+def test_grey_of_few_bits_has_the_ids_of_the_file(
+    tmp_path: Path, bits: int, given: list[int]
+) -> None:
+    labels = np.repeat(np.array([[0, *given, 0]] * 9, np.uint8), 6, axis=1)
+    file = packed_grey(tmp_path / "masks/00000.png", labels, bits)
+    reading = read_mask(file)
+    assert np.array_equal(reading.labels, labels)
+    assert reading.how == f"grey of {bits} bits, whose values in the file are ids"
+    packed_grey(tmp_path / "masks/00004.png", np.where(labels == given[-1], labels, 0), bits)
+    maps = open_label_maps(tmp_path / "masks")
+    later = {stem: make() for stem, make in maps.frames.items()}["00004"]
+    assert np.array_equal(later, np.where(labels == given[-1], labels, 0))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_black_and_white_of_few_bits_is_one_object(tmp_path: Path, bits: int) -> None:
+    labels = np.eye(5, dtype=np.uint8)
+    file = packed_grey(tmp_path / "a.png", labels * (2**bits - 1), bits)
+    assert np.array_equal(read_mask(file).labels, labels)
 
 
 def test_a_jpeg_mask_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_the_size_that_is_named_keeps_the_object(
     assert number == 7
     assert not others
     assert text.startswith(f"object 7 has {pixels[0] * pixels[1]} pixels, of which")
-    named = re.search(r"--size (\d+)x(\d+) keeps (\d+)", text)
+    named = re.search(r"--size (\d+)x(\d+) \(height x width\) its mask is (\d+)", text)
     if named is None:
         assert "enlarge the part of the video" in text
         return

@@ -50,6 +50,33 @@ def test_annotations_of_one_image_are_an_object_each_and_the_later_lies_above() 
     ]
 
 
+@pytest.mark.parametrize("segmentation", [{"segmentation": []}, {"segmentation": None}])
+def test_boxes_without_a_mask_are_rectangles_and_it_is_said(segmentation: dict[str, Any]) -> None:
+    maps = coco({}, {**segmentation, "bbox": [10, 4, 5.0, 3]})
+    labels = maps.frames["00000"]()
+    assert (labels[4:7, 10:15] == 2).all()
+    assert np.count_nonzero(labels == 2) == 15
+    assert np.count_nonzero(labels == 1) == 36
+    assert maps.notes[0] == "1 annotation has a box and no mask, and is read as 1 rectangle"
+    two = coco(*[{**segmentation, "bbox": [10, 4, 5.0, 3]}] * 2)
+    assert two.notes[0] == "2 annotations have a box and no mask, and are read as 2 rectangles"
+    with pytest.raises(InputError, match="a `bbox` of 3 numbers"):
+        coco({**segmentation, "bbox": [1, 2, 3]}).frames["00000"]()
+
+
+def test_annotations_without_mask_and_box_are_counted() -> None:
+    maps = coco({}, {"segmentation": []}, {"segmentation": [], "bbox": []})
+    assert maps.names == {1: "cat"}
+    assert maps.notes[0] == "2 annotations have no mask or box, and are left out"
+
+
+def test_a_missing_key_is_no_mask() -> None:
+    data = document({"bbox": [10, 4, 5, 3]})
+    del data["annotations"][0]["segmentation"]
+    maps = read_coco(Path("a.json"), json.dumps(data).encode())
+    assert maps.frames["00000"]().sum() == 15
+
+
 def test_annotations_marked_as_crowds_are_objects_and_it_is_said() -> None:
     maps = coco({"iscrowd": 1}, {"segmentation": OTHER, "iscrowd": 0})
     assert maps.names == {1: "cat", 2: "cat"}

@@ -67,7 +67,7 @@ def test_tracks_of_one_group_are_one_object() -> None:
     [
         pytest.param((3, 7), [3, 7], "by their own numbers: 3 (cat), 7 (cat)", id="own"),
         pytest.param((1, 254), [1, 254], "by their own numbers: 1 (cat), 254 (cat)", id="most"),
-        pytest.param((0, 5), [1, 6], "from 0, so ids are theirs + 1", id="from-0"),
+        pytest.param((0, 5), [1, 6], "by their own numbers + 1: 1 (cat), 6 (cat)", id="from-0"),
         pytest.param((0, 254), [1, 2], "by numbers in order", id="too-many"),
     ],
 )
@@ -84,6 +84,7 @@ def test_tracks_without_a_group_come_behind_those_with_one() -> None:
     first = f'<track id="0" label="cat" group_id="7">{shape(2)}</track>'
     maps = read(SIZE + first + f'<track id="1" label="dog">{shape(3)}</track>')
     assert maps.names == {7: "cat", 9: "dog"}
+    assert "by their groups' numbers, and without a group behind them: 7 (cat)" in maps.notes[0]
 
 
 def test_lines_are_left_out_and_it_is_said() -> None:
