@@ -20,6 +20,7 @@
 
 #include "exif.h"
 #include "palette_png.h"
+#include "picture_folder.h"
 #include "video_reader.h"
 
 namespace fs = std::filesystem;
@@ -102,12 +103,15 @@ struct Picture {
 // The frames of a video, one at a time.
 class Source {
  public:
-  explicit Source(const std::string& video) : name_(video) {
+  // masks: the given masks, which are no frames.
+  Source(const std::string& video, const fs::path& masks) : name_(video) {
     const bool digits = !video.empty() && video.find_first_not_of("0123456789") == video.npos;
     if (video.find('!') != video.npos) {
       capture_.open(video, cv::CAP_GSTREAMER);
     } else if (fs::is_directory(video)) {
-      list_folder(video);
+      PictureFolder found = find_pictures(video, masks);
+      files_ = std::move(found.files);
+      notes_ = std::move(found.notes);
       return;
     } else if (fs::is_regular_file(video)) {
       file_.emplace(video);
@@ -184,23 +188,6 @@ class Source {
     char stem[32];
     std::snprintf(stem, sizeof(stem), "%05lld", static_cast<long long>(number));
     return stem;
-  }
-
-  void list_folder(const fs::path& folder) {
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      std::string suffix = entry.path().extension().string();
-      std::transform(suffix.begin(), suffix.end(), suffix.begin(), ::tolower);
-      const bool image = suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" ||
-                         suffix == ".bmp" || suffix == ".webp";
-      if (image && entry.path().filename().string()[0] != '.') files_.push_back(entry.path());
-    }
-    // By number where names are numbers of other lengths: 2 before 10.
-    std::sort(files_.begin(), files_.end(), [](const fs::path& a, const fs::path& b) {
-      const std::string one = a.stem().string();
-      const std::string two = b.stem().string();
-      return strverscmp(one.c_str(), two.c_str()) < 0;
-    });
-    if (files_.empty()) refuse(folder.string() + " holds no images");
   }
 
   std::string name_;
@@ -320,7 +307,7 @@ int track(const Arguments& given) {
   const auto start = Clock::now();
   std::unique_ptr<Source> source;  // opened while the graphs are loaded
   auto opening = std::async(std::launch::async, [&] {
-    source = std::make_unique<Source>(given.video);
+    source = std::make_unique<Source>(given.video, given.masks);
     return source->next();
   });
   const mavos::Segmenter segmenter(given.bundle, given.options);

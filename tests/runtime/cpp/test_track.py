@@ -258,3 +258,46 @@ def test_a_refusal_is_one_line(program: Path, tmp_path: Path, words: list[str], 
     assert ran.returncode == 2
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+def test_masks_among_the_frames_are_no_frames(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    clip = synthetic_clip(97, 97, FRAMES, objects=2, seed=3)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index, frame in enumerate(clip.frames):
+        noise = np.random.default_rng(index).integers(0, 9, frame.shape)
+        speckled = np.clip(frame.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(speckled).save(frames / f"frame_{index:05d}.jpg")
+    write_mask(tmp_path / "mask.png", clip.labels[0])
+
+    def run(output: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "mask.png"]
+        command += ["--output", output]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    for name in ("first.png", "frame_00000_mask.png", "frame_00006.png"):
+        (frames / name).write_bytes((tmp_path / "mask.png").read_bytes())
+        taken = run(name)
+        assert taken.returncode == 0, taken.stderr
+        assert f"{name} has the content of a mask that was given, mask.png" in taken.stderr
+        assert len(list((tmp_path / name).iterdir())) == FRAMES
+        other = Image.fromarray(np.roll(clip.labels[0], 1, 0) * 80).convert("RGB")
+        other.save(frames / name)  # another mask
+        refused = run("out")
+        assert refused.returncode == 2
+        assert f"{name} of frames may be a mask among the frames; move what is" in refused.stderr
+        assert not (tmp_path / "out").exists()
+        (frames / name).unlink()
+    with Image.open(frames / "frame_00000.jpg") as image:
+        image.save(frames / "b_00009.png")  # of another camera
+        image.save(frames / "frame_00008.png")  # of an editor
+        image.save(frames / "frame_00007.tif")
+    ordinary = run("ordinary")
+    assert "frames: frame_00007.tif is not read as a frame; convert it to PNG" in ordinary.stderr
+    assert len(list((tmp_path / "ordinary").iterdir())) == FRAMES + 2
+    (frames / "frame_00000.png").write_bytes((frames / "frame_00008.png").read_bytes())
+    twice = run("out")
+    assert twice.returncode == 2
+    assert "each stem names one frame and its mask; remove one of them" in twice.stderr
