@@ -18,6 +18,7 @@ from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening
 from mavos_deploy.runtime.studio.history import Run, Step, ended
 from mavos_deploy.runtime.studio.passes import Direction, Memory, chosen, plan, plan_fused, without
+from mavos_deploy.runtime.studio.progress import Progress
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
 
@@ -27,55 +28,15 @@ SYNC = 0.5  # seconds after which masks are on the disk
 SMOOTH = 0.2  # weight of the newest frame in the speed that is shown
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far following has come.
-
-    Attributes:
-        state: What it does.
-        origin: Frame that it was begun from.
-        direction: The way that it was asked to go.
-        until: The last frame that it will make.
-        frame: The frame that was made last; None before the first.
-        done: Frames made.
-        total: Frames to make.
-        fps: Frames per second; None before two are made.
-        fuse: How passes from both sides are joined; empty for none. `done` and `total` are
-            frames that passes read then.
-        message: Why it ended by itself before its end; empty otherwise.
-    """
-
-    state: Literal["idle", "running", "paused"] = "idle"
-    origin: int = 0
-    direction: Direction = "forward"
-    until: int = 0
-    frame: int | None = None
-    done: int = 0
-    total: int = 0
-    fps: float | None = None
-    fuse: str = ""
-    message: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The values of the interface."""
-        left = (self.total - self.done) / self.fps if self.fps else None
-        return {
-            "state": self.state,
-            "from": self.origin,
-            "direction": self.direction,
-            "until": self.until,
-            "frame": self.frame,
-            "done": self.done,
-            "total": self.total,
-            "fps": None if self.fps is None else round(self.fps, 2),
-            "left": None if left is None else round(left, 1),
-            "fuse": self.fuse,
-            "message": self.message,
-        }
-
-
 class _StoppedError(Exception):
     """Following is to end, and everything made so far stays."""
+
+
+def _why(error: Exception) -> str:
+    """Why following ended, in words for the page."""
+    if isinstance(error, MavosError):
+        return str(error)
+    return shortage(error) or f"{type(error).__name__}: {one_line(error)}"
 
 
 class Following:
@@ -240,16 +201,18 @@ class Following:
                 step = self._pass(step, run, frames)
         except _StoppedError:
             pass
-        except MavosError as error:
-            message = str(error)
         except Exception as error:  # shown on the page, whatever it is
-            message = shortage(error) or f"{type(error).__name__}: {one_line(error)}"
+            message = _why(error)
         finally:
-            frames.close()
-            self._tracker.rest()
-            with self._wake:
-                self._wanted = "stop"
-                self._show(replace(self.progress, state="idle", message=message))
+            try:
+                frames.close()
+                self._tracker.rest()
+            except Exception as error:  # the first reason is the one to know
+                message = message or _why(error)
+            finally:
+                with self._wake:
+                    self._wanted = "stop"
+                    self._show(replace(self.progress, state="idle", message=message))
 
     def _pass(self, step: Step, run: Run, frames: FrameAccess) -> Step:
         """One pass, which is kept as far as it comes, whatever ends it.

@@ -14,10 +14,11 @@ from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.studio.editing import ConflictError, Editor
 from mavos_deploy.runtime.studio.exporting import FOLDER, Content, Export, Exporter, Order, kinds
-from mavos_deploy.runtime.studio.following import Following, Progress
+from mavos_deploy.runtime.studio.following import Following
 from mavos_deploy.runtime.studio.making import MaskMaker, Prompt
 from mavos_deploy.runtime.studio.passes import Direction
 from mavos_deploy.runtime.studio.pictures import Pictures
+from mavos_deploy.runtime.studio.progress import Progress
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.reproducing import (
     Reproduction,

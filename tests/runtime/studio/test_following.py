@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,25 @@ def test_an_edit_ends_following(clip: Path) -> None:
         project = client.project
         assert project["following"]["state"] == "idle"
         assert project["undo"] == "the mask of frame 1"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_following_ends_though_giving_memory_back_fails(clip: Path, fails: bool) -> None:
+    class Failing(StandInSegmenter):
+        def step(self, *given: Any) -> Any:  # noqa: ANN401
+            if fails:
+                raise RuntimeError("the first reason")
+            return super().step(*given)
+
+    def rest() -> None:
+        raise RuntimeError("no memory to rest")
+
+    with served(clip, replace(stand_in(Failing()), rest=rest)) as client:
+        begun(client)
+        client.ask("POST", "/api/follow", {"from": 0})
+        said = client.followed()["following"]["message"]
+        assert said == f"RuntimeError: {'the first reason' if fails else 'no memory to rest'}"
+        client.ask("POST", "/api/undo", {})
 
 
 def test_everything_done_is_there_after_a_kill(clip: Path) -> None:
