@@ -18,6 +18,7 @@ from mavos_deploy.runtime.masks.formats.store import SUFFIX as STORE_SUFFIX
 from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
+from mavos_deploy.runtime.media import strays
 from mavos_deploy.runtime.media.folders import natural_order
 
 
@@ -49,7 +50,7 @@ def _one_labelme(path: Path, content: bytes) -> LabelMaps:
 LABELME = AnnotationFormat(
     "labelme",
     ".json",
-    re.compile(rb'"shapes"\s*:'),
+    strays.LABELME,
     "a file, or a folder of files named after their frames; masks, polygons, rectangles, circles",
     "`group_id`, else the label; in a single file each shape",
     _one_labelme,

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.reading import read_regular
+from mavos_deploy.records import LARGEST
 from mavos_deploy.runtime.media.pictures import FORMATS, mode_of, open_image
 
 MODES_OF_IDS = ("P", "1", "L")  # of pictures that may hold ids, as no picture in colours does
@@ -24,6 +26,7 @@ FLAT = 0.9  # share of pixels equal to their neighbour from which a picture look
 LOOKED_INTO = 8  # pictures of one kind whose pixels are looked at
 ROWS = 256  # rows of a picture that are looked at
 LISTED = 5  # names that a line gives before it only counts
+LABELME = re.compile(rb'"shapes"\s*:')  # in JSON that is read in place of the pictures beside it
 
 
 class _Verdict(IntEnum):
@@ -93,6 +96,8 @@ class _Usual:
 def without_given(files: list[Path], masks: Path | None) -> list[Path]:
     """The files that are no given mask, be it the same file or a copy of it.
 
+    Pictures in a folder with labelme's files are none: its masks are these files.
+
     Args:
         files: Files among which masks may lie.
         masks: The mask that was given, or the folder of masks; None for none.
@@ -101,8 +106,10 @@ def without_given(files: list[Path], masks: Path | None) -> list[Path]:
         return files
     given = [masks]
     if masks.is_dir():
-        found = (file for file in masks.iterdir() if not file.name.startswith("."))
+        found = [file for file in masks.iterdir() if not file.name.startswith(".")]
         given = [file for file in found if file.suffix.lower() in MASK_SUFFIXES]
+        if given and any(map(_is_labelme, found)):
+            return files
     by_size: dict[int, list[Path]] = {}
     for file in filter(Path.is_file, given):
         by_size.setdefault(file.stat().st_size, []).append(file)
@@ -117,6 +124,15 @@ def without_given(files: list[Path], masks: Path | None) -> list[Path]:
         return any(map(file.samefile, by_size[size])) or _digest(file) in contents(size)
 
     return [file for file in files if not is_given(file)]
+
+
+def _is_labelme(file: Path) -> bool:
+    if file.suffix.lower() != ".json":
+        return False
+    try:
+        return LABELME.search(read_regular(file, LARGEST)) is not None
+    except (InputError, OSError):
+        return False  # told when it is read as masks
 
 
 def _digest(file: Path) -> bytes | None:

@@ -108,6 +108,24 @@ def test_copies_of_masks_of_a_folder_are_no_frames(tmp_path: Path) -> None:
     assert find_pictures(str(folder), masks).notes == []
 
 
+@pytest.mark.parametrize("frames", [photo, palette_mask], ids=["colours", "palette"])
+def test_png_frames_beside_files_of_labelme_are_no_given_masks(
+    tmp_path: Path, frames: Make
+) -> None:
+    folder = folder_of(tmp_path / "a", frames, ".png")
+    (folder / "frame_00000.json").write_text('{"imageHeight": 48, "shapes" : []}')
+    found = find_pictures(str(folder), folder)
+    assert [picture.stem for picture in found.files] == FRAMES
+    assert found.notes == []
+
+
+def test_masks_beside_other_json_are_given_masks(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", palette_mask, ".png")
+    (folder / "meta.json").write_text('{"images": []}')
+    with pytest.raises(InputError, match="holds no frames but masks that --masks gives"):
+        find_pictures(str(folder), folder)
+
+
 def test_a_folder_of_given_masks_alone_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", palette_mask, ".png")
     with pytest.raises(InputError, match="holds no frames but masks that --masks gives"):
