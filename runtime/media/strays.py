@@ -279,10 +279,10 @@ def _look(file: Path) -> _Look | None:
     """The pixels of a picture; None where it can't be read."""
     try:
         image = open_image(file, as_mask=True)
-    except InputError:
+        if image.mode not in (*MODES_OF_IDS, "I;16"):
+            image = image.convert("RGB")
+    except (InputError, ValueError, OSError):  # LAB isn't converted by every Pillow
         return None
-    if image.mode not in (*MODES_OF_IDS, "I;16"):
-        image = image.convert("RGB")
     pixels = np.asarray(image)
     pixels = pixels[:: max(1, len(pixels) // ROWS)].astype(np.uint32)
     if pixels.ndim == 3:

@@ -265,3 +265,19 @@ def test_a_broken_picture_of_another_name_is_told_when_it_is_read(tmp_path: Path
     folder = folder_of(tmp_path / "a", photo, ".jpg")
     (folder / "first.png").write_bytes(b"broken")
     assert len(names(folder)) == 7
+
+
+def test_a_picture_of_colours_that_are_not_converted_is_told_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "a", photo, ".jpg")
+    convert = Image.Image.convert
+
+    def without_lab(image: Image.Image, mode: str) -> Image.Image:
+        if image.mode == "LAB":
+            raise ValueError("conversion not supported")  # as Pillow says in some builds
+        return convert(image, mode)
+
+    monkeypatch.setattr(Image.Image, "convert", without_lab)
+    Image.new("LAB", (64, 48)).save(folder / "first.tif")
+    assert len(names(folder)) == 7
