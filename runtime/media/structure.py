@@ -137,7 +137,10 @@ def _torn_matroska(file: BinaryIO, position: int, size: int) -> Outline:
     for _ in range(MAX_PARTS):
         if position + HEAD > size:
             return torn  # a cluster may have followed
-        kind, length, start = _element(file, position)
+        try:
+            kind, length, start = _element(file, position)
+        except ValueError:
+            return torn
         if length is None or kind not in MATROSKA:
             return torn
         position = start + length

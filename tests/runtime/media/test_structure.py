@@ -55,6 +55,14 @@ def test_a_matroska_file_is_complete_if_no_more_than_its_index_is_missing(
     assert outline(path, ["matroska"]) == Outline(whole, index if whole else 0)
 
 
+def test_a_cut_off_matroska_file_that_is_filled_with_zeros_is_not_complete(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mkv", count=300)
+    content = path.read_bytes()
+    cluster = content.rindex(b"\x1f\x43\xb6\x75")
+    path.write_bytes(content[:cluster] + b"\0" * 16)
+    assert outline(path, ["matroska"]) == Outline(complete=False, data_end=0)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "avi", "matroska"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 100, b"RIFF\0\0\0\0AVI "])
 def test_other_bytes_have_no_outline_that_says_more(
