@@ -172,6 +172,8 @@ class Predictions:
 
     def _jpegs_in_place(self) -> list[str]:
         """Names of the JPEG pictures that are there in place of missing masks."""
+        if not self._jpegs:
+            return []
         try:
             found = map(self._names_of_jpegs.mask_of, self._missing)
             return [self._jpegs[name].name for name in found if name is not None]

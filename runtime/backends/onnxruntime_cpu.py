@@ -129,8 +129,9 @@ class OnnxRuntimeCpu:
 
     def _nothing_enlarged(self) -> Reach:
         _, decoder = self._sessions[GraphName.DECODER][-1]
-        notes = decoder.get_modelmeta().custom_metadata_map
-        return Reach(int(notes.get(BANDS_NOTE, 1)))
+        note = decoder.get_modelmeta().custom_metadata_map.get(BANDS_NOTE, "")
+        told = note.isascii() and note.isdecimal() and len(note) < 5  # else it says nothing
+        return Reach(max(1, int(note)) if told else 1)
 
     def _open_checked(self, bundle: Bundle, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
         with bundle.checked(path) as model:

@@ -29,6 +29,7 @@ class FrameNames:
         self.by_number = frames is not None and not set(frames) & set(self._masks)
         self._numbers: dict[int, str] | None = None
         self._asked: dict[int, str] = {}
+        self._numbers_of_frames = None if frames is None else numbers_in(frames)
 
     def check(self) -> None:
         """Compare all names at once, which `mask_of` does only as far as frames are asked for.
@@ -81,7 +82,8 @@ class FrameNames:
         return number is not None and any(mask > number for mask in self._by_number())
 
     def _number_of_frame(self, frame: str) -> int | None:
-        return numbers_in(self._frames or [frame]).get(frame)
+        numbers = self._numbers_of_frames
+        return (numbers_in([frame]) if numbers is None else numbers).get(frame)
 
     def _by_number(self) -> dict[int, str]:
         if self._numbers is None:
@@ -156,4 +158,4 @@ def _without_hash(match: re.Match[str]) -> str:
 
 
 _HASH = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])|^[0-9A-Fa-f]{8}-")
-_SUFFIX = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)(?:\.rf\.)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?|masks?|labels?|seg)(?:\.rf\.)?$", re.IGNORECASE)

@@ -158,7 +158,8 @@ def read_annotations(path: Path, content: bytes) -> LabelMaps:
 def _is_results(content: bytes) -> bool:
     """Whether a file lists annotations of COCO without their images."""
     is_list = content[:100].lstrip().startswith(b"[")
-    return is_list and re.search(rb'"image_id"\s*:', content) is not None
+    of_coco = is_list and re.search(rb'"image_id"\s*:', content) is not None
+    return of_coco and re.search(rb'"data"\s*:', content) is None  # as tasks of Label Studio have
 
 
 def _check_json(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.names import numbers_in
+from mavos_deploy.runtime.masks.names import numbers_in, unclear_in
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.masks.writing import OBJECT, LabelledFrame, Legend
@@ -116,7 +116,9 @@ def _without_void(labels: Labels, losses: _Losses) -> Labels:
 
 
 def _numbers(stems: list[str]) -> dict[str, int]:
-    """Numbers of frames: those in their names if they ascend, else their places."""
+    """Numbers of frames: those in their names if they are clear and ascend, else their places."""
+    if unclear_in(stems):
+        return {stem: place for place, stem in enumerate(stems)}
     found = [number for number in numbers_in(stems).values() if number is not None]
     ascending = all(before < after for before, after in pairwise(found))
     if len(found) == len(stems) and ascending and found[-1] < 1 << 32:

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
-#include <cstdlib>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -170,8 +169,10 @@ int64_t bands_of(const Ort::Session& decoder) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto note =
       decoder.GetModelMetadata().LookupCustomMetadataMapAllocated(contract::kBandsNote, allocator);
-  const int bands = note ? std::atoi(note.get()) : 1;
-  return std::max(bands, 1);
+  const std::string text = note ? note.get() : "";
+  const bool told = !text.empty() && text.size() < 5 &&
+                    text.find_first_not_of("0123456789") == text.npos;  // else it says nothing
+  return std::max<int64_t>(told ? std::stoll(text) : 1, 1);
 }
 
 class OnnxRuntime : public Backend {

@@ -70,6 +70,11 @@ class _Annotation:
     iscrowd: int = 0
 
     @property
+    def has_box(self) -> bool:
+        """Whether a box is there that isn't empty, as it is where an object is out of sight."""
+        return len(self.bbox) > 0 and (len(self.bbox) != 4 or min(self.bbox[2:]) > 0)
+
+    @property
     def track(self) -> int | None:
         """Number of the object, under any of its usual names."""
         given = (self.track_id, self.instance_id, self.attributes.track_id)
@@ -175,10 +180,10 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
 
 
 def _drawn(annotation: _Annotation, size: Size) -> Callable[[], Bits] | None:
-    """Draws an annotation: its mask, else its box; None where it has neither."""
+    """Draws an annotation: its mask, else its box; None where it has neither, or an empty box."""
     if annotation.segmentation:
         return partial(draw_segmentation, annotation.segmentation, size)
-    return partial(_box, annotation.bbox, size) if annotation.bbox else None
+    return partial(_box, annotation.bbox, size) if annotation.has_box else None
 
 
 def _box(sides: list[float], size: Size) -> Bits:
@@ -191,7 +196,7 @@ def _box(sides: list[float], size: Size) -> Bits:
 def _boxes(annotations: Iterable[_Annotation]) -> list[str]:
     """Notes about annotations without a mask, which are read as boxes or left out."""
     without = [annotation for annotation in annotations if not annotation.segmentation]
-    boxes = sum(bool(annotation.bbox) for annotation in without)
+    boxes = sum(annotation.has_box for annotation in without)
     notes = []
     if boxes:
         have = "has a box and no mask, and is" if boxes == 1 else "have a box and no mask, and are"

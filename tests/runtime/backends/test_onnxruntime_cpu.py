@@ -89,6 +89,15 @@ def test_memory_of_ever_larger_objects_is_given_back(
         assert not any(decoder.asked)
 
 
+@pytest.mark.parametrize("note", ["0", "-3", "x", "", "1.5", "99999", "\u0663"])
+def test_a_note_of_bands_that_is_no_count_says_nothing(tiny_bundle: Path, note: str) -> None:
+    backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    decoder = _Decoder(1, None)
+    decoder.custom_metadata_map = {BANDS_NOTE: note}
+    backend._sessions["decoder"] = [(backend._sessions["decoder"][0][0], decoder)]
+    assert backend._nothing_enlarged().bands == 1
+
+
 def test_a_resting_backend_empties_the_arena_and_goes_on(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     backend = OnnxRuntimeCpu(bundle, 1)

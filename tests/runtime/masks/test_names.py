@@ -20,6 +20,7 @@ HASHES = ("d41d8cd98f00b204e9800998ecf842a4", "0cc175b9c0f1b6a831c399e269772661"
         pytest.param(["00000_v2"], [0], id="padded"),
         pytest.param(["obj1_00000", "obj2_00001"], [0, 1], id="padded-among-others"),
         pytest.param(["clip2_17"], [17], id="last"),
+        pytest.param(["clip2_frame17_mask"], [17], id="last-before-mask"),
         pytest.param(["20240102030405060708"], [202401020304050607], id="digits-are-no-hash"),
     ],
 )

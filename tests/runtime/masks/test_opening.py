@@ -1,5 +1,6 @@
 """Annotation files of every format give the label maps that they were made of."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,14 @@ def test_a_list_of_results_is_refused_with_what_is_missing(tmp_path: Path) -> No
     path.write_text('[{"image_id": 1, "category_id": 2, "score": 0.5, "segmentation": []}]')
     with pytest.raises(InputError, match="list of COCO's results, whose frames are not in it"):
         open_label_maps(path)
+
+
+def test_tasks_of_label_studio_may_have_a_field_of_that_name() -> None:
+    tasks = json.loads(FILES["label-studio"][1](frames()))
+    for task in tasks:
+        task["data"]["image_id"] = 12
+    found = read_annotations(Path("tasks.json"), json.dumps(tasks).encode())
+    assert list(found.frames) == list(frames())
 
 
 def test_a_pattern_is_refused_with_the_folder(tmp_path: Path) -> None:

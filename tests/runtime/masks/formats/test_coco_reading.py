@@ -65,9 +65,10 @@ def test_boxes_without_a_mask_are_rectangles_and_it_is_said(segmentation: dict[s
 
 
 def test_annotations_without_mask_and_box_are_counted() -> None:
-    maps = coco({}, {"segmentation": []}, {"segmentation": [], "bbox": []})
+    out_of_sight = {"segmentation": [], "bbox": [0, 0, 0, 0]}
+    maps = coco({}, {"segmentation": []}, {"segmentation": [], "bbox": []}, out_of_sight)
     assert maps.names == {1: "cat"}
-    assert maps.notes[0] == "2 annotations have no mask or box, and are left out"
+    assert maps.notes[0] == "3 annotations have no mask or box, and are left out"
 
 
 def test_a_missing_key_is_no_mask() -> None:
