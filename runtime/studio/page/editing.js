@@ -7,6 +7,7 @@ import { notice, putAway, told } from "./notices.js";
 import { $, changed, objectOf, on, state } from "./store.js";
 
 const AGAIN = 3000; // milliseconds between tries to save
+const DRAWINGS = 32; // versions of which the box and strokes are remembered, each with a whole mask
 let chain = Promise.resolve(); // edits are saved one after the other
 let hints = null; // the box and strokes drawn so far, for one object in one frame
 let working = 0;
@@ -88,6 +89,7 @@ async function save(frame, body, version, drawn) {
       const answer = await call("PUT", `/api/masks/${frame}`, { ...body, base });
       if (answer.version !== base) replaced.set(place(frame, base), answer.version);
       if (drawn) drawings.set(place(frame, answer.version), drawn);
+      if (drawings.size > DRAWINGS) drawings.delete(drawings.keys().next().value);
       forgetMasks([[frame, frame]]);
       for (const line of answer.notes ?? []) notice(line);
       state.project.revision = Math.max(state.project.revision, answer.revision);
@@ -246,16 +248,17 @@ export function travel(way, tell = true) {
 async function step(way, tell) {
   putAway();
   await chain;
+  const before = state.shown?.version;
   const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));
   if (!answer) return false;
   forgetHints();
   state.project.revision = answer.revision;
   forgetMasks();
   await refresh();
-  const { frame, version } = state.shown;
-  const drawn = drawings.get(place(frame, version));
+  const { frame, version } = state.shown ?? {};
+  const drawn = version === before ? null : drawings.get(place(frame, version));
   if (drawn?.object === state.object) { // the box holds for the next stroke, as it did then
-    hints = { ...drawn, strokes: [...drawn.strokes], ids: new Set(drawn.ids) };
+    hints = { ...drawn, version, strokes: [...drawn.strokes], ids: new Set(drawn.ids) };
     changed("hints");
   }
   if (tell) notice(`${way === "undo" ? "Undone" : "Done again"}: ${answer.text}`);

@@ -73,6 +73,19 @@ def test_a_box_begins_anew_and_the_right_button_never_draws_one(
             "done(found && [found.box !== null, found.strokes.length]); })"
         )
         page.until(lambda: page.browser.execute_async_script(hints) == [True, 0])
+
+        # After undo and redo, the next stroke goes on from what is shown.
+        page.keys("Z")
+        page.until(lambda: np.array_equal(page.mask(0) == 1, less))
+        page.until(lambda: page.browser.execute_async_script(hints) == [True, 1])
+        page.keys("zz")
+        page.until(lambda: not (page.mask(0) == 1)[boxed].all())
+        page.keys("Z")
+        page.until(lambda: np.array_equal(page.mask(0) == 1, boxed))
+        page.until(lambda: page.browser.execute_async_script(hints) == [True, 0])
+        page.drag((x, top + 1), (x + 2, y), button=RIGHT_BUTTON)
+        assert np.array_equal(page.mask(0) == 1, less)
+        assert "changed on another page" not in page.text("notices")
         assert not complaints(page.browser)
 
 
