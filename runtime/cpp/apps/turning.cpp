@@ -24,11 +24,15 @@ std::string words_of(const Turn& turn) {
 cv::Mat shown(const cv::Mat& stored, const Turn& turn) {
   constexpr std::array<cv::RotateFlags, 3> kTurns{cv::ROTATE_90_COUNTERCLOCKWISE, cv::ROTATE_180,
                                                   cv::ROTATE_90_CLOCKWISE};
-  cv::Mat found = stored;
-  if (turn.quarters) cv::rotate(stored, found, kTurns[static_cast<size_t>(turn.quarters) - 1]);
-  if (!turn.mirrored) return found;
+  cv::Mat turned;  // of its own: OpenCV writes into what it is given
+  if (turn.quarters) {
+    cv::rotate(stored, turned, kTurns[static_cast<size_t>(turn.quarters) - 1]);
+  } else {
+    turned = stored;
+  }
+  if (!turn.mirrored) return turned;
   cv::Mat mirrored;
-  cv::flip(found, mirrored, 1);
+  cv::flip(turned, mirrored, 1);
   return mirrored;
 }
 
