@@ -134,10 +134,16 @@ class Following:
         self._begin(f"following {direction} from frame {frame}{alone}", runs)
 
     def _check_only(self, frame: int, only: tuple[int, ...]) -> None:
+        """Refuse objects that a pass can't begin with; one that goes on may have lost them."""
         version = int(self._history.now.masks[frame])
+        run = self._history.now.run_of(version) if version else None
+        if run is not None and run.only == only:
+            return
         there = ids_of(self._versions.labels(version)) if version else ()
         if not set(only) & set(there):
-            raise InputError(f"object {only[0]} has no mask in frame {frame}; make one first")
+            named = ", ".join(map(str, only))
+            who = f"object {named} has" if len(only) == 1 else f"objects {named} have"
+            raise InputError(f"{who} no mask in frame {frame}; make one first")
 
     def _begin_fused(self, run: Run) -> None:
         origin, until = run.frame - 1, run.frame + run.count - 1

@@ -164,6 +164,27 @@ def test_one_object_is_followed_alone_and_what_was_corrected_stays(clip: Path) -
         assert all(np.array_equal(client.mask(n) == 1, before[n]) for n in range(COUNT) if n != 8)
 
 
+def test_objects_followed_alone_go_on_while_they_are_out_of_sight(clip: Path) -> None:
+    class Losing(StandInSegmenter):
+        def step(self, *given: Any) -> Any:  # noqa: ANN401
+            labels, state = super().step(*given)
+            return (labels if state.frame < 3 else np.zeros_like(labels)), state
+
+    with served(clip, stand_in(Losing())) as client:
+        begun(client)
+        for _ in range(2):
+            client.ask("POST", "/api/objects", {})
+        alone = {"from": 0, "objects": [2, 3]}
+        said = client.ask("POST", "/api/follow", alone, 400)
+        assert said["error"] == "objects 2, 3 have no mask in frame 0; make one first"
+        client.put(0, np.where(square(2, 40), square(2, 40), client.mask(0)), [2])
+        client.ask("POST", "/api/follow", {**alone, "objects": [2], "until": 5})
+        client.followed()
+        assert not client.mask(5).any()
+        client.ask("POST", "/api/follow", {"from": 5, "objects": [2]})
+        assert client.followed()["masks"] == [[0, COUNT - 1]]
+
+
 def test_all_objects_chosen_are_no_choice(clip: Path) -> None:
     with served(clip) as client:
         begun(client)
