@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+
 from mavos_deploy.errors import InputError, MavosError, one_line, shortage
 from mavos_deploy.runtime.masks.runs import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
@@ -320,6 +322,8 @@ class Following:
         confidence = {i: v for i, v in told.items() if v is not None and i in run.objects}
         if run.kept and (before := int(self._history.now.masks[number])):
             earlier = only_objects(self._versions.labels(before), set(run.kept))
+            if run.only:  # the others keep their masks, those that were corrected too
+                labels = np.where(earlier > 0, 0, labels).astype(labels.dtype)
             earlier[labels > 0] = 0
             made.kept.update(ids_of(earlier))
             labels = labels | earlier
