@@ -19,7 +19,15 @@ from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening
 from mavos_deploy.runtime.studio.history import Run, Step, ended
-from mavos_deploy.runtime.studio.passes import Direction, Memory, chosen, plan, plan_fused, without
+from mavos_deploy.runtime.studio.passes import (
+    Direction,
+    Memory,
+    chosen,
+    plan,
+    plan_fused,
+    same_objects,
+    without,
+)
 from mavos_deploy.runtime.studio.progress import Progress
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
@@ -139,7 +147,7 @@ class Following:
         """Refuse objects that a pass can't begin with; one that goes on may have lost them."""
         version = int(self._history.now.masks[frame])
         run = self._history.now.run_of(version) if version else None
-        if run is not None and run.only == only:
+        if run is not None and same_objects(self._history.now, run, only):
             return
         there = ids_of(self._versions.labels(version)) if version else ()
         if not set(only) & set(there):

@@ -18,12 +18,27 @@ def chosen(now: Now, objects: tuple[int, ...] | None) -> tuple[int, ...]:
     """Ids to follow alone; empty where those that are asked for are all.
 
     Raises:
-        InputError: There is no such object.
+        InputError: There is no such object, or none is asked for.
     """
+    if objects is not None and not objects:
+        raise InputError("no object is chosen to follow; leave `objects` out for all")
     wanted = set(objects or ())
     if unknown := sorted(wanted - set(now.objects)):
         raise InputError(f"no object {unknown[0]}; it may have been deleted on another page")
     return () if wanted == set(now.objects) else tuple(sorted(wanted))
+
+
+def same_objects(now: Now, run: Run, only: tuple[int, ...]) -> bool:
+    """Whether a pass followed these objects, of those that still exist.
+
+    Args:
+        now: What holds.
+        run: The pass.
+        only: Ids that are followed alone; empty for all.
+    """
+    if not run.only:
+        return not only
+    return set(run.only) & set(now.objects) == set(only or now.objects)
 
 
 def plan(
@@ -49,13 +64,13 @@ def plan(
     if not version:
         raise InputError(f"frame {frame} has no mask; make one first")
     run = now.run_of(version)
-    own = _is_way(run, step, model, only)
+    own = _is_way(now, run, step, model, only)
     begin, origin, started = frame + step, version, False
     if own and run is not None and run.corrections.get(str(frame)) == key:
         pass  # the memory holds this mask already
     elif key is None:
         how = "by another bundle or backend" if run and run.step == step else "the other way"
-        if run and run.step == step and run.only != only:
+        if run and run.step == step and not same_objects(now, run, only):
             how = "for other objects"
         raise InputError(
             f"frame {frame} is no keyframe, and its mask was made "
@@ -82,14 +97,14 @@ def _before(now: Now, frame: int, step: int, model: str, only: tuple[int, ...]) 
         return None
     version = int(now.masks[place])
     run = now.run_of(version) if version else None
-    return version if _is_way(run, step, model, only) else None
+    return version if _is_way(now, run, step, model, only) else None
 
 
-def _is_way(run: Run | None, step: int, model: str, only: tuple[int, ...]) -> bool:
+def _is_way(now: Now, run: Run | None, step: int, model: str, only: tuple[int, ...]) -> bool:
     """Whether a pass went this way for these objects, so that its memory can go on."""
     if run is None or run.fuse:
         return False
-    return (run.step, run.model, run.only) == (step, model, only)
+    return (run.step, run.model) == (step, model) and same_objects(now, run, only)
 
 
 def plan_fused(now: Now, until: int, model: str, fuse: str) -> Run:

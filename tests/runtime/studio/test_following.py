@@ -206,6 +206,23 @@ def test_objects_followed_alone_go_on_while_they_are_out_of_sight(clip: Path) ->
         assert client.followed()["masks"] == [[0, COUNT - 1]]
 
 
+def test_a_pass_for_one_object_goes_on_after_the_other_was_deleted(clip: Path) -> None:
+    with served(clip) as client:
+        begun(client)
+        client.ask("POST", "/api/objects", {})
+        client.put(0, np.where(square(2, 40), square(2, 40), client.mask(0)), [2])
+        said = client.ask("POST", "/api/follow", {"from": 0, "objects": []}, 400)
+        assert said["error"] == "no object is chosen to follow; leave `objects` out for all"
+        client.ask("POST", "/api/follow", {"from": 0, "objects": [1], "until": 5})
+        client.followed()
+        said = client.ask("POST", "/api/follow", {"from": 5}, 400)
+        assert "its mask was made for other objects" in said["error"]
+        client.ask("DELETE", "/api/objects/2")
+        client.ask("POST", "/api/follow", {"from": 5})
+        assert client.followed()["masks"] == [[0, COUNT - 1]]
+        assert (client.mask(COUNT - 1) == 1).any()
+
+
 def test_all_objects_chosen_are_no_choice(clip: Path) -> None:
     with served(clip) as client:
         begun(client)
