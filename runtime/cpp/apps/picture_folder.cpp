@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kFew = 64;    // colours of a picture up to which it looks like a mask
 constexpr size_t kListed = 5;  // names that a line gives before it only counts
 constexpr int kRows = 256;     // rows of a picture that are looked at
+constexpr double kFlat = 0.9;  // share of pixels like their neighbour from which it looks drawn
 const std::set<std::string> kSuffixes = {".png", ".jpg", ".jpeg", ".bmp", ".webp"};
 const std::set<std::string> kLossless = {".png", ".bmp", ".webp"};
 const std::set<std::string> kOthers = {".jpe", ".jfif", ".tif", ".tiff", ".ppm",  ".pgm", ".pbm",
@@ -71,30 +72,43 @@ std::string content_of(const fs::path& file) {
   return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
 }
 
-// Number of colours, as far as kFew and one more; 0 for no picture.
-size_t colours_of(const fs::path& file) {
+struct Look {
+  size_t colours = 0;  // as far as kFew and one more; 0 for no picture
+  double flat = 1;     // share of pixels that are equal to their neighbour
+};
+
+Look look_at(const fs::path& file) {
   const cv::Mat picture = cv::imread(file.string(), cv::IMREAD_COLOR);
   std::set<std::array<uint8_t, 3>> colours;
+  size_t same = 0;
+  size_t pairs = 0;
   for (int row = 0; row < picture.rows; row += std::max(1, picture.rows / kRows)) {
-    for (int x = 0; x < picture.cols && colours.size() <= kFew; ++x) {
-      const auto& pixel = picture.at<cv::Vec3b>(row, x);
-      colours.insert({pixel[0], pixel[1], pixel[2]});
+    const auto* pixels = picture.ptr<cv::Vec3b>(row);
+    for (int x = 0; x < picture.cols; ++x) {
+      const auto& pixel = pixels[x];
+      if (x) {
+        ++pairs;
+        same += pixel == pixels[x - 1];
+      }
+      if (colours.size() <= kFew) colours.insert({pixel[0], pixel[1], pixel[2]});
     }
   }
-  return colours.size();
+  return {colours.size(), pairs ? static_cast<double>(same) / static_cast<double>(pairs) : 1};
 }
 
-bool looks_like_mask(const fs::path& file) {
-  const size_t colours = colours_of(file);
-  return colours > 1 && colours <= kFew;
-}
+bool looks_like_mask(const Look& look) { return look.colours > 1 && look.colours <= kFew; }
 
 // Whether a PNG holds grey levels or indices of a palette, and no colours.
 bool is_png_of_ids(const fs::path& file) {
-  constexpr size_t kColourType = 25;
-  const std::string content = content_of(file);
-  return suffix_of(file) == ".png" && content.size() > kColourType &&
-         (content[kColourType] == 0 || content[kColourType] == 3);
+  std::array<char, 26> head{};  // as far as the type of the colours
+  std::ifstream stream(file, std::ios::binary);
+  if (suffix_of(file) != ".png" || !stream.read(head.data(), head.size())) return false;
+  const bool is_png = std::string(&head[1], 3) == "PNG";
+  return is_png && head[24] <= 8 && (head[25] == 0 || head[25] == 3);
+}
+
+bool in_colours(const fs::path& file) {
+  return !is_png_of_ids(file) && cv::imread(file.string(), cv::IMREAD_UNCHANGED).channels() > 1;
 }
 
 std::string listed(const Paths& files) {
@@ -133,7 +147,8 @@ Paths without_given(Paths& files, const fs::path& masks) {
 }
 
 // Pictures that may be masks: those named otherwise than most with a word such as `mask`, without
-// a number, or of few colours; and one of few colours that its kind tells from the others.
+// a number, of few colours, of areas of one colour, or without colours among frames that have them;
+// and one of few colours that its kind tells from the others.
 Paths may_be_masks(const Paths& files) {
   Paths plain;
   std::copy_if(files.begin(), files.end(), std::back_inserter(plain),
@@ -159,17 +174,25 @@ Paths may_be_masks(const Paths& files) {
   }
   Paths found;
   if (odd.empty() && taken.size() == files.size()) return found;
-  size_t most_colours = 0;  // of a few, since some frame of a video may be black
+  Look others;  // the richest of a few, since some frame of a video may be black
   for (const size_t place : {size_t{0}, usual.size() / 2, usual.size() - 1}) {
-    if (odd.empty() || usual[place] != odd[0]) {
-      most_colours = std::max(most_colours, colours_of(usual[place]));
-    }
+    if (!odd.empty() && usual[place] == odd[0]) continue;
+    const Look look = look_at(usual[place]);
+    others = {std::max(others.colours, look.colours), std::min(others.flat, look.flat)};
   }
-  const bool rich = most_colours > kFew;
+  const bool rich = others.colours > kFew;
+  const bool coloured = in_colours(usual[0]);
+  const auto is_doubted = [&](const fs::path& file) {
+    if (has_word(file) || !has_number(file) || (coloured && is_png_of_ids(file))) return true;
+    const Look look = look_at(file);
+    const bool drawn = look.colours > 1 && look.flat >= kFlat && others.flat < kFlat;
+    return drawn || (rich && looks_like_mask(look));
+  };
   for (const auto& file : files) {
     if (taken.count(file)) {
-      if (!odd.empty() && file == odd[0] && rich && looks_like_mask(file)) found.push_back(file);
-    } else if (has_word(file) || !has_number(file) || (rich && looks_like_mask(file))) {
+      const bool is_odd = !odd.empty() && file == odd[0];
+      if (is_odd && rich && looks_like_mask(look_at(file))) found.push_back(file);
+    } else if (is_doubted(file)) {
       found.push_back(file);
     }
   }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 
 from benchmarks.runs import MAVOS_RUN
 from mavos_deploy.runtime import Segmenter
@@ -290,6 +290,12 @@ def test_masks_among_the_frames_are_no_frames(
         assert f"{name} of frames may be a mask among the frames; move what is" in refused.stderr
         assert not (tmp_path / "out").exists()
         (frames / name).unlink()
+    soft = Image.fromarray(clip.labels[0] * 80).resize((485, 485), Image.Resampling.NEAREST)
+    soft = soft.filter(ImageFilter.GaussianBlur(2))
+    for mask in (Image.fromarray(clip.labels[0] * 0), soft, soft.convert("RGB")):
+        mask.save(frames / "b_00009.png")
+        assert "b_00009.png of frames may be a mask among" in run("out").stderr
+    (frames / "b_00009.png").unlink()
     with Image.open(frames / "frame_00000.jpg") as image:
         image.save(frames / "b_00009.png")  # of another camera
         image.save(frames / "frame_00008.png")  # of an editor
