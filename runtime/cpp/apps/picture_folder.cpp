@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <opencv2/imgcodecs.hpp>
@@ -122,9 +123,10 @@ std::string listed(const Paths& files) {
 
 // Takes copies of the given masks out of the files.
 Paths without_given(Paths& files, const fs::path& masks) {
-  std::map<uintmax_t, std::vector<std::string>> given;
+  std::map<uintmax_t, Paths> given;
+  std::map<fs::path, size_t> hashes;  // of contents, which would fill the memory
   const auto add = [&](const fs::path& file) {
-    if (fs::is_regular_file(file)) given[fs::file_size(file)].push_back(content_of(file));
+    if (fs::is_regular_file(file)) given[fs::file_size(file)].push_back(file);
   };
   if (fs::is_directory(masks)) {
     for (const auto& entry : fs::directory_iterator(masks)) {
@@ -135,9 +137,15 @@ Paths without_given(Paths& files, const fs::path& masks) {
   }
   const auto is_given = [&](const fs::path& file) {
     const auto alike = given.find(fs::file_size(file));
-    if (alike == given.end() || alike->first == 0) return false;
+    if (alike == given.end()) return false;
     const std::string content = content_of(file);
-    return std::find(alike->second.begin(), alike->second.end(), content) != alike->second.end();
+    if (content.empty()) return false;  // or it can't be read
+    const size_t hash = std::hash<std::string>{}(content);
+    return std::any_of(alike->second.begin(), alike->second.end(), [&](const fs::path& mask) {
+      const auto [known, is_new] = hashes.try_emplace(mask);
+      if (is_new) known->second = std::hash<std::string>{}(content_of(mask));
+      return known->second == hash && content_of(mask) == content;
+    });
   };
   const auto found = std::stable_partition(files.begin(), files.end(),
                                            [&](const fs::path& file) { return !is_given(file); });
@@ -216,15 +224,24 @@ PictureFolder find_pictures(const fs::path& folder, const fs::path& masks) {
   };
   std::sort(found.files.begin(), found.files.end(), before);
   std::sort(others.begin(), others.end(), before);
-  if (const Paths given = without_given(found.files, masks); !given.empty()) {
+  const Paths given = without_given(found.files, masks);
+  if (found.files.empty()) {
+    throw std::runtime_error(
+        folder.string() +
+        (given.empty() ? " holds no images"
+                       : " holds no frames but masks that --masks gives (" + listed(given) +
+                             "); give the folder of the video's frames"));
+  }
+  if (!given.empty()) {
     found.notes.push_back(listed(given) + (given.size() > 1 ? " have" : " has") +
                           " the content of a mask that was given, " + masks.string() + ", so " +
                           (given.size() > 1 ? "they are" : "it is") + " no frame");
   }
-  if (found.files.empty()) throw std::runtime_error(folder.string() + " holds no images");
   if (!others.empty()) {
     found.notes.push_back(folder.string() + ": " + listed(others) +
-                          " is not read as a frame; convert it to PNG if it is one");
+                          (others.size() > 1
+                               ? " are not read as frames; convert them to PNG if they are some"
+                               : " is not read as a frame; convert it to PNG if it is one"));
   }
   if (const Paths doubted = may_be_masks(found.files); !doubted.empty()) {
     throw std::runtime_error(

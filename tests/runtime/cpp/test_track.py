@@ -307,3 +307,15 @@ def test_masks_among_the_frames_are_no_frames(
     twice = run("out")
     assert twice.returncode == 2
     assert "each stem names one frame and its mask; remove one of them" in twice.stderr
+
+
+def test_a_folder_of_given_masks_alone_is_said(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    write_mask(tmp_path / "mask.png", np.ones((HEIGHT, WIDTH), np.uint8))
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames/0.png").write_bytes((tmp_path / "mask.png").read_bytes())
+    command = [program, tiny_bundle, "frames", "--masks", "mask.png"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "frames holds no frames but masks that --masks gives (0.png)" in ran.stderr
