@@ -328,19 +328,27 @@ int track(const Arguments& given) {
   const auto steps = Clock::now();
   int64_t frames = 1;
   auto coming = std::async(std::launch::async, read);
-  while (frames < given.max_frames && (ready = coming.get())) {
-    coming = std::async(std::launch::async, read);
-    const auto mask = mask_of(given.masks, ready->picture, false);
-    mavos::Labels labels =
-        segmenter.step(ready->frame, state, mask ? mask->labels : mavos::Labels{});
-    last = ready->picture.stem;
-    writer.write(std::move(ready->picture), std::move(labels));
-    ++frames;
+  const auto say_late = [&] {  // when nothing is read beside it
+    if (coming.valid()) coming.wait();
+    const auto notes = source->notes();
+    say({notes.begin() + static_cast<std::ptrdiff_t>(known.size()), notes.end()});
+  };
+  try {
+    while (frames < given.max_frames && (ready = coming.get())) {
+      coming = std::async(std::launch::async, read);
+      const auto mask = mask_of(given.masks, ready->picture, false);
+      mavos::Labels labels =
+          segmenter.step(ready->frame, state, mask ? mask->labels : mavos::Labels{});
+      last = ready->picture.stem;
+      writer.write(std::move(ready->picture), std::move(labels));
+      ++frames;
+    }
+    writer.finish();
+  } catch (...) {
+    say_late();
+    throw;
   }
-  if (coming.valid()) coming.wait();
-  writer.finish();
-  const auto notes = source->notes();
-  say({notes.begin() + static_cast<std::ptrdiff_t>(known.size()), notes.end()});
+  say_late();
   if (!given.save_state.empty()) state.save(given.save_state.string());
   const double each = seconds_since(steps) / static_cast<double>(std::max<int64_t>(frames - 1, 1));
   std::printf("{\"frames\": %lld, \"objects\": %zu, \"ms_per_frame\": %.2f, "

@@ -197,6 +197,26 @@ def test_pictures_that_exif_turns_are_said_as_in_python(
     assert ran.stderr.splitlines() == [f"mavos-track: {note}" for note in source.told.notes]
 
 
+def test_what_is_known_late_is_said_before_a_refusal(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 3
+    Image.fromarray(NOISE).save(tmp_path / "frames/0.jpg")
+    Image.fromarray(NOISE).save(tmp_path / "frames/1.jpg", exif=turned)
+    Image.fromarray(NOISE[:-8]).save(tmp_path / "frames/2.jpg")
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[10:30, 10:40] = 1
+    write_mask(tmp_path / "first.png", labels)
+    command = [program, tiny_bundle, "frames", "--masks", "first.png"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    late, refusal = ran.stderr.splitlines()
+    assert "1.jpg, unlike images before it, is shown turned by 180 degrees" in late
+    assert "frame 2 has another size than the first one" in refusal
+
+
 def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
     program: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
