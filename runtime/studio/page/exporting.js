@@ -6,8 +6,9 @@ import { groupsOf } from "./results.js";
 import { $, changed, on, state } from "./store.js";
 
 const USUAL = "overlay"; // what most people want to see first
+const STOPPED = "Stopped; nothing was written.";
 let asked = 0;
-let begun = false; // whether the export that is shown is of this order
+let begun = null; // id of the export of this very order, whose end the dialog shows
 
 const number = (id) => ($(id).value === "" ? null : Number($(id).value));
 
@@ -66,7 +67,7 @@ function resultChanged() {
 // What is to be written has changed, so what was written before is not it.
 async function showCommand() {
   const mine = ++asked;
-  begun = false;
+  begun = null;
   showExport();
   if (!state.project.masks.length) {
     $("command").textContent = "";
@@ -83,8 +84,9 @@ async function showCommand() {
 
 async function write() {
   $("export-start-button").disabled = true;
-  const news = await told(() => call("POST", "/api/export", order()));
-  begun = Boolean(news);
+  const wish = order();
+  const news = await told(() => call("POST", "/api/export", wish));
+  if (news && JSON.stringify(wish) === JSON.stringify(order())) begun = news.id; // not where another was chosen meanwhile
   if (news) hearExport(news);
   else $("export-start-button").disabled = false;
 }
@@ -96,7 +98,9 @@ export function hearExport(news) {
   const before = place < 0 ? null : all[place].state;
   if (place < 0) all.push(news);
   else all[place] = news;
-  if (before !== news.state && news.state === "done" && !$("export-dialog").open) notice(`Written: ${news.path}`);
+  const seen = $("export-dialog").open && begun === news.id;
+  if (before !== news.state && news.state === "done" && !seen) notice(`Written: ${news.path}`);
+  if (before !== news.state && news.state === "stopped" && !seen) notice(STOPPED);
   if (before !== news.state && news.state === "failed") notice(news.message, "error");
   changed("exports");
 }
@@ -107,14 +111,14 @@ function doubt() {
   const [first, last] = [number("export-start") ?? 0, number("export-end") ?? frames - 1];
   const known = masks.reduce((sum, [from, to]) => sum + Math.max(0, Math.min(to, last) - Math.max(from, first) + 1), 0);
   if (["running", "paused"].includes(following.state)) return "Following still runs; masks are written as they are now.";
-  if (known && known < last - first + 1) return `Only ${known} of ${last - first + 1} frames have a mask. Press F on the page to follow the objects first.`;
+  if (masks.length && known < last - first + 1) return `${known ? `Only ${known}` : "None"} of ${last - first + 1} frames have a mask. Press F on the page to follow the objects first.`;
   return "";
 }
 
 function showExport() {
   const latest = state.project.exports.at(-1);
   const runs = latest?.state === "running";
-  $("export-running").hidden = !runs && !begun;
+  $("export-running").hidden = !runs && begun !== latest?.id;
   $("export-warning").textContent = doubt();
   $("export-warning").hidden = !doubt();
   $("export-stop").hidden = !runs;
@@ -128,7 +132,7 @@ function showExport() {
     running: `Writing ${latest.kind}: ${latest.done} of ${latest.total} frames`,
     done: `Written: ${latest.path} `,
     failed: latest.message,
-    stopped: "Stopped; nothing was written.",
+    stopped: STOPPED,
   };
   line.textContent = words[latest.state];
   if (latest.state === "done" && latest.command) $("command").textContent = latest.command;
@@ -153,4 +157,4 @@ $("result").addEventListener("change", resultChanged);
 for (const id of ["option", "export-start", "export-end"]) $(id).addEventListener("input", showCommand);
 $("export-objects").addEventListener("change", showCommand);
 on("exports following", () => state.project && showExport());
-on("project", () => $("export-dialog").open && !begun && showCommand()); // masks may have come
+on("project", () => $("export-dialog").open && begun === null && showCommand()); // masks may have come

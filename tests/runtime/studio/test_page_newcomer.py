@@ -149,6 +149,15 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
         # A video of one frame is not what somebody wants.
         page.keys("w")
         page.until(lambda: f"Only 1 of {FRAMES} frames" in page.text("export-warning"))
+        start = (
+            "const s = document.getElementById('export-start'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('input'))"
+        )
+        page.run(start, "5")
+        page.until(lambda: f"None of {FRAMES - 5} frames" in page.text("export-warning"))
+        page.run(start, "")
+        page.until(lambda: f"Only 1 of {FRAMES} frames" in page.text("export-warning"))
+        assert all("/api/export/command" in line for line in complaints(page.browser))
         page.keys(ESCAPE)
         mend = "return document.querySelector('[data-refine]').getBoundingClientRect().top"
         place = page.run(mend)
@@ -176,6 +185,16 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
         )
         page.until(lambda: "coco" in page.text("command"))
         assert page.run("return document.getElementById('export-running').hidden")
+
+        # An export whose order is not shown any more tells its end all the same.
+        assert "Written" not in page.text("notices")
+        page.run(
+            "document.getElementById('export-start-button').click();"
+            "const r = document.getElementById('result'); r.value = 'store';"
+            "r.dispatchEvent(new Event('change'))"
+        )
+        page.until(lambda: "Written" in page.text("notices"))
+        assert [thing["kind"] for thing in page.project["exports"]] == ["overlay", "coco"]
         page.keys(ESCAPE)
 
         # What was deleted by mistake is a click away.
