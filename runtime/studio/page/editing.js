@@ -286,6 +286,9 @@ export async function importFiles(files) {
     refresh();
     const { frames } = answer;
     const where = frames.length === 1 ? `frame ${frames[0]}` : `${frames.length} frames`;
-    notice([`${file.name} is now the mask of ${where}.`, ...answer.notes].join(" "));
+    const lost = answer.notes.filter((line) => line.includes("has no pixel left"));
+    const others = answer.notes.filter((line) => !lost.includes(line));
+    notice([`${file.name} is now the mask of ${where}.`, ...others].join(" "));
+    for (const line of lost) notice(line, "loss");
   }
 }

@@ -1,18 +1,21 @@
-// Messages: shown, read out, and put away by a click; failures stay until then.
+// Messages: shown, read out, and put away by a click; failures and losses stay until then.
 
 import { $ } from "./store.js";
 
 const SECONDS = { note: 6, warning: 14 };
 const REFUSED = [400, 409]; // what was asked for can't be done; any other status is a failure
 
-// `offer` is what a button in the message does: { text, act }.
+const PASSING = ".notice:not(.error, .loss)"; // they go with the next step
+const MOST = 3; // on the screen
+
+// A "loss" is a warning that stays. `offer` is what a button in the message does: { text, act }.
 export function notice(text, level = "note", offer = null) {
   const place = $("notices");
   for (const other of [...place.children]) {
     if (other.dataset.text === text) other.remove();
   }
   const box = document.createElement("div");
-  box.className = `notice ${level}`;
+  box.className = `notice ${level === "loss" ? "warning loss" : level}`;
   box.dataset.text = text;
   const words = document.createElement("span");
   words.textContent = text;
@@ -21,8 +24,8 @@ export function notice(text, level = "note", offer = null) {
   const close = button("✕", "", box);
   close.setAttribute("aria-label", "Put the message away");
   box.append(close);
+  while (place.children.length >= MOST) (place.querySelector(PASSING) ?? place.firstElementChild).remove();
   place.append(box);
-  while (place.children.length > 3) (place.querySelector(".notice:not(.error)") ?? place.firstElementChild).remove();
   if (SECONDS[level]) setTimeout(() => box.remove(), SECONDS[level] * 1000);
 }
 
@@ -39,9 +42,9 @@ function button(text, kind, box, act = () => {}) {
 }
 
 // Puts away what was said of an earlier step, when the next one is done, so that no offer to undo is
-// taken for that one; failures stay.
+// taken for that one; failures and losses stay.
 export function putAway() {
-  for (const box of document.querySelectorAll("#notices .notice:not(.error)")) box.remove();
+  for (const box of document.querySelectorAll(`#notices ${PASSING}`)) box.remove();
 }
 
 // Runs something and shows why it failed; gives undefined then.

@@ -247,6 +247,26 @@ def test_following_goes_on_where_objects_are_out_of_sight(
         assert not complaints(page.browser)
 
 
+def test_messages_that_matter_stay_and_new_ones_are_seen(page: Page, scene_video: Path) -> None:
+    say = (
+        "const done = arguments[2];"
+        "import('/page/notices.js').then((notices) => {"
+        "notices.notice(arguments[0], arguments[1]); done(); })"
+    )
+    with served(scene_video) as client:
+        page.open(client.door.address)
+        for word in ("one", "two", "three"):
+            page.browser.execute_async_script(say, word, "error")
+        page.browser.execute_async_script(say, "news", "note")
+        assert "news" in page.text("notices")
+        page.browser.execute_async_script(say, "an object is lost", "loss")
+        page.keys("n")
+        page.until(lambda: len(page.project["objects"]) == 1)
+        page.until(lambda: "Draw a box around" in page.text("notices"))
+        assert "an object is lost" in page.text("notices")
+        assert "news" not in page.text("notices")
+
+
 def test_only_the_chosen_object_is_followed_and_the_page_opens_where_it_was(
     page: Page, scene_video: Path, scene: Clip
 ) -> None:
