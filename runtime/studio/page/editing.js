@@ -12,6 +12,8 @@ let chain = Promise.resolve(); // edits are saved one after the other
 let hints = null; // the box and strokes drawn so far, for one object in one frame
 let working = 0;
 
+export const saved = () => chain; // when all edits so far are
+
 export const currentHints = () => hints;
 
 export function forgetHints() {
@@ -239,17 +241,18 @@ export async function forgetKeyframe() {
 let travels = Promise.resolve();
 
 // Undoes or redoes; one after the other, however fast the keys are pressed. False where it can't be.
-export function travel(way, tell = true) {
-  const go = () => step(way, tell);
+// With a revision, only while the project has that one: an offer to undo is of one step.
+export function travel(way, tell = true, revision = null) {
+  const go = () => step(way, tell, revision);
   travels = travels.then(go, go);
   return travels;
 }
 
-async function step(way, tell) {
+async function step(way, tell, revision) {
   putAway();
   await chain;
   const before = state.shown?.version;
-  const answer = await told(() => call("POST", `/api/${way}`, { revision: state.project.revision }));
+  const answer = await told(() => call("POST", `/api/${way}`, { revision: revision ?? state.project.revision }));
   if (!answer) return false;
   forgetHints();
   state.project.revision = answer.revision;

@@ -1,7 +1,7 @@
 // The panels at the side: objects, following, places to look at.
 
 import { call, lastFrame } from "./api.js";
-import { forgetHints, makeObject, travel } from "./editing.js";
+import { forgetHints, makeObject, saved, travel } from "./editing.js";
 import { forgetMasks, refresh, show } from "./frames.js";
 import { notice, putAway, told } from "./notices.js";
 import { $, changed, objectOf, on, state } from "./store.js";
@@ -29,8 +29,10 @@ export async function newObject() {
 
 async function remove({ id, name }) {
   putAway();
-  if (!(await told(() => call("DELETE", `/api/objects/${id}`)))) return;
-  notice(`${name} is deleted from all frames.`, "warning", { text: "Undo", act: () => travel("undo") });
+  await saved(); // so that the deletion is the last step
+  const answer = await told(() => call("DELETE", `/api/objects/${id}`));
+  if (!answer) return;
+  notice(`${name} is deleted from all frames.`, "warning", { text: "Undo", act: () => travel("undo", true, answer.revision) });
 }
 
 let listed = "";
