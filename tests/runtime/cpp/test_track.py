@@ -209,7 +209,7 @@ def test_what_is_known_late_is_said_before_a_refusal(
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[10:30, 10:40] = 1
     write_mask(tmp_path / "first.png", labels)
-    command = [program, tiny_bundle, "frames", "--masks", "first.png"]
+    command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "first.png"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     late, refusal = ran.stderr.splitlines()
@@ -335,7 +335,7 @@ def test_a_folder_of_given_masks_alone_is_said(
     write_mask(tmp_path / "mask.png", np.ones((HEIGHT, WIDTH), np.uint8))
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames/0.png").write_bytes((tmp_path / "mask.png").read_bytes())
-    command = [program, tiny_bundle, "frames", "--masks", "mask.png"]
+    command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "mask.png"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "frames holds no frames but masks that --masks gives (0.png)" in ran.stderr
