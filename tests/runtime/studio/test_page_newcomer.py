@@ -254,7 +254,7 @@ def test_following_goes_on_where_objects_are_out_of_sight(
         page.followed()
         page.go(5)
         assert not page.mask(5).any()
-        page.until(lambda: page.shown(0, 0) == 0)
+        page.until(lambda: page.run("return !document.getElementById('forward').disabled"))
         page.run("document.getElementById('until').value = 9")
         page.keys("f")
         page.until(lambda: page.project["masks"] == [[0, 9]] or page.text("notices"))
