@@ -254,7 +254,11 @@ def test_following_goes_on_where_objects_are_out_of_sight(
         page.followed()
         page.go(5)
         assert not page.mask(5).any()
-        page.until(lambda: page.run("return !document.getElementById('forward').disabled"))
+        heard = (
+            "const done = arguments[0]; import('/page/store.js').then(({state}) => {"
+            "const now = state.project.following; done(now.state === 'idle' && now.done === 5); })"
+        )
+        page.until(lambda: page.browser.execute_async_script(heard))
         page.run("document.getElementById('until').value = 9")
         page.keys("f")
         page.until(lambda: page.project["masks"] == [[0, 9]] or page.text("notices"))
