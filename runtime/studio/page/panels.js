@@ -107,7 +107,8 @@ const FUSE = "blend"; // how passes from both sides of a gap are joined
 export function follow(direction, bothSides = false) {
   const until = $("until").value === "" ? null : Number($("until").value);
   const only = $("only").checked && !bothSides ? objectOf(state.object) : null;
-  if (!bothSides && state.shown?.frame === state.frame && !state.shown.version) { // a mask may be empty: out of sight
+  const { shown } = state; // a mask that was saved may be empty: objects are out of sight
+  if (!bothSides && shown?.frame === state.frame && !shown.version && !shown.labels.some((id) => id)) {
     return void notice(`${only?.name ?? "No object"} has ${only ? "no" : "a"} mask in frame ${state.frame}: draw a box around it first.`, "warning");
   }
   forgetHints();
