@@ -1,6 +1,7 @@
 """What somebody who has never seen the page of mavos-studio does with it, in a real browser."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from mavos_deploy.evaluation.scenes.clip import Clip
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.runs import box_of
 from tests.browser import INSTALLED, complaints
+from tests.stand_in_segmenter import StandInSegmenter
 from tests.studio_page import ESCAPE, FRAMES, SIDE, Page
 from tests.studio_server import SlowSegmenter, served, stand_in
 
@@ -232,6 +234,35 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
         page.choose_file(masks.with_suffix(".png"))
         page.until(lambda: "masks.png is now the mask of frame" in page.text("notices"))
         assert ".import-" not in page.text("notices")
+        assert not complaints(page.browser)
+
+
+def test_following_goes_on_where_objects_are_out_of_sight(
+    page: Page, scene_video: Path, scene: Clip
+) -> None:
+    class Losing(StandInSegmenter):
+        def step(self, *given: Any) -> Any:  # noqa: ANN401
+            labels, state = super().step(*given)
+            return (labels if state.frame < 3 else np.zeros_like(labels)), state
+
+    with served(scene_video, stand_in(Losing())) as client:
+        page.open(client.door.address)
+        page.drag(*around(scene, 1))
+        page.run("document.getElementById('until').value = 5")
+        page.keys("f")
+        page.until(lambda: page.project["masks"] == [[0, 5]])
+        page.followed()
+        page.go(5)
+        assert not page.mask(5).any()
+        heard = (
+            "const done = arguments[0]; import('/page/store.js').then(({state}) => {"
+            "const now = state.project.following; done(now.state === 'idle' && now.done === 5); })"
+        )
+        page.until(lambda: page.browser.execute_async_script(heard))
+        page.run("document.getElementById('until').value = 9")
+        page.keys("f")
+        page.until(lambda: page.project["masks"] == [[0, 9]] or page.text("notices"))
+        assert page.project["masks"] == [[0, 9]]
         assert not complaints(page.browser)
 
 
