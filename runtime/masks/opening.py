@@ -17,9 +17,10 @@ from mavos_deploy.runtime.masks.formats.mots_reading import read_mots
 from mavos_deploy.runtime.masks.formats.store import SUFFIX as STORE_SUFFIX
 from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.pictures import MASK_SUFFIXES, file_maps, folder_maps
+from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps
 from mavos_deploy.runtime.media import strays
 from mavos_deploy.runtime.media.folders import natural_order
+from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES
 
 
 @dataclass(frozen=True)

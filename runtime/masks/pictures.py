@@ -15,12 +15,11 @@ from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
 from mavos_deploy.runtime.masks.object_files import check_are_frames
 from mavos_deploy.runtime.media.folders import natural_order
-from mavos_deploy.runtime.media.pictures import grey_bits, open_image
+from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES, grey_bits, open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
 FULL_BITS = 8  # of a sample; grey pictures may have 2 or 4
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 JPEG_REASON = "JPEG, whose compression changes object ids"
 JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.strays import without_given, without_strays
+from mavos_deploy.runtime.media.strays import listed, without_given, without_strays
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"),
@@ -30,7 +30,6 @@ NO_PICTURES = frozenset(
         *(".log", ".html", ".db", ".ini", ".zip", ".mp4"),
     )
 )
-LISTED = 5  # names that a line gives before it only counts
 LOOKED_INTO = 200  # files without a known ending whose content is looked at
 
 _COUNTER = re.compile(r"%(?:0([1-9][0-9]?))?d")
@@ -85,7 +84,7 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
         notes.append(
             f"{len(left)} file{'s' if len(left) > 1 else ''} of {source} "
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
-            f"not read as frames: {_listed(left)}; convert them, for example to PNG"
+            f"not read as frames: {listed(left)}; convert them, for example to PNG"
         )
     files, told = without_strays(source, sorted(files, key=natural_order))
     notes += told
@@ -126,7 +125,7 @@ def _given(files: list[Path], masks: Path | None) -> str:
     assert masks is not None
     if masks.is_file() and len(files) == 1 and files[0].samefile(masks):
         return f"{masks} is the mask that was given, so it is no frame"
-    names = _listed([file.name for file in files])
+    names = listed(files)
     have, are = ("have", "they are") if len(files) > 1 else ("has", "it is")
     if masks.is_file():
         return f"{names} {have} the content of the mask that was given, {masks}, so {are} no frame"
@@ -138,16 +137,16 @@ def _nothing(source: str, found: list[Path], given: list[Path]) -> str:
     if given:
         return (
             f"{source} holds no frames but masks that --masks gives "
-            f"({_listed([file.name for file in given])}); give the folder of the video's frames"
+            f"({listed(given)}); give the folder of the video's frames"
         )
     read = f"images are read from {', '.join(IMAGE_SUFFIXES)}"
     if folders := sorted(file.name for file in found if file.is_dir()):
         return (
-            f"{source} holds no images but folders ({_listed(folders)}); give the folder of one "
+            f"{source} holds no images but folders ({listed(folders)}); give the folder of one "
             f"video, such as {Path(source) / folders[0]}, or segment a data set with mavos-batch"
         )
     if left := _look_like_pictures(found):
-        return f"{source} holds no images that are read ({_listed(left)}); {read}"
+        return f"{source} holds no images that are read ({listed(left)}); {read}"
     if Path(source).is_dir():
         return f"{source} holds no images; {read}"
     return f"{source} does not exist, and as a pattern it matches no images; {read}"
@@ -177,8 +176,3 @@ def _opens(file: Path) -> bool:
             return True
     except Exception:  # whatever it is, it is no picture that anybody would miss
         return False
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if names[LISTED:] else ""
-    return ", ".join(names[:LISTED]) + more

@@ -26,6 +26,7 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # grey, of more than
 # Older releases of Pillow have no AVIF, and HEIF comes with an extra.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")  # of files that keep ids
 SERVED = ("PNG", "JPEG")  # those that come over a network
 
 _GREY_BITS = re.compile(r"\bL;([24])")  # raw modes of Pillow

@@ -14,10 +14,9 @@ import numpy as np
 from mavos_deploy.errors import InputError
 from mavos_deploy.reading import read_regular
 from mavos_deploy.records import LARGEST
-from mavos_deploy.runtime.media.pictures import FORMATS, mode_of, open_image
+from mavos_deploy.runtime.media.pictures import FORMATS, MASK_SUFFIXES, mode_of, open_image
 
 MODES_OF_IDS = ("P", "1", "L")  # of pictures that may hold ids, as no picture in colours does
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")  # of files that keep ids
 MASK_WORDS = frozenset(
     ("mask", "masks", "label", "labels", "annotation", "annotations", "seg", "segmentation")
 )
@@ -191,7 +190,7 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
     if masks := those(_Verdict.MASK):
         many = len(masks) > 1
         notes.append(
-            f"{_listed(masks)} of {source} {'look like masks' if many else 'looks like a mask'} "
+            f"{listed(masks)} of {source} {'look like masks' if many else 'looks like a mask'} "
             f"among frames of another kind and name, and {'are' if many else 'is'} left out; give "
             "--masks its path to use it, or, if it is a frame, name it like the others and save "
             "it as they are"
@@ -199,7 +198,7 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
     if said := those(_Verdict.SAID):
         advice = f", or give {usual.pattern}" if usual.pattern else ""
         notes.append(
-            f"{_listed(said)} of {source} {'are' if said[1:] else 'is'} named unlike the other "
+            f"{listed(said)} of {source} {'are' if said[1:] else 'is'} named unlike the other "
             f"frames, and taken as {'frames' if said[1:] else 'a frame'}; move what is none out "
             f"of the folder{advice}"
         )
@@ -268,7 +267,7 @@ def _unsure(source: str, files: list[Path], usual: _Usual) -> str:
     )
     advice = f" or give {pattern}" if pattern is not None and not matched else ""
     return (
-        f"{_listed(files)} of {source} {'look' if many else 'looks'} unlike the frames there, and "
+        f"{listed(files)} of {source} {'look' if many else 'looks'} unlike the frames there, and "
         f"may be {'masks' if many else 'a mask'}; move {'them' if many else 'it'} out of the "
         f"folder{advice} if so, and else name {'them' if many else 'it'} like the other frames and "
         f"save {'them' if many else 'it'} in the same format and colours"
@@ -317,7 +316,8 @@ def _spread(files: list[Path], count: int) -> list[Path]:
     return [files[round(place)] for place in np.linspace(0, len(files) - 1, count)]
 
 
-def _listed(files: Iterable[Path]) -> str:
-    names = [file.name for file in files]
+def listed(found: Iterable[Path | str]) -> str:
+    """Names of files in a line: the first ones, and how many more there are."""
+    names = [Path(file).name for file in found]
     more = f" and {len(names) - LISTED} more" if names[LISTED:] else ""
     return ", ".join(names[:LISTED]) + more
