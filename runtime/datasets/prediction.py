@@ -16,7 +16,8 @@ from mavos_deploy.runtime.datasets.sequences import Problem, VideoSequence
 from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.small_objects import small_objects
-from mavos_deploy.runtime.media.pictures import read_rgb
+from mavos_deploy.runtime.media.pictures import read_turned
+from mavos_deploy.runtime.media.told import Told, Turns
 from mavos_deploy.runtime.objects import Labels, only_objects
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State
@@ -76,6 +77,7 @@ class SequenceReader:
 
     def __post_init__(self) -> None:
         self.truth = Truth(self.sequence)
+        self._turns = Turns(Told(notes=self.truth.notes))
 
     def __iter__(self) -> Iterator[ClipFrame]:
         for stem, picture in self.sequence.images.items():
@@ -100,7 +102,7 @@ class SequenceReader:
             yield ClipFrame(stem, rgb, given, labels, follows, tuple(new))
 
     def _read(self, path: Path, labels: Labels | None) -> NDArray[np.uint8]:
-        rgb = read_rgb(path)
+        rgb = self._turns.told_of(path, *read_turned(path))
         own = rgb.shape[0], rgb.shape[1]
         if self.size is not None and own != self.size:
             raise InputError(
@@ -132,7 +134,8 @@ class Predicted:
         skipped: Stems of frames without a mask, because their picture can't be used.
         lost: Objects that were never given to the network, because their frame can't be used.
         problems: One entry for each thing that was skipped or lost, with the reason.
-        notes: One line for each thing that was concluded from the annotations.
+        notes: One line for each thing that was concluded from the annotations, or says how
+            pictures are turned.
         confidence: Confidence in the mask of an object in each of `frames`, by its id in digits;
             None where it isn't followed yet. Empty in records of earlier releases.
     """

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.pictures import depth_of, read_turned, read_values
-from mavos_deploy.runtime.media.told import Told
-from mavos_deploy.runtime.media.turning import STORED, Turn
+from mavos_deploy.runtime.media.told import Told, Turns
 from mavos_deploy.runtime.protocol import RgbFrame
 
 SAMPLES = 100  # frames of a clip that are looked at for its range, evenly spaced
@@ -141,7 +140,7 @@ def frame_reader(
     depth = depth_of(files[0])
     if levels is not None and depth != "grey":
         raise InputError(no_levels(levels, str(files[0])))
-    turns = _Turns(told)
+    turns = Turns(told)
     if depth is None:
         return lambda file: turns.told_of(file, *read_turned(file))
     if depth == "colour":
@@ -156,29 +155,3 @@ def frame_reader(
         return turns.told_of(file, scale.frame(values), turn)
 
     return scaled
-
-
-class _Turns:
-    """Says how the pictures of a folder are turned, each way once."""
-
-    def __init__(self, told: Told) -> None:
-        self._told = told
-        self._seen: list[Turn] = []
-
-    def told_of(self, file: Path, rgb: RgbFrame, turn: Turn) -> RgbFrame:
-        """The frame itself, once the way in which it is turned was said."""
-        if turn in self._seen:
-            return rgb
-        self._seen.append(turn)
-        if len(self._seen) > 1:
-            said = "" if turn == STORED else ", as its EXIF block says, and its mask is, too"
-            self._told.notes.append(
-                f"{file.name}, unlike images before it, is shown {turn.words}{said}"
-            )
-            return rgb
-        self._told.turn = turn
-        if turn != STORED:
-            self._told.notes.append(
-                f"images are shown {turn.words}, as their EXIF blocks say, and their masks are, too"
-            )
-        return rgb

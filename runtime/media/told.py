@@ -1,9 +1,11 @@
 """Lines about a source of frames: how it is read, and what could not be read."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.turning import STORED, Turn
+from mavos_deploy.runtime.protocol import RgbFrame
 
 
 @dataclass
@@ -23,3 +25,40 @@ class Told:
     turn: Turn = STORED
     notes: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+
+
+class Turns:
+    """Says how the pictures of a folder are turned, each way once."""
+
+    def __init__(self, told: Told) -> None:
+        """Take what is said about them.
+
+        Args:
+            told: Gets a line for each way, with the first picture that is shown so.
+        """
+        self._told = told
+        self._seen: list[Turn] = []
+
+    def told_of(self, file: Path, rgb: RgbFrame, turn: Turn) -> RgbFrame:
+        """The frame itself, once the way in which it is turned was said.
+
+        Args:
+            file: File of the picture.
+            rgb: Frame as it is shown, uint8, shape (H, W, 3).
+            turn: The turn that was applied to the stored picture.
+        """
+        if turn in self._seen:
+            return rgb
+        self._seen.append(turn)
+        if len(self._seen) > 1:
+            said = "" if turn == STORED else ", as its EXIF block says, and its mask is, too"
+            self._told.notes.append(
+                f"{file.name}, unlike images before it, is shown {turn.words}{said}"
+            )
+            return rgb
+        self._told.turn = turn
+        if turn != STORED:
+            self._told.notes.append(
+                f"images are shown {turn.words}, as their EXIF blocks say, and their masks are, too"
+            )
+        return rgb

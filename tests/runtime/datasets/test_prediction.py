@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime import Bundle
@@ -158,3 +158,17 @@ def test_objects_of_which_the_network_sees_nothing_are_named() -> None:
     assert str(problem).startswith("a 00003: object 2 has 1 pixels, of which 0 are left")
     assert "mavos-export --size" in problem.found
     assert vanishing("a", "00003", labels, (481, 849)) == []
+
+
+def test_how_pictures_are_turned_is_said_once(sequence: VideoSequence) -> None:
+    stored = Image.new("RGB", SIZE)  # 96 rows and 64 columns, shown with 64 rows
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for picture in sequence.images.values():
+        stored.save(picture, exif=exif)
+    reader = SequenceReader(sequence, any_size)
+    assert {frame.rgb.shape for frame in reader} == {(*SIZE, 3)}
+    assert reader.truth.notes == [
+        "images are shown turned by 90 degrees to the right, as their EXIF blocks say, and their "
+        "masks are, too"
+    ]
