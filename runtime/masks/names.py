@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.numbering import as_text
+from mavos_deploy.runtime.media.folders import natural_order
 
 FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 
@@ -119,6 +121,15 @@ def numbers_in(names: Collection[str]) -> dict[str, int | None]:
     return {name: None if text is None else int(text[:18]) for name, (text, _) in _read(names)}
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names in the natural order, as frames in a folder are, whatever hashes they hold.
+
+    Args:
+        names: Names of one series, without endings.
+    """
+    return sorted(names, key=lambda name: (natural_order(Path(f"{_plain(name)}.png")), name))
+
+
 def unclear_in(names: Collection[str]) -> list[str]:
     """Names with several numbers of which none is clearly the one that `numbers_in` looks for.
 
@@ -130,7 +141,7 @@ def unclear_in(names: Collection[str]) -> list[str]:
 
 def _read(names: Collection[str]) -> list[tuple[str, tuple[str | None, bool]]]:
     """The digits that count of each name, None where it has none, and whether they clearly do."""
-    plain = {name: _SUFFIX.sub("", _HASH.sub(_without_hash, name)) for name in names}
+    plain = {name: _plain(name) for name in names}
     found = {name: re.findall(r"[0-9]+", text) for name, text in plain.items()}
     if len(found) > 1 and len({len(digits) for digits in found.values()}) == 1:
         columns = list(zip(*found.values(), strict=True))
@@ -151,6 +162,11 @@ def _likeliest(numbers: list[str], name: str) -> tuple[str | None, bool]:
     if len(padded) == 1:
         return padded[0], True
     return numbers[-1], len(numbers) == 1 or name.endswith(numbers[-1])
+
+
+def _plain(name: str) -> str:
+    """A name without what is known to be added to a frame's: a hash, or a word for masks."""
+    return _SUFFIX.sub("", _HASH.sub(_without_hash, name))
 
 
 def _without_hash(match: re.Match[str]) -> str:

@@ -37,8 +37,9 @@ class Conversion:
 class _Losses:
     """Counts of what a format can't hold."""
 
-    def __init__(self, kind: ResultKind) -> None:
+    def __init__(self, kind: ResultKind, by_place: bool) -> None:
         self._kind = kind
+        self._by_place = by_place
         self._counts: dict[Trait, int] = {}
 
     def add(self, trait: Trait, count: int = 1) -> bool:
@@ -51,9 +52,14 @@ class _Losses:
     def lines(self) -> tuple[str, ...]:
         """One line for each thing that is lost."""
         return tuple(
-            f"{self._kind.name} holds no {trait}: {count} {_LOST[trait]}"
+            f"{self._kind.name} holds no {trait}: {count} {self._how(trait)}"
             for trait, count in self._counts.items()
         )
+
+    def _how(self, trait: Trait) -> str:
+        if trait is Trait.STEMS and self._by_place:
+            return "are replaced by their places from 0 on, as no number in them counts up"
+        return _LOST[trait]
 
 
 _LOST = {
@@ -83,8 +89,10 @@ def convert(
         InputError: A label map can't be read, or the format can't hold frames of two sizes.
     """
     (result,) = outputs.results
-    losses = _Losses(result.kind)
-    numbers = _numbers(list(maps.frames))
+    stems = list(maps.frames)
+    by_name = _numbers(stems)
+    losses = _Losses(result.kind, by_name is None)
+    numbers = by_name or {stem: place for place, stem in enumerate(stems)}
     first = next(iter(maps.frames.values()))()  # the palette is known from then on
     names = {number: word for number, word in maps.names.items() if word != OBJECT}
     losses.add(Trait.NAMES, len(names))
@@ -115,12 +123,12 @@ def _without_void(labels: Labels, losses: _Losses) -> Labels:
     return labels
 
 
-def _numbers(stems: list[str]) -> dict[str, int]:
-    """Numbers of frames: those in their names if they are clear and ascend, else their places."""
+def _numbers(stems: list[str]) -> dict[str, int] | None:
+    """Numbers of frames: those in their names; None where they are unclear or don't ascend."""
     if unclear_in(stems):
-        return {stem: place for place, stem in enumerate(stems)}
+        return None
     found = [number for number in numbers_in(stems).values() if number is not None]
     ascending = all(before < after for before, after in pairwise(found))
     if len(found) == len(stems) and ascending and found[-1] < 1 << 32:
         return dict(zip(stems, found, strict=True))
-    return {stem: place for place, stem in enumerate(stems)}
+    return None

@@ -176,7 +176,8 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
             if segmentation:  # else it is out of sight
                 draw = partial(draw_segmentation, segmentation, size)
                 shapes.append(Shape(stem, label, track.id, draw))
-    return shape_maps(str(path), dict.fromkeys(stems, size), shapes, _crowds(data.annotations))
+    sizes = dict.fromkeys(stems, size)
+    return shape_maps(str(path), sizes, shapes, _crowds(data.annotations), in_time=True)
 
 
 def _drawn(annotation: _Annotation, size: Size) -> Callable[[], Bits] | None:

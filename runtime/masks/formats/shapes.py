@@ -15,6 +15,7 @@ from mavos_deploy.runtime.geometry import MAX_PIXELS, Size
 from mavos_deploy.runtime.masks.formats import coco_runs
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.layers import Covered, Layers
+from mavos_deploy.runtime.masks.names import in_order
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.objects import VOID, Labels
 
@@ -187,15 +188,17 @@ def shape_maps(
     shapes: Sequence[Shape],
     notes: Iterable[str] = (),
     own: str = "their own numbers",
+    in_time: bool = False,
 ) -> LabelMaps:
     """Label maps out of shapes; later shapes lie over earlier ones.
 
     Args:
         name: Name of the file, for errors.
-        sizes: Height and width of every frame, by name, in order of time.
+        sizes: Height and width of every frame, by name.
         shapes: All shapes, those of one frame in the order in which they are drawn.
         notes: Lines about the file.
         own: Words for the numbers of tracks, where they are the ids.
+        in_time: Whether `sizes` are in order of time; else frames come in the order of their names.
 
     Raises:
         InputError: There is no shape, or it is not clear which shapes are one object.
@@ -221,7 +224,7 @@ def shape_maps(
         return layers.labels
 
     return LabelMaps(
-        {frame: partial(draw, frame) for frame in sizes},
+        {frame: partial(draw, frame) for frame in (sizes if in_time else in_order(sizes))},
         names=names,
         notes=[*notes, said],
         lost=covered.lines,

@@ -3,7 +3,7 @@
 import pytest
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.names import FrameNames, numbers_in, unclear_in
+from mavos_deploy.runtime.masks.names import FrameNames, in_order, numbers_in, unclear_in
 
 HASHES = ("d41d8cd98f00b204e9800998ecf842a4", "0cc175b9c0f1b6a831c399e269772661")
 
@@ -39,3 +39,8 @@ def test_names_of_which_any_number_may_be_the_frame_s_are_refused(names: list[st
     with pytest.raises(InputError, match=r"more than one number.*images.*such as 00000"):
         FrameNames(names).mask_of("00004")
     assert FrameNames(names).mask_of(names[0]) == names[0]
+
+
+def test_names_are_ordered_as_files_are_without_their_hashes() -> None:
+    assert in_order(["f10", "f9", "a"]) == ["a", "f9", "f10"]
+    assert in_order(["5e6f7a8b-f_7", "1a2b3c4d-f_12"]) == ["5e6f7a8b-f_7", "1a2b3c4d-f_12"]

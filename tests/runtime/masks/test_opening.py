@@ -84,6 +84,15 @@ def test_frames_are_told_by_the_number_that_counts_and_no_other(tmp_path: Path, 
         MaskSource(path, SIZE).for_stem("00004", first=True)
 
 
+def test_the_first_mask_is_found_behind_empty_ones_in_a_file_of_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "masks.json"
+    empty = three() * 0
+    path.write_bytes(annotation_files.coco({"00005": three(), "00003": three(), "00000": empty}))
+    source = MaskSource(path, SIZE)
+    found = [n for n in range(4) if source.for_stem(f"{n:05d}", first=n <= 3) is not None]
+    assert found == [3]
+
+
 def test_masks_of_no_frame_are_named_with_the_way_to_name_them(tmp_path: Path) -> None:
     path = tmp_path / "masks.json"
     path.write_bytes(annotation_files.coco({"00004": three()}))

@@ -125,3 +125,9 @@ def test_frames_of_two_sizes_are_refused_where_a_format_has_one(tmp_path: Path) 
     assert not (tmp_path / "out.json").exists()
     assert not _convert(source, "coco", tmp_path / "out.json").lost
     _assert_equal(_labels(open_label_maps(tmp_path / "out.json")), frames)
+
+
+def test_names_without_a_number_are_replaced_by_their_places_and_it_is_said(tmp_path: Path) -> None:
+    frames = {stem: np.ones((4, 6), np.uint8) for stem in ("b", "c")}
+    done = _convert(_write(tmp_path, "coco", frames, {}), "mots", tmp_path / "a.txt")
+    assert "2 are replaced by their places from 0 on, as no number" in "".join(done.lost)

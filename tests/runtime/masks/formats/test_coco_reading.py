@@ -130,6 +130,23 @@ def test_damaged_annotations_are_refused(annotation: dict[str, Any], reason: str
         [make() for make in coco(annotation).frames.values()]
 
 
+def test_frames_come_in_the_order_of_their_names_whatever_the_file_s_is() -> None:
+    data = document(
+        {"track_id": 1}, {"track_id": 1, "segmentation": OTHER, "image_id": 1}, images=2
+    )
+    data["images"][0]["file_name"], data["images"][1]["file_name"] = "f_10.jpg", "f_9.jpg"
+    maps = read_coco(Path("a.json"), json.dumps(data).encode())
+    assert list(maps.frames) == ["f_9", "f_10"]
+    assert maps.frames["f_9"]()[5, 12] == maps.frames["f_10"]()[5, 5] == 1
+
+
+def test_frames_of_youtube_vis_keep_their_order() -> None:
+    video = {"id": 1, "file_names": ["v/b.jpg", "v/a.jpg"], "height": 20, "width": 30}
+    track = {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [SQUARE, None]}
+    data = {"videos": [video], "annotations": [track]}
+    assert list(read_youtube_vis(Path("a.json"), json.dumps(data).encode()).frames) == ["b", "a"]
+
+
 def test_two_images_of_one_name_are_refused() -> None:
     data = document({}, images=2)
     data["images"][1]["file_name"] = "other/00000.png"
