@@ -236,8 +236,9 @@ def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], d
     """The id of every shape, the names of objects by id, and a note that says how they were given.
 
     Tracks tell the objects; without them the shapes of a single frame are an object each, and in
-    several frames the labels tell them, where no frame has two shapes with one label. In a single
-    frame some shapes may have a track, as the parts of one object, and others none.
+    several frames the labels tell them, where no frame has two shapes with one label, and tracks
+    that only some shapes have don't contradict them. In a single frame some shapes may have a
+    track, as the parts of one object, and others none.
     """
     tracks = [shape.track for shape in shapes]
     if None not in tracks:
@@ -254,6 +255,8 @@ def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], d
         keys = [int(label) if kept else place for place, label in enumerate(labels, 1)]
         kind = "labels" if kept else "shapes"
     else:
+        if any(track is not None for track in tracks):
+            _check_tracks(name, shapes)
         double = Counter((shape.frame, shape.label) for shape in shapes).most_common(1)[0]
         if double[1] > 1:
             (frame, label), count = double
@@ -273,6 +276,30 @@ def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], d
     listed = as_text(f"{number} ({names[number]})" for number in sorted(names))
     how = own if kept else "numbers in order"
     return ids, names, f"objects are the {kind} of {name}, by {how}: {listed}"
+
+
+def _check_tracks(name: str, shapes: Sequence[Shape]) -> None:
+    """Refuse labels that can't tell the objects, as the tracks of some shapes show."""
+    tracks: dict[str, set[int | None]] = {}
+    labels: dict[int | None, set[str]] = {}
+    for shape in shapes:
+        tracks.setdefault(shape.label, set()).add(shape.track)
+        labels.setdefault(shape.track, set()).add(shape.label)
+    advice = "which are one object is not clear; give every shape a track or group"
+    for label, found in tracks.items():
+        if len(found) > 1:
+            given = as_text(sorted(track for track in found if track is not None))
+            without = ", and others none" if None in found else ""
+            raise InputError(
+                f"{name}: shapes of {label!r:.40} have the track or group {given}{without}; {advice}"
+            )
+    for track, words in labels.items():
+        if track is not None and len(words) > 1:
+            given = as_text(repr(word)[:40] for word in sorted(words))
+            raise InputError(
+                f"{name}: track or group {track} has shapes of {given}, and other shapes have "
+                f"none; {advice}"
+            )
 
 
 def _is_id(label: str) -> bool:

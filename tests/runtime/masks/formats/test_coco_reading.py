@@ -110,6 +110,34 @@ def test_two_of_a_category_in_several_images_are_refused() -> None:
         coco({}, {"segmentation": OTHER}, {"image_id": 1}, images=2)
 
 
+def test_labels_tell_the_objects_where_tracks_of_some_shapes_agree_with_them() -> None:
+    first, other = {"track_id": 9}, {"category_id": 5}
+    maps = coco(first, {**first, "image_id": 1}, {**other, "image_id": 1}, images=2)
+    assert maps.names == {1: "ant", 2: "cat"}
+
+
+@pytest.mark.parametrize(
+    ("tracks", "other", "reason"),
+    [
+        ((1, 7), 5, r"shapes of 'cat' have the track or group 1, 7; .*give every shape a track"),
+        ((1, None), 5, "shapes of 'cat' have the track or group 1, and others none; which"),
+        ((1, 2), 4, "the track or group 1, 2, and others none"),
+    ],
+)
+def test_tracks_of_some_shapes_that_labels_contradict_are_refused(
+    tracks: tuple[int | None, ...], other: int, reason: str
+) -> None:
+    shapes = [{"track_id": track, "image_id": place} for place, track in enumerate(tracks)]
+    with pytest.raises(InputError, match=reason):
+        coco(*shapes, {"category_id": other, "image_id": 2}, images=3)
+
+
+def test_a_track_of_two_labels_beside_shapes_without_one_is_refused() -> None:
+    first, second = {"track_id": 1}, {"track_id": 1, "category_id": 5, "image_id": 1}
+    with pytest.raises(InputError, match="track or group 1 has shapes of 'ant', 'cat', and other"):
+        coco(first, second, {"category_id": 6, "image_id": 1}, images=2)
+
+
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
