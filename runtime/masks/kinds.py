@@ -19,6 +19,7 @@ from mavos_deploy.runtime.masks.levels import read_levels
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, values_in
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.quantised import check_lines, check_near, is_of_web
+from mavos_deploy.runtime.masks.regions import along_edge
 from mavos_deploy.runtime.objects import VOID, Labels
 
 OPAQUE = 128  # alpha from which a pixel counts
@@ -28,6 +29,7 @@ TWO_BACKGROUNDS = (
     "grey values, or give objects colours that are not black"
 )
 MOST_PIXELS = 1 << 25  # of a mask in colours, which takes eight times its pixels in memory
+NO_VALUE = -1  # of a pixel
 WIDENED = 257  # factor between values of 8 bits and the same in 16 bits
 
 
@@ -74,8 +76,13 @@ def read_kind(image: Image.Image, name: str, numbering: Numbering) -> Reading:
 def _one_bit(image: Image.Image, numbering: Numbering) -> Reading | None:
     if image.mode != "1":
         return None
-    how = "1 bit per pixel: set pixels are object 1"
-    return Reading(np.asarray(image).astype(np.uint8), how=how)
+    pixels = np.asarray(image)
+    clear = image.info.get("transparency")
+    if clear is not None and bool(clear):
+        return Reading(
+            (~pixels).astype(np.uint8), how="1 bit per pixel: opaque pixels are object 1"
+        )
+    return Reading(pixels.astype(np.uint8), how="1 bit per pixel: set pixels are object 1")
 
 
 def _palette(image: Image.Image, numbering: Numbering) -> Reading | None:
@@ -112,11 +119,14 @@ def _by_palette(
     palette[clear] = 0
     if clear and 0 not in clear and 0 in used:
         return _palette_by_colour(indices, palette, used, numbering, clear, BACKGROUND)
+    if not clear and (reading := _black_on_white(indices, palette, used, numbering)) is not None:
+        return reading
     if numbering.rule is Rule.COLOURS:
         return _palette_by_colour(indices, palette, used, numbering, clear, None)
     told = _told_by_colour(palette, used)
     if palette[0].any() and not clear and numbering.rule is None:
-        if told and any(not palette[index].any() for index in used):
+        black = any(not palette[index].any() for index in used)
+        if told and black and along_edge(indices) != [0]:
             return _palette_by_colour(indices, palette, used, numbering, clear, BACKGROUND)
         _check_background(indices, palette)
     if used in ([0, VOID], [VOID]) and not _is_void(palette):
@@ -128,6 +138,25 @@ def _by_palette(
             return _as_ids(indices, palette, used, numbering)
         return _palette_by_colour(indices, palette, used, numbering, clear, ORDER)
     return _as_ids(indices, palette, used, numbering)
+
+
+def _black_on_white(
+    indices: Labels, palette: Colours, used: list[int], numbering: Numbering
+) -> Reading | None:
+    """Read one black object before white, which is index 0, as ImageJ shows binary masks."""
+    if len(used) != 2 or used[0] or (palette[0] != VOID).any() or palette[used[1]].any():
+        return None
+    if numbering.rule is None and (edge := along_edge(indices)) != [0]:
+        if edge[0] != 0:
+            return None
+        raise ValueError(
+            "index 0 is white and most of the edge, and the rest is black, so either may be the "
+            "background; save the object as 255 or 1 and the background as 0, in grey"
+        )
+    if numbering.rule not in (None, Rule.CUT):
+        return None
+    labels = read_levels(np.where(indices, VOID, 0).astype(np.uint8), numbering).labels
+    return Reading(labels, how="black before white, which is index 0: object 1")
 
 
 BACKGROUND = "its background is not index 0"
@@ -146,8 +175,7 @@ def _transparent(image: Image.Image) -> list[int]:
 
 def _check_background(indices: Labels, palette: Colours) -> None:
     """Refuse a palette whose index 0 is neither black nor along the picture's edge."""
-    edge = np.concatenate([indices[0], indices[-1], indices[:, 0], indices[:, -1]])
-    if int(np.bincount(edge).argmax()) == 0:
+    if along_edge(indices)[0] == 0:
         return
     first = "".join(f"{int(part):02x}" for part in palette[0])
     raise ValueError(
@@ -221,12 +249,16 @@ def _as_ids(indices: Labels, palette: Colours, used: list[int], numbering: Numbe
 
 
 def _grey(image: Image.Image, numbering: Numbering) -> Reading | None:
+    if image.mode not in ("L", "LA"):
+        return None
+    grey = np.asarray(image.getchannel("L"))
     if image.mode == "LA":
-        grey, alpha = (np.asarray(band) for band in image.split())
-        if (clear := alpha < OPAQUE).any() and not grey[~clear].any():
-            return _cut_out(clear)
-        return _values(np.where(clear, 0, grey).astype(np.uint8), numbering)
-    return _values(np.array(image, np.uint8), numbering) if image.mode == "L" else None
+        clear = np.asarray(image.getchannel("A")) < OPAQUE
+    else:
+        clear = grey == image.info.get("transparency", NO_VALUE)
+    if clear.any() and not clear.all() and not grey[~clear].any():
+        return _cut_out(clear)
+    return _values(np.where(clear, 0, grey).astype(np.uint8), numbering)
 
 
 def _values(values: Labels, numbering: Numbering) -> Reading:
@@ -239,6 +271,7 @@ def _sixteen(image: Image.Image, numbering: Numbering) -> Reading | None:
     if not image.mode.startswith("I"):
         return None
     values = np.asarray(image)
+    values = np.where(values == image.info.get("transparency", NO_VALUE), 0, values)
     bits = f"{16 if image.mode.startswith('I;16') else 'more than 8'} bits per pixel"
     least, most = int(values.min()), int(values.max())
     if least >= 0 and most < VOID:
@@ -273,7 +306,7 @@ def _coloured(image: Image.Image, numbering: Numbering) -> Reading | None:
     if image.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA"):
         return None
     _check_pixels(image.width * image.height)
-    if image.mode in ("RGBA", "PA"):
+    if image.mode in ("RGBA", "PA") or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         colours, clear = rgba[..., :3].copy(), rgba[..., 3] < OPAQUE
         if clear.any():

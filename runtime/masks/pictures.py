@@ -14,12 +14,14 @@ from mavos_deploy.runtime.masks.layers import Covered, Layers
 from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
 from mavos_deploy.runtime.masks.object_files import check_are_frames
+from mavos_deploy.runtime.masks.regions import along_edge
 from mavos_deploy.runtime.media.folders import natural_order
 from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES, grey_bits, open_image
 from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
 FULL_BITS = 8  # of a sample; grey pictures may have 2 or 4
+WHITE = 0xFFFFFF
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 JPEG_REASON = "JPEG, whose compression changes object ids"
 JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"
@@ -50,10 +52,7 @@ def read_mask(
     """
     image = open_image(path, content, check_size, formats, as_mask=True)
     if image.format == "JPEG":
-        raise InputError(
-            f"{path}: a JPEG picture, whose compression changes object ids; export the mask as PNG "
-            "from the tool that made it; converting the JPEG does not help"
-        )
+        raise InputError(f"{path}: a picture in {JPEG_REASON}; {JPEG_ADVICE}")
     if image.format == "WEBP" and _is_lossy(path, content):
         raise InputError(
             f"{path}: a WebP picture with lossy compression, which changes object ids; save it "
@@ -63,9 +62,13 @@ def read_mask(
     if image.mode != "L" or (bits := grey_bits(path, content, formats)) == FULL_BITS:
         return read_kind(image, str(path), numbering)
     values, spread = np.asarray(image), VOID // ((1 << bits) - 1)
+    clear = image.info.get("transparency")  # a value as it is in the file
     if numbering.rule is not Rule.IDS and not ((values > 0) & (values < VOID)).any():
+        image.info |= {} if clear is None else {"transparency": clear * spread}
         return read_kind(image, str(path), numbering)
-    reading = read_kind(Image.fromarray(values // spread), str(path), numbering)
+    in_file = Image.fromarray(values // spread)
+    in_file.info |= {} if clear is None else {"transparency": clear}
+    reading = read_kind(in_file, str(path), numbering)
     how = f"grey of {bits} bits, whose values in the file are ids"
     return Reading(reading.labels, reading.palette, reading.how or how)
 
@@ -84,17 +87,43 @@ def _is_lossy(path: Path, content: bytes | None) -> bool:
 class _Pictures:
     """Reads the pictures of one video, all with one numbering."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = True) -> None:
+        """Begin with no picture read.
+
+        Args:
+            whole: Whether they are label maps, of which the first one with an object is refused
+                where it looks inverted; else masks of one object, which may surround others.
+        """
         self.notes: list[str] = []
         self.palette: bytes | None = None
         self._numbering = Numbering()
+        self._to_check = whole
 
     def read(self, path: Path) -> Labels:
         reading = read_mask(path, self._numbering)
+        if self._to_check and reading.labels.any():
+            self._to_check = False
+            _check_not_inverted(path, reading.labels, self._numbering)
         self.palette = self.palette or reading.palette
         if reading.how and (note := f"masks are {reading.how}") not in self.notes:
             self.notes.append(note)
         return reading.labels
+
+
+def _check_not_inverted(path: Path, labels: Labels, numbering: Numbering) -> None:
+    """Refuse a mask by look in which an object, or white, is the edge around the background."""
+    if numbering.rule is Rule.IDS or numbering.davis or labels.all():
+        return
+    edge = along_edge(labels)
+    white = numbering.rule is Rule.COLOURS and edge[0] == numbering.numbers.get(WHITE)
+    if 0 in edge or edge[0] == VOID or not (white or len(edge) == 1):
+        return
+    raise InputError(
+        f"{path}: {'white' if white else 'an object'} is along the edge of the picture, and the "
+        "background lies within, as in an inverted mask; make the background black, and objects "
+        "white or of a colour. Where the object does surround the background, save ids (0, 1, 2, "
+        "...) as grey values"
+    )
 
 
 def file_maps(path: Path) -> LabelMaps:
@@ -231,7 +260,7 @@ def _per_object(
     ids = _ids_of(objects)
     listed = as_text(f"{name} is {number}" for name, number in ids.items())
     notes = [f"masks have one {what} for each object: {listed}"]
-    readers = {name: _Pictures() for name in objects}
+    readers = {name: _Pictures(whole=False) for name in objects}
     covered = Covered(
         f"to keep both, name its {what} so that its id is the smaller one, or cut it out of object "
         "{over}"

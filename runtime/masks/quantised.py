@@ -41,6 +41,8 @@ def check_lines(labels: Labels, background: int | None = None) -> None:
     inside = histogram(labels[compact(labels, 9)], 256)
     sizes = histogram(labels, 256)
     thin = (sizes > 0) & (inside < INSIDE * sizes)
+    if background is not None:
+        thin[background] = False  # of which cropping leaves a margin
     line = thin[labels]
     touched = np.unique(labels[beside(line) & ~line]).tolist()
     regions = [value for value in touched if value != background and inside[value] >= SOLID]

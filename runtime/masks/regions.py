@@ -121,3 +121,14 @@ def _inside(
     rows: NDArray[np.intp], columns: NDArray[np.intp], size: Size
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return rows.clip(0, size[0] - 1), columns.clip(0, size[1] - 1)
+
+
+def along_edge(values: NDArray[np.uint8]) -> list[int]:
+    """Values along a picture's edge, the most frequent one first.
+
+    Args:
+        values: uint8, (H, W).
+    """
+    edge = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    counts = np.bincount(edge)
+    return [int(value) for value in np.argsort(-counts, kind="stable") if counts[value]]

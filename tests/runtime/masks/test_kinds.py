@@ -203,6 +203,52 @@ def test_a_transparent_index_is_the_background(index: int, suffix: str) -> None:
     assert np.unique(reading.labels).tolist() == [0, 1, 2, 3]
 
 
+RAMP = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
+
+
+@pytest.mark.parametrize(("value", "palette"), [(255, RAMP), (1, RAMP[[0, 255]])])
+def test_black_before_white_of_index_0_is_the_object(
+    value: int, palette: NDArray[np.uint8]
+) -> None:
+    numbering = Numbering()
+    for labels in (one(), one()[::-1], np.zeros(SIZE, np.uint8)):
+        reading = read(palette_image(labels * value, palette), numbering)
+        assert np.array_equal(reading.labels, labels)
+
+
+def test_black_and_white_that_tell_no_background_are_refused() -> None:
+    labels = one()
+    labels[30:, :50] = 1  # touches the edge
+    with pytest.raises(InputError, match="either may be the background"):
+        read(palette_image(labels, RAMP[[0, 255]]))
+    assert np.array_equal(read(palette_image(1 - labels, RAMP[[0, 255]])).labels, labels)
+
+
+def one_bit(set_pixels: Labels) -> Image.Image:
+    return Image.fromarray(set_pixels > 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "clear", "expected"),
+    [
+        (Image.fromarray(np.where(three(), three(), 200).astype(np.uint8)), 200, three()),
+        (Image.fromarray(np.where(one(), 0, 255).astype(np.uint8)), 255, one()),
+        (Image.fromarray(three().astype(np.uint16) + 1), 1, three() + (three() > 0)),
+        (one_bit(1 - one()), 1, one()),
+        (one_bit(one()), 0, one()),
+        (in_colours(three(), np.array([[255] * 3, *DAVIS[1:4]], np.uint8)), (255,) * 3, three()),
+    ],
+    ids=["ids", "black-object", "16-bit", "1-bit", "1-bit-black", "colours"],
+)
+def test_a_transparent_value_is_the_background(
+    image: Image.Image, clear: int | tuple[int, ...], expected: Labels
+) -> None:
+    file = BytesIO()
+    image.save(file, "png", transparency=clear)
+    reading = read_mask(Path("a.png"), None, file.getvalue())
+    assert np.array_equal(reading.labels, expected)
+
+
 def test_black_beside_transparent_pixels_is_refused() -> None:
     with pytest.raises(InputError, match="some pixels are transparent and others black"):
         read(transparent(three(), np.array([[0] * 3, [0] * 3, [9] * 3, [90, 0, 0]], np.uint8)))

@@ -39,6 +39,42 @@ def test_the_palette_of_the_file_is_kept(tmp_path: Path) -> None:
     assert mask.palette[:63] == bytes(range(63))
 
 
+def bordered(inside: int, outside: int) -> NDArray[np.uint8]:
+    values = np.full((20, 30), outside, np.uint8)
+    values[5:15, 5:15] = inside
+    return values
+
+
+WHITE_EDGE = np.where(bordered(0, 1)[..., None], np.uint8(255), np.zeros(3, np.uint8))
+WHITE_EDGE[16:, 10:12] = 255, 0, 0  # an object that touches the edge
+
+
+@pytest.mark.parametrize(
+    "values",
+    [bordered(0, 255), bordered(0, 1) > 0, WHITE_EDGE, bordered(0, 255).astype(np.uint16) * 300],
+    ids=["grey", "1-bit", "colours", "16-bit"],
+)
+def test_a_first_mask_that_looks_inverted_is_refused(
+    tmp_path: Path, values: NDArray[np.uint8]
+) -> None:
+    path = tmp_path / "00000.png"
+    Image.fromarray(values).save(path)
+    with pytest.raises(InputError, match="as in an inverted mask; make the background black"):
+        open_label_maps(path).frames["00000"]()
+
+
+def test_what_surrounds_the_background_and_is_no_inverted_mask_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "ids.png", bordered(0, 3))  # ids say what is the background
+    assert np.array_equal(open_label_maps(tmp_path / "ids.png").frames["ids"](), bordered(0, 3))
+    save(tmp_path / "later" / "00000.png", bordered(255, 0))
+    save(tmp_path / "later" / "00001.png", bordered(0, 255))
+    maps = open_label_maps(tmp_path / "later").frames
+    assert [int(make().sum()) for make in maps.values()] == [100, 500]
+    save(tmp_path / "objects" / "1" / "00000.png", bordered(0, 255))  # of which one is the wall
+    save(tmp_path / "objects" / "2" / "00000.png", bordered(255, 0))
+    assert np.array_equal(open_label_maps(tmp_path / "objects").frames["00000"](), bordered(2, 1))
+
+
 def test_void_pixels_are_kept(tmp_path: Path) -> None:
     labels = np.where(LABELS == 1, 255, LABELS).astype(np.uint8)
     assert np.array_equal(read_mask(save(tmp_path / "a.png", labels)).labels, labels)
@@ -87,7 +123,7 @@ def test_black_and_white_of_few_bits_is_one_object(tmp_path: Path, bits: int) ->
 
 def test_a_jpeg_mask_is_refused_with_the_reason(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", LABELS)
-    with pytest.raises(InputError, match=r"a JPEG picture, whose compression changes object ids"):
+    with pytest.raises(InputError, match="a picture in JPEG, whose compression changes object ids"):
         read_mask(tmp_path / "a.jpg")
 
 
