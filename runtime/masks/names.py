@@ -8,6 +8,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.media.folders import natural_order
 
+ROBOFLOW = ".rf."  # before the hash that Roboflow adds to a name
 FRAME_DIGITS = 4  # digits of a name that is a frame's and no object's
 
 
@@ -170,8 +171,11 @@ def _plain(name: str) -> str:
 
 
 def _without_hash(match: re.Match[str]) -> str:
-    return match[0] if match[0].strip("-").isdecimal() else ""
+    return match[0] if match[0].removeprefix(ROBOFLOW).strip("-").isdecimal() else ""
 
 
-_HASH = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])|^[0-9A-Fa-f]{8}-")
-_SUFFIX = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?|masks?|labels?|seg)(?:\.rf\.)?$", re.IGNORECASE)
+_HASH = re.compile(
+    r"\.rf\.[0-9A-Za-z-]{8,}(?![0-9A-Za-z-])"  # Roboflow's, in hex or in any letters and digits
+    r"|(?<![0-9A-Za-z])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])|^[0-9A-Fa-f]{8}-"
+)
+_SUFFIX = re.compile(r"(?:_(?:jpe?g|png|bmp|webp|tiff?|masks?|labels?|seg))+$", re.IGNORECASE)

@@ -1,9 +1,10 @@
 """Reads Label Studio's JSON: brush strokes, polygons, boxes and ellipses of each task."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,8 @@ from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 CHANNELS = 4  # of the picture that a brush stroke is packed from; the last one is alpha
 OWN_ID = "object_"  # how regions that this program wrote are named
+
+_LOCAL = re.compile(r"(?:^|&)d=([^&]+)")
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
 
@@ -130,9 +133,14 @@ def _frame(task: _Task, place: int) -> str:
         given = next((v for v in task.data.values() if isinstance(v, str)), None)
     if not isinstance(given, str):
         return f"{place:05d}"
-    parts = urlsplit(given)
-    name = unquote(parts.query.partition("d=")[2] or parts.path or given)
-    return stem_of(name) or f"{place:05d}"
+    return stem_of(_file_of(given)) or f"{place:05d}"
+
+
+def _file_of(address: str) -> str:
+    """The path in a picture's address; that of a file on the server's disk is its parameter `d`."""
+    parts = urlsplit(address)
+    local = None if PurePosixPath(parts.path).suffix else _LOCAL.search(parts.query)
+    return unquote(local[1] if local else parts.path or address)
 
 
 def _size(path: Path, task: _Task, regions: Sequence[_Region]) -> Size | None:

@@ -289,9 +289,9 @@ def _check_tracks(name: str, shapes: Sequence[Shape]) -> None:
     for label, found in tracks.items():
         if len(found) > 1:
             given = as_text(sorted(track for track in found if track is not None))
-            without = ", and others none" if None in found else ""
+            given += ", and others none" if None in found else ""
             raise InputError(
-                f"{name}: shapes of {label!r:.40} have the track or group {given}{without}; {advice}"
+                f"{name}: shapes of {label!r:.40} have the track or group {given}; {advice}"
             )
     for track, words in labels.items():
         if track is not None and len(words) > 1:

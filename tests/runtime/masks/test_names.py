@@ -5,6 +5,7 @@ import pytest
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.names import FrameNames, in_order, numbers_in, unclear_in
 
+LETTERS = ("8aKd3Fz9QpLm2XcV7bN5", "kLm9ZxQw4ErTy7UiOpA1")
 HASHES = ("d41d8cd98f00b204e9800998ecf842a4", "0cc175b9c0f1b6a831c399e269772661")
 
 
@@ -15,6 +16,12 @@ HASHES = ("d41d8cd98f00b204e9800998ecf842a4", "0cc175b9c0f1b6a831c399e269772661"
         pytest.param(["seq12_7_v2", "seq12_8_v2"], [7, 8], id="one-differs"),
         pytest.param(["f0_t0.0s", "f25_t1.0s", "f30_t1.2s"], [0, 25, 30], id="one-of-its-own"),
         pytest.param([f"a_mp4-{n}_jpg.rf.{h}" for n, h in enumerate(HASHES)], [0, 1], id="hashes"),
+        pytest.param(
+            [f"a_mp4-{n}_jpg.rf.{h}" for n, h in zip((5, 0), LETTERS, strict=True)], [5, 0]
+        ),
+        pytest.param([f"a_mp4-5_jpg.rf.{LETTERS[0]}"], [5], id="one-hash-of-letters"),
+        pytest.param([f"a_mp4-5_jpg.rf.{LETTERS[0]}_mask"], [5], id="hash-and-mask"),
+        pytest.param(["shot.rf.00000012"], [12], id="digits-behind-rf"),
         pytest.param([f"a_mp4-0000_jpg.rf.{HASHES[0]}"], [0], id="one-hash"),
         pytest.param(["1a2b3c4d-frame_3", "5e6f7a8b-frame_7"], [3, 7], id="uploads"),
         pytest.param(["00000_v2"], [0], id="padded"),
