@@ -30,6 +30,8 @@ from mavos_deploy.runtime.masks.formats.shapes import (
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 
 CHANNELS = 4  # of the picture that a brush stroke is packed from; the last one is alpha
+APART = "labels"  # type of a result that holds the label of the region with its id
+UNNAMED = "object"  # label of regions without one
 OWN_ID = "object_"  # how regions that this program wrote are named
 
 _LOCAL = re.compile(r"(?:^|&)d=([^&]+)")
@@ -52,12 +54,13 @@ class _Value:
     polygonlabels: list[str] = ()  # type: ignore[assignment]
     rectanglelabels: list[str] = ()  # type: ignore[assignment]
     ellipselabels: list[str] = ()  # type: ignore[assignment]
+    labels: list[str] = ()  # type: ignore[assignment] # in a result of its own
 
     @property
-    def label(self) -> str:
-        """The first label; regions without one are an object."""
+    def label(self) -> str | None:
+        """The first label; None where the value has none."""
         given = [*self.brushlabels, *self.polygonlabels, *self.rectanglelabels, *self.ellipselabels]
-        return given[0] if given else "object"
+        return next(iter([*given, *self.labels]), None)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,10 @@ def read_label_studio(path: Path, content: bytes) -> LabelMaps:
         if size is None:
             continue
         sizes[frame] = size
+        apart = {region.id: region.value.label for region in regions if region.type == APART}
         for region in regions:
+            if region.type == APART:
+                continue
             draw = DRAWN.get(region.type.removesuffix("labels"))
             if draw is None:
                 left_out.add(region.type or "regions without a type")
@@ -122,7 +128,8 @@ def read_label_studio(path: Path, content: bytes) -> LabelMaps:
                     "annotate it as it is stored"
                 )
             drawn = partial(draw, region.value, size)
-            shapes.append(Shape(frame, region.value.label, _track(region), drawn))
+            label = region.value.label or apart.get(region.id) or UNNAMED
+            shapes.append(Shape(frame, label, _track(region), drawn))
     return shape_maps(str(path), sizes, shapes, [*notes, *left_out_text(left_out)])
 
 

@@ -84,6 +84,22 @@ def test_labels_tell_the_objects_of_several_tasks() -> None:
     assert maps.names == {1: "ant", 2: "cat"}
 
 
+def test_labels_in_results_of_their_own_belong_to_the_region_of_their_id() -> None:
+    box = {"x": 10, "y": 15, "width": 30, "height": 30}
+    tasks = [
+        task(
+            region(type="labels", id=place, value={**box, "labels": [label]}),
+            region(type="rectangle", id=place, value=box),
+            image=f"{place}.jpg",
+        )
+        for place, label in (("1", "dog"), ("2", "ant"))
+    ]
+    maps = read(*tasks)
+    assert maps.names == {1: "ant", 2: "dog"}
+    assert [make().max() for make in maps.frames.values()] == [2, 1]
+    assert not any("left out" in note for note in maps.notes)
+
+
 def test_the_first_of_several_annotations_counts_and_it_is_said() -> None:
     given = task(region())
     given["annotations"].append({"result": [region(), region()]})
