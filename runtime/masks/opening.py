@@ -2,7 +2,7 @@
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from mavos_deploy.runtime.masks.formats.mots_reading import read_mots
 from mavos_deploy.runtime.masks.formats.store import SUFFIX as STORE_SUFFIX
 from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps
+from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps, masks_in
 from mavos_deploy.runtime.media import strays
 from mavos_deploy.runtime.media.folders import natural_order
-from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _format_of(path: Path, content: bytes) -> AnnotationFormat | None:
 
 def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
     """Annotation files where a folder has some, which may lie beside the pictures; else masks."""
-    visible = (file for file in path.iterdir() if not file.name.startswith("."))
+    visible = (file for file in path.iterdir() if not file.name.startswith(".") and file.is_file())
     files = sorted((f for f in visible if f.suffix.lower() in SUFFIXES), key=natural_order)
     contents = {file: _content(file) for file in files}
     labelme = {f: c for f, c in contents.items() if _format_of(f, c) is LABELME}
@@ -190,12 +189,17 @@ def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
         raise InputError(
             f"{path} holds several annotation files, {known[0].name} and {known[1].name}; give one"
         )
-    if known and not any(file.suffix.lower() in MASK_SUFFIXES for file in path.iterdir()):
+    if known and _are_its_frames(masks_in(path).values(), contents[known[0]]):
         return read_annotations(known[0], contents[known[0]])
     maps = folder_maps(path, frames)
     if known:
         maps.notes.append(f"masks lie in {path} as pictures, so {known[0].name} is left out")
     return maps
+
+
+def _are_its_frames(pictures: Iterable[Path], content: bytes) -> bool:
+    """Whether an annotation file names all pictures that lie beside it, so that none is a mask."""
+    return all(f"{picture.name}".encode() in content for picture in pictures)
 
 
 def _content(path: Path) -> bytes:

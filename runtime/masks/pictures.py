@@ -22,6 +22,15 @@ from mavos_deploy.runtime.objects import VOID, Labels
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
 FULL_BITS = 8  # of a sample; grey pictures may have 2 or 4
 WHITE = 0xFFFFFF
+OTHERS = {
+    (".npy", ".npz", ".mat", ".h5", ".pt"): "an array, not a picture; save each label map as a "
+    "PNG, such as with Pillow: Image.fromarray(labels).save('00000.png')",
+    (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"): "an archive; unpack it, and give the folder",
+    (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"): "a video, not a mask; take its pictures out "
+    "with `ffmpeg -i VIDEO -start_number 0 masks/%05d.png`, and give the folder",
+    (".psd", ".xcf", ".svg", ".exr"): "not a format of masks; export it as PNG",
+}
+OF_OBJECTS = "SegmentationObject"  # folder of ids in the layout of Pascal VOC, beside classes
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 JPEG_REASON = "JPEG, whose compression changes object ids"
 JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"
@@ -132,6 +141,9 @@ def file_maps(path: Path) -> LabelMaps:
     Args:
         path: The file.
     """
+    for suffixes, advice in OTHERS.items():
+        if path.suffix.lower() in suffixes:
+            raise InputError(f"{path}: {advice}")
     pictures = _Pictures()
     return LabelMaps(
         {path.stem: partial(pictures.read, path)},
@@ -167,6 +179,9 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     if not files and len(folders) == 1 and not folders[0].name.isdigit():
         inside = list(masks_in(folders[0]).values())
         return _frame_files(inside, [f"masks are in {folders[0]}"], frames)
+    if not files and any(folder.name == OF_OBJECTS for folder in folders):
+        note = f"masks are in {path / OF_OBJECTS}; other folders beside it are left out"
+        return _frame_files(list(masks_in(path / OF_OBJECTS).values()), [note], frames)
     if not files:
         return _by_object(folders)
     if any(character.isdigit() for stem in files for character in stem):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.opening import FORMATS, open_label_maps, read_annotations
@@ -127,6 +128,19 @@ def test_several_annotation_files_in_a_folder_are_refused(tmp_path: Path) -> Non
         open_label_maps(tmp_path)
     (tmp_path / "b.json").unlink()
     assert list(open_label_maps(tmp_path).frames) == list(frames())
+
+
+def test_pictures_that_an_annotation_file_names_are_its_frames(tmp_path: Path) -> None:
+    content = annotation_files.coco(frames()).replace(b".jpg", b".png")
+    (tmp_path / "_annotations.coco.json").write_bytes(content)
+    (tmp_path / "old.json").mkdir()  # no file
+    for stem, labels in frames().items():
+        Image.fromarray(labels).save(tmp_path / f"{stem}.png")
+    assert open_label_maps(tmp_path).names == annotation_files.NAMES
+    Image.fromarray(three()).save(tmp_path / "00011.png")
+    assert open_label_maps(tmp_path).notes == [
+        f"masks lie in {tmp_path} as pictures, so _annotations.coco.json is left out"
+    ]
 
 
 @each_file

@@ -75,6 +75,31 @@ def test_what_surrounds_the_background_and_is_no_inverted_mask_is_read(tmp_path:
     assert np.array_equal(open_label_maps(tmp_path / "objects").frames["00000"](), bordered(2, 1))
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.npy", "an array, not a picture; save each label map as a PNG"),
+        ("a.ZIP", "an archive; unpack it, and give the folder"),
+        ("matte.mp4", "a video, not a mask; take its pictures out"),
+        ("a.psd", "not a format of masks; export it as PNG"),
+    ],
+)
+def test_other_files_are_refused_with_the_way_to_masks(
+    tmp_path: Path, name: str, advice: str
+) -> None:
+    (tmp_path / name).write_bytes(b"1234")
+    with pytest.raises(InputError, match=advice):
+        open_label_maps(tmp_path / name)
+
+
+def test_ids_of_the_layout_of_pascal_voc_are_taken(tmp_path: Path) -> None:
+    save(tmp_path / "SegmentationClass" / "00000.png", np.minimum(LABELS, 1))
+    save(tmp_path / "SegmentationObject" / "00000.png", LABELS)
+    maps = open_label_maps(tmp_path)
+    assert np.array_equal(maps.frames["00000"](), LABELS)
+    assert "SegmentationObject; other folders beside it are left out" in maps.notes[0]
+
+
 def test_void_pixels_are_kept(tmp_path: Path) -> None:
     labels = np.where(LABELS == 1, 255, LABELS).astype(np.uint8)
     assert np.array_equal(read_mask(save(tmp_path / "a.png", labels)).labels, labels)
