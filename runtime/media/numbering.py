@@ -16,6 +16,8 @@ class Numbering:
 
     Attributes:
         lost: Numbers of the pictures that are missing so far, ascending.
+        first: Time of the key frame at which decoding began; None until it came.
+        resumed: Whether that is in the middle of the video.
     """
 
     def __init__(self, silent: bool, step: float | None = None) -> None:
@@ -30,9 +32,9 @@ class Numbering:
         self._silent = silent
         self._next = 0
         self._waiting: list[int] = []  # times of packets whose pictures haven't come yet, a heap
-        self._first: int | None = None  # time of the key frame at which decoding began
+        self.first: int | None = None
         self._last: int | None = None
-        self._resumed = False
+        self.resumed = False
         # Whether pictures come in the order of their packets' times, as far as was seen.
         self._orderly = True
         self._damaged = False
@@ -58,7 +60,7 @@ class Numbering:
     @property
     def begun(self) -> bool:
         """Whether a key frame came, at which decoding can begin."""
-        return self._first is not None
+        return self.first is not None
 
     @property
     def reached(self) -> int:
@@ -72,7 +74,7 @@ class Numbering:
             number: Number of the key frame at which decoding begins.
             first: Its time.
         """
-        self._next, self._first, self._resumed = number, first, True
+        self._next, self.first, self.resumed = number, first, True
 
     def packet(self, time: int | None, key: bool) -> None:
         """Note a packet that goes to the decoder and should become a picture.
@@ -82,13 +84,13 @@ class Numbering:
             key: Whether it is a key frame. What is before the first one, in either order, can't be
                 decoded and gets no number.
         """
-        if self._first is None:
+        if self.first is None:
             if not key:
                 return
-            self._first = time
-        if time is None or self._first is None:
+            self.first = time
+        if time is None or self.first is None:
             self._orderly = False
-        elif time >= self._first:
+        elif time >= self.first:
             heapq.heappush(self._waiting, time)
 
     def error(self) -> None:
@@ -114,7 +116,7 @@ class Numbering:
             The number; None for one that can't be given, because later ones came before it or it
             is from before the beginning.
         """
-        if self._resumed and time is not None and self._first is not None and time < self._first:
+        if self.resumed and time is not None and self.first is not None and time < self.first:
             return None
         if self._damaged and time is not None and self._last is not None and time <= self._last:
             return None

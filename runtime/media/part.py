@@ -157,7 +157,8 @@ class Chosen:
         Args:
             frames: All frames with their numbers, ascending. None is asked for after the last one
                 that is taken, where that can be known.
-            time: Gives a frame's time in seconds since the first one.
+            time: Gives a frame's time in seconds since the first one; asked for if times tell the
+                part.
 
         Raises:
             InputError: No frame lies in the part.
@@ -165,7 +166,7 @@ class Chosen:
         part, taken, seen = self._part, 0, 0
         for index, frame in frames:
             seen = index + 1
-            at = time(frame)
+            at = time(frame) if part.timed else None
             if part.before(index, at):
                 continue
             if part.after(index, at):

@@ -14,15 +14,11 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.media.decoding import reason_of, time_of
+from mavos_deploy.runtime.media.decoding import open_video, reason_of, time_of
 from mavos_deploy.runtime.media.numbering import Numbering, named
 from mavos_deploy.runtime.media.part import Place
-from mavos_deploy.runtime.media.structure import outline
+from mavos_deploy.runtime.media.structure import ends_early, outline
 
-# A file is cut off if it ends this much before the length it states: the larger of a time and a
-# share, because the length that a muxer writes may include the pause after the last frame.
-MISSING_SECONDS = 0.5
-MISSING_SHARE = 0.01
 SLACK = 256  # bytes that may follow the last packet within its part of a file
 HELD = 8  # pictures that wait for earlier ones, once damage has brought them out of order
 KEPT_PACKETS = 2000  # packets of two groups of pictures that are kept while frames are skipped
@@ -89,6 +85,7 @@ class Recording:
         self._landing = landing
         self._counted = 0  # packets that become pictures
         self._origin: Fraction | None = None  # time of the first frame
+        self._probed = False  # whether the file was opened once more to find it
         self.name = name
         self._container = container
         self.stream = stream
@@ -147,7 +144,19 @@ class Recording:
     def since_start(self, picture: av.VideoFrame) -> Fraction | None:
         """Seconds from the video's first frame to a picture; None where it has no time."""
         time = time_of(picture)
-        return None if time is None else time - (self._origin or 0)
+        return None if time is None else time - (self._begin() or 0)
+
+    def _begin(self) -> Fraction | None:
+        """Time of the first frame, for which the file is opened again where it isn't decoded."""
+        if self._origin is None and not self._probed:
+            self._probed = True
+            with open_video(self.name) as container:
+                stream = container.streams[self.stream.index]
+                assert isinstance(stream, VideoStream)
+                whole = Recording(self.name, container, stream)
+                next(iter(whole), None)
+                self._origin = whole._origin
+        return self._origin
 
     def damage(self, first: int, last: int | None) -> list[str]:
         """Lines that say what is missing or damaged, once reading is over.
@@ -177,6 +186,11 @@ class Recording:
         if number is None:
             return
         self._given += 1
+        if self._origin is None and not self._numbering.resumed:
+            # Packets with earlier times may show nothing: at an edit, or without what they need.
+            first = picture.pts if number == 0 else self._numbering.first
+            unit = self.stream.time_base
+            self._origin = None if first is None or unit is None else first * unit
         if picture.is_corrupt:
             self._flawed.append(number)
         yield number, picture
@@ -193,7 +207,7 @@ class Recording:
         if self._cut or self._unread:
             return
         formats = self._container.format.name.split(",")
-        early = self._ends_early()
+        early = ends_early(self._container, self.stream, self._own_end, self._any_end)
         # The reader of Matroska passes over a packet that is not there whole, without a word.
         if not early and "matroska" not in formats:
             return
@@ -227,8 +241,6 @@ class Recording:
         if packet is not None and not packet.is_discard:
             self._note_key(packet)
             self._numbering.packet(packet.pts, self._is_key(packet))
-            if self._origin is None and self._is_key(packet) and packet.pts is not None:
-                self._origin = packet.pts * packet.time_base
         try:
             pictures = self.stream.decode(packet)
             for picture in pictures:  # those that wait for the end come without their unit
@@ -303,6 +315,14 @@ class Recording:
         if self._start is None or not self._countable():
             yield from packets
             return
+        begin = self._begin()
+
+        def shown(packet: "Packet[Stream]") -> bool:
+            """Whether a packet becomes a picture; some before the first lack what they need."""
+            if begin is None or packet.pts is None:
+                return not packet.is_discard
+            return not packet.is_discard and packet.pts * packet.time_base >= begin
+
         groups: list[list[Packet[Stream]]] = []
         passed = 0  # pictures of groups that were dropped
         for packet in packets:
@@ -312,13 +332,11 @@ class Recording:
             if not groups or packet.is_keyframe:
                 groups.append([])
                 if len(groups) > 2:
-                    passed += sum(not p.is_discard for p in groups.pop(0))
+                    passed += sum(map(shown, groups.pop(0)))
             groups[-1].append(packet)
             if packet.pts is None or sum(map(len, groups)) > KEPT_PACKETS:
                 break
-            if self._origin is None and not packet.is_discard:
-                self._origin = packet.pts * packet.time_base
-            number = passed + sum(not p.is_discard for group in groups for p in group) - 1
+            number = passed + sum(shown(p) for group in groups for p in group) - 1
             if self._reaches(packet, number):
                 break
         if passed:
@@ -363,31 +381,16 @@ class Recording:
         """Whether the start lies within the packets up to this one, the `number`-th."""
         if isinstance(self._start, int):
             return number >= self._start
-        if packet.pts is None or self._start is None or self._origin is None:
+        begin = self._begin()
+        if packet.pts is None or self._start is None or begin is None:
             return False
-        return packet.pts * packet.time_base - self._origin >= self._start
+        return packet.pts * packet.time_base - begin >= self._start
 
     def _is_gap(self, after: av.VideoFrame) -> bool:
         before = self._last
         if before is None or before.pts is None or after.pts is None or not before.duration:
             return False
         return after.pts > before.pts + 1.5 * before.duration
-
-    def _ends_early(self) -> bool:
-        """Whether the packets end well before the length that the container states.
-
-        Only formats that state a length are judged; for others FFmpeg estimates it.
-        """
-        stream, formats = self.stream, self._container.format.name.split(",")
-        stated, reached = 0.0, self._own_end
-        if "mp4" in formats and stream.duration is not None and stream.time_base:
-            stated = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-        elif "avi" in formats and stream.average_rate:
-            stated = float(stream.frames / stream.average_rate)
-        elif ("matroska" in formats or "flv" in formats) and self._container.duration:
-            # Sound may be the longer one.
-            stated, reached = self._container.duration / av.time_base, self._any_end
-        return stated - reached > max(MISSING_SECONDS, MISSING_SHARE * stated)
 
 
 def _frames(numbers: list[int]) -> str:

@@ -5,6 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+# A file is cut off if it ends this much before the length it states: the larger of a time and a
+# share, because the length that a muxer writes may include the pause after the last frame.
+MISSING_SECONDS = 0.5
+MISSING_SHARE = 0.01
+
 # Elements of the top levels of Matroska: header, index of the parts, description, tracks, clusters,
 # index of the packets, attachments, chapters, tags, padding, checksum.
 MATROSKA = frozenset(
@@ -51,6 +60,31 @@ def outline(path: Path, formats: list[str]) -> Outline | None:
             except (OSError, ValueError):
                 return None
     return None
+
+
+def ends_early(
+    container: InputContainer, stream: VideoStream, own_end: float, any_end: float
+) -> bool:
+    """Whether the packets end well before the length that the container states.
+
+    Only formats that state a length are judged; for others FFmpeg estimates it.
+
+    Args:
+        container: The file.
+        stream: Its video.
+        own_end: End of the video's last packet, in seconds.
+        any_end: End of the last packet, in seconds.
+    """
+    formats = container.format.name.split(",")
+    stated, reached = 0.0, own_end
+    if "mp4" in formats and stream.duration is not None and stream.time_base:
+        stated = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    elif "avi" in formats and stream.average_rate:
+        stated = float(stream.frames / stream.average_rate)
+    elif ("matroska" in formats or "flv" in formats) and container.duration:
+        # Sound may be the longer one.
+        stated, reached = container.duration / av.time_base, any_end
+    return stated - reached > max(MISSING_SECONDS, MISSING_SHARE * stated)
 
 
 def _mp4(file: BinaryIO, size: int) -> Outline | None:
