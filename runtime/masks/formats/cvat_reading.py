@@ -23,6 +23,7 @@ from mavos_deploy.runtime.masks.formats.shapes import (
     within,
 )
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.numbering import as_text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -44,14 +45,24 @@ def read_cvat(path: Path, content: bytes) -> LabelMaps:
         content: Its bytes.
 
     Raises:
-        InputError: It is no such file, it is not clear which shapes are one object, or defusedxml
-            is missing.
+        InputError: It is no such file, it holds several videos, it is not clear which shapes are
+            one object, or defusedxml is missing.
     """
     root = _parsed(path, content)
     if root.tag != "annotations":
         raise _fault(path, f"it begins with <{root.tag:.40}>")
+    tracks = root.findall("track")
+    tasks = sorted({task for track in tracks if (task := track.get("task_id"))})
+    if len(tasks) > 1:
+        raise InputError(
+            f"{path} holds the tracks of {len(tasks)} videos, tasks {as_text(tasks)}; export one "
+            "task, not the project"
+        )
+    if tracks and any(len(image) for image in root.findall("image")):
+        raise InputError(
+            f"{path} holds the tracks of a video and the shapes of single images; export one task"
+        )
     try:
-        tracks = root.findall("track")
         sizes, shapes, notes, own = _video(root, tracks) if tracks else _images(root)
     except ValueError as error:
         raise _fault(path, str(error)) from None
@@ -99,7 +110,9 @@ def _images(root: "Element") -> Found:
 
 def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
     """Frames, shapes, notes and words for numbers, of a task of a video."""
-    original = next(root.iter("original_size"), None)
+    task = tracks[0].get("task_id")
+    own = (one for one in root.iter("task") if task and one.findtext("id") == task)
+    original = next(next(own, root).iter("original_size"), None)
     if original is None:
         raise ValueError("`meta/original_size` is missing")
     height, width = (original.findtext(side, "") for side in ("height", "width"))
@@ -107,7 +120,7 @@ def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
     drawn: list[tuple[int, int, Shape]] = []
     frames: set[int] = set()
     left_out: set[str] = set()
-    numbers, own = _numbers(tracks)
+    numbers, words = _numbers(tracks)
     for number, track in zip(numbers, tracks, strict=True):
         label = _text(track, "label")
         for element in track:
@@ -124,7 +137,7 @@ def _video(root: "Element", tracks: Sequence["Element"]) -> Found:
     drawn.sort(key=lambda one: one[:2])
     sizes = {f"{frame:05d}": size for frame in sorted(frames)}
     notes = left_out_text(left_out & set(WITHOUT_AREA))
-    return sizes, [shape for _, _, shape in drawn], notes, own
+    return sizes, [shape for _, _, shape in drawn], notes, words
 
 
 def _numbers(tracks: Sequence["Element"]) -> tuple[list[int], str]:

@@ -80,6 +80,27 @@ def test_tracks_keep_their_numbers_or_are_raised_by_one(
     assert any(note in line for line in maps.notes)
 
 
+def task(number: int, width: int) -> str:
+    return f"<task><id>{number}</id>{SIZE[6:-7].replace('30', str(width))}</task>"
+
+
+def of_task(number: int) -> str:
+    return f'<track id="{number}" task_id="{number}" label="cat">{shape(2)}</track>'
+
+
+def test_tracks_of_several_videos_are_refused() -> None:
+    tasks = task(5, 30) + task(6, 40)
+    with pytest.raises(InputError, match="tracks of 2 videos, tasks 5, 6; export one task"):
+        read(f"<meta><project>{tasks}</project></meta>{of_task(5)}{of_task(6)}")
+    with pytest.raises(InputError, match="tracks of a video and the shapes of single images"):
+        read(f"<meta>{tasks}</meta>{of_task(5)}{IMAGE.format(BOX)}")
+
+
+def test_tracks_of_one_video_of_a_project_have_the_size_of_theirs() -> None:
+    maps = read(f"<meta><project>{task(5, 30)}{task(6, 40)}</project></meta>{of_task(6)}")
+    assert maps.frames["00002"]().shape == (20, 40)
+
+
 def test_tracks_without_a_group_come_behind_those_with_one() -> None:
     first = f'<track id="0" label="cat" group_id="7">{shape(2)}</track>'
     maps = read(SIZE + first + f'<track id="1" label="dog">{shape(3)}</track>')
