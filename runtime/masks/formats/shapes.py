@@ -148,13 +148,11 @@ def from_runs(counts: Sequence[int], size: Size, by_column: bool = False) -> Bit
     Raises:
         ValueError: They don't make up a picture of this size.
     """
+    total = size[0] * size[1]  # checked as Python's numbers, since 64 bits may not hold them
+    if min(counts, default=0) < 0 or max(counts, default=0) > total or sum(counts) != total:
+        pixels = sum(min(max(count, 0), total) for count in counts)
+        raise ValueError(f"run lengths of {pixels} pixels for a mask of {size[0]}x{size[1]}")
     lengths = np.array(counts, np.int64)
-    total = size[0] * size[1]
-    if (lengths < 0).any() or (lengths > total).any() or lengths.sum() != total:
-        raise ValueError(
-            f"run lengths of {int(lengths.clip(0, total).sum())} pixels for a mask of "
-            f"{size[0]}x{size[1]}"
-        )
     values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return values.reshape(size[1], size[0]).T if by_column else values.reshape(size)
 
