@@ -145,7 +145,10 @@ def _frame(task: _Task, place: int) -> str:
 
 def _file_of(address: str) -> str:
     """The path in a picture's address; that of a file on the server's disk is its parameter `d`."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a path that begins as a host does, or a host that can't be one
+        return address
     local = None if PurePosixPath(parts.path).suffix else _LOCAL.search(parts.query)
     return unquote(local[1] if local else parts.path or address)
 

@@ -59,6 +59,7 @@ def test_shapes_are_filled(shape: dict[str, Any]) -> None:
         "/data/local-files/?d=clip/00003.jpg",
         "/data/local-files?x=a/7.jpg&d=clip%2F00003.jpg&y=b/8.jpg",
         "https://host/a/00003.jpg?GoogleAccessId=me&Signature=a%2Fb9c",
+        "//[share]/00003.jpg",
         "https://host/a/00003.jpg?d=20240102",
         "s3://bucket/clip/00003.jpg",
     ],
