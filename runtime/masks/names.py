@@ -122,6 +122,23 @@ def numbers_in(names: Collection[str]) -> dict[str, int | None]:
     return {name: None if text is None else int(text[:18]) for name, (text, _) in _read(names)}
 
 
+def check_frames(source: str, names: Iterable[str]) -> None:
+    """Refuse names that a file gives its frames and no picture can have.
+
+    Args:
+        source: Name of the file, for errors.
+        names: Names of its frames.
+
+    Raises:
+        InputError: There is such a name.
+    """
+    for name in names:
+        if "\0" in name or name == "..":
+            raise InputError(
+                f"{source}: {name!r} can't be the name of a frame; give it another one"
+            )
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Names in the natural order, as frames in a folder are, whatever hashes they hold.
 

@@ -15,7 +15,7 @@ from mavos_deploy.runtime.geometry import MAX_PIXELS, Size
 from mavos_deploy.runtime.masks.formats import coco_runs
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.layers import Covered, Layers
-from mavos_deploy.runtime.masks.names import in_order
+from mavos_deploy.runtime.masks.names import check_frames, in_order
 from mavos_deploy.runtime.masks.numbering import as_text
 from mavos_deploy.runtime.objects import VOID, Labels
 
@@ -199,8 +199,10 @@ def shape_maps(
         in_time: Whether `sizes` are in order of time; else frames come in the order of their names.
 
     Raises:
-        InputError: There is no shape, or it is not clear which shapes are one object.
+        InputError: There is no shape, a frame has a name that no file can have, or it is not clear
+            which shapes are one object.
     """
+    check_frames(name, sizes)
     if not shapes:
         raise InputError(f"{name}: no shape of an object in it; annotate the objects")
     ids, names, said = _objects(name, shapes, own)

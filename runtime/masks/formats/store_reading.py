@@ -6,6 +6,7 @@ from pathlib import Path
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.formats.store import MaskStore
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.names import check_frames
 
 
 def store_maps(path: Path) -> LabelMaps:
@@ -15,7 +16,7 @@ def store_maps(path: Path) -> LabelMaps:
         path: The file.
 
     Raises:
-        InputError: It is no store, or it holds no frame.
+        InputError: It is no store, it holds no frame, or one has a name that none can have.
     """
     store = MaskStore(path)
     if not len(store):
@@ -23,6 +24,7 @@ def store_maps(path: Path) -> LabelMaps:
     stems = [store.stem(number) for number in store.numbers]
     if len(set(stems)) < len(stems):
         stems = [f"{number:05d}" for number in store.numbers]
+    check_frames(str(path), stems)
     unfinished = f"{path} was not closed; it holds the {len(store)} frames until then"
     return LabelMaps(
         {

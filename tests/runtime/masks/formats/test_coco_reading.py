@@ -178,6 +178,14 @@ def test_frames_of_youtube_vis_keep_their_order() -> None:
     assert list(read_youtube_vis(Path("a.json"), json.dumps(data).encode()).frames) == ["b", "a"]
 
 
+@pytest.mark.parametrize("name", ["a\0b.jpg", "clip/.."])
+def test_names_that_no_file_can_have_are_refused(name: str) -> None:
+    data = document({})
+    data["images"][0]["file_name"] = name
+    with pytest.raises(InputError, match=r"a\.json: '.*' can't be the name of a frame; give"):
+        read_coco(Path("a.json"), json.dumps(data).encode())
+
+
 def test_two_images_of_one_name_are_refused() -> None:
     data = document({}, images=2)
     data["images"][1]["file_name"] = "other/00000.png"

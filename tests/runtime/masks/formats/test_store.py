@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.formats.store import KEY_EVERY, MaskStore, StoreWriter
+from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.objects import Labels
@@ -154,3 +155,10 @@ def test_a_video_takes_a_fraction_of_what_pngs_take(tmp_path: Path) -> None:
     assert sum(sizes) > 3 * stored
     # Every small file takes up a whole block.
     assert sum(-(-size // 4096) * 4096 for size in sizes) > 9 * stored
+
+
+def test_names_of_frames_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "masks", LEGEND) as writer:
+        writer.write(LabelledFrame(0, "a\0b", np.ones((2, 2), np.uint8)))
+    with pytest.raises(InputError, match="can't be the name of a frame; give it another one"):
+        store_maps(tmp_path / "masks")
