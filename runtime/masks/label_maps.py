@@ -7,6 +7,8 @@ from pathlib import Path
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.objects import Labels
 
+FIRST = "first"  # name of the only frame of masks that name none
+
 
 @dataclass(frozen=True, eq=False)
 class LabelMaps:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.kinds import read_kind
-from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.label_maps import FIRST, LabelMaps
 from mavos_deploy.runtime.masks.layers import Covered, Layers
 from mavos_deploy.runtime.masks.names import FRAME_DIGITS, numbers_in
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text
@@ -258,7 +258,7 @@ def _objects_of_one_frame(files: list[Path]) -> LabelMaps:
     """Files without a number in their names: the objects of one frame, or its only mask."""
     if len(files) == 1:
         return file_maps(files[0])
-    return _per_object({"": {f.stem: f for f in files}}, [f.stem for f in files], "file", True)
+    return _per_object({FIRST: {f.stem: f for f in files}}, [f.stem for f in files], "file", True)
 
 
 def _per_object(

@@ -21,7 +21,7 @@ from mavos_deploy.runtime.masks.formats.shapes import (
     shape_maps,
     stem_of,
 )
-from mavos_deploy.runtime.masks.label_maps import LabelMaps
+from mavos_deploy.runtime.masks.label_maps import FIRST, LabelMaps
 from mavos_deploy.words import counted
 
 Side = Annotated[int, Meta(ge=1, le=2**26)]
@@ -128,7 +128,7 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
     data = decode(_Coco, content, partial(_fault, path, "COCO"))
     names = {category.id: category.name for category in data.categories}
     images = {image.id: image for image in data.images}
-    frames = {image.id: stem_of(image.file_name) for image in data.images}
+    frames = {image.id: stem_of(image.file_name) or FIRST for image in data.images}
     if len(set(frames.values())) < len(data.images):
         raise InputError(f"{path}: two images have one name; give frames of one video names")
     sizes = {frames[i]: _size(path, image.height, image.width) for i, image in images.items()}

@@ -131,3 +131,13 @@ def test_names_without_a_number_are_replaced_by_their_places_and_it_is_said(tmp_
     frames = {stem: np.ones((4, 6), np.uint8) for stem in ("b", "c")}
     done = _convert(_write(tmp_path, "coco", frames, {}), "mots", tmp_path / "a.txt")
     assert "2 are replaced by their places from 0 on, as no number" in "".join(done.lost)
+
+
+@pytest.mark.parametrize("kind", ["palette", "binary", "coco", "store"])
+def test_a_frame_without_a_name_is_not_written_hidden(kind: str, tmp_path: Path) -> None:
+    both = np.repeat(np.array([[1, 2]], np.uint8), 3, axis=1).repeat(4, axis=0)
+    masks = {name: np.where(both == number, 255, 0) for number, name in enumerate("ab", 1)}
+    _palette_pngs(tmp_path / "in", {name: one.astype(np.uint8) for name, one in masks.items()})
+    path = tmp_path / f"out{RESULTS[kind].suffix if kind not in _FOLDERS else ''}"
+    _convert(tmp_path / "in", kind, path)
+    _assert_equal(_labels(open_label_maps(path)), {"first": both})

@@ -186,6 +186,14 @@ def test_names_that_no_file_can_have_are_refused(name: str) -> None:
         read_coco(Path("a.json"), json.dumps(data).encode())
 
 
+def test_an_image_without_a_name_is_the_first_frame() -> None:
+    data = document({})
+    data["images"][0]["file_name"] = ""
+    maps = read_coco(Path("a.json"), json.dumps(data).encode())
+    assert list(maps.frames) == ["first"]
+    assert maps.single
+
+
 def test_two_images_of_one_name_are_refused() -> None:
     data = document({}, images=2)
     data["images"][1]["file_name"] = "other/00000.png"
