@@ -147,8 +147,8 @@ def _table(source: str) -> Table:
             raise InputError(
                 f"{error} after frame {max(0, len(times) - 1):05d}; {ADVICE}"
             ) from None
-        if recording.damage(0, None):
-            raise InputError(f"{recording.damage(0, None)[0]}; {ADVICE}")
+        if problems := recording.damage(0, None) + recording.joined():
+            raise InputError(f"{problems[0]}; {ADVICE}")
     if None in times:
         raise InputError(
             f"{source}: its frames have no times, so none can be shown by its number; {ADVICE}"

@@ -334,6 +334,7 @@ def _recorded(
             yield frame
         original.ended = not chosen.stopped
     finally:
+        told.notes += recording.joined()
         if chosen.first is not None:
             told.damage += recording.damage(chosen.first, chosen.last if chosen.stopped else None)
 

@@ -53,11 +53,6 @@ class Numbering:
         return self._silent and self._orderly and bool(self._waiting) and self._waiting[0] < time
 
     @property
-    def holed(self) -> bool:
-        """Whether the container lost packets."""
-        return self._holed
-
-    @property
     def begun(self) -> bool:
         """Whether a key frame came, at which decoding can begin."""
         return self.first is not None

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count, islice
-from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -16,23 +15,17 @@ from av.video.stream import VideoStream
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.decoding import open_video, reason_of, time_of
 from mavos_deploy.runtime.media.numbering import Numbering, named
+from mavos_deploy.runtime.media.packets import Packets
 from mavos_deploy.runtime.media.part import Place
-from mavos_deploy.runtime.media.structure import ends_early, outline
 
-SLACK = 256  # bytes that may follow the last packet within its part of a file
 HELD = 8  # pictures that wait for earlier ones, once damage has brought them out of order
 KEPT_PACKETS = 2000  # packets of two groups of pictures that are kept while frames are skipped
 APART = 8  # frames at least between key frames that are noted
-RETRIES = 8  # errors of reading in a row, without a packet, after which the rest is given up
 # Decoders that leave out what they can't show without an error.
 SILENT = ("h264", "hevc", "vp9", "av1")
 # Containers whose recordings may start between key frames. In others a packet at the start that is
 # no key frame is a damaged one.
 STREAMED = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "flv")
-# Containers whose packets lie one behind the other, with headers of a few bytes, so that a larger
-# distance is a hole.
-DENSE = ("matroska", "webm", "flv")
-HEADER = 64  # bytes
 # Codecs of which every packet becomes one picture, so that packets can be counted undecoded.
 COUNTED = ("h264", "hevc", "av1", "vp9", "mjpeg", "prores", "dnxhd", "ffv1", "mpeg2video")
 
@@ -91,16 +84,15 @@ class Recording:
         self.stream = stream
         self._start = start
         rate = stream.average_rate or stream.guessed_rate
+        step = float(1 / (rate * stream.time_base)) if rate and stream.time_base else None
+        self._joints: list[int] = []
         self._numbering = Numbering(
-            step=float(1 / (rate * stream.time_base)) if rate and stream.time_base else None,
+            step=step,
             silent=stream.codec_context.codec.canonical_name in SILENT
             and container.format.name != "avi",  # whose times may count packets
         )
+        self._packets = Packets(name, container, stream, step, self._numbering.hole)
         self._flawed: list[int] = []
-        self._own_end = self._any_end = 0.0  # seconds
-        self._read_end = 0  # bytes
-        self._cut = False
-        self._unread = ""  # why the rest of the file isn't read
         self._last: av.VideoFrame | None = None
         self._given = 0
         self._first_error = ""
@@ -117,7 +109,7 @@ class Recording:
         held: list[tuple[int, int, av.VideoFrame]] = []  # times, order of arrival, pictures
         order = count()
         for picture in self._pictures():
-            if self._cut and self._is_gap(picture):
+            if self._packets.cut and self._is_gap(picture):
                 break  # a cut also loses frames that belong before the last ones kept
             self._last = picture
             if picture.pts is None or not (held or self._numbering.misses(picture.pts)):
@@ -128,8 +120,9 @@ class Recording:
                 yield from self._numbered(heapq.heappop(held)[2])
         while held:
             yield from self._numbered(heapq.heappop(held)[2])
-        if self._cut or (not self._given and self._first_error):
-            problem = "the file is cut off" if self._cut else f"damaged ({self._first_error})"
+        if self._packets.cut or (not self._given and self._first_error):
+            damaged = f"damaged ({self._first_error})"
+            problem = "the file is cut off" if self._packets.cut else damaged
             raise InputError(
                 f"{self.name}: {problem} at frame {self._numbering.reached:05d}; get a whole "
                 "copy, or re-encode what is left of it with ffmpeg"
@@ -158,6 +151,15 @@ class Recording:
                 self._origin = whole._origin
         return self._origin
 
+    def joined(self) -> list[str]:
+        """Lines that say where the clock jumps, as far as the file was read."""
+        if not self._joints:
+            return []
+        return [
+            f"{self.name}: its clock jumps at {_frames(self._joints)}, as where recordings were "
+            "joined; times go on by the usual step"
+        ]
+
     def damage(self, first: int, last: int | None) -> list[str]:
         """Lines that say what is missing or damaged, once reading is over.
 
@@ -174,10 +176,10 @@ class Recording:
             lines.append(f"{self.name}: damaged and left out: {_frames(lost)}")
         if flawed := inside(self._flawed):
             lines.append(f"{self.name}: damaged, shown as far as possible: {_frames(flawed)}")
-        if self._unread:
+        if self._packets.unread:
             lines.append(
                 f"{self.name}: from frame {self._numbering.reached:05d} on it can't be read "
-                f"({self._unread})"
+                f"({self._packets.unread})"
             )
         return lines
 
@@ -186,6 +188,9 @@ class Recording:
         if number is None:
             return
         self._given += 1
+        jumps = self._packets.clock.jumps
+        while (n := len(self._joints)) < len(jumps) and (picture.pts or 0) >= jumps[n]:
+            self._joints.append(number)
         if self._origin is None and not self._numbering.resumed:
             # Packets with earlier times may show nothing: at an edit, or without what they need.
             first = picture.pts if number == 0 else self._numbering.first
@@ -199,23 +204,8 @@ class Recording:
         """Pictures in the order in which the decoder gives them."""
         for packet in self._from_start():
             yield from self._decoded(packet)
-        self._check_end()
+        self._packets.check_end()
         yield from self._decoded(None)
-
-    def _check_end(self) -> None:
-        """Once all packets were read, find out whether some are missing at the end."""
-        if self._cut or self._unread:
-            return
-        formats = self._container.format.name.split(",")
-        early = ends_early(self._container, self.stream, self._own_end, self._any_end)
-        # The reader of Matroska passes over a packet that is not there whole, without a word.
-        if not early and "matroska" not in formats:
-            return
-        found = outline(Path(self.name), formats)
-        if (found is None and early) or (found is not None and not found.complete):
-            self._cut = True
-        elif early and found is not None and self._read_end + SLACK < found.data_end:
-            self._unread = "its container is damaged"
 
     def undecoded(self) -> "Iterator[Packet[Stream]] | None":
         """The packets of a whole file, of which each becomes a picture, for an index.
@@ -224,17 +214,21 @@ class Recording:
             The packets in the order of decoding; None where packets can't tell the pictures. While
             iterating, InputError is raised where some are lost.
         """
+        self._packets.clock.ahead_too = False  # an index needs the times that the file has
         return self._whole() if self._countable() else None
 
     def _whole(self) -> Iterator["Packet[Stream]"]:
         begun = False
-        for packet in self._packets():
+        for packet in self._packets:
+            if self._packets.clock.jumps:
+                raise InputError(f"{self.name}: its clock goes back")
             begun = begun or packet.is_keyframe
             if begun and not packet.is_discard:
                 yield packet
-        self._check_end()
-        if self._cut or self._unread or self._numbering.holed:
-            reason = "cut off" if self._cut else self._unread or "a part of it is lost"
+        self._packets.check_end()
+        read = self._packets
+        if read.cut or read.unread or read.holed:
+            reason = "cut off" if read.cut else read.unread or "a part of it is lost"
             raise InputError(f"{self.name} is damaged ({reason})")
 
     def _decoded(self, packet: "Packet[Stream] | None") -> list[av.VideoFrame]:
@@ -259,60 +253,21 @@ class Recording:
         if not (begun or self._is_key(packet)):
             return
         far = not self.landings or self._counted >= self.landings[-1].number + APART
-        if begun and far and packet.is_keyframe and packet.pts is not None and self._countable():
+        if self._packets.clock.jumps:
+            self.landings.clear()  # no time leads to a packet behind a jump, or only to it
+        elif begun and far and packet.is_keyframe and packet.pts is not None and self._countable():
             self.landings.append(Landing(self._counted, packet.pts))
         elif self.landings and packet.pts is not None and packet.pts < self.landings[-1].time:
             self.landings[-1].number += 1  # shown before its key frame
         self._counted += 1
-
-    def _packets(self) -> Iterator["Packet[Stream]"]:
-        """Packets of the video, up to where the file is cut off or its container unreadable."""
-        # In a recorded transport stream the last packet is commonly incomplete, and nothing states
-        # a length; every other container marks a packet as corrupt only if the file ends inside.
-        complete_packets = self._container.format.name != "mpegts"
-        dense = any(name in DENSE for name in self._container.format.name.split(","))
-        failures, torn = 0, False
-        while failures < RETRIES:
-            try:
-                for packet in self._container.demux():
-                    own = packet.stream is self.stream
-                    if own and packet.is_corrupt and complete_packets:
-                        self._cut = True
-                        return
-                    if packet.size:
-                        failures = 0
-                        place = packet.pos or 0
-                        far = dense and 0 < self._read_end + HEADER < place
-                        # If something follows, a torn packet was not the end of the recording.
-                        if (far and self._read_end) or torn:
-                            self._numbering.hole()
-                        torn = own and packet.is_corrupt
-                        self._note(packet, own)
-                        if own:
-                            yield packet
-                return
-            except av.FFmpegError as error:
-                failures += 1
-                self._unread = reason_of(error)
-        # The container gave up; what it said last is the reason.
-
-    def _note(self, packet: "Packet[Stream]", own: bool) -> None:
-        self._unread = ""  # reading went on behind an error
-        start = packet.dts if packet.pts is None else packet.pts
-        if start is not None and packet.time_base:
-            end = float((start + (packet.duration or 0)) * packet.time_base)
-            self._any_end = max(self._any_end, end)
-            self._own_end = max(self._own_end, end) if own else self._own_end
-        if packet.pos is not None:
-            self._read_end = max(self._read_end, packet.pos + packet.size)
 
     def _from_start(self) -> Iterator["Packet[Stream]"]:
         """Packets from a key frame on from which the first wanted frame can be decoded."""
         if self._landing is not None:
             yield from self._from_landing(self._landing)
             return
-        packets = self._packets()
-        if self._start is None or not self._countable():
+        packets = iter(self._packets)
+        if self._start is None or self._packets.clock.may_jump or not self._countable():
             yield from packets
             return
         begin = self._begin()
@@ -355,7 +310,7 @@ class Recording:
             self._container.seek(landing.time, stream=self.stream)
         except av.FFmpegError:
             return
-        packets = self._packets()
+        packets = iter(self._packets)
         for packet in islice(packets, KEPT_PACKETS):
             if packet.is_keyframe and packet.pts == landing.time:
                 self._numbering.resume(landing.number, landing.time)

@@ -1,12 +1,15 @@
 """Parts of videos that were cut or joined without coding them again begin and end where told."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.access import open_clip
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
 from tests.made_videos import video
@@ -68,3 +71,69 @@ def test_pictures_that_lack_what_they_need_are_not_counted(tmp_path: Path) -> No
     for start in (0, 25, 35):
         _same(_read(path, Part(start))[0], whole[start:])
         _same(_read(path, Part(Fraction(start, 10)))[0], whole[start:])
+
+
+def _joined(path: Path, *parts: Path) -> Path:
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def _first(path: Path, count: int, seconds: int) -> Path:
+    """A transport stream of frames whose clock begins at a time."""
+    times = [1000 * seconds + 100 * index for index in range(count)]
+    return video(path, count=count, times=times, coding={"g": "10", "bf": "2"})
+
+
+@pytest.mark.parametrize("seconds", [(0, 0), (500, 0), (0, 500)], ids=["same", "back", "ahead"])
+def test_joined_streams_keep_their_numbers_and_times_from_any_start(
+    tmp_path: Path, seconds: tuple[int, int]
+) -> None:
+    parts = [_first(tmp_path / f"{n}.ts", 20 + n, at) for n, at in enumerate(seconds)]
+    path = _joined(tmp_path / "a.ts", *parts)
+    whole, (note,) = _read(path)
+    pictures = [frame.rgb for part in parts for frame in _read(part)[0]]
+    assert len(whole) == len(pictures) == 41
+    for frame, picture in zip(whole, pictures, strict=True):
+        assert np.array_equal(frame.rgb, picture)
+    times = [frame.time for frame in whole if frame.time is not None]
+    assert [b - a for a, b in pairwise(times)] == [Fraction(1, 10)] * 40
+    assert note == (
+        f"{path}: its clock jumps at frame 00020, as where recordings were joined; times go on "
+        "by the usual step"
+    )
+    for start in (1, 15, 21, 33):
+        _same(_read(path, Part(start))[0], whole[start:])
+        _same(_read(path, Part(Fraction(start, 10), start + 3))[0], whole[start : start + 4])
+    assert _read(path, Part(end=12))[1] == []
+
+
+def test_frames_of_joined_streams_are_read_again(tmp_path: Path) -> None:
+    parts = [_first(tmp_path / f"{n}.ts", 30 + n, at) for n, at in enumerate((500, 0))]
+    with open_frames(str(_joined(tmp_path / "a.ts", *parts))) as source:
+        whole = list(source)
+        assert source.again is not None
+        again = [(number, make()) for number, make in source.again.between(25, 40)]
+    assert [number for number, _ in again] == list(range(25, 41))
+    _same([frame for _, frame in again], whole[25:41])
+
+
+def test_damage_before_a_joint_takes_no_frame_behind_it(tmp_path: Path) -> None:
+    parts = [_first(tmp_path / f"{n}.ts", 20 + n, at) for n, at in enumerate((500, 0))]
+    with av.open(str(parts[0])) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(parts[0].read_bytes())
+    place = places[14]
+    assert place is not None
+    content[place + 188 : place + 376] = bytes(188)
+    parts[0].write_bytes(content)
+    frames, _ = _read(_joined(tmp_path / "a.ts", *parts))
+    second, _ = _read(parts[1])
+    assert [frame.index for frame in frames[-21:]] == list(range(20, 41))
+    for frame, expected in zip(frames[-21:], second, strict=True):
+        assert np.array_equal(frame.rgb, expected.rgb)
+
+
+def test_joined_streams_are_no_clip_of_any_order(tmp_path: Path) -> None:
+    parts = [_first(tmp_path / f"{n}.ts", 20, at) for n, at in enumerate((0, 0))]
+    with pytest.raises(InputError, match=r"clock goes back after frame 00019; re-encode"):
+        open_clip(str(_joined(tmp_path / "a.ts", *parts)))

@@ -1,0 +1,54 @@
+"""Clocks that jump go on by the usual step, and those of whole recordings are left alone."""
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mavos_deploy.runtime.media.clock import TS_DISCONT, Clock
+
+SECOND = 90_000
+
+
+def _moved(times: list[int], holed: bool = False, flags: int = TS_DISCONT) -> list[int]:
+    container: Any = SimpleNamespace(format=SimpleNamespace(flags=flags))
+    clock = Clock(container, 3600.0)
+    found = []
+    for time in times:
+        packet: Any = SimpleNamespace(
+            dts=time, pts=time + 7200, duration=3600, time_base=Fraction(1, SECOND)
+        )
+        clock.move(packet, holed)
+        assert packet.pts == packet.dts + 7200
+        found.append(packet.dts)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("last", "times"),
+    [
+        pytest.param(0, [0, 3600], id="back"),
+        pytest.param(50 * SECOND, [0, 3600, 7200], id="far-back"),
+        pytest.param(0, [30 * SECOND, 30 * SECOND + 3600], id="ahead"),
+    ],
+)
+def test_a_clock_that_jumps_goes_on(last: int, times: list[int]) -> None:
+    before = [last + 3600 * place for place in range(8)]
+    after = [before[-1] + 3600 * (place + 1) for place in range(len(times))]
+    assert _moved(before + times) == before + after
+
+
+@pytest.mark.parametrize("ahead", [-5000, 3600, 9 * SECOND], ids=["jitter", "step", "pause"])
+def test_small_steps_stay(ahead: int) -> None:
+    times = [0, 3600, 7200, 7200 + ahead]
+    assert _moved(times) == times
+
+
+def test_a_hole_of_which_the_pictures_can_be_counted_stays() -> None:
+    assert _moved([0, 3600, 30 * SECOND], holed=True) == [0, 3600, 30 * SECOND]
+    assert _moved([0, 3600, 80 * SECOND], holed=True) == [0, 3600, 7200]
+
+
+def test_containers_that_cannot_be_joined_are_left_alone() -> None:
+    assert _moved([50 * SECOND, 0, 90 * SECOND], flags=0) == [50 * SECOND, 0, 90 * SECOND]
