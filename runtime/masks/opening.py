@@ -68,7 +68,8 @@ FORMATS = (
     AnnotationFormat(
         "YouTube-VIS",
         ".json",
-        re.compile(rb'"videos"\s*:'),
+        # CocoVID lists its videos, too, but its frames are images as in COCO.
+        re.compile(rb'"file_names"\s*:|\A(?!.*"images"\s*:).*"videos"\s*:', re.DOTALL),
         "one video; run lengths, compressed or not, and polygons",
         "each annotation, by its `id`",
         read_youtube_vis,

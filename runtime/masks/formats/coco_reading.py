@@ -24,6 +24,8 @@ from mavos_deploy.runtime.masks.formats.shapes import (
 from mavos_deploy.runtime.masks.label_maps import FIRST, LabelMaps
 from mavos_deploy.words import counted
 
+SEVERAL_VIDEOS = "{} videos; save the masks of one in a file"
+
 Side = Annotated[int, Meta(ge=1, le=2**26)]
 Polygon = list[float]
 
@@ -51,6 +53,7 @@ class _Image:
     file_name: str
     height: Side
     width: Side
+    video_id: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,12 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
         content: Its bytes.
 
     Raises:
-        InputError: It is no such file, or it is not clear which annotations are one object.
+        InputError: It is no such file, has several videos, or it is not clear which annotations
+            are one object.
     """
     data = decode(_Coco, content, partial(_fault, path, "COCO"))
+    if (videos := len({image.video_id for image in data.images})) > 1:
+        raise InputError(f"{path}: {SEVERAL_VIDEOS.format(videos)}")
     names = {category.id: category.name for category in data.categories}
     images = {image.id: image for image in data.images}
     frames = {image.id: stem_of(image.file_name) or FIRST for image in data.images}
@@ -157,7 +163,7 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
     """
     data = decode(_YoutubeVis, content, partial(_fault, path, "YouTube-VIS"))
     if len(data.videos) > 1:
-        raise InputError(f"{path}: {len(data.videos)} videos; save the masks of one in a file")
+        raise InputError(f"{path}: {SEVERAL_VIDEOS.format(len(data.videos))}")
     video = data.videos[0]
     names = {category.id: category.name for category in data.categories}
     stems = [stem_of(name) for name in video.file_names]

@@ -162,6 +162,28 @@ def test_mots_with_blank_lines_is_read(tmp_path: Path) -> None:
     assert list(open_label_maps(path).frames) == ["00003", "00004"]
 
 
+@pytest.mark.parametrize("videos", [[], [{"id": 1, "name": "v"}]])
+def test_coco_with_videos_is_read_as_coco(videos: list[dict[str, object]]) -> None:
+    data = {"videos": videos, **json.loads(annotation_files.coco(frames()))}
+    for image in data["images"]:
+        image |= {"video_id": 1, "frame_id": 0}
+    found = read_annotations(Path("a.json"), json.dumps(data).encode())
+    assert list(found.frames) == list(frames())
+    data["images"][1]["video_id"] = 2
+    with pytest.raises(InputError, match=r"a\.json: 2 videos; save the masks of one in a file"):
+        read_annotations(Path("a.json"), json.dumps(data).encode())
+
+
+def test_youtube_vis_may_have_an_empty_list_of_images() -> None:
+    data = json.loads(annotation_files.youtube_vis(frames())) | {"images": []}
+    assert list(read_annotations(Path("a.json"), json.dumps(data).encode()).frames) == list(
+        frames()
+    )
+    del data["images"], data["videos"][0]["file_names"]
+    with pytest.raises(InputError, match=r"no YouTube-VIS JSON.*`file_names` is missing"):
+        read_annotations(Path("a.json"), json.dumps(data).encode())
+
+
 def test_a_list_of_results_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"image_id": 1, "category_id": 2, "score": 0.5, "segmentation": []}]')
