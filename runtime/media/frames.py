@@ -205,6 +205,8 @@ def _open_pictures(
             try:
                 rgb = read(file)
             except InputError as error:
+                if len(chosen) == 1:
+                    raise
                 if index == places[0]:
                     raise InputError(f"{error}; {_begin_later(index + part.every)}") from error
                 told.damage.append(f"frame {file.stem} is left out: {error}")

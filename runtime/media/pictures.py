@@ -27,6 +27,8 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # grey, of more than
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")  # of files that keep ids
+ANIMATED = ("PNG", "WEBP", "AVIF")  # formats that hold videos, too
+SUBFILE = 254  # tag of a TIFF page that is a smaller version, or a mask, of another one
 SERVED = ("PNG", "JPEG")  # those that come over a network
 
 _GREY_BITS = re.compile(r"\bL;([24])")  # raw modes of Pillow
@@ -51,15 +53,14 @@ def open_image(
         content: Bytes to read in place of the file; the path then only names them in messages.
         check_size: Called with height and width before anything is decoded; may refuse them.
         formats: Formats that are accepted, in Pillow's names.
-        as_mask: Whether the values of pixels are wanted: one channel of 16 bits is accepted then,
-            and a file of several pictures is refused.
+        as_mask: Whether the values of pixels are wanted: one channel of 16 bits is accepted then.
 
     Returns:
         The loaded picture in the mode of its file; the file is closed.
 
     Raises:
         InputError: The file is missing, no regular file, of another format, unreadable, damaged,
-            cut off, too large or of 16 bits.
+            cut off, too large, of 16 bits, or of several pictures.
     """
     return _read(path, content, check_size, formats, lambda image, _: image, as_mask)
 
@@ -266,6 +267,29 @@ def _check(
         raise InputError(
             f"{path}: {count} pictures in one file, but a mask is one; save each as a PNG"
         )
+    if not as_mask and (count := _shown_one_by_one(image)) > 1:
+        video = "give the file itself as the video, or " if image.format in ANIMATED else ""
+        raise InputError(
+            f"{path}: {count} pictures in one file, but a frame is one; {video}save each as a PNG"
+        )
+
+
+def _shown_one_by_one(image: Image.Image) -> int:
+    """Pictures of a file that are shown one after the other.
+
+    Photographs may hold a smaller picture, or one of another exposure, beside the one to show.
+    """
+    count = int(getattr(image, "n_frames", 1))
+    if image.format in ANIMATED or count == 1:
+        return count
+    if image.format != "TIFF":
+        return 1
+    whole = 0
+    for place in range(count):
+        image.seek(place)
+        whole += not getattr(image, "tag_v2", {}).get(SUBFILE, 0)
+    image.seek(0)
+    return whole
 
 
 def _depth(image: Image.Image) -> Depth | None:

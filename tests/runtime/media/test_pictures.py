@@ -13,7 +13,8 @@ from PIL import Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media import pictures
-from mavos_deploy.runtime.media.pictures import mode_of, open_image, read_rgb
+from mavos_deploy.runtime.media.frames import open_frames
+from mavos_deploy.runtime.media.pictures import SUBFILE, mode_of, open_image, read_rgb
 
 
 def test_a_picture_of_too_many_pixels_is_refused(
@@ -125,3 +126,41 @@ def test_pillow_does_not_write_its_warnings_to_the_terminal(tmp_path: Path) -> N
     arguments = [sys.executable, "-W", "default", "-c", code, str(tmp_path / "a.tif")]
     ran = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+def _several(path: Path, **options: object) -> Path:
+    several = [Image.new("RGB", (8, 6), (60 * n, 90, 200)) for n in range(3)]
+    several[0].save(path, save_all=True, append_images=several[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.tif", "save each as a PNG"),
+        ("a.webp", "give the file itself as the video, or save each as a PNG"),
+        ("a.png", "give the file itself as the video, or save each as a PNG"),
+    ],
+)
+def test_several_pictures_in_one_file_are_no_frame(tmp_path: Path, name: str, advice: str) -> None:
+    path = _several(tmp_path / name)
+    with pytest.raises(InputError) as refusal:
+        read_rgb(path)
+    assert str(refusal.value) == f"{path}: 3 pictures in one file, but a frame is one; {advice}"
+    with pytest.raises(InputError) as refusal, open_frames(str(tmp_path)):
+        pass
+    assert str(refusal.value) == f"{path}: 3 pictures in one file, but a frame is one; {advice}"
+
+
+def test_a_photograph_may_hold_smaller_pictures_beside_the_one_that_is_shown(
+    tmp_path: Path,
+) -> None:
+    photograph = _several(tmp_path / "a.jpg", format="MPO")
+    assert read_rgb(photograph).shape == (6, 8, 3)
+    scan = tmp_path / "a.tif"
+    large, small = Image.new("RGB", (8, 6), (1, 2, 3)), Image.new("RGB", (4, 3))
+    small.encoderinfo = {"tiffinfo": {SUBFILE: 1}}
+    large.save(scan, save_all=True, append_images=[small])
+    with Image.open(scan) as image:
+        assert getattr(image, "n_frames", 1) == 2
+    assert read_rgb(scan)[0, 0].tolist() == [1, 2, 3]
