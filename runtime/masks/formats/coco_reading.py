@@ -1,5 +1,6 @@
 """Reads COCO's and YouTube-VIS's JSON, with run lengths or polygons."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ SEVERAL_VIDEOS = "{} videos; save the masks of one in a file"
 
 Side = Annotated[int, Meta(ge=1, le=2**26)]
 Polygon = list[float]
+Id = int | float | str  # a number, as text or with a decimal point where other programs wrote it
 
 
 @dataclass(frozen=True)
@@ -43,44 +45,49 @@ Segmentation = Runs | list[Polygon]
 
 @dataclass(frozen=True)
 class _Category:
-    id: int
+    id: Id
     name: str
 
 
 @dataclass(frozen=True)
 class _Image:
-    id: int
+    id: Id
     file_name: str
     height: Side
     width: Side
-    video_id: int | str | None = None
+    video_id: Id | None = None
 
 
 @dataclass(frozen=True)
 class _Attributes:
-    track_id: int | None = None
+    track_id: Id | None = None
 
 
 @dataclass(frozen=True)
 class _Annotation:
-    image_id: int
-    category_id: int
+    image_id: Id
+    category_id: Id
     segmentation: Segmentation | None = None
-    bbox: list[float] = ()  # type: ignore[assignment]
-    track_id: int | None = None
-    instance_id: int | None = None
-    attributes: _Attributes = _Attributes()
-    iscrowd: int = 0
+    bbox: list[float] | None = None
+    track_id: Id | None = None
+    instance_id: Id | None = None
+    attributes: _Attributes | None = None
+    iscrowd: float | bool | None = 0
+
+    @property
+    def mask(self) -> Segmentation | None:
+        """Its mask; None where it has none or only polygons without a point."""
+        return _without_empty(self.segmentation)
 
     @property
     def has_box(self) -> bool:
         """Whether a box is there that isn't empty, as it is where an object is out of sight."""
-        return len(self.bbox) > 0 and (len(self.bbox) != 4 or min(self.bbox[2:]) > 0)
+        return bool(self.bbox) and (len(self.bbox) != 4 or min(self.bbox[2:]) > 0)
 
     @property
-    def track(self) -> int | None:
+    def track(self) -> Id | None:
         """Number of the object, under any of its usual names."""
-        given = (self.track_id, self.instance_id, self.attributes.track_id)
+        given = (self.track_id, self.instance_id, self.attributes and self.attributes.track_id)
         return next((number for number in given if number is not None), None)
 
 
@@ -93,7 +100,7 @@ class _Coco:
 
 @dataclass(frozen=True)
 class _Video:
-    id: int
+    id: Id
     file_names: Annotated[list[str], Meta(min_length=1)]
     height: Side
     width: Side
@@ -101,11 +108,16 @@ class _Video:
 
 @dataclass(frozen=True)
 class _Track:
-    id: int
-    video_id: int
-    category_id: int
+    id: Id
+    video_id: Id
+    category_id: Id
     segmentations: list[Segmentation | None]
-    iscrowd: int = 0
+    iscrowd: float | bool | None = 0
+
+    @property
+    def track(self) -> Id:
+        """Number of the object."""
+        return self.id
 
 
 @dataclass(frozen=True)
@@ -130,23 +142,24 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
             are one object.
     """
     data = decode(_Coco, content, partial(_fault, path, "COCO"))
-    if (videos := len({image.video_id for image in data.images})) > 1:
+    if (videos := len({_key(image.video_id) for image in data.images})) > 1:
         raise InputError(f"{path}: {SEVERAL_VIDEOS.format(videos)}")
-    names = {category.id: category.name for category in data.categories}
-    images = {image.id: image for image in data.images}
-    frames = {image.id: stem_of(image.file_name) or FIRST for image in data.images}
+    names = {_key(category.id): category.name for category in data.categories}
+    images = {_key(image.id): image for image in data.images}
+    frames = {i: stem_of(image.file_name) or FIRST for i, image in images.items()}
     if len(set(frames.values())) < len(data.images):
         raise InputError(f"{path}: two images have one name; give frames of one video names")
     sizes = {frames[i]: _size(path, image.height, image.width) for i, image in images.items()}
     shapes = []
     for annotation in data.annotations:
-        if annotation.image_id not in frames:
+        frame = frames.get(_key(annotation.image_id))
+        if frame is None:
             what = f"an annotation of image {annotation.image_id}"
             raise InputError(f"{path}: {what}, which is not there")
-        frame = frames[annotation.image_id]
-        label = names.get(annotation.category_id, str(annotation.category_id))
+        category = _key(annotation.category_id)
         if (draw := _drawn(annotation, sizes[frame])) is not None:
-            shapes.append(Shape(frame, label, annotation.track, draw))
+            label = names.get(category, str(category))
+            shapes.append(Shape(frame, label, _number(path, annotation), draw))
     notes = [*_boxes(data.annotations), *_crowds(data.annotations)]
     return shape_maps(str(path), sizes, shapes, notes)
 
@@ -165,32 +178,57 @@ def read_youtube_vis(path: Path, content: bytes) -> LabelMaps:
     if len(data.videos) > 1:
         raise InputError(f"{path}: {SEVERAL_VIDEOS.format(len(data.videos))}")
     video = data.videos[0]
-    names = {category.id: category.name for category in data.categories}
+    names = {_key(category.id): category.name for category in data.categories}
     stems = [stem_of(name) for name in video.file_names]
     if len(set(stems)) < len(stems):
         raise InputError(f"{path}: two frames have one name")
     size = _size(path, video.height, video.width)
     shapes = []
     for track in data.annotations:
-        if track.video_id != video.id or len(track.segmentations) != len(stems):
+        if _key(track.video_id) != _key(video.id) or len(track.segmentations) != len(stems):
             raise InputError(
                 f"{path}: annotation {track.id} has {len(track.segmentations)} masks of video "
                 f"{track.video_id}, but {len(stems)} frames of video {video.id} are there"
             )
-        label = names.get(track.category_id, str(track.category_id))
+        category = _key(track.category_id)
+        label = names.get(category, str(category))
+        number = _number(path, track)
         for stem, segmentation in zip(stems, track.segmentations, strict=True):
-            if segmentation:  # else it is out of sight
-                draw = partial(draw_segmentation, segmentation, size)
-                shapes.append(Shape(stem, label, track.id, draw))
+            if mask := _without_empty(segmentation):  # else it is out of sight
+                shapes.append(Shape(stem, label, number, partial(draw_segmentation, mask, size)))
     sizes = dict.fromkeys(stems, size)
     return shape_maps(str(path), sizes, shapes, _crowds(data.annotations), in_time=True)
 
 
+def _key(number: Id | None) -> int | str | None:
+    """An id as it is compared: a number however it is written, else its text."""
+    if isinstance(number, float):
+        return int(number) if number.is_integer() else str(number)
+    if isinstance(number, str) and re.fullmatch(r"0|[1-9][0-9]{0,17}", number):
+        return int(number)
+    return number
+
+
+def _number(path: Path, annotation: _Annotation | _Track) -> int | None:
+    """The number of an annotation's object; None where it has none."""
+    number = _key(annotation.track)
+    if isinstance(number, str):
+        raise InputError(f"{path}: the track {number!r:.40} is no whole number; number the objects")
+    return number
+
+
+def _without_empty(segmentation: Segmentation | None) -> Segmentation | None:
+    """A segmentation without polygons that have no point; None where nothing is left."""
+    if isinstance(segmentation, list):
+        segmentation = [outline for outline in segmentation if outline]
+    return segmentation or None
+
+
 def _drawn(annotation: _Annotation, size: Size) -> Callable[[], Bits] | None:
     """Draws an annotation: its mask, else its box; None where it has neither, or an empty box."""
-    if annotation.segmentation:
-        return partial(draw_segmentation, annotation.segmentation, size)
-    return partial(_box, annotation.bbox, size) if annotation.has_box else None
+    if mask := annotation.mask:
+        return partial(draw_segmentation, mask, size)
+    return partial(_box, annotation.bbox, size) if annotation.bbox and annotation.has_box else None
 
 
 def _box(sides: list[float], size: Size) -> Bits:
@@ -202,7 +240,7 @@ def _box(sides: list[float], size: Size) -> Bits:
 
 def _boxes(annotations: Iterable[_Annotation]) -> list[str]:
     """Notes about annotations without a mask, which are read as boxes or left out."""
-    without = [annotation for annotation in annotations if not annotation.segmentation]
+    without = [annotation for annotation in annotations if not annotation.mask]
     boxes = sum(annotation.has_box for annotation in without)
     notes = []
     if boxes:
@@ -220,7 +258,7 @@ def _crowds(annotations: Iterable[_Annotation | _Track]) -> list[str]:
     COCO means groups of objects by the mark, but many programs set it for every mask that is
     written as run lengths, so nothing follows from it.
     """
-    count = sum(annotation.iscrowd != 0 for annotation in annotations)
+    count = sum(bool(annotation.iscrowd) for annotation in annotations)
     if not count:
         return []
     return [

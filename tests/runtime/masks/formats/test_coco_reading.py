@@ -78,6 +78,44 @@ def test_a_missing_key_is_no_mask() -> None:
     assert maps.frames["00000"]().sum() == 15
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"bbox": None},
+        {"iscrowd": False},
+        {"iscrowd": None},
+        {"attributes": None},
+        {"category_id": 4.0},
+        {"image_id": "0", "category_id": "4"},
+        {"segmentation": [[], *SQUARE]},
+    ],
+)
+def test_values_as_other_programs_write_them_are_read(given: dict[str, Any]) -> None:
+    maps = coco(given)
+    assert maps.names == {1: "cat"}
+    assert maps.frames["00000"]().sum() == 36
+    assert len(maps.notes) == 1
+
+
+def test_an_empty_polygon_is_no_mask_and_it_is_said() -> None:
+    maps = coco({}, {"segmentation": [[]]}, {"segmentation": [[], []], "bbox": [10, 4, 5, 3]})
+    assert np.bincount(maps.frames["00000"]().ravel()).tolist()[1:] == [36, 15]
+    assert maps.notes[0].startswith("1 annotation has a box and no mask")
+    assert maps.notes[1].startswith("1 annotation has neither mask nor box")
+
+
+@pytest.mark.parametrize("track", ["9", 9.0])
+def test_tracks_may_be_text_or_have_a_decimal_point(track: object) -> None:
+    maps = coco({"track_id": track}, {"attributes": {"track_id": track}, "image_id": 1}, images=2)
+    assert maps.names == {9: "cat"}
+
+
+@pytest.mark.parametrize("track", ["a7", 1.5])
+def test_tracks_that_are_no_numbers_are_refused(track: object) -> None:
+    with pytest.raises(InputError, match=rf"the track '{track}' is no whole number; number the"):
+        coco({"track_id": track})
+
+
 def test_annotations_marked_as_crowds_are_objects_and_it_is_said() -> None:
     maps = coco({"iscrowd": 1}, {"segmentation": OTHER, "iscrowd": 0})
     assert maps.names == {1: "cat", 2: "cat"}
