@@ -80,14 +80,16 @@ class _Annotation:
         return _without_empty(self.segmentation)
 
     @property
-    def has_box(self) -> bool:
-        """Whether a box is there that isn't empty, as it is where an object is out of sight."""
-        return bool(self.bbox) and (len(self.bbox) != 4 or min(self.bbox[2:]) > 0)
+    def box(self) -> list[float] | None:
+        """Its box; None where it has none, or an empty one, as where an object is out of sight."""
+        sides = self.bbox or []
+        return sides if sides and (len(sides) != 4 or min(sides[2:]) > 0) else None
 
     @property
     def track(self) -> Id | None:
         """Number of the object, under any of its usual names."""
-        given = (self.track_id, self.instance_id, self.attributes and self.attributes.track_id)
+        more = self.attributes or _Attributes()
+        given = (self.track_id, self.instance_id, more.track_id)
         return next((number for number in given if number is not None), None)
 
 
@@ -228,7 +230,7 @@ def _drawn(annotation: _Annotation, size: Size) -> Callable[[], Bits] | None:
     """Draws an annotation: its mask, else its box; None where it has neither, or an empty box."""
     if mask := annotation.mask:
         return partial(draw_segmentation, mask, size)
-    return partial(_box, annotation.bbox, size) if annotation.bbox and annotation.has_box else None
+    return partial(_box, annotation.box, size) if annotation.box else None
 
 
 def _box(sides: list[float], size: Size) -> Bits:
@@ -241,7 +243,7 @@ def _box(sides: list[float], size: Size) -> Bits:
 def _boxes(annotations: Iterable[_Annotation]) -> list[str]:
     """Notes about annotations without a mask, which are read as boxes or left out."""
     without = [annotation for annotation in annotations if not annotation.mask]
-    boxes = sum(annotation.has_box for annotation in without)
+    boxes = sum(bool(annotation.box) for annotation in without)
     notes = []
     if boxes:
         have = "has a box and no mask, and is" if boxes == 1 else "have a box and no mask, and are"
