@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -81,7 +81,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Task:
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] | None = None
     annotations: list[_Answer] = ()  # type: ignore[assignment]
 
 
@@ -98,6 +98,8 @@ def read_label_studio(path: Path, content: bytes) -> LabelMaps:
         InputError: It is no such file, or it is not clear which regions are one object.
     """
     tasks = decode(list[_Task], content, partial(_fault, path))
+    if tasks and all(task.data is None and not task.annotations for task in tasks):
+        raise _fault(path, "it is a list without `data` and `annotations`, as JSON-MIN is")
     sizes: dict[str, Size] = {}
     shapes: list[Shape] = []
     notes: dict[str, None] = {}
@@ -135,9 +137,10 @@ def read_label_studio(path: Path, content: bytes) -> LabelMaps:
 
 def _frame(task: _Task, place: int) -> str:
     """The name of a task's picture, which may begin with the eight hex digits of an upload."""
-    given = next((task.data[key] for key in ("image", "img", "picture") if key in task.data), None)
+    data = task.data or {}
+    given = next((data[key] for key in ("image", "img", "picture") if key in data), None)
     if given is None:
-        given = next((v for v in task.data.values() if isinstance(v, str)), None)
+        given = next((v for v in data.values() if isinstance(v, str)), None)
     if not isinstance(given, str):
         return f"{place:05d}"
     return stem_of(_file_of(given)) or f"{place:05d}"
@@ -161,7 +164,8 @@ def _size(path: Path, task: _Task, regions: Sequence[_Region]) -> Size | None:
         if region.original_height and region.original_width
     }
     if not given:
-        height, width = task.data.get("height"), task.data.get("width")
+        data = task.data or {}
+        height, width = data.get("height"), data.get("width")
         given = {(height, width)} if type(height) is int and type(width) is int else set()
     if len(given) > 1:
         raise InputError(f"{path}: a task of {len(given)} sizes; export it again")

@@ -204,7 +204,7 @@ def shape_maps(
     """
     check_frames(name, sizes)
     if not shapes:
-        raise InputError(f"{name}: no shape of an object in it; annotate the objects")
+        raise InputError(_without_shapes(name, list(notes)))
     ids, names, said = _objects(name, shapes, own)
     covered = Covered("to keep both, lay it above object {over}, or cut it out of that")
     by_frame: dict[str, list[tuple[int, Shape]]] = {frame: [] for frame in sizes}
@@ -230,6 +230,13 @@ def shape_maps(
         lost=covered.lines,
         single=len(sizes) == 1 and not any(c.isdigit() for c in next(iter(sizes))),
     )
+
+
+def _without_shapes(name: str, notes: Sequence[str]) -> str:
+    if not notes:
+        return f"{name}: no shape of an object in it; annotate the objects"
+    why = "; ".join(notes)
+    return f"{name}: no shape of an object in it ({why}); draw objects as masks, polygons or boxes"
 
 
 def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], dict[int, str], str]:

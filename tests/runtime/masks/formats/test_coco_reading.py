@@ -71,6 +71,13 @@ def test_annotations_without_mask_and_box_are_counted() -> None:
     assert maps.notes[0] == "3 annotations have no mask or box, and are left out"
 
 
+def test_a_file_without_any_mask_says_what_is_left_out() -> None:
+    with pytest.raises(
+        InputError, match=r"no shape .*\(1 annotation has neither mask nor box, and"
+    ):
+        coco({"segmentation": []})
+
+
 def test_a_missing_key_is_no_mask() -> None:
     data = document({"bbox": [10, 4, 5, 3]})
     del data["annotations"][0]["segmentation"]

@@ -116,7 +116,11 @@ def test_lines_are_left_out_and_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("", "no shape of an object"),
+        ("", "no shape of an object in it; annotate"),
+        (
+            IMAGE.format('<polyline label="a" points="1,2;3,4"/>'),
+            "of these kinds .*: polyline.*; draw",
+        ),
         (IMAGE.format(BOX.replace('label="cat"', "")), "<box> lacks `label`"),
         (IMAGE.format(BOX).replace('"30"', '"x"'), "`width` is 'x' and no whole number"),
         (IMAGE.format(BOX).replace('"30"', '"99999999"'), "the limit is"),

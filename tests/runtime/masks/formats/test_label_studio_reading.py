@@ -129,6 +129,8 @@ def test_strokes_of_repeated_and_of_single_words_are_unpacked(seed: int) -> None
         ([task(region(original_width=None))], "regions without `original_width`"),
         ([task(region()), task(region())], "two tasks have the picture"),
         ([task()], "no shape of an object"),
+        ([task(region(type="bitmasklabels"))], "left out: bitmasklabels.*; draw objects as masks"),
+        ([{"image": "/x/00000.jpg", "id": 1, "tag": []}], "as JSON-MIN is; export it as JSON"),
         ([{"data": {}, "annotations": 3}], "is no Label Studio JSON that can be read"),
     ],
 )

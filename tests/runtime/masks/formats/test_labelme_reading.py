@@ -98,7 +98,11 @@ def test_damaged_shapes_are_refused(shape: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (labelme(), "no shape of an object"),
+        (labelme(), "no shape of an object in it; annotate"),
+        (
+            labelme({"shape_type": "linestrip"}),
+            "left out: linestrip.*; draw objects as masks, poly",
+        ),
         (labelme({}, imageHeight=None), "`imageHeight` or `imageWidth` is missing"),
         (labelme({}, imageHeight=60000, imageWidth=60000), "the limit is"),
         (labelme({"label": 3}), "is no labelme JSON that can be read: `shapes"),
