@@ -165,6 +165,12 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
     shape, count = Counter(_shape(file) for file in plain).most_common(1)[0]
     named_alike = count > len(plain) / 2 and count > 1
     usual = _Usual([file for file in plain if _shape(file) == shape] if named_alike else plain)
+    numbered_alike: list[_Usual] = []
+    clear = True
+    if not named_alike:
+        numbered_alike, clear = _numbered_alike(plain)
+        usual = numbered_alike[0] if numbered_alike else usual
+    others = {_shape(one.files[0]) for one in numbered_alike[1:]}
     taken = set(usual.files)
     kinds: dict[tuple[str, str], list[Path]] = {}
     for file in files:
@@ -174,8 +180,10 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
     found: dict[Path, _Verdict] = {}
     for alike in kinds.values():
         verdict = _verdict_of(alike, usual, stems)
+        if _shape(alike[0]) in others and not (clear and verdict == _Verdict.MASK):
+            verdict = _Verdict.UNSURE  # with one picture for each frame, it is no other camera
         found |= dict.fromkeys(alike, verdict)
-    for file in _of_another_kind(usual.files) if named_alike else ():
+    for file in _of_another_kind(usual.files) if named_alike or numbered_alike else ():
         rest = _Usual([other for other in usual.files if other != file])
         if _is_mask_like(file, rest):
             found[file] = _Verdict.UNSURE
@@ -203,6 +211,32 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
             f"of the folder{advice}"
         )
     return [file for file in files if found.get(file) != _Verdict.MASK], notes
+
+
+def _numbered_alike(files: list[Path]) -> tuple[list[_Usual], bool]:
+    """Kinds of names that have the same numbers, where none is that of most: masks beside frames.
+
+    Returns:
+        The kinds, the one that is most like frames first; none where there is one alone or their
+        numbers differ. And whether names and colours tell frames from the others.
+    """
+    kinds: dict[str, list[Path]] = {}
+    for file in files:
+        kinds.setdefault(_shape(file), []).append(file)
+    found = [_Usual(alike) for alike in kinds.values() if len(alike) > 1]
+    numbers = [{_numbers(file) for file in one.files} for one in found]
+    if len(found) < 2 or any(not own <= max(numbers, key=len) for own in numbers):
+        return [], True
+
+    def ahead(one: _Usual, other: _Usual) -> int:
+        own, others = (set(_words(kind.files[0].stem)) for kind in (one, other))
+        return (own < others) - (others < own) + one.in_colours - other.in_colours
+
+    for place, one in enumerate(found):
+        rest = found[:place] + found[place + 1 :]
+        if all(ahead(one, other) > 0 for other in rest):
+            return [one, *rest], True
+    return sorted(found, key=lambda one: not one.in_colours), False
 
 
 def _verdict_of(alike: list[Path], usual: _Usual, stems: set[str]) -> _Verdict:
@@ -292,6 +326,10 @@ def _look(file: Path) -> _Look | None:
 
 def _shape(file: Path) -> str:
     return re.sub(r"[0-9]+", "#", file.stem)
+
+
+def _numbers(file: Path) -> tuple[str, ...]:
+    return tuple(digits.lstrip("0") for digits in re.findall(r"[0-9]+", file.stem))
 
 
 def _words(stem: str) -> list[str]:

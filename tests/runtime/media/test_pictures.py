@@ -128,9 +128,9 @@ def test_pillow_does_not_write_its_warnings_to_the_terminal(tmp_path: Path) -> N
     assert ran.stderr == ""
 
 
-def _several(path: Path, **options: object) -> Path:
+def _several(path: Path, kind: str | None = None) -> Path:
     several = [Image.new("RGB", (8, 6), (60 * n, 90, 200)) for n in range(3)]
-    several[0].save(path, save_all=True, append_images=several[1:], **options)
+    several[0].save(path, save_all=True, append_images=several[1:], format=kind)
     return path
 
 
@@ -155,7 +155,7 @@ def test_several_pictures_in_one_file_are_no_frame(tmp_path: Path, name: str, ad
 def test_a_photograph_may_hold_smaller_pictures_beside_the_one_that_is_shown(
     tmp_path: Path,
 ) -> None:
-    photograph = _several(tmp_path / "a.jpg", format="MPO")
+    photograph = _several(tmp_path / "a.jpg", "MPO")
     assert read_rgb(photograph).shape == (6, 8, 3)
     scan = tmp_path / "a.tif"
     large, small = Image.new("RGB", (8, 6), (1, 2, 3)), Image.new("RGB", (4, 3))

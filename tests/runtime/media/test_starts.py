@@ -12,7 +12,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.access import open_clip
 from mavos_deploy.runtime.media.frames import SourceFrame, open_frames
 from mavos_deploy.runtime.media.part import Part
-from tests.made_videos import video
+from tests.made_videos import shown_at, video
 
 OPEN = {"x264-params": "open-gop=1:keyint=10:bframes=3"}
 QUIET = {"x265-params": "log-level=0:open-gop=1:keyint=10:bframes=3"}
@@ -37,7 +37,7 @@ def _cut(path: Path, source: Path, first: Fraction, edits: bool) -> Path:
         stream = given.streams.video[0]
         into = container.add_stream_from_template(stream)
         packets = [packet for packet in given.demux(stream) if packet.size]
-        before = [p.is_keyframe and p.pts * p.time_base <= first for p in packets]
+        before = [p.is_keyframe and shown_at(p) <= first for p in packets]
         for packet in packets[len(before) - 1 - before[::-1].index(True) :]:
             assert packet.pts is not None
             assert packet.dts is not None

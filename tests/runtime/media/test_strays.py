@@ -281,3 +281,54 @@ def test_a_picture_of_colours_that_are_not_converted_is_told_when_it_is_read(
     monkeypatch.setattr(Image.Image, "convert", without_lab)
     Image.new("LAB", (64, 48)).save(folder / "first.tif")
     assert len(names(folder)) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        pytest.param("{:05d}_gt.png", palette_mask, id="masks"),
+        pytest.param("gt_{:05d}.png", palette_mask, id="masks-in-front"),
+        pytest.param("{:05d}_matte.png", grey_photo, id="mattes"),
+        pytest.param("{:05d}_depth.png", grey_photo, id="depth"),
+        pytest.param("{:05d}_ids.png", coloured_mask, id="colours"),
+    ],
+)
+def test_as_many_masks_as_frames_are_left_out(tmp_path: Path, name: str, make: Make) -> None:
+    for number in range(6):
+        photo().save(tmp_path / f"{number:05d}.jpg")
+        make().save(tmp_path / name.format(number))
+    found = find_pictures(str(tmp_path))
+    assert [file.name for file in found.files] == [f"{number:05d}.jpg" for number in range(6)]
+    (note,) = found.notes
+    assert "look like masks" in note
+    grey_photo().save(tmp_path / "00000_more.png")
+    grey_photo().save(tmp_path / "00001_more.png")
+    assert find_pictures(str(tmp_path)).files == found.files
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "make", "advice"),
+    [
+        ("{:05d}.jpg", "{:05d}_flow.png", photo, "%05d.jpg"),
+        ("left_{:05d}.jpg", "right_{:05d}.jpg", photo, "left_%05d.jpg"),
+        ("frame_{:05d}.jpg", "{:05d}.png", palette_mask, "frame_%05d.jpg"),
+    ],
+)
+def test_two_pictures_for_each_number_are_refused_where_neither_is_surely_the_frame(
+    tmp_path: Path, first: str, second: str, make: Make, advice: str
+) -> None:
+    for number in range(4):
+        photo().save(tmp_path / first.format(number))
+        make().save(tmp_path / second.format(number))
+    with pytest.raises(InputError, match="move them out of the folder or give") as refusal:
+        find_pictures(str(tmp_path))
+    assert f"give {tmp_path / advice} if so" in str(refusal.value)
+    names = [first.format(number) for number in range(4)]
+    assert [file.name for file in find_pictures(str(tmp_path / advice)).files] == names
+
+
+def test_other_numbers_under_another_name_are_frames(tmp_path: Path) -> None:
+    for number in range(4):
+        photo().save(tmp_path / f"a_{number}.jpg")
+        photo().save(tmp_path / f"b_{number + 4}.jpg")
+    assert len(find_pictures(str(tmp_path)).files) == 8
