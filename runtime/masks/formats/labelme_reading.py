@@ -29,6 +29,8 @@ from mavos_deploy.runtime.masks.formats.shapes import (
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.media.pictures import open_image
 
+CORNERS = 4  # of a rectangle
+
 Side = Annotated[int, Meta(ge=1, le=2**26)]
 
 
@@ -86,6 +88,8 @@ def _polygon(_: Path, shape: _Shape, size: Size) -> Bits:
 
 
 def _rectangle(_: Path, shape: _Shape, size: Size) -> Bits:
+    if len(shape.points) == CORNERS:  # as X-AnyLabeling writes it
+        return polygons([shape.points], size)
     (left, top), (right, bottom) = _two(shape)
     return box(left, top, right, bottom, size)
 

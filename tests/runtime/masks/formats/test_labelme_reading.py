@@ -29,6 +29,7 @@ def read(*contents: bytes) -> LabelMaps:
         {},
         {"shape_type": "rectangle", "points": CORNERS},
         {"shape_type": "rectangle", "points": CORNERS[::-1]},
+        {"shape_type": "rectangle"},
     ],
 )
 def test_shapes_are_filled(shape: dict[str, Any]) -> None:
@@ -85,6 +86,10 @@ def test_lines_and_points_are_left_out_and_it_is_said() -> None:
     [
         ({"points": SQUARE[:2]}, "a polygon of 2 points"),
         ({"points": [[1, 2], [3, 4], [5, 1e8]]}, "is no point of a picture"),
+        (
+            {"shape_type": "rectangle", "points": SQUARE[:3]},
+            "a rectangle of 3 points; it needs two",
+        ),
         ({"shape_type": "circle"}, "a circle of 4 points; it needs two"),
         ({"shape_type": "mask", "points": CORNERS, "mask": "?"}, "no base64"),
         ({"shape_type": "mask", "points": CORNERS, "mask": ""}, "not a readable picture"),
