@@ -5,6 +5,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.reading import read_regular
@@ -102,6 +103,23 @@ FORMATS = (
         read_mots,
     ),
 )
+
+
+class Foreign(NamedTuple):
+    """A format that is not read, by its sign in files with an ending."""
+
+    name: str
+    suffix: str
+    sign: re.Pattern[bytes]
+
+
+FOREIGN = (
+    Foreign("Supervisely", ".json", re.compile(rb'"(?:classTitle|geometryType)"\s*:')),
+    Foreign("SA-V", ".json", re.compile(rb'"masklet"\s*:')),
+    Foreign("V7 Darwin", ".json", re.compile(rb'"item"\s*:\s*\{')),
+    Foreign("VGG Image Annotator", ".json", re.compile(rb'"shape_attributes"\s*:')),
+    Foreign("YOLO", ".txt", re.compile(rb"\A\s*[0-9]+(?: [0-9.e-]+){4,}\s*(?:\n|\Z)")),
+)
 SUFFIXES = tuple(dict.fromkeys(row.suffix for row in FORMATS))
 
 
@@ -151,9 +169,23 @@ def read_annotations(path: Path, content: bytes) -> LabelMaps:
     if row is None:
         if path.suffix.lower() == ".json":
             _check_json(path, content)
-        names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
-        raise InputError(f"{path} is no annotation file of a known format ({names})")
+        raise _unknown(path, _foreign(path, content))
     return row.read(path, content)
+
+
+def _foreign(path: Path, content: bytes) -> str | None:
+    """The format that a file has and that is not read; None where it is not known either."""
+    rows = (row for row in FOREIGN if row.suffix == path.suffix.lower())
+    return next((row.name for row in rows if row.sign.search(content)), None)
+
+
+def _unknown(path: Path, foreign: str | None) -> InputError:
+    names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
+    like = f" but like one of {foreign}, which is not read" if foreign else ""
+    return InputError(
+        f"{path} is no annotation file of a known format ({names}){like}; export the masks as PNG "
+        "files named after their frames, or as COCO"
+    )
 
 
 def _is_results(content: bytes) -> bool:
@@ -192,6 +224,10 @@ def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
         )
     if known and _are_its_frames(masks_in(path).values(), contents[known[0]]):
         return read_annotations(known[0], contents[known[0]])
+    if not masks_in(path) and not any(file.is_dir() for file in path.iterdir()):
+        for file, content in contents.items():
+            if foreign := _foreign(file, content):
+                raise _unknown(file, foreign)
     maps = folder_maps(path, frames)
     if known:
         maps.notes.append(f"masks lie in {path} as pictures, so {known[0].name} is left out")

@@ -210,6 +210,25 @@ def test_json_of_another_kind_is_refused_with_what_is_read(tmp_path: Path) -> No
         open_label_maps(tmp_path / "a.json")
 
 
+FOREIGN = {
+    "Supervisely": ("a.json", '{"size": {}, "objects": [{"classTitle": "car"}]}'),
+    "SA-V": ("a.json", '{"video_id": "sav_1", "masklet": [[]]}'),
+    "V7 Darwin": ("a.json", '{"version": "2.0", "item": {"name": "a.jpg"}, "annotations": []}'),
+    "VGG Image Annotator": ("a.json", '{"a.jpg1": {"regions": [{"shape_attributes": {}}]}}'),
+    "YOLO": ("00000.txt", "0 0.5 0.5 0.25 0.125\n"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_formats_that_are_not_read_are_named_with_a_way_out(tmp_path: Path, kind: str) -> None:
+    name, content = FOREIGN[kind]
+    (tmp_path / name).write_text(content)
+    (tmp_path / "classes.txt").write_text("car\n")
+    for given in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError, match=rf"like one of {kind}, which .*; export the masks as"):
+            open_label_maps(given)
+
+
 def test_every_format_has_a_rule_and_says_how_objects_are_told() -> None:
     assert len({row.name for row in FORMATS}) == len(FORMATS)
     assert all(row.rule and row.objects for row in FORMATS)
