@@ -203,12 +203,14 @@ def _within(accepted: inspect.Type, part: str) -> inspect.Type:
     for option in accepted.types if isinstance(accepted, inspect.UnionType) else (accepted,):
         match option:
             case inspect.DataclassType() | inspect.StructType():
-                return next(f.type for f in option.fields if f".{f.encode_name}" == part)
-            case inspect.DictType():
+                for field in option.fields:
+                    if f".{field.encode_name}" == part:
+                        return field.type
+            case inspect.DictType() if part == "[...]":
                 return option.value_type
-            case inspect.VarTupleType() | inspect.ListType():
+            case inspect.VarTupleType() | inspect.ListType() if part[0] == "[":
                 return option.item_type
-            case inspect.TupleType():
+            case inspect.TupleType() if part[0] == "[":
                 return option.item_types[int(part[1:-1])]
     return inspect.AnyType()
 

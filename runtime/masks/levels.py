@@ -11,6 +11,7 @@ HALF = 0.5  # share of an object's value from which a soft edge belongs to it
 MOST_LEVELS = 51  # evenly spaced levels; more would lie closer than 5, as ids do
 MANY = 16  # values from which a picture looks soft
 INSIDE_FEW, INSIDE_MANY = 0.02, 0.3  # share of soft pixels that may have equal neighbours
+OVER = 1.1  # factor of an object's value, beyond which only few pixels overshoot
 LINED = 0.5  # share of an object's border with thin lines, from which they are soft edges
 PLAIN = 0.5  # share of pixels near 0 or full strength, below which a picture is a photograph
 SOLID = 4  # pixels inside regions from which a value has a region of its own
@@ -74,8 +75,7 @@ def _as_cut(values: Labels, used: list[int], numbering: Numbering) -> Reading:
     """Read a mask of a video whose masks are of one object."""
     strength = numbering.strength
     part = cropped(values, values > 0)
-    several = len(used) > 1 or used[0] <= strength * HALF  # of which a cut would leave nothing
-    if several and _regions(part, (part > 0) & (part != strength), len(used)):
+    if used != [strength] and _regions(part, (part > 0) & (part != strength), len(used)):
         raise ValueError(
             f"grey values {as_text(used)}, but earlier masks of this video have one object of "
             f"value {strength}; give every object one value in all masks, best its id"
@@ -105,6 +105,8 @@ def _soft(values: Labels, used: list[int], numbering: Numbering) -> Reading | No
     counts = histogram(values, 256)
     half = -(-used[-1] // 2)
     strength = half + int(np.argmax(counts[half:]))
+    if counts[round(strength * OVER) :].sum() > counts[strength]:
+        strength = used[-1]  # values rise beyond: no object has this one all over
     object_pixels = values == strength
     between = (values > 0) & ~object_pixels
     if _regions(values, between, len(used)):
@@ -171,5 +173,6 @@ def _check_lines(values: Labels, used: list[int]) -> None:
 def _thin_lines(strength: int, thin: list[int]) -> ValueError:
     return ValueError(
         f"object {strength} is surrounded by thin lines of {as_text(thin)}, as resizing with "
-        "interpolation leaves them; resize masks with nearest neighbour"
+        "interpolation leaves them; resize masks with nearest neighbour, and make a map of "
+        "probabilities 0 and 255 first"
     )

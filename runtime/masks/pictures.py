@@ -16,7 +16,8 @@ from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_te
 from mavos_deploy.runtime.masks.object_files import check_are_frames
 from mavos_deploy.runtime.masks.regions import along_edge
 from mavos_deploy.runtime.media.folders import natural_order
-from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES, grey_bits, open_image
+from mavos_deploy.runtime.media.pictures import MASK_SUFFIXES, grey_bits, open_mask
+from mavos_deploy.runtime.media.turning import STORED
 from mavos_deploy.runtime.objects import VOID, Labels
 
 MASK_FORMATS = ("PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG")  # JPEG only to be refused with advice
@@ -32,6 +33,7 @@ OTHERS = {
 }
 OF_OBJECTS = "SegmentationObject"  # folder of ids in the layout of Pascal VOC, beside classes
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+NO_MASK_SUFFIXES = (*JPEG_SUFFIXES, ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".jxl")
 JPEG_REASON = "JPEG, whose compression changes object ids"
 JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"
 
@@ -59,7 +61,7 @@ def read_mask(
     Raises:
         InputError: The file is missing, damaged, or can't be read as a mask with certainty.
     """
-    image = open_image(path, content, check_size, formats, as_mask=True)
+    image, turn, made = open_mask(path, content, check_size, formats)
     if image.format == "JPEG":
         raise InputError(f"{path}: a picture in {JPEG_REASON}; {JPEG_ADVICE}")
     if image.format == "WEBP" and _is_lossy(path, content):
@@ -68,6 +70,22 @@ def read_mask(
             "without loss, or as PNG"
         )
     numbering = Numbering() if numbering is None else numbering
+    reading = _stored(image, path, content, formats, numbering)
+    if turn == made == STORED:
+        return reading
+    words = f"shown {(made if turn == STORED else turn).words}, as their EXIF says"
+    how = words if reading.how is None else f"{reading.how}; {words}"
+    return Reading(turn.of(reading.labels), reading.palette, how)
+
+
+def _stored(
+    image: Image.Image,
+    path: Path,
+    content: bytes | None,
+    formats: tuple[str, ...],
+    numbering: Numbering,
+) -> Reading:
+    """Read a picture as it is stored; see `read_mask`."""
     if image.mode != "L" or (bits := grey_bits(path, content, formats)) == FULL_BITS:
         return read_kind(image, str(path), numbering)
     values, spread = np.asarray(image), VOID // ((1 << bits) - 1)
@@ -183,15 +201,62 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
         note = f"masks are in {path / OF_OBJECTS}; other folders beside it are left out"
         return _frame_files(list(masks_in(path / OF_OBJECTS).values()), [note], frames)
     if not files:
-        return _by_object(folders)
+        notes = _check_objects(folders)
+        maps = _by_object(folders)
+        maps.notes.extend(notes)
+        return maps
+    others = _no_masks_in(path)
     if any(character.isdigit() for stem in files for character in stem):
         maps = _frame_files(list(files.values()), [], frames)
+        if others and not any(file.stem in files for file in others):
+            left = as_text((file.name for file in others), 3)
+            maps.notes.append(f"pictures of formats that masks don't have are left out: {left}")
     else:
+        for file in others:
+            if file.stem not in files and not any(mark.isdigit() for mark in file.stem):
+                raise _lost_object(file)
         maps = _objects_of_one_frame(list(files.values()))
     if folders:
         left = as_text(folder.name for folder in folders)
         maps.notes.append(f"masks lie in {path} itself, so folders within are left out: {left}")
     return maps
+
+
+def _no_masks_in(folder: Path) -> list[Path]:
+    """Pictures in a folder of formats that masks don't have, in natural order."""
+    found = (file for file in folder.iterdir() if file.suffix.lower() in NO_MASK_SUFFIXES)
+    return sorted((f for f in found if not f.name.startswith(".")), key=natural_order)
+
+
+def _check_objects(folders: list[Path]) -> list[str]:
+    """Refuse a picture among masks of one object each that is no mask: its object would be lost.
+
+    Args:
+        folders: All folders with masks; others may lie beside them.
+
+    Returns:
+        A line for each other folder with pictures, which are left out.
+    """
+    numbered = all(folder.name.isdigit() for folder in folders)
+    notes = []
+    for folder in sorted(folders[0].parent.iterdir(), key=natural_order):
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        stems = masks_in(folder).keys()
+        left = [file for file in _no_masks_in(folder) if file.stem not in stems]
+        if left and (folder in folders or (numbered and folder.name.isdigit())):
+            raise _lost_object(left[0])
+        if left:
+            notes.append(f"{folder} has pictures such as {left[0].name} and no mask: left out")
+    return notes
+
+
+def _lost_object(file: Path) -> InputError:
+    return InputError(
+        f"{file}: a picture among masks of one object each, but none of a format for masks "
+        f"({', '.join(MASK_SUFFIXES)}), so its object would be lost; save it as PNG from the tool "
+        "that made it, or take it out of the folder"
+    )
 
 
 def _masks_inside(folder: Path) -> bool:

@@ -65,6 +65,33 @@ def open_image(
     return _read(path, content, check_size, formats, lambda image, _: image, as_mask)
 
 
+def open_mask(
+    path: Path,
+    content: bytes | None,
+    check_size: Callable[[int, int], None] | None,
+    formats: tuple[str, ...],
+) -> tuple[Image.Image, Turn, Turn]:
+    """Read a picture whose values of pixels are wanted.
+
+    Args:
+        path: See `open_image`.
+        content: See `open_image`.
+        check_size: See `open_image`.
+        formats: See `open_image`.
+
+    Returns:
+        The loaded picture; the turn that EXIF says is still to be made; and that which is made.
+
+    Raises:
+        InputError: See `open_image`; or its EXIF block can't be read.
+    """
+
+    def turned(image: Image.Image, made: Turn) -> tuple[Image.Image, Turn, Turn]:
+        return image, turn_of_exif(path, image), made
+
+    return _read(path, content, check_size, formats, turned, as_mask=True)
+
+
 def read_rgb(
     path: Path,
     content: bytes | None = None,
@@ -114,7 +141,7 @@ def read_turned(
     """
 
     def upright(image: Image.Image, turned: Turn) -> tuple[RgbFrame, Turn]:
-        turn = _turn_of(path, image)
+        turn = turn_of_exif(path, image)
         rgb = np.array(image.convert("RGB"), np.uint8)
         return turn.of(rgb), turn if turned == STORED else turned
 
@@ -136,13 +163,22 @@ def read_values(path: Path) -> tuple[NDArray[Any], Turn]:
             raise InputError(
                 f"{path}: a picture of mode {image.mode} among grey ones of more than 8 bits"
             )
-        turn = _turn_of(path, image)
+        turn = turn_of_exif(path, image)
         return turn.of(np.array(image)), turn if turned == STORED else turned
 
     return _read(path, None, None, FORMATS, values, deep="grey")
 
 
-def _turn_of(path: Path, image: Image.Image) -> Turn:
+def turn_of_exif(path: Path, image: Image.Image) -> Turn:
+    """The turn that a picture's EXIF block asks for, with which it is shown.
+
+    Args:
+        path: Name of the picture, for errors.
+        image: The picture, which is open or loaded.
+
+    Raises:
+        InputError: The block is damaged.
+    """
     try:
         return OF_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), STORED)
     except MemoryError:

@@ -141,6 +141,24 @@ def test_another_version_is_refused_before_anything_else(text: str, reason: str)
     assert reason in str(raised.value)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    area: Part | list[list[float]] | None = None
+
+
+@pytest.mark.parametrize(
+    ("area", "reason"),
+    [
+        ('[[1, "x"]]', "`area[0][1]`: expected `float`, got `str` 'x'"),
+        ("[1, 2]", "`area[0]`: expected `array`, got `int` 1"),
+    ],
+)
+def test_the_place_is_named_where_there_may_be_several_kinds(area: str, reason: str) -> None:
+    with pytest.raises(BundleError) as raised:
+        decode(Drawn, f'{{"area": {area}}}', fail)
+    assert reason in str(raised.value)
+
+
 def test_bytes_of_file_names_that_are_no_utf_8_come_back() -> None:
     name = os.fsdecode(b"a\xff")
     assert read(json.dumps({"pair": [1, 2], "parts": {name: {"file": name}}})).parts[name].file

@@ -362,6 +362,28 @@ def test_colours_keep_their_ids_when_objects_come_and_go(seed: int) -> None:
     assert set(later[three() == 2].tolist()) == {3}
 
 
+@pytest.mark.parametrize("value", [128, 170, 254])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_another_object_behind_masks_of_one_is_refused(value: int, kind: type) -> None:
+    numbering = Numbering()
+    wide = 257 if kind is np.uint16 else 1
+    read(Image.fromarray(one().astype(kind) * (255 * wide)), numbering)
+    other = (three() == 3).astype(kind) * (value * wide)
+    with pytest.raises(InputError, match="earlier masks of this video have one object of value"):
+        read(Image.fromarray(other), numbering)
+
+
+def test_probabilities_are_cut_at_half_of_the_most() -> None:
+    rows, columns = np.mgrid[-45:45, -70:70]
+    share = 1 / (1 + np.exp((np.hypot(rows, columns) - 20) / 4))
+    values = (share * 255).astype(np.uint8)
+    values[values < 3] = 0
+    assert values.max() == 253
+    assert np.bincount(values[values > 127]).argmax() < 253  # many pixels have a smaller value
+    reading = read(Image.fromarray(values))
+    assert np.array_equal(reading.labels, (values > 253 / 2).astype(np.uint8))
+
+
 def test_void_of_the_first_mask_stays_void_where_it_is_alone() -> None:
     void, numbering = three(), Numbering()
     void[0] = 255

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.masks.opening import open_label_maps
@@ -98,6 +98,54 @@ def test_ids_of_the_layout_of_pascal_voc_are_taken(tmp_path: Path) -> None:
     maps = open_label_maps(tmp_path)
     assert np.array_equal(maps.frames["00000"](), LABELS)
     assert "SegmentationObject; other folders beside it are left out" in maps.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("masks", "other"),
+    [
+        (["1/00000.png"], "2/00000.jpg"),
+        (["1/00000.png", "1/00001.png"], "1/00002.pgm"),
+        (["00000/1.png"], "00000/2.jpg"),
+        (["dog.png"], "cat.jpg"),
+        (["dog.png", "cat.png"], "bird.jp2"),
+    ],
+)
+def test_an_object_whose_mask_has_another_format_is_refused(
+    tmp_path: Path, masks: list[str], other: str
+) -> None:
+    for name in masks:
+        save(tmp_path / name, np.minimum(LABELS, 1))
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).touch()
+    with pytest.raises(InputError, match=rf"{other}: .* so its object would be lost; save it as"):
+        open_label_maps(tmp_path)
+
+
+def test_pictures_that_are_frames_or_of_another_format_are_left_out(tmp_path: Path) -> None:
+    for name in ("own/00000.png", "other/00000.png", "objects/1/00000.png"):
+        save(tmp_path / name, np.minimum(LABELS, 1))
+    (tmp_path / "objects/frames").mkdir()
+    for name in ("own/00000.jpg", "own/00001.jpg", "other/00010.jpg", "objects/frames/00000.jpg"):
+        (tmp_path / name).touch()
+    assert open_label_maps(tmp_path / "own").notes == []  # masks beside their frames
+    (note,) = open_label_maps(tmp_path / "other").notes
+    assert note.endswith("that masks don't have are left out: 00010.jpg")
+    notes = open_label_maps(tmp_path / "objects").notes
+    assert notes[-1].endswith("frames has pictures such as 00000.jpg and no mask: left out")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_a_mask_is_turned_as_its_exif_says(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"00000.{suffix}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(LABELS)))
+    image = turned.convert("RGB") if suffix == "webp" else turned
+    image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    reading = read_mask(path)
+    assert np.array_equal(reading.labels, LABELS)
+    assert reading.how is not None
+    assert reading.how.endswith("shown turned by 90 degrees to the right, as their EXIF says")
 
 
 def test_void_pixels_are_kept(tmp_path: Path) -> None:
