@@ -1,7 +1,7 @@
 """Opens label maps in every format that is read."""
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ FOREIGN = (
     Foreign("VGG Image Annotator", ".json", re.compile(rb'"shape_attributes"\s*:')),
     Foreign("YOLO", ".txt", re.compile(rb"\A\s*[0-9]+(?: [0-9.e-]+){4,}\s*(?:\n|\Z)")),
 )
+_XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
 SUFFIXES = tuple(dict.fromkeys(row.suffix for row in FORMATS))
 
 
@@ -181,7 +182,7 @@ def _foreign(path: Path, content: bytes) -> str | None:
 
 def _unknown(path: Path, foreign: str | None) -> InputError:
     names = ", ".join(row.name for row in FORMATS if row.suffix == path.suffix.lower())
-    like = f" but like one of {foreign}, which is not read" if foreign else ""
+    like = f"; it is like those of {foreign}, which are not read" if foreign else ""
     return InputError(
         f"{path} is no annotation file of a known format ({names}){like}; export the masks as PNG "
         "files named after their frames, or as COCO"
@@ -241,6 +242,13 @@ def _are_its_frames(pictures: Iterable[Path], content: bytes) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_regular(path, LARGEST).removeprefix(BOM_UTF8)
+        content = read_regular(path, LARGEST).removeprefix(BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error})") from None
+    if not content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return content
+    try:
+        text = content.decode("utf-16")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-16 ({error}); save it as UTF-8") from None
+    return _XML_HEAD.sub("", text).encode()  # without the head, which names the encoding

@@ -156,6 +156,22 @@ def test_a_byte_order_mark_and_blank_lines_at_the_end_change_nothing(
     ]
 
 
+@each_file
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf_16_changes_nothing(tmp_path: Path, kind: str, encoding: str) -> None:
+    suffix, make = FILES[kind]
+    path = tmp_path / f"masks{suffix}"
+    head = '<?xml version="1.0" encoding="utf-16"?>\n' if suffix == ".xml" else ""
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    text = f"{mark}{head}{make(frames()).decode()}".encode(encoding)
+    path.write_bytes(text)
+    found = open_label_maps(path).frames
+    assert [found[stem]().tolist() for stem in frames()] == [m.tolist() for m in frames().values()]
+    path.write_bytes(text + b"\0")
+    with pytest.raises(InputError, match=r"is no text in UTF-16 .*; save it as UTF-8"):
+        open_label_maps(path)
+
+
 def test_mots_with_blank_lines_is_read(tmp_path: Path) -> None:
     path = tmp_path / "masks.txt"
     path.write_text("3 2001 2 2 3 04000\n\n4 2001 2 2 3 04000\n\n")
@@ -225,7 +241,7 @@ def test_formats_that_are_not_read_are_named_with_a_way_out(tmp_path: Path, kind
     (tmp_path / name).write_text(content)
     (tmp_path / "classes.txt").write_text("car\n")
     for given in (tmp_path, tmp_path / name):
-        with pytest.raises(InputError, match=rf"like one of {kind}, which .*; export the masks as"):
+        with pytest.raises(InputError, match=rf"like those of {kind}, which .*; export the mask"):
             open_label_maps(given)
 
 
