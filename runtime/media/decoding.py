@@ -207,6 +207,8 @@ def decode_live(
             count += len(pictures)
     except av.FFmpegError as error:
         raise InputError(f"{name} stopped after {count} frames ({reason_of(error)})") from error
+    except IndexError as error:  # PyAV's
+        raise InputError(f"{name} stopped after {count} frames (another stream began)") from error
 
 
 def time_of(picture: av.VideoFrame) -> Fraction | None:

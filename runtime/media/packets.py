@@ -19,6 +19,7 @@ RETRIES = 8  # errors of reading in a row, without a packet, after which the res
 # distance is a hole.
 DENSE = ("matroska", "webm", "flv")
 HEADER = 64  # bytes
+JOINED = "another video begins, as where recordings were joined; give each recording by itself"
 
 
 class Packets:
@@ -58,6 +59,8 @@ class Packets:
         self._on_hole = on_hole
         self._own_end = self._any_end = 0.0  # seconds
         self._read_end = 0  # bytes
+        self._last = 0  # bytes; the place of the video's last packet
+        self._other = 0  # bytes; the place of the first packet of another video; 0 for none
 
     def __iter__(self) -> Iterator["Packet[Stream]"]:
         """Packets of the video, up to where the file is cut off or its container unreadable."""
@@ -65,7 +68,7 @@ class Packets:
         # a length; every other container marks a packet as corrupt only if the file ends inside.
         complete_packets = self._container.format.name != "mpegts"
         dense = any(name in DENSE for name in self._container.format.name.split(","))
-        failures, torn = 0, False
+        failures, torn, news = 0, False, False
         while failures < RETRIES:
             try:
                 for packet in self._container.demux():
@@ -86,7 +89,12 @@ class Packets:
                         if own:
                             self.clock.move(packet, self.holed)
                             yield packet
+                # A stream of its own, of which nothing comes before the end of this one.
+                if news or self._other > self._last:
+                    self.unread = JOINED
                 return
+            except IndexError:  # PyAV's, of a stream that began after the file was opened
+                news = True
             except av.FFmpegError as error:
                 failures += 1
                 self.unread = reason_of(error)
@@ -100,6 +108,10 @@ class Packets:
             self._any_end = max(self._any_end, end)
             self._own_end = max(self._own_end, end) if own else self._own_end
         if packet.pos is not None:
+            if own:
+                self._last = max(self._last, packet.pos)
+            elif packet.stream.type == "video" and self.clock.may_jump:
+                self._other = self._other or packet.pos
             self._read_end = max(self._read_end, packet.pos + packet.size)
 
     def check_end(self) -> None:

@@ -105,6 +105,8 @@ class SoundCopy:
                     self._left_out += 1
                 else:
                     yield packet
+        except IndexError:  # PyAV's, of a stream that began after the file was opened
+            self._notes.append(f"the sound of {self._name} ends early, because another begins")
         except av.FFmpegError as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._notes.append(f"the sound of {self._name} ends early, because {reason}")

@@ -1,6 +1,7 @@
 """Parts of videos that were cut or joined without coding them again begin and end where told."""
 
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -131,6 +132,33 @@ def test_damage_before_a_joint_takes_no_frame_behind_it(tmp_path: Path) -> None:
     assert [frame.index for frame in frames[-21:]] == list(range(20, 41))
     for frame, expected in zip(frames[-21:], second, strict=True):
         assert np.array_equal(frame.rgb, expected.rgb)
+
+
+@pytest.mark.parametrize("probed", [None, 5_000], ids=["known", "found-late"])
+def test_a_joined_recording_of_another_stream_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probed: int | None
+) -> None:
+    parts = [_first(tmp_path / f"{n}.ts", 20, 0) for n in range(2)]
+    other = tmp_path / "other.ts"
+    options = {"mpegts_start_pid": "300", "mpegts_pmt_start_pid": "5000"}
+    with av.open(str(parts[1])) as given, av.open(str(other), "w", options=options) as container:
+        stream = given.streams.video[0]
+        into = container.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.size:
+                packet.stream = into
+                container.mux(packet)
+    path = _joined(tmp_path / "a.ts", parts[0], other)
+    if probed is not None:
+        options = {"probesize": str(probed), "analyzeduration": "100000"}
+        monkeypatch.setattr(av, "open", partial(av.open, options=options))
+    frames, lines = _read(path)
+    assert [frame.index for frame in frames] == list(range(20))
+    assert lines[-1] == (
+        f"{path}: from frame 00020 on it can't be read (another video begins, as where recordings "
+        "were joined; give each recording by itself)"
+    )
+    assert any("holds 2 videos" in line for line in lines) == (probed is None)
 
 
 def test_joined_streams_are_no_clip_of_any_order(tmp_path: Path) -> None:
