@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
-from mavos_deploy.runtime.media.animations import is_animation, read_animation
+from mavos_deploy.runtime.media.animations import is_animation, no_video, read_animation
 from mavos_deploy.runtime.media.decoding import (
     decode_live,
     open_live,
@@ -168,7 +168,7 @@ def open_frames(
             raise InputError(no_levels(levels, source))
         return _open_animation(path, part)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
-        raise InputError(f"{source} is a single image; give the folder of the video's frames")
+        raise InputError(no_video(path))
     if path.exists():
         return _open_video(source, open_video(source), part, levels)
     if source.isascii() and source.isdigit():

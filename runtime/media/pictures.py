@@ -219,6 +219,18 @@ def mode_of(path: Path, formats: tuple[str, ...] = FORMATS) -> str | None:
         return None
 
 
+def count_of(path: Path) -> int:
+    """Pictures of a file that are shown one after the other; 1 where it can't be read."""
+    try:
+        with (
+            open_regular(path) as file,
+            Image.open(file, formats=_available(path, FORMATS)) as image,
+        ):
+            return _shown_one_by_one(image)
+    except Exception:  # damaged bytes make the decoders fail in every way there is
+        return 1
+
+
 def grey_bits(path: Path, content: bytes | None, formats: tuple[str, ...]) -> int:
     """Bits of a sample of a grey picture, 2 or 4; 8 for all others. Only its head is read.
 
