@@ -7,12 +7,15 @@ from pathlib import Path
 from types import TracebackType
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.reading import open_regular
 from mavos_deploy.runtime.masks.writing import LabelledFrame, MaskWriter
 from mavos_deploy.runtime.media.results import RESULTS, Place, ResultKind, Target
 from mavos_deploy.runtime.objects import VOID, only_objects
 from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.folders import HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.left_overs import clear_left_overs
+
+BLANK = 4096  # bytes of a file that are looked at for anything but zeros
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class Outputs:
                 f"{folder} holds more than masks ({name}), so it is not replaced; {hint}choose "
                 "another folder"
             )
-        if foreign := [file for file in files if not kind.owns(file)]:
+        if foreign := [file for file in files if not (kind.owns(file) or _is_blank(file))]:
             raise InputError(
                 f"{foreign[0]} is no {kind.made}, so {folder} is not replaced; choose another "
                 "folder"
@@ -360,6 +363,12 @@ def _spare(inputs: tuple[Path, ...], replaced: list[Path]) -> None:
     for given in inputs:
         if given.exists() and any(given.samefile(path) for path in there):
             raise InputError(f"{given} is an input and would be replaced; choose another output")
+
+
+def _is_blank(file: Path) -> bool:
+    """Whether a file holds nothing, as one may after the power went in the middle of a run."""
+    with open_regular(file) as opened:
+        return not opened.read(BLANK).strip(b"\0")
 
 
 def _present(folder: Path) -> list[Path]:

@@ -173,8 +173,11 @@ class Resume(Generic[StateT]):
             self._writer = StoreWriter(self._store_path, legend)
             return None
         done = self.earlier.frames
-        self._writer = StoreWriter(self._store_path, legend, after=done)
-        self._store = MaskStore(self._store_path)
+        try:
+            self._writer = StoreWriter(self._store_path, legend, after=done)
+            self._store = MaskStore(self._store_path)
+        except InputError as error:
+            raise InputError(f"{error}; {NEW_RUN}") from None
         self.saved = done
         return self._load(self.path)
 

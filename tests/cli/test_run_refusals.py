@@ -50,7 +50,7 @@ def _bad_mask(kind: str, path: Path, labels: np.ndarray) -> None:
         pytest.param("empty", "no object in the mask", id="no-object"),
         pytest.param("void", "pixels are 255, and 255 marks void", id="void"),
         pytest.param("turned", "is 96x64 but its frame is 64x96, turned by 90", id="turned"),
-        pytest.param("jpeg", "a JPEG picture, whose compression changes object ids", id="jpeg"),
+        pytest.param("jpeg", "a picture in JPEG, whose compression changes object ids", id="jpeg"),
         pytest.param("text", "not a readable picture", id="text"),
         pytest.param("cut", "not a readable picture, or damaged", id="cut-off"),
         pytest.param("missing", "does not exist; expected a mask", id="missing"),

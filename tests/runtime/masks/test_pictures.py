@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,8 @@ def test_a_mask_is_turned_as_its_exif_says(tmp_path: Path, suffix: str) -> None:
     exif[ExifTags.Base.Orientation] = 6
     turned = Image.fromarray(np.ascontiguousarray(np.rot90(LABELS)))
     image = turned.convert("RGB") if suffix == "webp" else turned
-    image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    image.save(path, exif=exif, **options)
     reading = read_mask(path)
     assert np.array_equal(reading.labels, LABELS)
     assert reading.how is not None

@@ -96,6 +96,14 @@ def test_what_is_there_is_replaced_only_if_it_is_wanted_and_ours(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("content", [b"", bytes(5000)])
+def test_files_of_nothing_after_a_power_cut_are_replaced(tmp_path: Path, content: bytes) -> None:
+    _picture("P", "o/00000.png")(tmp_path)
+    (tmp_path / "o/00001.png").write_bytes(content)
+    with _check(tmp_path, "palette=o", overwrite=True).make():
+        assert not list((tmp_path / "o").glob("*.png"))
+
+
 @pytest.mark.parametrize("kind", ["coco", "youtube-vis", "mots"])
 def test_a_missing_library_is_named_before_anything_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
