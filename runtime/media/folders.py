@@ -32,6 +32,10 @@ NO_PICTURES = frozenset(
 )
 LOOKED_INTO = 200  # files without a known ending whose content is looked at
 
+LONG = 4  # decimals that no count of frames has
+NANOSECONDS = (8, 9)  # digits
+
+_TIME = re.compile(r"([0-9]+)\.([0-9]+)")
 _COUNTER = re.compile(r"%(?:0([1-9][0-9]?))?d")
 
 
@@ -70,8 +74,7 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
     elif _COUNTER.search(path.name) is not None:
         found = _counted(path)
     else:
-        root = Path(path.anchor)
-        found = [file for file in root.glob(str(path.relative_to(root))) if not file.is_dir()]
+        found = [file for file in _matched(path) if not file.is_dir()]
     others = without_given(found, masks)
     given = sorted(set(found) - set(others), key=natural_order)
     files = [file for file in others if file.suffix.lower() in IMAGE_SUFFIXES]
@@ -86,8 +89,11 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
             f"not read as frames: {listed(left)}; convert them, for example to PNG"
         )
-    files, told = without_strays(source, sorted(files, key=natural_order))
+    ordered = in_order(files)
+    files, told = without_strays(source, ordered)
     notes += told
+    if ordered != sorted(ordered, key=natural_order):
+        notes.append(f"names in {source} are times with decimals, and the order is that of times")
     for before, after in pairwise(sorted(files, key=lambda file: file.stem)):
         if before.stem == after.stem:
             raise InputError(
@@ -97,12 +103,42 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
     return Pictures(files, notes)
 
 
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Files in natural order; by time where all names are times with decimals, as of logs.
+
+    Names such as `2.9` and `2.10` count. Those of times have no zeros at their end, and decimals
+    of different lengths, of which some are longer than a count, or begin with a zero.
+    """
+    found = sorted(files, key=natural_order)
+    times = [match for file in found if (match := _TIME.fullmatch(file.stem))]
+    decimals = [match[2] for match in times]
+    lengths = {len(digits) for digits in decimals}
+    if len(times) != len(found) or len(lengths) < 2:
+        return found
+    if any(digits.endswith("0") and digits != "0" for digits in decimals):
+        return found
+    # Whole nanoseconds, without the zeros before them, have 9 digits or some less.
+    long = max(lengths) >= LONG and max(lengths) not in NANOSECONDS
+    if not long and not any(digits.startswith("0") and digits != "0" for digits in decimals):
+        return found
+    whole = {file: match[1].lstrip("0") for file, match in zip(found, times, strict=True)}
+    return sorted(found, key=lambda file: (len(whole[file]), whole[file], file.stem.split(".")[1]))
+
+
 def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
     """A key to sort files by, with which the numbers in their names count up: a2 before a10."""
     # A number is compared by its length first: Python makes no integer of thousands of digits.
     parts = re.split(r"([0-9]+)", file.stem)
     digits = (part.lstrip("0") if place % 2 else part for place, part in enumerate(parts))
     return [(len(d) if n % 2 else 0, d) for n, d in enumerate(digits)], file.name
+
+
+def _matched(pattern: Path) -> Iterable[Path]:
+    """Paths that match a pattern, of which folders that exist are meant by their names."""
+    root, parts = Path(pattern.anchor), pattern.relative_to(pattern.anchor).parts
+    while len(parts) > 1 and (root / parts[0]).is_dir():
+        root, parts = root / parts[0], parts[1:]
+    return root.glob("/".join(parts))
 
 
 def _counted(pattern: Path) -> list[Path]:

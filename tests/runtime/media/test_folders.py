@@ -225,3 +225,49 @@ def test_parts_of_a_folder_keep_their_numbers(tmp_path: Path) -> None:
         assert [frame.index for frame in source] == [2, 4, 6]
     with pytest.raises(InputError, match="nothing lies in the part from frame 9 on"):
         open_frames(str(folder), Part(9))
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        pytest.param(["9.5", "9.533367", "9.56673", "9.6001", "9.7", "10.0"], id="log"),
+        pytest.param(["0.04", "0.08", "0.12", "0.2"], id="short"),
+    ],
+)
+def test_names_that_are_times_with_decimals_are_ordered_by_time(
+    tmp_path: Path, stems: list[str]
+) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
+    found = find_pictures(str(folder))
+    assert [file.stem for file in found.files] == stems
+    assert found.notes == [
+        f"names in {folder} are times with decimals, and the order is that of times"
+    ]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        pytest.param(["1.8", "1.9", "1.10", "1.11", "2.1"], id="counts"),
+        pytest.param(["7.33366680", "7.66733360", "7.100100040"], id="nanoseconds"),
+        pytest.param(["7.33366685", "7.66733361", "7.100100041"], id="odd-nanoseconds"),
+        pytest.param(["1.2500", "1.5000", "1.7500"], id="one-length"),
+    ],
+)
+def test_two_counts_with_a_dot_are_in_natural_order(tmp_path: Path, stems: list[str]) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
+    found = find_pictures(str(folder))
+    assert [file.stem for file in found.files] == stems
+    assert found.notes == []
+
+
+def test_a_pattern_may_lie_in_a_folder_with_brackets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _save(tmp_path / "fr [4k]" / "in", "0.jpg", "1.jpg", "2.png")
+    _save(tmp_path / "fr 4", "3.jpg")
+    assert _names(folder / "*.jpg") == ["0.jpg", "1.jpg"]
+    assert _names(folder.parent / "*" / "?.png") == ["2.png"]
+    assert _names(tmp_path / "fr [0-9]" / "*") == ["3.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert _names("fr [4k]/in/*.jpg") == ["0.jpg", "1.jpg"]
