@@ -17,6 +17,7 @@ class Layers:
 
     Attributes:
         labels: Ids so far, uint8, shape (H, W).
+        drawn: Whether an object that was drawn had a pixel, by its id.
     """
 
     def __init__(self, size: Size) -> None:
@@ -26,6 +27,7 @@ class Layers:
             size: Height and width in pixels.
         """
         self.labels = np.zeros(size, np.uint8)
+        self.drawn: dict[int, bool] = {}
         self._places: dict[int, int] = {}  # one pixel of each object, by id
 
     def draw(self, number: int, mask: NDArray[np.bool_]) -> bool:
@@ -40,6 +42,7 @@ class Layers:
         """
         over = self.labels[mask]
         self.labels[mask] = number
+        self.drawn[number] = self.drawn.get(number, False) or over.size > 0
         if over.size:
             self._places[number] = int(mask.argmax())
         return bool(((over > 0) & (over != number)).any())
@@ -53,7 +56,9 @@ class Layers:
 
 @dataclass
 class Covered:
-    """Objects of one video of which others leave no pixel, in the frames that were drawn so far.
+    """Objects of one video without a pixel: others cover them, or their shapes have none.
+
+    It knows the frames that were drawn so far.
 
     Attributes:
         remedy: Advice for a line; `{over}` stands for the object that lies over the other one.
@@ -61,6 +66,7 @@ class Covered:
 
     remedy: str
     _frames: dict[tuple[int, int], dict[str, None]] = field(default_factory=dict)
+    _drawn: dict[int, bool] = field(default_factory=dict)
 
     def add(self, frame: str, layers: Layers) -> None:
         """Take the covered objects of a frame that is drawn.
@@ -69,12 +75,19 @@ class Covered:
             frame: Name of the frame; empty where it has none.
             layers: Everything in it.
         """
+        for number, seen in layers.drawn.items():
+            self._drawn[number] = self._drawn.get(number, False) or seen
         for pair in layers.covered().items():
             self._frames.setdefault(pair, {})[frame] = None
 
     def lines(self) -> list[str]:
-        """A line for each object and the one that lies over it."""
-        found = []
+        """A line for each object with the one that lies over it, or that has no pixel anywhere."""
+        found = [
+            f"object {number} has no pixel in any mask that was read: its shapes are empty, thinner "
+            "than a pixel or outside of the picture"
+            for number in sorted(self._drawn)
+            if not self._drawn[number]
+        ]
         for (number, over), frames in sorted(self._frames.items()):
             where = ""
             if names := [name for name in frames if name]:

@@ -316,7 +316,8 @@ def _by_object(folders: list[Path]) -> LabelMaps:
             frame, an_object = (name, stem) if by_frame else (stem, name)
             frames.setdefault(frame, {})[an_object] = file
     what = "file" if by_frame else "folder"
-    return _per_object(frames, sorted(stems if by_frame else contents), what)
+    unnamed = len(frames) == 1 and not any(mark.isdigit() for mark in next(iter(frames)))
+    return _per_object(frames, sorted(stems if by_frame else contents), what, single=unnamed)
 
 
 def _objects_of_one_frame(files: list[Path]) -> LabelMaps:

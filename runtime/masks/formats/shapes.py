@@ -248,6 +248,7 @@ def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], d
     track, as the parts of one object, and others none.
     """
     tracks = [shape.track for shape in shapes]
+    _check_labels(name, shapes)
     if None not in tracks:
         keys: list[int | str] = [track for track in tracks if track is not None]
         kept = all(0 < key < VOID for key in keys if isinstance(key, int))
@@ -283,6 +284,21 @@ def _objects(name: str, shapes: Sequence[Shape], own: str) -> tuple[list[int], d
     listed = as_text(f"{number} ({names[number]})" for number in sorted(names))
     how = own if kept else "numbers in order"
     return ids, names, f"objects are the {kind} of {name}, by {how}: {listed}"
+
+
+def _check_labels(name: str, shapes: Sequence[Shape]) -> None:
+    """Refuse a track that has two labels in one frame, so that it may be two objects."""
+    labels: dict[tuple[str, int], str] = {}
+    for shape in shapes:
+        if shape.track is None:
+            continue
+        label = labels.setdefault((shape.frame, shape.track), shape.label)
+        if label != shape.label:
+            raise InputError(
+                f"{name}: track or group {shape.track} has shapes of {label!r:.40} and of "
+                f"{shape.label!r:.40} in frame {shape.frame}, and whether they are one object is "
+                "not clear; give them one label, or each a track or group of its own"
+            )
 
 
 def _check_tracks(name: str, shapes: Sequence[Shape]) -> None:

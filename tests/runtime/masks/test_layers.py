@@ -52,6 +52,14 @@ def test_a_line_names_the_first_frames_once() -> None:
     ]
 
 
+def test_an_object_without_a_pixel_in_any_frame_is_named() -> None:
+    covered = Covered("")
+    covered.add("0", laid(INNER & False, OUTER, INNER & False))
+    covered.add("1", laid(INNER & False, OUTER, INNER))
+    (line,) = covered.lines()
+    assert line.startswith("object 1 has no pixel in any mask that was read: its shapes are empty")
+
+
 def test_a_covered_object_of_masks_for_each_object_is_named(tmp_path: Path) -> None:
     for number, mask in ((1, OUTER), (2, INNER)):
         (tmp_path / str(number)).mkdir()

@@ -135,6 +135,14 @@ def test_pictures_that_are_frames_or_of_another_format_are_left_out(tmp_path: Pa
     assert notes[-1].endswith("frames has pictures such as 00000.jpg and no mask: left out")
 
 
+def test_folders_of_objects_with_one_unnumbered_mask_each_are_of_one_frame(tmp_path: Path) -> None:
+    for name in ("1/first.png", "2/first.png"):
+        save(tmp_path / name, np.minimum(LABELS, 1))
+    assert open_label_maps(tmp_path).single
+    save(tmp_path / "3" / "00004.png", np.minimum(LABELS, 1))
+    assert not open_label_maps(tmp_path).single
+
+
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
 def test_a_mask_is_turned_as_its_exif_says(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"00000.{suffix}"

@@ -60,6 +60,13 @@ def test_parts_of_one_group_are_one_object_beside_shapes_without_a_group() -> No
     assert "objects are the tracks, and the shapes without one, of " in maps.notes[-1]
 
 
+def test_a_group_of_two_labels_in_one_frame_is_refused() -> None:
+    shapes = {"group_id": 1}, {"group_id": 1, "label": "dog"}
+    for files in ([labelme(*shapes)], [labelme(*shapes), labelme(*shapes)]):
+        with pytest.raises(InputError, match=r"track or group 1 has shapes of 'cat' and of 'dog'"):
+            read(*files)
+
+
 def test_labels_that_are_numbers_are_ids() -> None:
     assert read(labelme({"label": "7"}, {"label": "3"})).names == {3: "3", 7: "7"}
 
