@@ -18,7 +18,7 @@ from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.media.animations import is_animation
 from mavos_deploy.runtime.media.decoding import open_video, time_of, video_stream
 from mavos_deploy.runtime.media.folders import find_pictures
-from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame, open_frames
+from mavos_deploy.runtime.media.frames import FrameSource, SourceFrame, one_size, open_frames
 from mavos_deploy.runtime.media.levels import frame_reader
 from mavos_deploy.runtime.media.part import Part
 from mavos_deploy.runtime.media.recorded import Recording
@@ -316,7 +316,8 @@ class FrameAccess:
         if rgb.shape[:2] != clip.size:
             raise InputError(
                 f"{file} is {rgb.shape[0]}x{rgb.shape[1]} but the first frame is "
-                f"{clip.size[0]}x{clip.size[1]}; all frames of a video must have one size"
+                f"{clip.size[0]}x{clip.size[1]}; all frames of a video must have one size; "
+                f"{one_size('images', clip.size)}"
             )
         return SourceFrame(number, file.stem, rgb, file=file.name)
 

@@ -1,11 +1,10 @@
 """Frames from a folder of images, a video file, a camera or a stream address."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +25,11 @@ from mavos_deploy.runtime.media.decoding import (
 from mavos_deploy.runtime.media.encoding import Original
 from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, find_pictures, is_pattern
 from mavos_deploy.runtime.media.levels import (
-    PIXELS,
     SAMPLES,
     Levels,
     frame_reader,
     no_levels,
-    own_levels,
+    sampled_levels,
 )
 from mavos_deploy.runtime.media.part import Chosen, Part, Place, stepped_over
 from mavos_deploy.runtime.media.recorded import Recording
@@ -111,7 +109,7 @@ class FrameSource:
         self.skipped = skipped
         self._container = container
         self._source = frames
-        self._frames = chain([first], _same_size(frames, name, self.size))
+        self._frames = chain([first], _same_size(frames, name, kind, self.size))
 
     def __iter__(self) -> Iterator[SourceFrame]:
         return self._frames
@@ -180,13 +178,31 @@ def open_frames(
     )
 
 
-def _same_size(frames: Iterator[SourceFrame], name: str, size: Size) -> Iterator[SourceFrame]:
+def one_size(kind: Kind, size: Size) -> str:
+    """Advice for a source whose frames have several sizes.
+
+    Args:
+        kind: See `FrameSource`.
+        size: Height and width of the first frame.
+    """
+    if kind == "images":
+        return "scale it, or give a folder or a pattern that holds frames of one size"
+    if kind != "video":
+        return "keep the source at one size"
+    height, width = (side - side % 2 for side in size)  # H.264 has no others
+    return f"scale them: ffmpeg -i IN -vf scale={width}:{height},setsar=1 -crf 12 OUT.mp4"
+
+
+def _same_size(
+    frames: Iterator[SourceFrame], name: str, kind: Kind, size: Size
+) -> Iterator[SourceFrame]:
     for frame in frames:
         height, width = frame.rgb.shape[:2]
         if (height, width) != size:
             raise InputError(
                 f"{name}: frame {frame.stem} is {height}x{width} but the first one is "
-                f"{size[0]}x{size[1]}; all frames of a video must have one size"
+                f"{size[0]}x{size[1]}; all frames of a video must have one size; "
+                f"{one_size(kind, size)}"
             )
         yield frame
 
@@ -273,7 +289,7 @@ def _open_video(
         original.sound = Path(name)
         if is_deep(stream):
             whose = f"the range of up to {SAMPLES} frames" if levels is None else None
-            levels = levels or _sampled(name, stream.index)
+            levels = levels or sampled_levels(name, stream.index)
             told.notes.append(levels.note(f"{name} is", whose))
         elif levels is not None:
             raise InputError(no_levels(levels, name))
@@ -300,20 +316,6 @@ def _open_video(
     except BaseException:
         container.close()
         raise
-
-
-def _sampled(name: str, index: int) -> Levels:
-    """The range of a video's first frames."""
-    values = []
-    with open_video(name) as container, suppress(av.FFmpegError):
-        stream = container.streams[index]
-        for picture in islice(container.decode(stream), SAMPLES):
-            assert isinstance(picture, av.VideoFrame)
-            found = picture.to_ndarray().ravel()
-            values.append(found[:: max(1, found.size // PIXELS)])
-    if not values:
-        raise InputError(f"{name}: no frame can be decoded")
-    return own_levels(values, lambda sample: sample)
 
 
 def _recorded(

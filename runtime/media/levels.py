@@ -1,14 +1,18 @@
 """Brings grey frames of more than 8 bits, such as thermal or depth images, into 0..255."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.decoding import open_video
 from mavos_deploy.runtime.media.pictures import depth_of, read_turned, read_values
 from mavos_deploy.runtime.media.told import Told, Turns
 from mavos_deploy.runtime.protocol import RgbFrame
@@ -116,6 +120,28 @@ def own_levels(items: Sequence[Item], read: Callable[[Item], NDArray[Any]]) -> L
         raise failure or InputError("the frames hold no values that are numbers")
     low, high = (float(v) for v in np.quantile(everything, [BEYOND, 1 - BEYOND], method="nearest"))
     return Levels(low, high if high > low else low + 1)
+
+
+def sampled_levels(name: str, index: int) -> Levels:
+    """The range of the values of a video's first frames.
+
+    Args:
+        name: Path of the file.
+        index: Number of the video in it.
+
+    Raises:
+        InputError: None of them can be decoded.
+    """
+    values = []
+    with open_video(name) as container, suppress(av.FFmpegError):
+        stream = container.streams[index]
+        for picture in islice(container.decode(stream), SAMPLES):
+            assert isinstance(picture, av.VideoFrame)
+            found = picture.to_ndarray().ravel()
+            values.append(found[:: max(1, found.size // PIXELS)])
+    if not values:
+        raise InputError(f"{name}: no frame can be decoded")
+    return own_levels(values, lambda sample: sample)
 
 
 def no_levels(levels: Levels, name: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from PIL import ExifTags, Image, ImageOps
 
 from mavos_deploy.errors import InputError
@@ -213,3 +214,31 @@ def test_a_folder_named_like_a_camera_is_a_folder(
     monkeypatch.chdir(tmp_path)
     with open_frames("0") as source:
         assert source.kind == "images"
+
+
+def test_a_video_whose_size_changes_is_refused_with_the_command_that_scales_it(
+    tmp_path: Path,
+) -> None:
+    large, small, path = (tmp_path / f"{name}.mkv" for name in "abc")
+    for file, side in ((large, 64), (small, 32)):
+        with av.open(str(file), "w") as container:
+            stream = container.add_stream("libvpx", rate=10)
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = side, side - 9, "yuv420p"
+            for _ in range(3):
+                picture = np.full((side - 9, side, 3), 99, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            container.mux(stream.encode(None))
+    with av.open(str(large)) as first, av.open(str(small)) as second, av.open(str(path), "w") as to:
+        into = to.add_stream_from_template(first.streams.video[0])
+        for number, packet in enumerate([*first.demux(video=0), *second.demux(video=0)]):
+            if packet.size:
+                packet.pts = packet.dts = 100 * number
+                packet.stream = into
+                to.mux(packet)
+    with open_frames(str(path)) as source, pytest.raises(InputError) as refusal:
+        list(source)
+    assert str(refusal.value) == (
+        f"{path}: frame 00003 is 23x32 but the first one is 55x64; all frames of a video must have "
+        "one size; scale them: ffmpeg -i IN -vf scale=64:54,setsar=1 -crf 12 OUT.mp4"
+    )
