@@ -100,6 +100,14 @@ def test_frames_without_a_time_follow_at_the_rate(tmp_path: Path) -> None:
     assert _times(tmp_path / "a.mp4") == [0, Fraction(1, 10), 1, Fraction(11, 10)]
 
 
+def test_times_that_begin_behind_frames_without_one_go_on_from_them(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", (48, 64), TEN) as writer:
+        for time in (None, None, None, Fraction(0), Fraction(1), None):
+            writer.write(GREY, time)
+    tenths = [0, 1, 2, 3, 13, 14]
+    assert _times(tmp_path / "a.mp4") == [Fraction(tenth, 10) for tenth in tenths]
+
+
 def test_the_shape_of_pixels_is_kept(tmp_path: Path) -> None:
     original = Original(pixel_aspect=Fraction(16, 15))
     with VideoWriter(tmp_path / "a.mp4", (48, 64), original) as writer:
