@@ -203,8 +203,8 @@ class VideoWriter:
                 grey. An encoding without transparency takes no alpha, and one with it takes all
                 three, where only alpha is ever transparent.
             time: Time of the frame in the source, in seconds; None follows the frame before at the
-                rate, and so does the first time behind such frames, if it is earlier. Any other time that
-                isn't later than the frame before becomes the next possible one.
+                rate, and so does the first time behind such frames, if it is earlier. Any other
+                time that isn't later than the frame before becomes the next possible one.
             duration: Time that it is shown, in seconds, which counts for the last frame; None
                 takes that of the rate.
 

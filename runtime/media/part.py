@@ -111,7 +111,8 @@ class Part:
     def beyond(self, name: str, total: int) -> str:
         """A message for a part in which no frame lies."""
         start = "its start" if self.start is None else told(self.start)
-        return f"{name}: nothing lies in the part from {start} on; there are {total} frames"
+        end = "" if self.end is None else f" and up to {told(self.end)}"
+        return f"{name}: nothing lies in the part from {start} on{end}; there are {total} frames"
 
     def _range(self, total: int) -> range:
         start = 0 if self.start is None else int(self.start)

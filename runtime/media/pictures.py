@@ -276,9 +276,10 @@ def _read(
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path}: not a readable picture, or damaged (expected {', '.join(formats)})"
-        ) from error
+        expected = f"expected {', '.join(formats)}"
+        if kind := _other_kind(path, content):
+            raise InputError(f"{path}: a picture in {kind}, {expected}; save it as PNG") from error
+        raise InputError(f"{path}: not a readable picture, or damaged ({expected})") from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except PermissionError as error:
@@ -292,6 +293,18 @@ def _read(
         ) from error
     except Exception as error:  # damaged bytes make the decoders fail in every way there is
         raise InputError(f"{path}: not a readable picture, or damaged ({_said(error)})") from error
+
+
+def _other_kind(path: Path, content: bytes | None) -> str | None:
+    """Pillow's name of the format of a picture that is read elsewhere; None where it is none."""
+    try:
+        with (
+            open_regular(path) if content is None else BytesIO(content) as file,
+            Image.open(file, formats=_available(path, FORMATS)) as image,
+        ):
+            return image.format
+    except Exception:  # damaged bytes make the decoders fail in every way there is
+        return None
 
 
 def _check(

@@ -93,6 +93,12 @@ def test_other_files_are_refused_with_the_way_to_masks(
         open_label_maps(tmp_path / name)
 
 
+def test_a_picture_in_a_format_of_frames_only_is_named(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.pgm")
+    with pytest.raises(InputError, match=r"a\.pgm: a picture in PPM, expected PNG.*as PNG$"):
+        open_label_maps(tmp_path / "a.pgm").frames["a"]()
+
+
 def test_ids_of_the_layout_of_pascal_voc_are_taken(tmp_path: Path) -> None:
     save(tmp_path / "SegmentationClass" / "00000.png", np.minimum(LABELS, 1))
     save(tmp_path / "SegmentationObject" / "00000.png", LABELS)
