@@ -1,5 +1,7 @@
 """Continues the times of videos that were joined byte by byte, where their clock jumps."""
 
+from fractions import Fraction
+
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -7,9 +9,15 @@ from av.stream import Stream
 from mavos_deploy.runtime.media.numbering import MOST_GONE
 
 TS_DISCONT = 0x200  # of FFmpeg's flags: the times of files in this format may jump
-# The jumps that FFmpeg's own programs mend: times of decoding that go back, and those far ahead.
+# Times of decoding jump where they go back, and behind a hole so far ahead that no count of lost
+# pictures can tell.
 BACK = 0.1  # seconds
 AHEAD = 10.0  # seconds
+
+
+def may_jump(container: InputContainer) -> bool:
+    """Whether files of this format can be joined byte by byte, so that their clock may jump."""
+    return bool(container.format.flags & TS_DISCONT)
 
 
 class Clock:
@@ -19,6 +27,7 @@ class Clock:
         may_jump: Whether files of this format can be joined byte by byte; others aren't touched.
         ahead_too: Whether jumps ahead count, too, besides those that go back.
         jumps: Times of the first packets behind the jumps, as moved, in the stream's own unit.
+        shifts: How far times behind each jump are moved, in seconds.
     """
 
     def __init__(self, container: InputContainer, step: float | None) -> None:
@@ -29,9 +38,10 @@ class Clock:
             step: Time from one picture to the next by what the file states, in the stream's own
                 unit; None if unknown.
         """
-        self.may_jump = bool(container.format.flags & TS_DISCONT)
+        self.may_jump = may_jump(container)
         self.ahead_too = True
         self.jumps: list[int] = []
+        self.shifts: list[Fraction] = []
         self._step = step
         self._shift = 0
         self._decoded: int | None = None  # time of decoding of the last packet, as moved
@@ -42,18 +52,20 @@ class Clock:
 
         Args:
             packet: The packet, which is changed.
-            holed: Whether packets were lost, so that a time ahead may be that of the next one.
+            holed: Whether packets were lost before it, as it seems where recordings meet. Else a
+                time far ahead is that of a picture that was shown for long.
         """
         if not self.may_jump:
             return
         step = max(1, round(self._step or packet.duration or 1))
         if packet.dts is not None and self._decoded is not None:
             ahead = float((packet.dts + self._shift - self._decoded) * packet.time_base)
-            most = max(AHEAD, MOST_GONE * float(step * packet.time_base)) if holed else AHEAD
-            if ahead < -BACK or (ahead > most and self.ahead_too):
+            most = max(AHEAD, MOST_GONE * float(step * packet.time_base))
+            if ahead < -BACK or (ahead > most and holed and self.ahead_too):
                 first = packet.dts if packet.pts is None else packet.pts
                 self._shift = max(self._decoded + step - packet.dts, self._shown + step - first)
                 self.jumps.append(first + self._shift)
+                self.shifts.append(self._shift * packet.time_base)
         if packet.dts is not None:
             packet.dts += self._shift
             if self._decoded is not None and packet.dts > self._decoded:

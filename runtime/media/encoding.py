@@ -69,6 +69,8 @@ class Original:
         rate: Frames per second, on average; None or 0 means 25.
         pixel_aspect: Width of a pixel by its height, as shown.
         sound: File whose sound is copied; None for silence.
+        shifts: How far the times of frames, and of sound with them, are moved behind each jump of
+            the source's clock, in seconds. The reader adds to it.
         part: Whether the video is shown from a later frame on, and sound before it is left out.
         ended: Whether the last frame of the video was read, so that all sound after it is copied
             too. The reader sets it; until then sound ends with the last frame written.
@@ -78,6 +80,7 @@ class Original:
     rate: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     sound: Path | None = None
+    shifts: list[Fraction] = field(default_factory=list)
     part: bool = False
     ended: bool = False
 
@@ -188,7 +191,7 @@ class VideoWriter:
         context.color_range = LIMITED_RANGE
         self._sound: SoundCopy | None = None
         if self._original.sound is not None:
-            self._sound = SoundCopy(self._original.sound, self._container)
+            self._sound = SoundCopy(self._original.sound, self._container, self._original.shifts)
 
     def write(
         self,
@@ -270,7 +273,7 @@ class VideoWriter:
         with self._stack, _writing(self._path):
             try:
                 if self._sound is not None:
-                    self._sound.copy(until=None if self._original.ended else self._end)
+                    self._sound.end(until=None if self._original.ended else self._end)
                 self._mux(None)
             finally:
                 self._close()

@@ -295,6 +295,7 @@ def _open_video(
             raise InputError(no_levels(levels, name))
         recording = Recording(name, container, stream, part.start)
         screen = Screen(name, stream, told, levels)
+        original.shifts = recording.shifts
         reread = Reread(name, stream.index, part.start, recording.landings)
         chosen = Chosen(part, name)
         frames = _recorded(recording, screen, chosen, part, told, original, reread)

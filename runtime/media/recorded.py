@@ -134,6 +134,11 @@ class Recording:
         """Numbers of the pictures that are missing so far, ascending."""
         return self._numbering.lost
 
+    @property
+    def shifts(self) -> list[Fraction]:
+        """How far times behind each jump of the clock are moved, in seconds; it grows."""
+        return self._packets.clock.shifts
+
     def since_start(self, picture: av.VideoFrame) -> Fraction | None:
         """Seconds from the video's first frame to a picture; None where it has no time."""
         time = time_of(picture)

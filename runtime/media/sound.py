@@ -1,6 +1,6 @@
 """Copies the sound of a video file into a video that is being written, without encoding again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -12,17 +12,22 @@ from av.packet import Packet
 from av.stream import Stream
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.media.clock import AHEAD, BACK, may_jump
 
 
 class SoundCopy:
     """The sound of a file on its way into a container, packet by packet as its pictures advance."""
 
-    def __init__(self, source: Path, target: OutputContainer) -> None:
+    def __init__(
+        self, source: Path, target: OutputContainer, shifts: Sequence[Fraction] = ()
+    ) -> None:
         """Find the sound; the container gets a stream for each of the source's that it can hold.
 
         Args:
             source: The file with the sound.
             target: A container that nothing was written to yet.
+            shifts: How far pictures behind each jump of the source's clock are moved, in seconds,
+                as far as they were read; it may grow.
 
         Raises:
             InputError: The source can't be read.
@@ -33,10 +38,14 @@ class SoundCopy:
         self._origin = Fraction(0)
         self._begin: Fraction | None = None
         self._left_out = 0
+        self._shifts = shifts
+        self._before: dict[int, Fraction] = {}  # times of the last packets, as in the file
+        self._jumps: dict[int, int] = {}  # of the clock, up to them
         try:
             self._container = av.open(f"file:{source}", metadata_errors="replace")
         except (av.FFmpegError, ValueError, OSError) as error:
             raise InputError(f"{source}: its sound cannot be read ({error})") from error
+        self._may_jump = may_jump(self._container)
         self._streams: dict[int, AudioStream] = {}
         for stream in self._container.streams.audio:
             if _holds(target.format.name, source, stream.index):
@@ -70,15 +79,39 @@ class SoundCopy:
         Raises:
             OSError: The container can't be written to.
         """
+        self._copy(until, ended=False)
+
+    def end(self, until: Fraction | None) -> None:
+        """Copy what is left of the sound up to a time, once all pictures were read.
+
+        Args:
+            until: See `copy`.
+
+        Raises:
+            OSError: The container can't be written to.
+        """
+        self._copy(until, ended=True)
+
+    def _copy(self, until: Fraction | None, ended: bool) -> None:
         while (packet := self._next) is not None:
-            time = _time(packet)
+            stream, time = packet.stream.index, _time(packet)
             assert time is not None
-            if until is not None and time >= until:
+            before, jumps = self._before.get(stream, time), self._jumps.get(stream, 0)
+            if self._may_jump and not -BACK <= time - before <= AHEAD:
+                if jumps < len(self._shifts):
+                    jumps += 1
+                elif not ended and (until is None or until < before + self._shift(jumps) + AHEAD):
+                    return  # pictures may still come to where the clock jumps
+            end = time + self._shift(jumps) + (packet.duration or 0) * packet.time_base
+            if until is not None and time + self._shift(jumps) >= until:
                 return
+            self._before[stream], self._jumps[stream] = time, jumps
             self._next = next(self._packets, None)
-            end = time + (packet.duration or 0) * packet.time_base
             if self._begin is None or end > self._begin:
-                self._write(packet)
+                self._write(packet, self._shift(jumps))
+
+    def _shift(self, jumps: int) -> Fraction:
+        return self._shifts[jumps - 1] if jumps else Fraction(0)
 
     def close(self) -> list[str]:
         """Close the source.
@@ -89,7 +122,9 @@ class SoundCopy:
         self._container.close()
         notes = list(self._notes)
         if self._left_out:
-            notes.append(f"{self._left_out} damaged packets of the sound of {self._name} left out")
+            joined = any(self._jumps.values())
+            what = "or overlapping packets, where recordings meet," if joined else "packets"
+            notes.append(f"{self._left_out} damaged {what} of the sound of {self._name} left out")
         return notes
 
     def _read(self) -> "Iterator[Packet[Stream]]":
@@ -111,9 +146,9 @@ class SoundCopy:
             reason = getattr(error, "strerror", None) or str(error)
             self._notes.append(f"the sound of {self._name} ends early, because {reason}")
 
-    def _write(self, packet: "Packet[Stream]") -> None:
+    def _write(self, packet: "Packet[Stream]", moved: Fraction) -> None:
         index = packet.stream.index
-        shift = round(self._origin / packet.time_base)
+        shift = round((self._origin - moved) / packet.time_base)
         if packet.pts is not None:
             packet.pts -= shift
         order = packet.pts if packet.dts is None else packet.dts - shift

@@ -6,9 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.encoding import Original, VideoWriter
+from mavos_deploy.runtime.media.frames import open_frames
 from tests.made_videos import seconds_of, shown_at, video
 
 GREY = np.full((48, 64, 3), 100, np.uint8)
@@ -135,3 +137,50 @@ def test_a_source_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.mp4: its sound cannot be read"):
         VideoWriter(tmp_path / "b.mp4", (48, 64), Original(sound=tmp_path / "gone.mp4"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seconds", [(9, 9), (9, 500), (500, 9)], ids=["same", "ahead", "back"])
+def test_sound_of_joined_recordings_stays_with_their_pictures(
+    tmp_path: Path, seconds: tuple[int, int]
+) -> None:
+    content = b""
+    for place, start in enumerate(seconds):
+        times = [1000 * start + 100 * index for index in range(20)]
+        part = video(tmp_path / f"{place}.ts", count=20, times=times)
+        with av.open(str(part)) as given, av.open(str(tmp_path / "c.ts"), "w") as container:
+            shown = container.add_stream_from_template(given.streams.video[0])
+            sound = container.add_stream("aac", rate=48000)
+            assert isinstance(sound, AudioStream)
+            packets = [packet for packet in given.demux(video=0) if packet.size]
+            for number, packet in enumerate(packets):  # side by side, as a camera writes them
+                packet.stream = shown
+                container.mux(packet)
+                noise = np.random.default_rng(number + 100 * place).normal(0, 0.1, (1, 4800))
+                samples = av.AudioFrame.from_ndarray(
+                    noise.astype(np.float32), format="fltp", layout="mono"
+                )
+                samples.sample_rate, samples.time_base = 48000, Fraction(1, 48000)
+                samples.pts = 48000 * start + 4800 * number
+                container.mux(sound.encode(samples))
+            container.mux(sound.encode(None))
+        content += (tmp_path / "c.ts").read_bytes()
+    source = tmp_path / "a.ts"
+    source.write_bytes(content)
+    with (
+        open_frames(str(source)) as frames,
+        VideoWriter(tmp_path / "b.mp4", frames.size, frames.original) as writer,
+    ):
+        for frame in frames:
+            writer.write(frame.rgb, frame.time, frame.duration)
+    (note,) = writer.notes
+    assert note.startswith("1 damaged or overlapping packets, where recordings meet, of the sound")
+    whole, kept = _packets(source), _packets(tmp_path / "b.mp4")
+    assert len(whole) - 3 <= len(kept) <= len(whole)
+    heard = [time for time, _ in kept]
+    assert heard == sorted(set(heard))
+    assert 3.8 < heard[-1] < 4.2
+    first, second = (
+        next(time for time, data in kept if whole[place][1].endswith(data))
+        for place in (10, len(whole) // 2 + 10)
+    )
+    assert abs(second - first - 2) < TENTH / 2
