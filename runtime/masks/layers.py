@@ -83,8 +83,8 @@ class Covered:
     def lines(self) -> list[str]:
         """A line for each object with the one that lies over it, or that has no pixel anywhere."""
         found = [
-            f"object {number} has no pixel in any mask that was read: its shapes are empty, "
-            "thinner than a pixel, or outside of the picture"
+            f"object {number} has no pixel in any mask that was read; where it has a shape, that "
+            "is empty, thinner than a pixel, or outside of the picture"
             for number in sorted(self._drawn)
             if not self._drawn[number]
         ]

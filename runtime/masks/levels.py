@@ -12,6 +12,7 @@ MOST_LEVELS = 51  # evenly spaced levels; more would lie closer than 5, as ids d
 MANY = 16  # values from which a picture looks soft
 INSIDE_FEW, INSIDE_MANY = 0.02, 0.3  # share of soft pixels that may have equal neighbours
 OVER = 1.1  # factor of an object's value, beyond which only few pixels overshoot
+NEAR = 0.1  # share of an object's value, up to which another value is the same
 LINED = 0.5  # share of an object's border with thin lines, from which they are soft edges
 PLAIN = 0.5  # share of pixels near 0 or full strength, below which a picture is a photograph
 SOLID = 4  # pixels inside regions from which a value has a region of its own
@@ -75,7 +76,8 @@ def _as_cut(values: Labels, used: list[int], numbering: Numbering) -> Reading:
     """Read a mask of a video whose masks are of one object."""
     strength = numbering.strength
     part = cropped(values, values > 0)
-    if used != [strength] and _regions(part, (part > 0) & (part != strength), len(used)):
+    alike = len(used) == 1 and abs(used[0] - strength) <= strength * NEAR
+    if not alike and _regions(part, (part > 0) & (part != strength), len(used)):
         raise ValueError(
             f"grey values {as_text(used)}, but earlier masks of this video have one object of "
             f"value {strength}; give every object one value in all masks, best its id"

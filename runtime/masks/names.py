@@ -142,9 +142,15 @@ def check_frames(source: str, names: Iterable[str]) -> None:
 def in_order(names: Iterable[str]) -> list[str]:
     """Names in the natural order, as frames in a folder are, whatever hashes they hold.
 
+    Names that don't clearly hold a number each, all different, keep the order in which they come.
+
     Args:
         names: Names of one series, without endings.
     """
+    names = list(names)
+    numbers = set(numbers_in(names).values())
+    if None in numbers or len(numbers) < len(names) or unclear_in(names):
+        return names
     return sorted(names, key=lambda name: (natural_order(Path(f"{_plain(name)}.png")), name))
 
 
@@ -192,7 +198,7 @@ def _without_hash(match: re.Match[str]) -> str:
 
 
 _HASH = re.compile(
-    r"\.rf\.[0-9A-Za-z-]{8,}(?![0-9A-Za-z-])"  # Roboflow's, in hex or in any letters and digits
+    r"\.rf\.[0-9A-Za-z]{20,}(?![0-9A-Za-z-])"  # Roboflow's, in hex or in any letters and digits
     r"|(?<![0-9A-Za-z])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])|^[0-9A-Fa-f]{8}-"
 )
 _SUFFIX = re.compile(r"(?:_(?:jpe?g|png|bmp|webp|tiff?|masks?|labels?|seg))+$", re.IGNORECASE)

@@ -18,7 +18,7 @@ from mavos_deploy.runtime.masks.formats.mots_reading import read_mots
 from mavos_deploy.runtime.masks.formats.store import SUFFIX as STORE_SUFFIX
 from mavos_deploy.runtime.masks.formats.store_reading import store_maps
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
-from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps, masks_in
+from mavos_deploy.runtime.masks.pictures import file_maps, folder_maps, masks_in, read_mask
 from mavos_deploy.runtime.media import strays
 from mavos_deploy.runtime.media.folders import natural_order
 
@@ -224,7 +224,12 @@ def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
             f"{path} holds several annotation files, {known[0].name} and {known[1].name}; give one"
         )
     if known and _are_its_frames(masks_in(path).values(), contents[known[0]]):
-        return read_annotations(known[0], contents[known[0]])
+        maps = read_annotations(known[0], contents[known[0]])
+        if masks_in(path):
+            maps.notes.append(
+                f"masks are read from {known[0]}, whose frames are the pictures beside"
+            )
+        return maps
     if not masks_in(path) and not any(file.is_dir() for file in path.iterdir()):
         for file, content in contents.items():
             if foreign := _foreign(file, content):
@@ -236,8 +241,16 @@ def _folder(path: Path, frames: Collection[str] | None) -> LabelMaps:
 
 
 def _are_its_frames(pictures: Iterable[Path], content: bytes) -> bool:
-    """Whether an annotation file names all pictures that lie beside it, so that none is a mask."""
-    return all(f"{picture.name}".encode() in content for picture in pictures)
+    """Whether an annotation file names all pictures beside it, and they are no masks."""
+    pictures = list(pictures)
+    if not all(picture.name.encode() in content for picture in pictures):
+        return False
+    try:
+        for picture in pictures[:1]:
+            read_mask(picture)
+    except InputError:
+        return True
+    return not pictures
 
 
 def _content(path: Path) -> bytes:

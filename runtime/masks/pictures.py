@@ -129,8 +129,8 @@ class _Pictures:
     def read(self, path: Path) -> Labels:
         reading = read_mask(path, self._numbering)
         if self._to_check and reading.labels.any():
-            self._to_check = False
             _check_not_inverted(path, reading.labels, self._numbering)
+            self._to_check = False
         self.palette = self.palette or reading.palette
         if reading.how and (note := f"masks are {reading.how}") not in self.notes:
             self.notes.append(note)
@@ -147,8 +147,8 @@ def _check_not_inverted(path: Path, labels: Labels, numbering: Numbering) -> Non
         return
     raise InputError(
         f"{path}: {'white' if white else 'an object'} is along the edge of the picture, and the "
-        "background lies within, as in an inverted mask; make the background black, and objects "
-        "white or of a colour. Where the object does surround the background, save ids (0, 1, 2, "
+        "background lies within, as in an inverted mask; make the background 0 (black), and the "
+        "object another value. Where the object does surround the background, save ids (0, 1, 2, "
         "...) as grey values"
     )
 
@@ -208,14 +208,11 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     others = _no_masks_in(path)
     if any(character.isdigit() for stem in files for character in stem):
         maps = _frame_files(list(files.values()), [], frames)
-        if others and not any(file.stem in files for file in others):
-            left = as_text((file.name for file in others), 3)
-            maps.notes.append(f"pictures of formats that masks don't have are left out: {left}")
     else:
-        for file in others:
-            if file.stem not in files and not any(mark.isdigit() for mark in file.stem):
-                raise _lost_object(file)
         maps = _objects_of_one_frame(list(files.values()))
+    if others and not any(file.stem in files for file in others):
+        left = as_text((file.name for file in others), 3)
+        maps.notes.append(f"pictures of formats that masks don't have are left out: {left}")
     if folders:
         left = as_text(folder.name for folder in folders)
         maps.notes.append(f"masks lie in {path} itself, so folders within are left out: {left}")
@@ -244,10 +241,12 @@ def _check_objects(folders: list[Path]) -> list[str]:
             continue
         stems = masks_in(folder).keys()
         left = [file for file in _no_masks_in(folder) if file.stem not in stems]
-        if left and (folder in folders or (numbered and folder.name.isdigit())):
-            raise _lost_object(left[0])
-        if left:
-            notes.append(f"{folder} has pictures such as {left[0].name} and no mask: left out")
+        if not left:
+            continue
+        alike = [file for file in left if any(file.stem.isdigit() == s.isdigit() for s in stems)]
+        if alike or (not stems and numbered and folder.name.isdigit()):
+            raise _lost_object((alike or left)[0])
+        notes.append(f"pictures of formats that masks don't have are left out: {left[0]}")
     return notes
 
 

@@ -140,7 +140,7 @@ class VideoWriter:
         self._time_base = self._original.time_base or 1 / self._rate
         self._origin: Fraction | None = None  # the source's time that becomes 0
         self._last = -1  # time of the last frame written, in units of the time base
-        self._guessed = False  # whether the last frame had no time
+        self._untimed = True  # whether no frame so far had a time
         self._end = Fraction(0)  # end of the last frame, in the source's time
         self._durations: dict[int, int] = {}
         if path.suffix.lower() not in encoding.suffixes:
@@ -206,7 +206,7 @@ class VideoWriter:
                 grey. An encoding without transparency takes no alpha, and one with it takes all
                 three, where only alpha is ever transparent.
             time: Time of the frame in the source, in seconds; None follows the frame before at the
-                rate, and so does the first time behind such frames, if it is earlier. Any other
+                rate, and so does the first time of all, if frames were written before. Any other
                 time that isn't later than the frame before becomes the next possible one.
             duration: Time that it is shown, in seconds, which counts for the last frame; None
                 takes that of the rate.
@@ -218,10 +218,10 @@ class VideoWriter:
             raise InputError(
                 f"cannot write {self._path}: picture {picture.shape[:2]}, expected {self._size}"
             )
-        guessed, self._guessed = self._guessed, time is None
+        untimed, self._untimed = self._untimed, self._untimed and time is None
         if time is None:
             time = Fraction(0) if self._origin is None else self._end
-        elif guessed and self._origin is not None and time < self._end:
+        elif untimed and self._origin is not None and time < self._end:
             self._origin -= self._end - time  # the clock begins here, behind frames without times
         duration = duration or 1 / self._rate
         frame = self._frame(picture)

@@ -15,7 +15,7 @@ from mavos_deploy.runtime.system.files import writing
 from mavos_deploy.runtime.system.folders import HeldFolder, check_free, is_own
 from mavos_deploy.runtime.system.left_overs import clear_left_overs
 
-BLANK = 4096  # bytes of a file that are looked at for anything but zeros
+BLANK = 1 << 16  # bytes of a file that are looked at in one
 
 
 @dataclass(frozen=True)
@@ -367,8 +367,11 @@ def _spare(inputs: tuple[Path, ...], replaced: list[Path]) -> None:
 
 def _is_blank(file: Path) -> bool:
     """Whether a file holds nothing, as one may after the power went in the middle of a run."""
-    with open_regular(file) as opened:
-        return not opened.read(BLANK).strip(b"\0")
+    try:
+        with open_regular(file) as opened:
+            return not any(part.strip(b"\0") for part in iter(lambda: opened.read(BLANK), b""))
+    except OSError:
+        return False
 
 
 def _present(folder: Path) -> list[Path]:

@@ -144,10 +144,13 @@ def read_coco(path: Path, content: bytes) -> LabelMaps:
             are one object.
     """
     data = decode(_Coco, content, partial(_fault, path, "COCO"))
-    if (videos := len({_key(image.video_id) for image in data.images})) > 1:
+    videos = len({_key(i.video_id) for i in data.images if i.video_id is not None})
+    if videos > 1:
         raise InputError(f"{path}: {SEVERAL_VIDEOS.format(videos)}")
     names = {_key(category.id): category.name for category in data.categories}
     images = {_key(image.id): image for image in data.images}
+    if len(images) < len(data.images):
+        raise InputError(f"{path}: two images have one id; give each image an id of its own")
     frames = {i: stem_of(image.file_name) or FIRST for i, image in images.items()}
     if len(set(frames.values())) < len(data.images):
         raise InputError(f"{path}: two images have one name; give frames of one video names")

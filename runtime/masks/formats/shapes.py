@@ -310,7 +310,7 @@ def _check_tracks(name: str, shapes: Sequence[Shape]) -> None:
         labels.setdefault(shape.track, set()).add(shape.label)
     advice = "which are one object is not clear; give every shape a track or group"
     for label, found in tracks.items():
-        if len(found) > 1:
+        if len(found - {None}) > 1:
             given = as_text(sorted(track for track in found if track is not None))
             given += ", and others none" if None in found else ""
             raise InputError(

@@ -134,9 +134,15 @@ def test_pictures_that_an_annotation_file_names_are_its_frames(tmp_path: Path) -
     content = annotation_files.coco(frames()).replace(b".jpg", b".png")
     (tmp_path / "_annotations.coco.json").write_bytes(content)
     (tmp_path / "old.json").mkdir()  # no file
-    for stem, labels in frames().items():
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    for stem in frames():
+        Image.fromarray(noise).save(tmp_path / f"{stem}.png")
+    maps = open_label_maps(tmp_path)
+    assert maps.names == annotation_files.NAMES
+    assert maps.notes[-1].endswith("_annotations.coco.json, whose frames are the pictures beside")
+    for stem, labels in frames().items():  # masks, as beside a panoptic file
         Image.fromarray(labels).save(tmp_path / f"{stem}.png")
-    assert open_label_maps(tmp_path).names == annotation_files.NAMES
+    assert open_label_maps(tmp_path).names == {}
     Image.fromarray(three()).save(tmp_path / "00011.png")
     assert open_label_maps(tmp_path).notes == [
         f"masks lie in {tmp_path} as pictures, so _annotations.coco.json is left out"
