@@ -20,6 +20,13 @@ MODES_OF_IDS = ("P", "1", "L")  # of pictures that may hold ids, as no picture i
 MASK_WORDS = frozenset(
     ("mask", "masks", "label", "labels", "annotation", "annotations", "seg", "segmentation")
 )
+# Words that, too, tell masks where each has the number of a frame.
+WORDS_BESIDE = MASK_WORDS | frozenset(
+    (
+        *("alpha", "ann", "anno", "depth", "disparity", "flow", "groundtruth", "gt", "ids"),
+        *("instance", "instances", "matte", "mattes", "normals", "panoptic", "semantic", "trimap"),
+    )
+)
 FEW = 64  # values of pixels, that is colours or levels, up to which a picture looks like a mask
 FLAT = 0.9  # share of pixels equal to their neighbour from which a picture looks drawn
 LOOKED_INTO = 8  # pictures of one kind whose pixels are looked at
@@ -180,8 +187,8 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
     found: dict[Path, _Verdict] = {}
     for alike in kinds.values():
         verdict = _verdict_of(alike, usual, stems)
-        if _shape(alike[0]) in others and not (clear and verdict == _Verdict.MASK):
-            verdict = _Verdict.UNSURE  # with one picture for each frame, it is no other camera
+        if _shape(alike[0]) in others:
+            verdict = _verdict_beside(alike, usual, verdict, clear)
         found |= dict.fromkeys(alike, verdict)
     for file in _of_another_kind(usual.files) if named_alike or numbered_alike else ():
         rest = _Usual([other for other in usual.files if other != file])
@@ -210,7 +217,10 @@ def without_strays(source: str, files: list[Path]) -> tuple[list[Path], list[str
             f"frames, and taken as {'frames' if said[1:] else 'a frame'}; move what is none out "
             f"of the folder{advice}"
         )
-    return [file for file in files if found.get(file) != _Verdict.MASK], notes
+    frames = [file for file in files if found.get(file) != _Verdict.MASK]
+    if len(alike_kinds := [one for one in numbered_alike if one.files[0] in frames]) > 1:
+        notes.append(_several(source, alike_kinds))
+    return frames, notes
 
 
 def _numbered_alike(files: list[Path]) -> tuple[list[_Usual], bool]:
@@ -230,13 +240,15 @@ def _numbered_alike(files: list[Path]) -> tuple[list[_Usual], bool]:
 
     def ahead(one: _Usual, other: _Usual) -> int:
         own, others = (set(_words(kind.files[0].stem)) for kind in (one, other))
-        return (own < others) - (others < own) + one.in_colours - other.in_colours
+        shorter = (own < others) - (others < own)
+        words = _is_beside(other.files[0]) - _is_beside(one.files[0])
+        return shorter + words + one.in_colours - other.in_colours
 
     for place, one in enumerate(found):
         rest = found[:place] + found[place + 1 :]
         if all(ahead(one, other) > 0 for other in rest):
             return [one, *rest], True
-    return sorted(found, key=lambda one: not one.in_colours), False
+    return sorted(found, key=lambda one: (_is_beside(one.files[0]), not one.in_colours)), False
 
 
 def _verdict_of(alike: list[Path], usual: _Usual, stems: set[str]) -> _Verdict:
@@ -247,6 +259,17 @@ def _verdict_of(alike: list[Path], usual: _Usual, stems: set[str]) -> _Verdict:
     if len(verdicts) > 1 and _Verdict.MASK in verdicts:
         return _Verdict.UNSURE
     return max(verdicts)
+
+
+def _verdict_beside(alike: list[Path], usual: _Usual, verdict: _Verdict, clear: bool) -> _Verdict:
+    """The verdict on files with the numbers of frames: masks of these, or another camera."""
+    word = _is_beside(alike[0]) and not _is_beside(usual.files[0])
+    if verdict in (_Verdict.FRAME, _Verdict.SAID) and not word:
+        return _Verdict.FRAME
+    looks = [_look(file) for file in _spread(alike, LOOKED_INTO)]
+    flat = all(look is not None and look.few and look.flat >= FLAT for look in looks)
+    # A camera's pictures may be grey, beside another's in colours.
+    return verdict if clear and verdict == _Verdict.MASK and (word or flat) else _Verdict.UNSURE
 
 
 def _verdict(file: Path, usual: _Usual) -> _Verdict:
@@ -308,6 +331,16 @@ def _unsure(source: str, files: list[Path], usual: _Usual) -> str:
     )
 
 
+def _several(source: str, kinds: list[_Usual]) -> str:
+    """A line on frames of several names with the same numbers."""
+    names = listed(one.pattern or f"{one.files[0].name} and so on" for one in kinds)
+    pattern = next((f", or give {one.pattern}" for one in kinds if one.pattern), "")
+    return (
+        f"{source} holds pictures with the same numbers under several names ({names}), all taken "
+        f"as frames of one video; if they are several, give each a folder of its own{pattern}"
+    )
+
+
 def _look(file: Path) -> _Look | None:
     """The pixels of a picture; None where it can't be read."""
     try:
@@ -339,6 +372,10 @@ def _words(stem: str) -> list[str]:
 def _has_word(stem: str) -> bool:
     """Whether a name is that of a mask: `mask_00000`, `frame_00000_mask` or `labels`."""
     return not MASK_WORDS.isdisjoint(_words(stem))
+
+
+def _is_beside(file: Path) -> bool:
+    return not WORDS_BESIDE.isdisjoint(_words(file.stem))
 
 
 def _goes_with(stem: str, stems: set[str]) -> bool:

@@ -301,16 +301,22 @@ def test_as_many_masks_as_frames_are_left_out(tmp_path: Path, name: str, make: M
     assert [file.name for file in found.files] == [f"{number:05d}.jpg" for number in range(6)]
     (note,) = found.notes
     assert "look like masks" in note
-    grey_photo().save(tmp_path / "00000_more.png")
-    grey_photo().save(tmp_path / "00001_more.png")
+    palette_mask().save(tmp_path / "00000_more.png")
+    palette_mask().save(tmp_path / "00001_more.png")
     assert find_pictures(str(tmp_path)).files == found.files
+    for number in range(2):  # of another camera, perhaps
+        grey_photo().save(tmp_path / f"{number:05d}_more.png")
+    with pytest.raises(InputError, match=r"^00000_more\.png, 00001_more\.png of .* may be masks"):
+        find_pictures(str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("first", "second", "make", "advice"),
     [
         ("{:05d}.jpg", "{:05d}_flow.png", photo, "%05d.jpg"),
-        ("left_{:05d}.jpg", "right_{:05d}.jpg", photo, "left_%05d.jpg"),
+        ("rgb_{:05d}.jpg", "depth_{:05d}.jpg", photo, "rgb_%05d.jpg"),
+        ("day_{:05d}.png", "night_{:05d}.png", grey_photo, "day_%05d.png"),
+        ("rgb_{:05d}.png", "ir_{:05d}.png", grey_photo, "rgb_%05d.png"),
         ("frame_{:05d}.jpg", "{:05d}.png", palette_mask, "frame_%05d.jpg"),
     ],
 )
@@ -332,3 +338,29 @@ def test_other_numbers_under_another_name_are_frames(tmp_path: Path) -> None:
         photo().save(tmp_path / f"a_{number}.jpg")
         photo().save(tmp_path / f"b_{number + 4}.jpg")
     assert len(find_pictures(str(tmp_path)).files) == 8
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "make"),
+    [
+        pytest.param(["left_", "right_"], photo, id="cameras"),
+        pytest.param(["shotA_", "shotB_"], photo, id="shots"),
+        pytest.param(["morning_", "night_", "noon_"], photo, id="three"),
+        pytest.param(["a", "b"], grey_photo, id="grey"),
+        pytest.param(["a", "b"], drawing, id="drawings"),
+    ],
+)
+def test_frames_with_the_same_numbers_under_several_names_are_kept_and_named(
+    tmp_path: Path, prefixes: list[str], make: Make
+) -> None:
+    names = [f"{prefix}{number:03d}" for prefix in prefixes for number in range(3)]
+    for name in names:
+        make().save(tmp_path / f"{name}.png")
+    found = find_pictures(str(tmp_path))
+    assert [file.stem for file in found.files] == names
+    (note,) = found.notes
+    kinds = ", ".join(f"{prefix}%03d.png" for prefix in prefixes)
+    assert f"the same numbers under several names ({kinds}), all taken as frames" in note
+    assert note.endswith(f"or give {tmp_path / prefixes[0]}%03d.png")
+    alone = find_pictures(f"{tmp_path / prefixes[0]}%03d.png")
+    assert ([file.stem for file in alone.files], alone.notes) == (names[:3], [])
