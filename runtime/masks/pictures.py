@@ -34,6 +34,7 @@ OTHERS = {
 OF_OBJECTS = "SegmentationObject"  # folder of ids in the layout of Pascal VOC, beside classes
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 NO_MASK_SUFFIXES = (*JPEG_SUFFIXES, ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".jxl")
+LEFT_OUT = "pictures of formats that masks don't have are left out: "
 JPEG_REASON = "JPEG, whose compression changes object ids"
 JPEG_ADVICE = "export masks as PNG from the tool that made them; converting the JPEGs does not help"
 
@@ -211,8 +212,7 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     else:
         maps = _objects_of_one_frame(list(files.values()))
     if others and not any(file.stem in files for file in others):
-        left = as_text((file.name for file in others), 3)
-        maps.notes.append(f"pictures of formats that masks don't have are left out: {left}")
+        maps.notes.append(LEFT_OUT + as_text((file.name for file in others), 3))
     if folders:
         left = as_text(folder.name for folder in folders)
         maps.notes.append(f"masks lie in {path} itself, so folders within are left out: {left}")
@@ -232,10 +232,10 @@ def _check_objects(folders: list[Path]) -> list[str]:
         folders: All folders with masks; others may lie beside them.
 
     Returns:
-        A line for each other folder with pictures, which are left out.
+        A line about other pictures, which are left out; none where there are none.
     """
     numbered = all(folder.name.isdigit() for folder in folders)
-    notes = []
+    others = []
     for folder in sorted(folders[0].parent.iterdir(), key=natural_order):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
@@ -246,8 +246,8 @@ def _check_objects(folders: list[Path]) -> list[str]:
         alike = [file for file in left if any(file.stem.isdigit() == s.isdigit() for s in stems)]
         if alike or (not stems and numbered and folder.name.isdigit()):
             raise _lost_object((alike or left)[0])
-        notes.append(f"pictures of formats that masks don't have are left out: {left[0]}")
-    return notes
+        others.append(f"{folder.name}/{left[0].name}")
+    return [LEFT_OUT + as_text(others, 3)] if others else []
 
 
 def _lost_object(file: Path) -> InputError:
