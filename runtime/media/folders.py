@@ -32,8 +32,9 @@ NO_PICTURES = frozenset(
 )
 LOOKED_INTO = 200  # files without a known ending whose content is looked at
 
-LONG = 4  # decimals that no count of frames has
-NANOSECONDS = (8, 9)  # digits
+COUNTED = 2  # digits behind a dot up to which they are a count of frames
+PARTS = 9  # digits behind a dot up to which they may be whole parts of a second, as nanoseconds
+PYTHONS = 7  # decimals of the clock in Python as text, and of no whole part of a second
 
 _TIME = re.compile(r"([0-9]+)\.([0-9]+)")
 _COUNTER = re.compile(r"%(?:0([1-9][0-9]?))?d")
@@ -89,7 +90,7 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
             f"not read as frames: {listed(left)}; convert them, for example to PNG"
         )
-    ordered = in_order(files)
+    ordered = in_order(source, files)
     files, told = without_strays(source, ordered)
     notes += told
     if ordered != sorted(ordered, key=natural_order):
@@ -103,26 +104,46 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
     return Pictures(files, notes)
 
 
-def in_order(files: Iterable[Path]) -> list[Path]:
+def in_order(source: str, files: Iterable[Path]) -> list[Path]:
     """Files in natural order; by time where all names are times with decimals, as of logs.
 
-    Names such as `2.9` and `2.10` count. Those of times have no zeros at their end, and decimals
-    of different lengths, of which some are longer than a count, or begin with a zero.
+    Names such as `2.9` and `2.10` count, and whole microseconds behind a dot do, too. Decimals have
+    different lengths and no zeros at their end, and begin with a zero or are too long to count.
+
+    Args:
+        source: Name of the source, for messages.
+        files: The files.
+
+    Raises:
+        InputError: Names may be either, and their order depends on it.
     """
     found = sorted(files, key=natural_order)
     times = [match for file in found if (match := _TIME.fullmatch(file.stem))]
     decimals = [match[2] for match in times]
-    lengths = {len(digits) for digits in decimals}
-    if len(times) != len(found) or len(lengths) < 2:
+    longest = max(map(len, decimals), default=0)
+    if len(times) != len(found):
         return found
     if any(digits.endswith("0") and digits != "0" for digits in decimals):
         return found
-    # Whole nanoseconds, without the zeros before them, have 9 digits or some less.
-    long = max(lengths) >= LONG and max(lengths) not in NANOSECONDS
-    if not long and not any(digits.startswith("0") and digits != "0" for digits in decimals):
-        return found
     whole = {file: match[1].lstrip("0") for file, match in zip(found, times, strict=True)}
-    return sorted(found, key=lambda file: (len(whole[file]), whole[file], file.stem.split(".")[1]))
+    by_time = sorted(
+        found, key=lambda file: (len(whole[file]), whole[file], file.stem.split(".")[1])
+    )
+    if any(digits.startswith("0") and digits != "0" for digits in decimals):
+        return by_time
+    if longest <= COUNTED or by_time == found:
+        return found
+    if longest == PYTHONS or longest > PARTS:
+        return by_time
+    counted, timed = next(pair for pair in zip(found, by_time, strict=True) if pair[0] != pair[1])
+    seconds, digits = counted.stem.split(".")
+    raise InputError(
+        f"names in {source} may be times with decimals, by which {timed.name} comes before "
+        f"{counted.name}, or have whole numbers behind the dot, such as microseconds, by which it "
+        f"comes after it; rename them all with {longest} digits behind the dot, such as "
+        f"{seconds}.{digits:0<{longest}}{counted.suffix} if they are decimals, or "
+        f"{seconds}.{digits:0>{longest}}{counted.suffix} if they are whole numbers"
+    )
 
 
 def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:

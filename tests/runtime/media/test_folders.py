@@ -230,8 +230,10 @@ def test_parts_of_a_folder_keep_their_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "stems",
     [
-        pytest.param(["9.5", "9.533367", "9.56673", "9.6001", "9.7", "10.0"], id="log"),
+        pytest.param(["9.5", "9.5333671", "9.56673", "9.6001", "9.7", "10.0"], id="log"),
         pytest.param(["0.04", "0.08", "0.12", "0.2"], id="short"),
+        pytest.param(["9.033367", "9.06673", "9.5"], id="zeros-in-front"),
+        pytest.param(["9.1333669999", "9.5"], id="floats"),
     ],
 )
 def test_names_that_are_times_with_decimals_are_ordered_by_time(
@@ -250,7 +252,8 @@ def test_names_that_are_times_with_decimals_are_ordered_by_time(
     [
         pytest.param(["1.8", "1.9", "1.10", "1.11", "2.1"], id="counts"),
         pytest.param(["7.33366680", "7.66733360", "7.100100040"], id="nanoseconds"),
-        pytest.param(["7.33366685", "7.66733361", "7.100100041"], id="odd-nanoseconds"),
+        pytest.param(["7.5304", "7.25301", "7.98021", "7.175300"], id="microseconds"),
+        pytest.param(["7.533", "7.53312", "8.1", "8.2544"], id="both-orders-agree"),
         pytest.param(["1.2500", "1.5000", "1.7500"], id="one-length"),
     ],
 )
@@ -259,6 +262,33 @@ def test_two_counts_with_a_dot_are_in_natural_order(tmp_path: Path, stems: list[
     found = find_pictures(str(folder))
     assert [file.stem for file in found.files] == stems
     assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("stems", "decimal", "whole"),
+    [
+        (["17.5304", "17.25304", "17.98021", "17.175304"], "17.530400", "17.005304"),
+        (["7.33366685", "7.66733361", "7.100100041"], "7.333666850", "7.033366685"),
+        (["7.5", "7.25", "7.98", "7.175"], "7.500", "7.005"),
+        (["7.5304", "7.25304"], "7.53040", "7.05304"),
+        (["7.998", "7.1001"], "7.9980", "7.0998"),
+    ],
+)
+def test_decimals_that_may_be_whole_numbers_are_refused_with_advice_that_works(
+    tmp_path: Path, stems: list[str], decimal: str, whole: str
+) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
+    with pytest.raises(InputError, match="may be times with decimals") as refusal:
+        find_pictures(str(folder))
+    assert f"such as {decimal}.jpg if they are decimals, or {whole}.jpg if" in str(refusal.value)
+    digits = len(decimal.split(".")[1])
+    parts = [stem.split(".") for stem in stems]
+    padded = [f"{seconds}.{part:0>{digits}}" for seconds, part in parts]
+    found = find_pictures(str(_save(tmp_path / "b", *(f"{stem}.jpg" for stem in padded))))
+    assert ([file.stem for file in found.files], found.notes) == (padded, [])
+    filled = [f"{seconds}.{part:0<{digits}}" for seconds, part in parts]
+    found = find_pictures(str(_save(tmp_path / "c", *(f"{stem}.jpg" for stem in filled))))
+    assert ([file.stem for file in found.files], found.notes) == (sorted(filled), [])
 
 
 def test_a_pattern_may_lie_in_a_folder_with_brackets(
