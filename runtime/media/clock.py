@@ -44,6 +44,7 @@ class Clock:
         self.shifts: list[Fraction] = []
         self._step = step
         self._shift = 0
+        self._holed = False  # since the last time of decoding
         self._decoded: int | None = None  # time of decoding of the last packet, as moved
         self._shown = -(1 << 62)  # the latest time at which one so far is shown, as moved
 
@@ -52,25 +53,27 @@ class Clock:
 
         Args:
             packet: The packet, which is changed.
-            holed: Whether packets were lost before it, as it seems where recordings meet. Else a
-                time far ahead is that of a picture that was shown for long.
+            holed: Whether packets were lost between the last one and it, as it seems where
+                recordings meet. Else a time far ahead is that of a picture that was shown for long.
         """
         if not self.may_jump:
             return
+        self._holed = self._holed or holed
         step = max(1, round(self._step or packet.duration or 1))
         if packet.dts is not None and self._decoded is not None:
             ahead = float((packet.dts + self._shift - self._decoded) * packet.time_base)
             most = max(AHEAD, MOST_GONE * float(step * packet.time_base))
-            if ahead < -BACK or (ahead > most and holed and self.ahead_too):
+            if ahead < -BACK or (ahead > most and self._holed and self.ahead_too):
                 first = packet.dts if packet.pts is None else packet.pts
                 self._shift = max(self._decoded + step - packet.dts, self._shown + step - first)
                 self.jumps.append(first + self._shift)
                 self.shifts.append(self._shift * packet.time_base)
+            elif packet.dts + self._shift > self._decoded:
+                self._step = packet.dts + self._shift - self._decoded
         if packet.dts is not None:
             packet.dts += self._shift
-            if self._decoded is not None and packet.dts > self._decoded:
-                self._step = packet.dts - self._decoded
             self._decoded = packet.dts
+            self._holed = False
         if packet.pts is not None:
             packet.pts += self._shift
             self._shown = max(self._shown, packet.pts)

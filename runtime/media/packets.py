@@ -69,6 +69,8 @@ class Packets:
         complete_packets = self._container.format.name != "mpegts"
         dense = any(name in DENSE for name in self._container.format.name.split(","))
         failures, torn, news = 0, False, False
+        # The video's packets that may follow a hole: a parser marks the one before the torn one.
+        behind = 0
         while failures < RETRIES:
             try:
                 for packet in self._container.demux():
@@ -82,12 +84,13 @@ class Packets:
                         far = dense and 0 < self._read_end + HEADER < place
                         # If something follows, a torn packet was not the end of the recording.
                         if (far and self._read_end) or torn:
-                            self.holed = True
+                            self.holed, behind = True, 2
                             self._on_hole()
                         torn = own and packet.is_corrupt
                         self._note(packet, own)
                         if own:
-                            self.clock.move(packet, self.holed)
+                            self.clock.move(packet, behind > 0)
+                            behind -= 1
                             yield packet
                 # A stream of its own, of which nothing comes before the end of this one.
                 if news or self._other > self._last:

@@ -11,16 +11,22 @@ from mavos_deploy.runtime.media.clock import TS_DISCONT, Clock
 SECOND = 90_000
 
 
-def _moved(times: list[int], holed: bool = False, flags: int = TS_DISCONT) -> list[int]:
+def _moved(
+    times: list[int],
+    holed: bool | int = False,
+    flags: int = TS_DISCONT,
+    lags: list[int] | None = None,
+) -> list[int]:
+    """Times of decoding, as moved, with holes before all packets, none, or the one of a place."""
     container: Any = SimpleNamespace(format=SimpleNamespace(flags=flags))
     clock = Clock(container, 3600.0)
     found = []
-    for time in times:
+    for place, (time, lag) in enumerate(zip(times, lags or [7200] * len(times), strict=True)):
         packet: Any = SimpleNamespace(
-            dts=time, pts=time + 7200, duration=3600, time_base=Fraction(1, SECOND)
+            dts=time, pts=time + lag, duration=3600, time_base=Fraction(1, SECOND)
         )
-        clock.move(packet, holed)
-        assert packet.pts == packet.dts + 7200
+        clock.move(packet, holed if isinstance(holed, bool) else place == holed)
+        assert packet.pts == packet.dts + lag
         found.append(packet.dts)
     return found
 
@@ -55,3 +61,15 @@ def test_other_steps_stay(ahead: int, holed: bool) -> None:
 
 def test_containers_that_cannot_be_joined_are_left_alone() -> None:
     assert _moved([50 * SECOND, 0, 90 * SECOND], flags=0) == [50 * SECOND, 0, 90 * SECOND]
+
+
+def test_a_hole_far_before_a_picture_that_was_shown_for_long_is_no_joint() -> None:
+    times = [0, 3600, 10800, 14400, 800 * SECOND, 800 * SECOND + 3600]
+    assert _moved(times, holed=2) == times
+    assert _moved(times, holed=4)[4:] == [18000, 21600]
+
+
+def test_a_jump_does_not_change_the_usual_step() -> None:
+    last = 10 * SECOND + 3600
+    moved = _moved([last - 3600, last, 0, -10 * SECOND], lags=[7200, 7200, 0, 0])
+    assert moved[2:] == [last + 7200 + 3600, last + 7200 + 7200]  # behind the last that is shown

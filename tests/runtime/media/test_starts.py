@@ -134,6 +134,23 @@ def test_damage_before_a_joint_takes_no_frame_behind_it(tmp_path: Path) -> None:
         assert np.array_equal(frame.rgb, expected.rgb)
 
 
+def test_a_hole_far_before_a_picture_that_is_shown_for_long_is_no_joint(tmp_path: Path) -> None:
+    times = [100 * index + 800_000 * (index > 29) for index in range(50)]
+    path = video(tmp_path / "a.ts", count=50, times=times, coding={"g": "10", "bf": "2"})
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    place = places[12]
+    assert place is not None
+    whole = [frame.time for frame in _read(path)[0]]
+    content = bytearray(path.read_bytes())
+    del content[place + 188 : place + 376]
+    path.write_bytes(content)
+    frames, lines = _read(path)
+    (damaged,) = lines
+    assert "damaged, shown as far as possible: frame 00012" in damaged
+    assert [frame.time for frame in frames][-20:] == whole[-20:]
+
+
 @pytest.mark.parametrize("probed", [None, 5_000], ids=["known", "found-late"])
 def test_a_joined_recording_of_another_stream_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probed: int | None
