@@ -52,9 +52,16 @@ async function load(frame) {
 }
 
 let refreshed = 0;
+let latest = Promise.resolve(); // the last call of refresh
 
-// Fetches the shown frame's mask again, unless an edit of it is on its way.
-export async function refresh() {
+// Fetches the shown frame's mask again, unless an edit of it is on its way. Where another call takes
+// over, it ends with that one, so that what is shown is new then.
+export function refresh() {
+  latest = fetchShown();
+  return latest;
+}
+
+async function fetchShown() {
   const frame = state.shown?.frame;
   if (frame === undefined || state.saving) return;
   const mine = ++refreshed;
@@ -65,7 +72,8 @@ export async function refresh() {
   } catch {
     return; // the connection says so itself
   }
-  if (mine !== refreshed || state.saving || state.shown.frame !== frame) return;
+  if (mine !== refreshed) return latest;
+  if (state.saving || state.shown.frame !== frame) return;
   state.shown = { ...state.shown, labels: decode(runs), version: runs.version, keyframe: runs.keyframe };
   changed("shown");
 }
