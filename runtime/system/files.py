@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 from mavos_deploy.runtime.system.left_overs import Token, clear_left_overs
 from mavos_deploy.runtime.system.locks import Lock
 
@@ -196,11 +197,12 @@ def replacing_directory(path: Path, overwrite: bool, marker: str | None = None) 
             temporary.mkdir()
         with writing(path, temporary):
             yield temporary
-        with writing(path):
+        with deferred_interrupts(), writing(path):
             _swap(temporary, target, token)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # has another name by now, without an error
-        lock.remove()
+        with deferred_interrupts():  # one in here would leave the lock
+            shutil.rmtree(temporary, ignore_errors=True)  # has another name by now, if all is well
+            lock.remove()
 
 
 def _swap(new: Path, target: Path, token: Token) -> None:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +164,21 @@ def test_a_failed_folder_is_removed_and_the_old_one_stays(
         _write_half_and_raise(temporary / "half", error)
     assert (tmp_path / "bundle/manifest.json").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_ctrl_c_during_the_removal_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = shutil.rmtree
+
+    def interrupted(path: Path, ignore_errors: bool = False) -> None:
+        signal.raise_signal(signal.SIGINT)
+        remove(path, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_directory(tmp_path / "a", False) as folder:
+        (folder / "b").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_old_folder_comes_back_when_the_swap_fails(
