@@ -155,7 +155,11 @@ def check_pixels(name: str, height: int, width: int) -> None:
 
 
 def turn_of(picture: av.VideoFrame) -> Turn | None:
-    """How a picture is turned and mirrored to be shown; None where it is none of the eight ways."""
+    """How a picture is turned and mirrored to be shown; None where it is none of the eight ways.
+
+    PyAV then ties the picture into a cycle, which only the garbage collector frees, so this is not
+    for every picture of a video.
+    """
     try:
         beside = picture.side_data
     except ValueError:  # a kind of data that this PyAV has no name for, such as EXIF

@@ -12,7 +12,7 @@ from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.media.decoding import check_pixels, reason_of, turn_of
 from mavos_deploy.runtime.media.levels import Levels
 from mavos_deploy.runtime.media.told import Told
-from mavos_deploy.runtime.media.turning import STORED
+from mavos_deploy.runtime.media.turning import STORED, Turn
 from mavos_deploy.runtime.protocol import RgbFrame
 
 # Pixels that differ less from squares are kept: nobody sees it, and scaling would blur. Encoders
@@ -52,6 +52,7 @@ class Screen:
         self._told = told
         self._scale: tuple[Fraction, Fraction] | None = None  # of width and height
         self._bright = False
+        self._turns: dict[int, Turn] = {}  # of all pictures whose matrix has an angle, by the angle
 
     def frame(self, picture: av.VideoFrame) -> RgbFrame:
         """A picture as it is shown.
@@ -72,7 +73,10 @@ class Screen:
         rgb = _converted(self._name, picture, width, height, self._levels)
         if picture.color_trc == PQ:
             rgb = self._daylight(rgb)
-        return (turn_of(picture) or STORED).of(rgb)
+        angle = picture.rotation
+        if angle not in self._turns:
+            self._turns[angle] = turn_of(picture) or STORED
+        return self._turns[angle].of(rgb)
 
     def begin(self, picture: av.VideoFrame) -> None:
         """Look at the first picture, while the stream is open; later ones change nothing."""
@@ -97,7 +101,7 @@ class Screen:
             self._told.notes.append(
                 f"{self._name} is shown {turn.words}, as its file says, and its masks are, too"
             )
-        self._told.turn = turn
+        self._told.turn = self._turns[picture.rotation] = turn
         if abs(aspect - 1) < SQUARE_ENOUGH:
             self.pixel_aspect = 1 / aspect if turn.swaps else aspect
             self._scale = Fraction(1), Fraction(1)

@@ -1,5 +1,6 @@
 """Frames are what players show: in shape, upright, and of light that a screen can show."""
 
+import gc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_pixels_that_are_not_square_count(
         (note,) = source.told.notes
     assert f"stores {HEIGHT}x{WIDTH} pixels that are not square" in note
     assert f"as players show it, {size[0]}x{size[1]}" in note
+
+
+def test_decoded_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", count=30)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_frames(str(path)) as frames:
+            most = max(
+                sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) for _ in frames
+            )
+    finally:
+        gc.enable()
+    assert most < 10
 
 
 def test_the_picture_is_the_stored_one_stretched(tmp_path: Path) -> None:
@@ -168,7 +183,7 @@ def test_a_frame_of_too_many_pixels_as_shown_is_refused(monkeypatch: pytest.Monk
 
 def test_a_frame_that_cannot_be_converted_is_an_input_error() -> None:
     class Odd:
-        format, height, width = SimpleNamespace(name="odd"), 12, 16
+        format, height, width, rotation = SimpleNamespace(name="odd"), 12, 16, 0
         side_data: ClassVar[dict[str, bytes]] = {}
 
         def reformat(self, *_: object, **__: object) -> None:
