@@ -25,6 +25,7 @@ from mavos_deploy.runtime.media.recorded import Recording
 from mavos_deploy.runtime.media.rereading import bytes_of
 from mavos_deploy.runtime.media.screen import Screen, is_deep
 from mavos_deploy.runtime.media.told import Told
+from mavos_deploy.runtime.media.turning import Turn
 from mavos_deploy.runtime.protocol import RgbFrame
 
 HELD = 20 << 20  # bytes of the pictures of a window
@@ -193,6 +194,7 @@ class FrameAccess:
         self._source: FrameSource | None = None
         self._ahead: Iterator[tuple[int, Make]] | None = None  # with the frames' numbers
         self._next = -1  # number of the frame that `_ahead` gives next
+        self._turns: dict[int, Turn] = {}  # of pictures, for the screen behind every jump
         self._picture_bytes = 0  # that a picture holds until it is shown; 0 before the first
         self._cache: OrderedDict[int, SourceFrame] = OrderedDict()
 
@@ -290,7 +292,7 @@ class FrameAccess:
             place = max(0, bisect_right(table.keys, number) - 1 - earlier)
             container.seek(int(table.times[table.keys[place]]), stream=stream)
         target, context = int(table.times[number]), stream.codec_context
-        screen = Screen(self.clip.source, stream, Told())
+        screen = Screen(self.clip.source, stream, Told(), turns=self._turns)
         for packet in container.demux(stream):
             pictures: list[av.VideoFrame] = []
             # Pictures that no other is built on are left out on the way to the target.

@@ -34,7 +34,12 @@ class Screen:
     """
 
     def __init__(
-        self, name: str, stream: VideoStream, told: Told, levels: Levels | None = None
+        self,
+        name: str,
+        stream: VideoStream,
+        told: Told,
+        levels: Levels | None = None,
+        turns: dict[int, Turn] | None = None,
     ) -> None:
         """Take a video.
 
@@ -44,6 +49,8 @@ class Screen:
             told: Gets what is said about the pictures, with the first one.
             levels: Values that become black and white, for grey pictures of more than 8 bits; None
                 leaves them to FFmpeg, which takes the whole range of their type.
+            turns: Turns that earlier screens of the same video found, by the angle of the pictures'
+                matrix; gets those of this one. None where there are no others.
         """
         self._levels = levels
         self.pixel_aspect = Fraction(1)
@@ -52,7 +59,7 @@ class Screen:
         self._told = told
         self._scale: tuple[Fraction, Fraction] | None = None  # of width and height
         self._bright = False
-        self._turns: dict[int, Turn] = {}  # of all pictures whose matrix has an angle, by the angle
+        self._turns = {} if turns is None else turns
 
     def frame(self, picture: av.VideoFrame) -> RgbFrame:
         """A picture as it is shown.
@@ -90,7 +97,8 @@ class Screen:
         )
         if not NARROWEST <= aspect <= 1 / NARROWEST:
             aspect = Fraction(1)
-        turn = turn_of(picture)
+        known = self._turns.get(picture.rotation)
+        turn = turn_of(picture) if known is None else known
         if turn is None:
             self._told.notes.append(
                 f"{self._name}: its display matrix is neither quarter turns nor a mirror, and is "
