@@ -60,7 +60,8 @@ def test_decoded_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) 
 
     def held() -> int:
         pictures = (one for one in gc.get_objects() if isinstance(one, av.VideoFrame))
-        return sum(picture.format.name != "rgb24" for picture in pictures)  # those back RGB arrays
+        formats = [picture.format.name for picture in pictures if picture.format is not None]
+        return sum(name != "rgb24" for name in formats)  # those of RGB hold arrays that are kept
 
     gc.collect()
     gc.disable()
@@ -72,8 +73,8 @@ def test_decoded_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) 
         access.close()
     finally:
         gc.enable()
-    assert in_order < 10
-    assert jumping < 10
+    assert in_order < 8
+    assert jumping < 8
 
 
 def test_the_picture_is_the_stored_one_stretched(tmp_path: Path) -> None:
