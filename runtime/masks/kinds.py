@@ -77,11 +77,9 @@ def _one_bit(image: Image.Image, numbering: Numbering) -> Reading | None:
     if image.mode != "1":
         return None
     pixels = np.asarray(image)
-    clear = image.info.get("transparency")
-    if clear is not None and bool(clear):
-        return Reading(
-            (~pixels).astype(np.uint8), how="1 bit per pixel: opaque pixels are object 1"
-        )
+    if image.info.get("transparency"):  # set pixels are
+        how = "1 bit per pixel: opaque pixels are object 1"
+        return Reading((~pixels).astype(np.uint8), how=how)
     return Reading(pixels.astype(np.uint8), how="1 bit per pixel: set pixels are object 1")
 
 

@@ -219,6 +219,12 @@ def folder_maps(path: Path, frames: Collection[str] | None = None) -> LabelMaps:
     return maps
 
 
+def jpegs_in(folder: Path) -> dict[str, Path]:
+    """JPEG files in a folder by their stems, in natural order; they can't be masks."""
+    found = (file for file in _no_masks_in(folder) if file.suffix.lower() in JPEG_SUFFIXES)
+    return {file.stem: file for file in found}
+
+
 def _no_masks_in(folder: Path) -> list[Path]:
     """Pictures in a folder of formats that masks don't have, in natural order."""
     found = (file for file in folder.iterdir() if file.suffix.lower() in NO_MASK_SUFFIXES)
@@ -279,14 +285,6 @@ def masks_in(folder: Path) -> dict[str, Path]:
             )
         found[file.stem] = file
     return found
-
-
-def jpegs_in(folder: Path) -> dict[str, Path]:
-    """JPEG files in a folder by their stems, in natural order; they can't be masks."""
-    files = sorted(folder.iterdir(), key=natural_order)
-    suffixes = (file.suffix.lower() for file in files)
-    found = [file for file, suffix in zip(files, suffixes, strict=True) if suffix in JPEG_SUFFIXES]
-    return {file.stem: file for file in found if not file.name.startswith(".")}
 
 
 def _frame_files(files: list[Path], notes: list[str], frames: Collection[str] | None) -> LabelMaps:

@@ -195,14 +195,7 @@ def depth_of(path: Path) -> Depth | None:
 
     Only its head is read.
     """
-    try:
-        with (
-            open_regular(path) as file,
-            Image.open(file, formats=_available(path, FORMATS)) as image,
-        ):
-            return _depth(image)
-    except Exception:  # damaged bytes make the decoders fail in every way there is
-        return None
+    return _of_head(path, None, _depth, None)
 
 
 def mode_of(path: Path, formats: tuple[str, ...] = FORMATS) -> str | None:
@@ -221,14 +214,7 @@ def mode_of(path: Path, formats: tuple[str, ...] = FORMATS) -> str | None:
 
 def count_of(path: Path) -> int:
     """Pictures of a file that are shown one after the other; 1 where it can't be read."""
-    try:
-        with (
-            open_regular(path) as file,
-            Image.open(file, formats=_available(path, FORMATS)) as image,
-        ):
-            return _shown_one_by_one(image)
-    except Exception:  # damaged bytes make the decoders fail in every way there is
-        return 1
+    return _of_head(path, None, _shown_one_by_one, 1)
 
 
 def grey_bits(path: Path, content: bytes | None, formats: tuple[str, ...]) -> int:
@@ -297,14 +283,21 @@ def _read(
 
 def _other_kind(path: Path, content: bytes | None) -> str | None:
     """Pillow's name of the format of a picture that is read elsewhere; None where it is none."""
+    return _of_head(path, content, lambda image: image.format, None)
+
+
+def _of_head(
+    path: Path, content: bytes | None, look: Callable[[ImageFile.ImageFile], T], otherwise: T
+) -> T:
+    """Look at the head of a picture of any format; `otherwise` is for one that can't be read."""
     try:
         with (
             open_regular(path) if content is None else BytesIO(content) as file,
             Image.open(file, formats=_available(path, FORMATS)) as image,
         ):
-            return image.format
+            return look(image)
     except Exception:  # damaged bytes make the decoders fail in every way there is
-        return None
+        return otherwise
 
 
 def _check(
