@@ -39,17 +39,17 @@ class SlowSegmenter(StandInSegmenter):
     """Takes a while for each frame.
 
     Args:
-        seconds: Time for a frame.
+        seconds: Time for a frame, which a test changes where it needs no more of it.
     """
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self._seconds = seconds
+        self.seconds = seconds
 
     def step(
         self, frame: RgbFrame, state: StandInState, annotation: Labels | None = None
     ) -> tuple[Labels, StandInState]:
-        time.sleep(self._seconds)
+        time.sleep(self.seconds)
         return super().step(frame, state, annotation)
 
 

@@ -110,6 +110,9 @@ def test_a_signal_stops_the_reading_while_the_main_thread_waits(number: signal.S
 
     def interrupt() -> None:
         assert waiting.wait(PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while not taken and time.monotonic() < end:
+            time.sleep(0.01)
         time.sleep(0.05)  # the main thread asks for the next item by then
         os.kill(os.getpid(), number)
 

@@ -233,16 +233,17 @@ def test_all_objects_chosen_are_no_choice(clip: Path) -> None:
 
 
 def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
-    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+    slow = SlowSegmenter(0.5)
+    with served(clip, stand_in(slow)) as client:
         begun(client)
         client.ask("POST", "/api/follow", {"from": 0})
         said = client.ask("POST", "/api/follow", {"from": 0}, 409)
         assert "already" in said["error"]
         client.wait(lambda project: project["following"]["done"] >= 2)
         client.ask("POST", "/api/follow/pause")
-        time.sleep(0.15)
+        time.sleep(3 * slow.seconds)  # the frame that was being made is kept by then
         done = client.project["following"]["done"]
-        time.sleep(0.15)
+        time.sleep(2 * slow.seconds)
         project = client.project
         assert project["following"]["state"] == "paused"
         assert project["following"]["done"] == done
@@ -251,6 +252,7 @@ def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
         assert client.ask("POST", "/api/follow/stop")["state"] == "idle"
         reached = client.project["masks"][-1][1]
         assert reached < COUNT - 1
+        slow.seconds = 0
         client.ask("POST", "/api/follow", {"from": reached})
         assert client.followed()["masks"] == [[0, COUNT - 1]]
         whole = [client.mask(n) for n in range(COUNT)]
@@ -262,7 +264,8 @@ def test_following_waits_goes_on_and_stops_at_once(clip: Path) -> None:
 
 
 def test_passes_from_both_sides_stop_and_are_undone(clip: Path) -> None:
-    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+    slow = SlowSegmenter(0.5)
+    with served(clip, stand_in(slow)) as client:
         begun(client)
         said = client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"}, 400)
         assert "no second frame whose mask you made" in said["error"]
@@ -273,8 +276,9 @@ def test_passes_from_both_sides_stop_and_are_undone(clip: Path) -> None:
         assert client.ask("POST", "/api/follow/stop")["state"] == "idle"
         reached = client.project["masks"][0][1]
         assert 0 < reached < 10
-        said = client.ask("POST", "/api/follow", {"from": 2}, 400)
+        said = client.ask("POST", "/api/follow", {"from": 1}, 400)
         assert "its mask was made from both sides" in said["error"]
+        slow.seconds = 0
         client.ask("POST", "/api/follow", {"from": 0, "fuse": "nearest"})
         project = client.followed()
         assert project["masks"] == [[0, COUNT - 1]]
@@ -310,7 +314,7 @@ def test_a_damaged_frame_ends_passes_from_both_sides_before_it(tmp_path: Path, p
 
 
 def test_an_edit_ends_following(clip: Path) -> None:
-    with served(clip, stand_in(SlowSegmenter(0.05))) as client:
+    with served(clip, stand_in(SlowSegmenter(0.5))) as client:
         begun(client)
         client.ask("POST", "/api/follow", {"from": 0})
         client.wait(lambda project: project["following"]["done"] >= 2)

@@ -125,7 +125,8 @@ def test_a_box_around_something_else_can_become_an_object_of_its_own(
 def test_somebody_in_a_hurry_is_told_what_is_missing(
     page: Page, scene_video: Path, scene: Clip, tmp_path: Path
 ) -> None:
-    with served(scene_video, stand_in(SlowSegmenter(0.03))) as client:
+    slow = SlowSegmenter(0.5)
+    with served(scene_video, stand_in(slow)) as client:
         page.open(client.door.address)
         page.keys("f")
         page.until(lambda: "draw a box around it first" in page.text("notices"))
@@ -177,6 +178,7 @@ def test_somebody_in_a_hurry_is_told_what_is_missing(
         assert page.run(mend) == place, "the buttons stay where they are"
         page.keys("w")
         page.until(lambda: "Following still runs" in page.text("export-warning"))
+        slow.seconds = 0
         page.followed()
         page.until(lambda: not page.text("export-warning"))
         page.until(lambda: "same bytes" in page.text("command-why"))
