@@ -1,7 +1,7 @@
 """The folders and metadata of each layout."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from mavos_deploy.runtime.datasets.sequences import (
     VideoSequence,
     listed,
 )
-from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, natural_order
+from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, in_order
 from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # as in the published figures
@@ -137,17 +137,20 @@ def _sequences_by_metadata(
                 _object_id(key): _span(layout, entry, images or annotations)
                 for key, entry in objects.items()
             }
+            named = {stem for span in spans.values() for stem in span}
+            places = _places(images_in / name, named | images.keys())
         except InputError as error:
             what = f"an entry in {file.name} and masks as {layout.value} has them"
             problems.append(Problem(name, None, str(error), what))
             continue
-        expected = tuple(sorted({s for span in spans.values() for s in span}, key=_stem_order))
+        in_time = {key: _sorted(span, places) for key, span in spans.items()}
+        expected = _sorted(named, places)
         if images and (lost := [stem for stem in expected if stem not in images]):
             found = f"frames of {file.name} without a picture: {listed(lost)}"
             problems.append(Problem(name, lost[0], found, f"pictures in {images_in / name}"))
-        first, last = _stem_order(expected[0]), _stem_order(expected[-1])
-        images = {k: v for k, v in images.items() if first <= _stem_order(k) <= last}
-        sequences.append(VideoSequence(name, images, annotations, expected, spans, last_counts))
+        first, last = places[expected[0]], places[expected[-1]]
+        images = {k: v for k, v in images.items() if first <= places[k] <= last}
+        sequences.append(VideoSequence(name, images, annotations, expected, in_time, last_counts))
     return sequences
 
 
@@ -214,15 +217,14 @@ def subfolders(path: Path) -> list[Path]:
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files by stem in natural order.
+    """Files by stem in the order of frames; see `in_order`.
 
     Raises:
-        InputError: Two files have one stem.
+        InputError: Two files have one stem, or the order isn't clear from their names.
     """
     found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir(), key=natural_order) if folder.is_dir() else ():
-        if file.suffix.lower() not in suffixes or file.name.startswith("."):
-            continue
+    visible = [f for f in folder.iterdir() if not f.name.startswith(".")] if folder.is_dir() else []
+    for file in in_order(str(folder), (f for f in visible if f.suffix.lower() in suffixes)):
         if other := found.get(file.stem):
             raise InputError(
                 f"{folder} holds {other.name} and {file.name}, two pictures of one frame; remove "
@@ -232,8 +234,14 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _stem_order(stem: str) -> tuple[list[tuple[int, str]], str]:
-    return natural_order(Path(f"{stem}.png"))
+def _places(folder: Path, stems: Iterable[str]) -> dict[str, int]:
+    """The place of each stem in the order of frames."""
+    ordered = in_order(str(folder), (Path(f"{stem}.png") for stem in stems))
+    return {file.stem: place for place, file in enumerate(ordered)}
+
+
+def _sorted(stems: Iterable[str], places: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(stems, key=places.__getitem__))
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -302,7 +310,7 @@ def _object_id(key: str) -> int:
 
 
 def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str, ...]:
-    """Stems of the frames that an object is annotated in, as its metadata say."""
+    """Stems of the frames that an object is annotated in, as its metadata say, in any order."""
     if not isinstance(entry, dict):
         raise InputError(f"an object's entry is {entry!r:.40}")
     if layout is Layout.YOUTUBE_VOS:
@@ -310,7 +318,7 @@ def _span(layout: Layout, entry: object, stems: Mapping[str, Path]) -> tuple[str
         named = isinstance(frames, list) and all(type(f) is str and is_name(f) for f in frames)
         if not isinstance(frames, list) or not frames or not named:
             raise InputError(f"an object's `frames` are {frames!r:.40}")
-        return tuple(sorted(dict.fromkeys(frames), key=_stem_order))
+        return tuple(dict.fromkeys(frames))
     given = entry.get("frame_range")
     try:
         start, end = int(given["start"]), int(given["end"])  # type: ignore[index]

@@ -37,6 +37,7 @@ PARTS = 9  # digits behind a dot up to which they may be whole parts of a second
 PYTHONS = 7  # decimals of the clock in Python as text, and of no whole part of a second
 
 _TIME = re.compile(r"([0-9]+)\.([0-9]+)")
+_SIGNED = re.compile(r"(|.*[_ (=])(-?)([0-9]+)\)?")
 _COUNTER = re.compile(r"%(?:0([1-9][0-9]?))?d")
 
 
@@ -94,7 +95,12 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
     files, told = without_strays(source, ordered)
     notes += told
     if ordered != sorted(ordered, key=natural_order):
-        notes.append(f"names in {source} are times with decimals, and the order is that of times")
+        what, order = (
+            ("times with decimals", "times")
+            if _signed(ordered) is None
+            else ("numbers below zero and above", "numbers")
+        )
+        notes.append(f"names in {source} are {what}, and the order is that of {order}")
     for before, after in pairwise(sorted(files, key=lambda file: file.stem)):
         if before.stem == after.stem:
             raise InputError(
@@ -109,6 +115,7 @@ def in_order(source: str, files: Iterable[Path]) -> list[Path]:
 
     Names such as `2.9` and `2.10` count, and whole microseconds behind a dot do, too. Decimals have
     different lengths and no zeros at their end, and begin with a zero or are too long to count.
+    Names such as `f_-2` and `f_0` are numbers below zero and above, where all names are alike.
 
     Args:
         source: Name of the source, for messages.
@@ -118,6 +125,8 @@ def in_order(source: str, files: Iterable[Path]) -> list[Path]:
         InputError: Names may be either, and their order depends on it.
     """
     found = sorted(files, key=natural_order)
+    if (by_number := _signed(found)) is not None:
+        return by_number
     times = [match for file in found if (match := _TIME.fullmatch(file.stem))]
     decimals = [match[2] for match in times]
     longest = max(map(len, decimals), default=0)
@@ -144,6 +153,16 @@ def in_order(source: str, files: Iterable[Path]) -> list[Path]:
         f"{seconds}.{digits:0<{longest}}{counted.suffix} if they are decimals, or "
         f"{seconds}.{digits:0>{longest}}{counted.suffix} if they are whole numbers"
     )
+
+
+def _signed(files: list[Path]) -> list[Path] | None:
+    """Files by their numbers, where some are below zero, some aren't, and all begin alike."""
+    numbers = [match for file in files if (match := _SIGNED.fullmatch(file.stem))]
+    signs = {match[2] for match in numbers}
+    if len(numbers) != len(files) or len(signs) != 2 or len({match[1] for match in numbers}) != 1:
+        return None
+    order = {file: int(match[2] + match[3]) for file, match in zip(files, numbers, strict=True)}
+    return sorted(files, key=order.__getitem__)
 
 
 def natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:

@@ -1,7 +1,5 @@
 #include "picture_folder.h"
 
-#include <string.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -12,6 +10,8 @@
 #include <opencv2/imgcodecs.hpp>
 #include <set>
 #include <stdexcept>
+
+#include "picture_order.h"
 
 namespace fs = std::filesystem;
 
@@ -218,12 +218,10 @@ PictureFolder find_pictures(const fs::path& folder, const fs::path& masks) {
     if (kSuffixes.count(suffix_of(file))) found.files.push_back(file);
     else if (kOthers.count(suffix_of(file))) others.push_back(file);
   }
-  // By number where names are numbers of other lengths: 2 before 10.
-  const auto before = [](const fs::path& one, const fs::path& other) {
-    return strverscmp(one.stem().c_str(), other.stem().c_str()) < 0;
-  };
-  std::sort(found.files.begin(), found.files.end(), before);
-  std::sort(others.begin(), others.end(), before);
+  std::sort(others.begin(), others.end());
+  if (const std::string how = sort_pictures(folder.string(), found.files); !how.empty()) {
+    found.notes.push_back(how);
+  }
   const Paths given = without_given(found.files, masks);
   if (found.files.empty()) {
     throw std::runtime_error(

@@ -7,7 +7,7 @@
 
 struct PictureFolder {
   std::vector<std::filesystem::path> files;  // in the order of frames, at least one
-  std::vector<std::string> notes;            // lines that say what was left out
+  std::vector<std::string> notes;            // lines that say what was left out, and an unusual order
 };
 
 // Lists the frames in a folder. No copy of a mask that was given is a frame; masks is that file, or

@@ -69,6 +69,50 @@ def test_a_folder_of_frames_gives_the_masks_of_python(
     assert python.load(tmp_path / "state").frame == FRAMES - 1
 
 
+@pytest.mark.parametrize(
+    ("stems", "said"),
+    [
+        (["0", "00005", "00010", "11"], ""),
+        (["0.04", "0.08", "0.12", "0.2"], "are times with decimals"),
+        (["1.2500", "1.5000", "1.7500", "10.0"], ""),
+        (["f_-10", "f_-9", "f_0", "f_3"], "are numbers below zero and above"),
+    ],
+)
+def test_frames_come_in_the_order_of_python(
+    program: Path, tiny_bundle: Path, tmp_path: Path, stems: list[str], said: str
+) -> None:
+    clip = synthetic_clip(97, 97, len(stems), objects=1, seed=3)
+    (tmp_path / "frames").mkdir()
+    for stem, frame in zip(stems, clip.frames, strict=True):
+        Image.fromarray(frame).save(tmp_path / f"frames/{stem}.png")
+    write_mask(tmp_path / "mask.png", clip.labels[0])
+    own: list[str | Path] = [tiny_bundle, "frames", "--masks", "mask.png", "--threads", "1"]
+    starts: dict[str, list[str | Path]] = {"cpp": [program], "python": [*MAVOS_RUN]}
+    for name, start in starts.items():
+        command = [*start, *own, "--output", name]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        assert said in ran.stderr
+        assert bool(said) == ("and the order is that of" in ran.stderr)
+    for stem in stems:
+        cpp, python = (np.asarray(Image.open(tmp_path / f"{name}/{stem}.png")) for name in starts)
+        np.testing.assert_array_equal(cpp, python)
+
+
+def test_frames_whose_order_is_unclear_are_refused(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for stem in ("7.5", "7.25", "7.98", "7.175"):
+        Image.new("RGB", (97, 97)).save(tmp_path / f"frames/{stem}.png")
+    write_mask(tmp_path / "mask.png", np.ones((97, 97), np.uint8))
+    command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "mask.png"]
+    command += ["--output", "out"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2, ran.stderr
+    assert "rename them all with 3 digits behind the dot, such as 7.500.png if" in ran.stderr
+
+
 def write_video(path: Path, frames: np.ndarray, rotation: int) -> None:
     """Write a video whose stream says that its colours are BT.709's, as most of HD do."""
     with av.open(str(path), "w") as container:

@@ -226,6 +226,31 @@ def test_burst_with_first_masks_only_scores_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "stems", [["0.04", "0.08", "0.12", "0.2"], ["f_-10", "f_-2", "f_0", "f_3"]]
+)
+@pytest.mark.parametrize("layout", [Layout.DAVIS, Layout.YOUTUBE_VOS])
+def test_frames_are_ordered_by_time_as_in_a_folder(
+    tmp_path: Path, layout: Layout, stems: list[str]
+) -> None:
+    folder = tmp_path / {Layout.DAVIS: ".", Layout.YOUTUBE_VOS: "valid"}[layout]
+    images, annotations = folder / "JPEGImages", folder / "Annotations"
+    if layout is Layout.DAVIS:
+        images, annotations = images / "480p", annotations / "480p"
+        (tmp_path / "ImageSets/2017").mkdir(parents=True)
+        (tmp_path / "ImageSets/2017/val.txt").write_text("a\n")
+    write_frames(images / "a", stems, SIZE)
+    write_masks(annotations / "a", stems, masks(4, (1, 0)))
+    if layout is Layout.YOUTUBE_VOS:
+        of_one = {"category": "cat", "frames": sorted(stems)}
+        meta = {"videos": {"a": {"objects": {"1": of_one}}}}
+        (folder / "meta.json").write_text(json.dumps(meta))
+    sequence = only(tmp_path)
+    assert list(sequence.images) == stems
+    assert list(sequence.expected) == stems
+    assert sequence.scored(1, stems[0])[0] == stems[1]
+
+
+@pytest.mark.parametrize(
     ("key", "value", "said"),
     [
         ("segmentations", [], "0 masks of 3 pictures"),

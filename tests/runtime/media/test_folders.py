@@ -250,6 +250,38 @@ def test_names_that_are_times_with_decimals_are_ordered_by_time(
 @pytest.mark.parametrize(
     "stems",
     [
+        pytest.param(["f_-10", "f_-2", "f_0", "f_3"], id="behind-a-line"),
+        pytest.param(["-2", "-1", "0", "1"], id="alone"),
+        pytest.param(["a (-1)", "a (0)", "a (10)"], id="copies"),
+    ],
+)
+def test_numbers_below_zero_come_first(tmp_path: Path, stems: list[str]) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
+    found = find_pictures(str(folder))
+    assert [file.stem for file in found.files] == stems
+    assert found.notes == [
+        f"names in {folder} are numbers below zero and above, and the order is that of numbers"
+    ]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        pytest.param(["f_-001", "f_-002"], id="two-separators"),
+        pytest.param(["f0", "f-1", "f-2"], id="behind-a-letter"),
+        pytest.param(["a_-1", "a_-2", "b_0"], id="of-two-names"),
+    ],
+)
+def test_a_dash_that_may_be_a_separator_is_one(tmp_path: Path, stems: list[str]) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
+    found = find_pictures(str(folder))
+    assert [file.stem for file in found.files] == stems
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
         pytest.param(["1.8", "1.9", "1.10", "1.11", "2.1"], id="counts"),
         pytest.param(["7.33366680", "7.66733360", "7.100100040"], id="nanoseconds"),
         pytest.param(["7.5304", "7.25301", "7.98021", "7.175300"], id="microseconds"),
