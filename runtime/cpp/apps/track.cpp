@@ -206,6 +206,10 @@ std::optional<Mask> mask_of(const fs::path& masks, const Picture& picture, bool 
   const fs::path file = folder ? masks / (picture.stem + ".png") : masks;
   if (!first && (!folder || !fs::exists(file))) return std::nullopt;
   Mask mask = read_mask(file);
+  if (const Turn turn = exif_turn(file.string()); !(turn == Turn{})) {
+    refuse(file.string() + ": an EXIF block says that the mask is shown " + words_of(turn) +
+           "; save it as it is shown, without EXIF");
+  }
   if (mask.height != picture.pixels.rows || mask.width != picture.pixels.cols) {
     refuse(file.string() + ": the mask is " + std::to_string(mask.height) + "x" +
            std::to_string(mask.width) + " but its frame is " + std::to_string(picture.pixels.rows) +

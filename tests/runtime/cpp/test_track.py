@@ -241,6 +241,22 @@ def test_pictures_that_exif_turns_are_said_as_in_python(
     assert ran.stderr.splitlines() == [f"mavos-track: {note}" for note in source.told.notes]
 
 
+def test_a_mask_that_exif_turns_is_refused(
+    program: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    Image.fromarray(NOISE).save(tmp_path / "frames/0.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 3
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[10:30, 10:40] = 1
+    Image.fromarray(labels).save(tmp_path / "first.png", exif=turned)
+    command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "first.png"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "the mask is shown turned by 180 degrees; save it as it is shown" in ran.stderr
+
+
 def test_what_is_known_late_is_said_before_a_refusal(
     program: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
