@@ -14,6 +14,7 @@ that speed alone, and names the machine.
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def main() -> int:
     threads = given.threads or usable_processors()
     if given.roof == bool(given.bundles):
         parser.error("give bundles, or --roof alone")
+    if given.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install '.[plot]'")
     if given.roof:
         found = {"machine": describe_machine(), "threads": threads}
         roof = measure_roofs(threads, [ROOF])[ROOF]

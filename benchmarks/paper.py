@@ -27,6 +27,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="data set for J&F, in a layout of mavos-eval")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     given = parser.parse_args()
+    if given.curve and find_spec("matplotlib") is None:
+        parser.error("Figure 1 needs matplotlib: pip install '.[plot]', or give --curve 0")
     try:
         report = measure(given)
     except MavosError as error:

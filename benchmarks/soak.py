@@ -79,7 +79,7 @@ def main() -> int:
     if arguments.objects < 1 or (arguments.threads is not None and arguments.threads < 1):
         parser.error("--objects and --threads must be at least 1")
     if arguments.plot and find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib: pip install matplotlib")
+        parser.error("--plot needs matplotlib: pip install '.[plot]'")
     try:
         for path in (arguments.output, arguments.plot):
             if path is not None:  # rather now than after an hour

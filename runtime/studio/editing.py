@@ -1,6 +1,6 @@
 """Changes of masks, keyframes and objects, each of them one step of the history."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,21 @@ COLOURS = (
 
 class ConflictError(MavosError):
     """A change that rests on something that has changed meanwhile, or can't be made just now."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The masks of a file that became those of frames.
+
+    Attributes:
+        frames: Frames that have a new mask.
+        notes: Lines on how the file was read.
+        lost: Lines on objects of the file that have no pixel.
+    """
+
+    frames: list[int]
+    notes: list[str]
+    lost: list[str]
 
 
 class Editor:
@@ -112,7 +127,7 @@ class Editor:
             raise InputError(f"frame {origin} has no mask to copy")
         return self.put(frame, only_objects(labels, wanted), base, wanted)
 
-    def take(self, frame: int, path: Path) -> tuple[list[int], list[str]]:
+    def take(self, frame: int, path: Path) -> Taken:
         """Take the masks of a file.
 
         Args:
@@ -120,7 +135,7 @@ class Editor:
             path: A mask or annotation file.
 
         Returns:
-            Frames that have a new mask, and lines on how the file was read.
+            Its frames, and how it was read.
 
         Raises:
             InputError: It can't be read, or belongs to no frame.
@@ -159,7 +174,7 @@ class Editor:
                 keyframes={**step.keyframes, **part.keyframes},
             )
         self._history.do(step)
-        return sorted(found), [*source.notes, *source.lost(), *notes]
+        return Taken(sorted(found), [*source.notes, *notes], source.lost())
 
     def _own_ids(self, given: list[int]) -> tuple[dict[int, int], list[str]]:
         """Ids for those of a file: their own, but for those of objects that were deleted."""

@@ -212,9 +212,13 @@ class Studio:
         self._check(frame)
         self._following.stop()
         with self._lock:
-            frames, told = self._editor.take(frame, path)
-            notes = [line.replace(str(path), name) for line in told]
-            return {"frames": frames, "notes": notes, "revision": self._changed(*frames)}
+            taken = self._editor.take(frame, path)
+            return {
+                "frames": taken.frames,
+                "notes": [line.replace(str(path), name) for line in taken.notes],
+                "lost": [line.replace(str(path), name) for line in taken.lost],
+                "revision": self._changed(*taken.frames),
+            }
 
     def drop_mask(self, frame: int) -> Message:
         """Take a frame's mask away."""

@@ -287,11 +287,9 @@ export async function importFiles(files) {
     forgetHints();
     forgetMasks();
     refresh();
-    const { frames } = answer;
+    const { frames, notes, lost } = answer;
     const where = frames.length === 1 ? `frame ${frames[0]}` : `${frames.length} frames`;
-    const lost = answer.notes.filter((line) => line.includes("has no pixel left"));
-    const others = answer.notes.filter((line) => !lost.includes(line));
-    notice([`${file.name} is now the mask of ${where}.`, ...others].join(" "));
+    notice([`${file.name} is now the mask of ${where}.`, ...notes].join(" "));
     for (const line of lost) notice(line, "loss");
   }
 }

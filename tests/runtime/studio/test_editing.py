@@ -102,6 +102,23 @@ def test_masks_are_copied_imported_and_dropped(clip: Path, tmp_path: Path) -> No
         assert json.loads(content)["error"].startswith("mäsk.png: not a readable picture")
 
 
+def test_objects_of_a_file_without_a_pixel_are_told_apart(clip: Path) -> None:
+    def shape(label: str, left: int) -> dict[str, object]:
+        points = [[left, 8], [left + 16, 8], [left + 16, 24], [left, 24]]
+        return {"label": label, "shape_type": "polygon", "points": points}
+
+    shapes = [shape("below", 10), shape("above", 10), shape("outside", 3 * WIDTH)]
+    made = {"shapes": shapes, "imageHeight": HEIGHT, "imageWidth": WIDTH, "imagePath": "0.png"}
+    with served(clip) as client:
+        name = {"x-file-name": "mask.json"}
+        content = json.dumps(made).encode()
+        status, _, said = client.send("POST", "/api/masks/4/import", content, name)
+        assert status == 200, said
+        answer = json.loads(said)
+        assert [("has no pixel" in line) for line in answer["lost"]] == [True, True]
+        assert not any("has no pixel" in line for line in answer["notes"])
+
+
 def test_a_mask_that_is_not_there_is_not_taken_away(clip: Path) -> None:
     with served(clip) as client:
         said = client.ask("DELETE", "/api/keyframes/3", status=400)
