@@ -27,7 +27,8 @@ LARGEST = 64 * 2**20  # bytes of a file; the metadata of YouTube-VOS have 12 mil
 DIGITS = 20  # of an integer: 64 bits
 HUGE = 1e30  # stands for NaN and infinity, which JSON lacks
 
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+# Values of the file may look like the end of a message: the last place is msgspec's own.
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
 
 
 def read(
@@ -156,7 +157,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reason(error: msgspec.ValidationError, data: object, kind: type[T]) -> str:
     """What msgspec found wrong, with the path in the words of the file."""
-    match = _PLACE.match(str(error))
+    match = _PLACE.fullmatch(str(error))
     assert match is not None
     what = match["what"]
     place, value, accepted = _follow(match["path"] or "", error, data, kind)

@@ -19,7 +19,7 @@ from mavos_deploy.runtime.datasets.sequences import (
     VideoSequence,
     listed,
 )
-from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, in_order
+from mavos_deploy.runtime.media.folders import IMAGE_SUFFIXES, in_order, natural_order
 from mavos_deploy.runtime.objects import VOID
 
 DAVIS_RESOLUTION = "480p"  # as in the published figures
@@ -93,7 +93,7 @@ def _sequences_by_folder(
         folder = annotations_in / name
         try:
             images = files_in(images_in / name, IMAGE_SUFFIXES)
-            annotations = files_in(folder, (".png",))
+            annotations = files_in(folder, (".png",), images)
         except InputError as error:
             problems.append(Problem(name, None, str(error), ONE_PICTURE))
             continue
@@ -126,7 +126,7 @@ def _sequences_by_metadata(
     for name, objects in videos_of(file):
         try:
             images = files_in(images_in / name, IMAGE_SUFFIXES)
-            annotations = files_in(annotations_in / name, (".png",))
+            annotations = files_in(annotations_in / name, (".png",), images)
         except InputError as error:
             problems.append(Problem(name, None, str(error), ONE_PICTURE))
             continue
@@ -138,7 +138,7 @@ def _sequences_by_metadata(
                 for key, entry in objects.items()
             }
             named = {stem for span in spans.values() for stem in span}
-            places = _places(images_in / name, named | images.keys())
+            places = _places(images_in / name, images, named)
         except InputError as error:
             what = f"an entry in {file.name} and masks as {layout.value} has them"
             problems.append(Problem(name, None, str(error), what))
@@ -206,7 +206,7 @@ def _check_name(name: str, file: Path) -> None:
 def is_name(text: str) -> bool:
     """Whether a text may name a file: names become those of results, so none may lead elsewhere."""
     plain = text == Path(text).name and not text.startswith(".") and "\0" not in text
-    return plain and len(os.fsencode(text)) <= LONGEST_NAME
+    return text != "" and plain and len(os.fsencode(text)) <= LONGEST_NAME
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -216,15 +216,27 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def files_in(
+    folder: Path, suffixes: tuple[str, ...], frames: Iterable[str] = ()
+) -> dict[str, Path]:
     """Files by stem in the order of frames; see `in_order`.
+
+    Args:
+        folder: Where they lie; it may be missing.
+        suffixes: Endings of their names.
+        frames: Stems of the video's frames in their order, where that is known.
 
     Raises:
         InputError: Two files have one stem, or the order isn't clear from their names.
     """
     found: dict[str, Path] = {}
     visible = [f for f in folder.iterdir() if not f.name.startswith(".")] if folder.is_dir() else []
-    for file in in_order(str(folder), (f for f in visible if f.suffix.lower() in suffixes)):
+    files = sorted((f for f in visible if f.suffix.lower() in suffixes), key=natural_order)
+    if places := {stem: place for place, stem in enumerate(frames)}:
+        ordered = sorted(files, key=lambda file: places.get(file.stem, len(places)))
+    else:
+        ordered = in_order(str(folder), files)
+    for file in ordered:
         if other := found.get(file.stem):
             raise InputError(
                 f"{folder} holds {other.name} and {file.name}, two pictures of one frame; remove "
@@ -234,10 +246,16 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _places(folder: Path, stems: Iterable[str]) -> dict[str, int]:
-    """The place of each stem in the order of frames."""
-    ordered = in_order(str(folder), (Path(f"{stem}.png") for stem in stems))
-    return {file.stem: place for place, file in enumerate(ordered)}
+def _places(folder: Path, images: Iterable[str], named: Iterable[str]) -> dict[str, int]:
+    """The place of each stem in the order of frames, which is that of the pictures."""
+    pictures = dict.fromkeys(images)
+    ordered = [
+        file.stem
+        for file in in_order(str(folder), (Path(f"{stem}.png") for stem in {*pictures, *named}))
+    ]
+    if [stem for stem in ordered if stem in pictures] != list(pictures):
+        ordered = [*pictures, *(stem for stem in ordered if stem not in pictures)]
+    return {stem: place for place, stem in enumerate(ordered)}
 
 
 def _sorted(stems: Iterable[str], places: Mapping[str, int]) -> tuple[str, ...]:

@@ -91,13 +91,13 @@ def find_pictures(source: str, masks: Path | None = None) -> Pictures:
             f"{'look like pictures but are' if len(left) > 1 else 'looks like a picture but is'} "
             f"not read as frames: {listed(left)}; convert them, for example to PNG"
         )
-    ordered = in_order(source, files)
-    files, told = without_strays(source, ordered)
+    counted, told = without_strays(source, sorted(files, key=natural_order))
     notes += told
-    if ordered != sorted(ordered, key=natural_order):
+    files = in_order(source, counted)
+    if files != counted:
         what, order = (
             ("times with decimals", "times")
-            if _signed(ordered) is None
+            if _signed(files) is None
             else ("numbers below zero and above", "numbers")
         )
         notes.append(f"names in {source} are {what}, and the order is that of {order}")

@@ -90,6 +90,11 @@ def test_a_record_comes_back_as_it_was_written() -> None:
             id="unknown-word",
         ),
         pytest.param(
+            '{"pair": [1, 2], "paints": {"b": {"colour": "a - at `$.pair[...]`b"}}}',
+            "`paints.b.colour`: 'a - at `$.pair[...]`b' is unknown to this release, which reads",
+            id="unknown-word-like-a-place",
+        ),
+        pytest.param(
             '{"pair": [1, 2], "paints": {"a": {"share": 1.5}}}',
             "`paints.a.share`: expected `float` <= 1.0, got 1.5",
             id="out-of-range",

@@ -218,10 +218,8 @@ PictureFolder find_pictures(const fs::path& folder, const fs::path& masks) {
     if (kSuffixes.count(suffix_of(file))) found.files.push_back(file);
     else if (kOthers.count(suffix_of(file))) others.push_back(file);
   }
+  std::sort(found.files.begin(), found.files.end());
   std::sort(others.begin(), others.end());
-  if (const std::string how = sort_pictures(folder.string(), found.files); !how.empty()) {
-    found.notes.push_back(how);
-  }
   const Paths given = without_given(found.files, masks);
   if (found.files.empty()) {
     throw std::runtime_error(
@@ -240,6 +238,9 @@ PictureFolder find_pictures(const fs::path& folder, const fs::path& masks) {
                           (others.size() > 1
                                ? " are not read as frames; convert them to PNG if they are some"
                                : " is not read as a frame; convert it to PNG if it is one"));
+  }
+  if (const std::string how = sort_pictures(folder.string(), found.files); !how.empty()) {
+    found.notes.push_back(how);
   }
   if (const Paths doubted = may_be_masks(found.files); !doubted.empty()) {
     throw std::runtime_error(

@@ -56,7 +56,7 @@ Paths sorted_by(const Paths& files, KeyOf key_of) {
 
 // Files by their numbers, where some are below zero, some aren't, and all begin alike.
 bool by_sign(const Paths& files, Paths& sorted) {
-  static const std::regex kSigned("(|.*[_ (=])(-?)([0-9]+)\\)?");
+  static const std::regex kSigned("(|[^\n]*[_ (=])(-?)([0-9]+)\\)?");
   std::set<std::string> starts;
   std::set<std::string> signs;
   for (const auto& file : files) {
@@ -137,11 +137,10 @@ Paths by_time(const std::string& folder, const Paths& found) {
 
 std::string sort_pictures(const std::string& folder, std::vector<fs::path>& files) {
   const Paths counted = sorted_by(files, natural_key);
-  if (by_sign(counted, files)) {
-    return "names in " + folder +
-           " are numbers below zero and above, and the order is that of numbers";
-  }
-  files = by_time(folder, counted);
+  const bool below_zero = by_sign(counted, files);
+  if (!below_zero) files = by_time(folder, counted);
   if (files == counted) return "";
-  return "names in " + folder + " are times with decimals, and the order is that of times";
+  return "names in " + folder +
+         (below_zero ? " are numbers below zero and above, and the order is that of numbers"
+                     : " are times with decimals, and the order is that of times");
 }

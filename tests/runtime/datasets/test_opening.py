@@ -225,29 +225,68 @@ def test_burst_with_first_masks_only_scores_nothing(tmp_path: Path) -> None:
     assert dataset.reference_only
 
 
-@pytest.mark.parametrize(
-    "stems", [["0.04", "0.08", "0.12", "0.2"], ["f_-10", "f_-2", "f_0", "f_3"]]
-)
+def with_names(
+    root: Path, layout: Layout, stems: list[str], annotated: list[str], frames: list[str]
+) -> None:
+    """Write a data set of one object whose pictures have these names."""
+    folder = root / {Layout.YOUTUBE_VOS: "valid"}.get(layout, ".")
+    images, annotations = folder / "JPEGImages", folder / "Annotations"
+    if layout is Layout.DAVIS:
+        images, annotations = images / "480p", annotations / "480p"
+        (root / "ImageSets/2017").mkdir(parents=True)
+        (root / "ImageSets/2017/val.txt").write_text("a\n")
+    write_frames(images / "a", stems, SIZE)
+    write_masks(annotations / "a", annotated, masks(len(annotated), (1, 0)))
+    if layout is Layout.YOUTUBE_VOS:
+        meta = {"videos": {"a": {"objects": {"1": {"category": "cat", "frames": frames}}}}}
+        (folder / "meta.json").write_text(json.dumps(meta))
+
+
+BY_TIME = ["0.04", "0.08", "0.12", "0.2", "0.24"]
+BELOW_ZERO = ["f_-10", "f_-2", "f_-1", "f_0", "f_3"]
+
+
+@pytest.mark.parametrize("stems", [BY_TIME, BELOW_ZERO])
 @pytest.mark.parametrize("layout", [Layout.DAVIS, Layout.YOUTUBE_VOS])
 def test_frames_are_ordered_by_time_as_in_a_folder(
     tmp_path: Path, layout: Layout, stems: list[str]
 ) -> None:
-    folder = tmp_path / {Layout.DAVIS: ".", Layout.YOUTUBE_VOS: "valid"}[layout]
-    images, annotations = folder / "JPEGImages", folder / "Annotations"
-    if layout is Layout.DAVIS:
-        images, annotations = images / "480p", annotations / "480p"
-        (tmp_path / "ImageSets/2017").mkdir(parents=True)
-        (tmp_path / "ImageSets/2017/val.txt").write_text("a\n")
-    write_frames(images / "a", stems, SIZE)
-    write_masks(annotations / "a", stems, masks(4, (1, 0)))
-    if layout is Layout.YOUTUBE_VOS:
-        of_one = {"category": "cat", "frames": sorted(stems)}
-        meta = {"videos": {"a": {"objects": {"1": of_one}}}}
-        (folder / "meta.json").write_text(json.dumps(meta))
+    with_names(tmp_path, layout, stems, stems, stems[::-1])
     sequence = only(tmp_path)
     assert list(sequence.images) == stems
+    assert list(sequence.annotations) == stems
     assert list(sequence.expected) == stems
-    assert sequence.scored(1, stems[0])[0] == stems[1]
+    assert sequence.scored(1, stems[0])[:3] == tuple(stems[1:4])
+
+
+@pytest.mark.parametrize("stems", [BY_TIME, BELOW_ZERO])
+@pytest.mark.parametrize("layout", [Layout.LONG_TIME_VIDEO, Layout.YOUTUBE_VOS])
+def test_annotations_of_some_frames_are_in_the_order_of_all(
+    tmp_path: Path, layout: Layout, stems: list[str]
+) -> None:
+    some = stems[1:3] + stems[4:]  # which by themselves would be ordered otherwise
+    with_names(tmp_path, layout, stems, some, some[::-1])
+    dataset = open_dataset(tmp_path, layout=layout)
+    (sequence,) = dataset.sequences
+    assert dataset.problems == ()
+    assert list(sequence.annotations) == some
+    assert list(sequence.expected) == some
+    assert [stem for stem in sequence.images if stem in some] == some
+
+
+def test_a_name_without_a_picture_changes_no_order(tmp_path: Path) -> None:
+    with_names(tmp_path, Layout.YOUTUBE_VOS, BY_TIME, BY_TIME, ["other", *BY_TIME])
+    dataset = open_dataset(tmp_path)
+    (sequence,) = dataset.sequences
+    assert list(sequence.images) == BY_TIME
+    assert list(sequence.expected) == [*BY_TIME, "other"]
+    assert "without a picture: other" in dataset.problems[0].found
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    with_names(tmp_path, Layout.YOUTUBE_VOS, BY_TIME, BY_TIME, ["", *BY_TIME])
+    with pytest.raises(InputError, match="an object's `frames` are"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,18 @@ def test_numbers_below_zero_come_first(tmp_path: Path, stems: list[str]) -> None
     ]
 
 
+@pytest.mark.parametrize("stems", [["f_-2", "f_-1", "f_0", "f_1"], ["0.04", "0.08", "0.12", "0.2"]])
+def test_a_mask_among_frames_changes_no_order(tmp_path: Path, stems: list[str]) -> None:
+    folder = _save(tmp_path / "a", *(f"{stem}.png" for stem in stems))
+    Image.fromarray(np.kron(np.eye(2), np.ones((12, 16))).astype(np.uint8)).save(
+        folder / "mask.png"
+    )
+    found = find_pictures(str(folder))
+    assert [file.stem for file in found.files] == stems
+    assert "mask.png" in found.notes[0]
+    assert "the order is that of" in found.notes[1]
+
+
 @pytest.mark.parametrize(
     "stems",
     [
