@@ -227,41 +227,29 @@ def test_parts_of_a_folder_keep_their_numbers(tmp_path: Path) -> None:
         open_frames(str(folder), Part(9))
 
 
+TIMES = "times with decimals, and the order is that of times"
+SIGNED = "numbers below zero and above, and the order is that of numbers"
+
+
 @pytest.mark.parametrize(
-    "stems",
+    ("stems", "said"),
     [
-        pytest.param(["9.5", "9.5333671", "9.56673", "9.6001", "9.7", "10.0"], id="log"),
-        pytest.param(["0.04", "0.08", "0.12", "0.2"], id="short"),
-        pytest.param(["9.033367", "9.06673", "9.5"], id="zeros-in-front"),
-        pytest.param(["9.1333669999", "9.5"], id="floats"),
+        pytest.param(["9.5", "9.5333671", "9.56673", "9.6001", "9.7", "10.0"], TIMES, id="log"),
+        pytest.param(["0.04", "0.08", "0.12", "0.2"], TIMES, id="short"),
+        pytest.param(["9.033367", "9.06673", "9.5"], TIMES, id="zeros-in-front"),
+        pytest.param(["9.1333669999", "9.5"], TIMES, id="floats"),
+        pytest.param(["f_-10", "f_-2", "f_0", "f_3"], SIGNED, id="below-zero-behind-a-line"),
+        pytest.param(["-2", "-1", "0", "1"], SIGNED, id="below-zero-alone"),
+        pytest.param(["a (-1)", "a (0)", "a (10)"], SIGNED, id="below-zero-as-copies"),
     ],
 )
-def test_names_that_are_times_with_decimals_are_ordered_by_time(
-    tmp_path: Path, stems: list[str]
+def test_names_that_are_times_or_below_zero_are_ordered_by_value(
+    tmp_path: Path, stems: list[str], said: str
 ) -> None:
     folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
     found = find_pictures(str(folder))
     assert [file.stem for file in found.files] == stems
-    assert found.notes == [
-        f"names in {folder} are times with decimals, and the order is that of times"
-    ]
-
-
-@pytest.mark.parametrize(
-    "stems",
-    [
-        pytest.param(["f_-10", "f_-2", "f_0", "f_3"], id="behind-a-line"),
-        pytest.param(["-2", "-1", "0", "1"], id="alone"),
-        pytest.param(["a (-1)", "a (0)", "a (10)"], id="copies"),
-    ],
-)
-def test_numbers_below_zero_come_first(tmp_path: Path, stems: list[str]) -> None:
-    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
-    found = find_pictures(str(folder))
-    assert [file.stem for file in found.files] == stems
-    assert found.notes == [
-        f"names in {folder} are numbers below zero and above, and the order is that of numbers"
-    ]
+    assert found.notes == [f"names in {folder} are {said}"]
 
 
 @pytest.mark.parametrize("stems", [["f_-2", "f_-1", "f_0", "f_1"], ["0.04", "0.08", "0.12", "0.2"]])
@@ -279,29 +267,19 @@ def test_a_mask_among_frames_changes_no_order(tmp_path: Path, stems: list[str]) 
 @pytest.mark.parametrize(
     "stems",
     [
-        pytest.param(["f_-001", "f_-002"], id="two-separators"),
-        pytest.param(["f0", "f-1", "f-2"], id="behind-a-letter"),
-        pytest.param(["a_-1", "a_-2", "b_0"], id="of-two-names"),
-    ],
-)
-def test_a_dash_that_may_be_a_separator_is_one(tmp_path: Path, stems: list[str]) -> None:
-    folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
-    found = find_pictures(str(folder))
-    assert [file.stem for file in found.files] == stems
-    assert found.notes == []
-
-
-@pytest.mark.parametrize(
-    "stems",
-    [
         pytest.param(["1.8", "1.9", "1.10", "1.11", "2.1"], id="counts"),
         pytest.param(["7.33366680", "7.66733360", "7.100100040"], id="nanoseconds"),
         pytest.param(["7.5304", "7.25301", "7.98021", "7.175300"], id="microseconds"),
         pytest.param(["7.533", "7.53312", "8.1", "8.2544"], id="both-orders-agree"),
         pytest.param(["1.2500", "1.5000", "1.7500"], id="one-length"),
+        pytest.param(["f_-001", "f_-002"], id="dash-beside-a-line"),
+        pytest.param(["f0", "f-1", "f-2"], id="dash-behind-a-letter"),
+        pytest.param(["a_-1", "a_-2", "b_0"], id="dash-in-two-names"),
     ],
 )
-def test_two_counts_with_a_dot_are_in_natural_order(tmp_path: Path, stems: list[str]) -> None:
+def test_counts_behind_a_dot_or_a_dash_are_in_natural_order(
+    tmp_path: Path, stems: list[str]
+) -> None:
     folder = _save(tmp_path / "a", *(f"{stem}.jpg" for stem in stems))
     found = find_pictures(str(folder))
     assert [file.stem for file in found.files] == stems
