@@ -138,6 +138,8 @@ class RayCluster:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(address=address, **options)
+        except SystemExit:  # its own answer to SIGTERM
+            raise KeyboardInterrupt from None
         except Exception as error:  # ConnectionError, ValueError, RuntimeError and others
             raise BackendError(
                 f"--ray {address}: no Ray cluster can be used there ({one_line(error)}); start one "

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -269,6 +270,21 @@ def test_missing_ray_is_named_with_its_extra(tiny: Bundle, monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MavosError, match=r"pip install 'mavos-deploy\[ray\]'"):
         RayCluster("local", Setup(tiny, "onnxruntime-cpu", None, False))
+
+
+def test_a_sigterm_while_ray_starts_is_an_interrupt(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: object) -> None:
+        del options
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        RayCluster("local", Setup(tiny, "onnxruntime-cpu", 1, False))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_worker_takes_its_cores_and_where_it_needs_one_a_gpu() -> None:
