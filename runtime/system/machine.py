@@ -83,6 +83,22 @@ def peak_bytes() -> int | None:
     return peaks[0] if peaks else None
 
 
+def address_space_left() -> int | None:
+    """Bytes of addresses that this process may still take; None where that isn't limited."""
+    if sys.platform != "linux":
+        return None
+    import resource  # which Windows lacks
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return None
+    return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
+
+
 def return_freed_memory() -> None:
     """Return freed memory to the system, which glibc keeps otherwise. Elsewhere nothing happens."""
     if sys.platform == "linux":

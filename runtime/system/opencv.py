@@ -1,8 +1,16 @@
 """OpenCV, imported when it is needed: commands that only print their help don't wait for it."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.errors import BackendError, one_line, shortage
+from mavos_deploy.runtime.system.machine import address_space_left
+
+SPACE = 192 << 20  # bytes of addresses that OpenCV 5 takes with its libraries; measured: 170 MB
+THREADS = "OPENBLAS_NUM_THREADS"  # of a library that OpenCV brings, and that nothing here uses
 
 
 def opencv() -> Any:  # noqa: ANN401  # untyped in part
@@ -12,13 +20,47 @@ def opencv() -> Any:  # noqa: ANN401  # untyped in part
         The module `cv2`.
 
     Raises:
-        BackendError: It is not installed, or lacks a system library that it needs.
+        BackendError: It is not installed, lacks a system library that it needs, or doesn't fit
+            into the memory that this process may have.
     """
     try:
-        import cv2
-    except ImportError as error:
+        with _in_little_memory():
+            import cv2
+    except (ImportError, MemoryError) as error:
+        do = (
+            shortage(error)
+            or "install it with pip install --force-reinstall opencv-python-headless"
+        )
         raise BackendError(
-            f"OpenCV can't be imported ({one_line(error)}), and it resizes frames and draws; "
-            "install it with pip install --force-reinstall opencv-python-headless"
+            f"OpenCV can't be imported ({one_line(error)}), and it resizes frames and draws; {do}"
         ) from error
     return cv2
+
+
+@contextmanager
+def _in_little_memory() -> Iterator[None]:
+    """Let OpenCV load where addresses are limited, or say that it can't.
+
+    OpenBLAS, one of its libraries, takes another 136 MB for each processor while it loads, and
+    where it gets none, it ends the process.
+
+    Raises:
+        MemoryError: The limit is too close.
+    """
+    left = None if "cv2" in sys.modules else address_space_left()
+    if left is None:
+        yield
+        return
+    if left < SPACE:
+        raise MemoryError(
+            f"it takes {SPACE >> 20} MB of addresses, and {left >> 20} MB are left to this process"
+        )
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before

@@ -49,3 +49,30 @@ def test_a_missing_opencv_is_refused_with_what_to_install(
 def test_commands_do_not_import_it_before_they_need_it() -> None:
     code = "import sys, mavos_deploy.cli.run; sys.exit('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits addresses")
+@pytest.mark.parametrize("left", range(20, 380, 40))
+def test_limited_memory_ends_no_process_without_a_word(left: int) -> None:
+    code = f"""
+import os, resource, sys
+from pathlib import Path
+from mavos_deploy.errors import BackendError
+from mavos_deploy.runtime.system.opencv import opencv
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+most = pages * os.sysconf("SC_PAGE_SIZE") + {left} * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    print("loaded", opencv().__name__, "OPENBLAS_NUM_THREADS" in os.environ)
+except BackendError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    if left < 180:
+        assert "of addresses, and " in ended.stdout
+        assert "raise the limit (`ulimit -v`" in ended.stdout
+    elif left > 220:
+        assert ended.stdout == "loaded cv2 False\n"
