@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mavos_deploy.errors import BackendError, one_line
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 
 _contexts: dict[Any, Any] = {}  # the primary context, by PyCUDA's module
 
@@ -17,7 +18,8 @@ def open_pycuda() -> Any:  # noqa: ANN401  # untyped
         BackendError: It is missing or doesn't load.
     """
     try:
-        import pycuda.driver
+        with deferred_interrupts():  # its error would tell of a broken library
+            import pycuda.driver
     except ImportError as error:
         raise BackendError(
             f"PyCUDA can't be imported ({one_line(error)}); install it with "
@@ -33,7 +35,8 @@ def open_driver() -> Any:  # noqa: ANN401  # untyped
         BackendError: They are missing or don't load.
     """
     try:
-        from cuda.bindings import driver
+        with deferred_interrupts():
+            from cuda.bindings import driver
     except ImportError as error:
         raise BackendError(
             f"CUDA's Python bindings can't be imported ({one_line(error)}); install them with "

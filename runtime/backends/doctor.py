@@ -13,6 +13,7 @@ from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, Backe
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.gpu import first_gpu
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 from mavos_deploy.runtime.system.machine import describe_machine
 from mavos_deploy.runtime.system.processors import granted_processors
 
@@ -122,7 +123,8 @@ def _packages(problems: list[str]) -> dict[str, str]:
         found[package] = release
         try:
             if module is not None:
-                import_module(module)
+                with deferred_interrupts():
+                    import_module(module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # an import of somebody's code may raise anything

@@ -8,6 +8,7 @@ from typing import Any
 from mavos_deploy.errors import BackendError, one_line, shortage
 from mavos_deploy.runtime.backends.protocol import check_tensors
 from mavos_deploy.runtime.contract import GraphSpec
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -26,7 +27,8 @@ def open_library() -> ModuleType:
         BackendError: It is missing, broken, or a hollow module.
     """
     try:
-        import onnxruntime
+        with deferred_interrupts():  # its error would tell of a broken library
+            import onnxruntime
     except Exception as error:  # it loads libraries, whose failures come as anything
         do = shortage(error) or "install it with pip install 'mavos-deploy[cpu]'"
         raise BackendError(f"ONNX Runtime can't be imported ({one_line(error)}); {do}") from error

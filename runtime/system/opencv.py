@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mavos_deploy.errors import BackendError, one_line, shortage
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 from mavos_deploy.runtime.system.machine import address_space_left
 
 SPACE = 192 << 20  # bytes of addresses that OpenCV 5 takes with its libraries; measured: 170 MB
@@ -24,7 +25,7 @@ def opencv() -> Any:  # noqa: ANN401  # untyped in part
             into the memory that this process may have.
     """
     try:
-        with _in_little_memory():
+        with deferred_interrupts(), _in_little_memory():  # or an interrupt breaks the import
             import cv2
     except (ImportError, MemoryError) as error:
         do = (

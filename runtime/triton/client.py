@@ -22,6 +22,7 @@ from mavos_deploy.runtime.protocol import (
     check_labels,
     check_state,
 )
+from mavos_deploy.runtime.system.interrupts import deferred_interrupts
 from mavos_deploy.runtime.triton.wire import (
     LATER,
     OUTPUTS,
@@ -315,7 +316,8 @@ class RemoteSegmenter:
 
 def _library(name: str) -> Untyped:
     try:
-        return import_module(name)
+        with deferred_interrupts():  # its error would tell of a broken library
+            return import_module(name)
     except (ImportError, TypeError) as error:  # a TypeError where protobuf is too new for it
         raise MavosError(
             f"Triton's client library can't be imported ({error}); install it with "
