@@ -71,8 +71,8 @@ except BackendError as error:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    if left < 180:
+    if left < 200:
         assert "of addresses, and " in ended.stdout
         assert "raise the limit (`ulimit -v`" in ended.stdout
-    elif left > 220:
+    elif left > 240:
         assert ended.stdout == "loaded cv2 False\n"
