@@ -152,6 +152,9 @@ ACTS: dict[str, Act] = {
     "kill -9 of a node": _kill_node,
 }
 
+# Signals, below zero, that end a command by themselves where an act sends them.
+DEATHS = {"kill -9": (-9,), "SIGTERM": (-15,), "SIGHUP": (-1,)}
+
 
 class Chaos:
     """Disturbs runs of a bundle, and keeps count.
@@ -248,10 +251,10 @@ class Chaos:
         output = disk / "masks"
         with _small_disk(disk) if act == "full disk" else nullcontext():
             code = self._run(way, output, act)
-            self._judge(row, name, code, _digests(output), final=False)
+            self._judge(row, name, code, _digests(output), act)
         row.codes[code] += 1
         code = self._run(way, output, None, way.again)
-        self._judge(row, name, code, _digests(output), final=True)
+        self._judge(row, name, code, _digests(output), None)
         if left := list(output.rglob(".*")):
             row.faults.append(f"left behind: {left[0].name}")
 
@@ -292,7 +295,8 @@ class Chaos:
             process.wait()
             return -1000
 
-    def _judge(self, row: Row, name: str, code: int, found: Digests, final: bool) -> None:
+    def _judge(self, row: Row, name: str, code: int, found: Digests, act: str | None) -> None:
+        """Note what is wrong after a run that was disturbed by an act, or by nothing."""
         expected = self._expected[name]
         if wrong := [path for path, digest in found.items() if expected.get(path) != digest]:
             row.faults.append(f"{len(wrong)} wrong masks, {wrong[0]} for one")
@@ -301,12 +305,14 @@ class Chaos:
             row.faults.append(f"exit code 0 without {len(missing)} masks")
         if code == -1000:
             row.faults.append("it hung")
+        elif code < 0 and code not in DEATHS.get(act or "", ()):
+            row.faults.append(f"signal {-code} ended it, and nothing was said")
         said = self._said.read_text(encoding="utf-8", errors="replace")
         if code > 0 and (unsaid := _unsaid(code, missing, said)):
             row.faults.append(f"exit code {code}, and nothing was said of {', '.join(unsaid)}")
-        if final and code != 0:
+        if act is None and code != 0:
             row.faults.append(f"the run after it ends with {code}")
-        if not final and not missing:
+        if act is not None and not missing:
             row.whole += 1
 
 

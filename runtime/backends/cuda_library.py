@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mavos_deploy.errors import BackendError, one_line
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 
 _contexts: dict[Any, Any] = {}  # the primary context, by PyCUDA's module
 
@@ -18,14 +18,12 @@ def open_pycuda() -> Any:  # noqa: ANN401  # untyped
         BackendError: It is missing or doesn't load.
     """
     try:
-        with deferred_interrupts():  # its error would tell of a broken library
-            import pycuda.driver
+        return load("pycuda.driver")
     except ImportError as error:
         raise BackendError(
             f"PyCUDA can't be imported ({one_line(error)}); install it with "
             "pip install 'mavos-deploy[cuda]', which compiles it against the CUDA toolkit"
         ) from error
-    return pycuda.driver
 
 
 def open_driver() -> Any:  # noqa: ANN401  # untyped
@@ -35,14 +33,12 @@ def open_driver() -> Any:  # noqa: ANN401  # untyped
         BackendError: They are missing or don't load.
     """
     try:
-        with deferred_interrupts():
-            from cuda.bindings import driver
+        return load("cuda.bindings.driver")
     except ImportError as error:
         raise BackendError(
             f"CUDA's Python bindings can't be imported ({one_line(error)}); install them with "
             "pip install 'mavos-deploy[cuda]'"
         ) from error
-    return driver
 
 
 def checked(driver: Any, result: tuple[Any, ...]) -> Any:  # noqa: ANN401  # untyped

@@ -1,7 +1,6 @@
 """The state of this machine: installed packages, and which backends work, tried and not guessed."""
 
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ from mavos_deploy.runtime.backends.table import BACKENDS, DEFAULT_BACKEND, Backe
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.gpu import first_gpu
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 from mavos_deploy.runtime.system.machine import describe_machine
 from mavos_deploy.runtime.system.processors import granted_processors
 
@@ -123,8 +122,7 @@ def _packages(problems: list[str]) -> dict[str, str]:
         found[package] = release
         try:
             if module is not None:
-                with deferred_interrupts():
-                    import_module(module)
+                load(module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # an import of somebody's code may raise anything

@@ -8,7 +8,7 @@ from typing import Any
 from mavos_deploy.errors import BackendError, one_line, shortage
 from mavos_deploy.runtime.backends.protocol import check_tensors
 from mavos_deploy.runtime.contract import GraphSpec
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -27,8 +27,7 @@ def open_library() -> ModuleType:
         BackendError: It is missing, broken, or a hollow module.
     """
     try:
-        with deferred_interrupts():  # its error would tell of a broken library
-            import onnxruntime
+        onnxruntime = load("onnxruntime")
     except Exception as error:  # it loads libraries, whose failures come as anything
         do = shortage(error) or "install it with pip install 'mavos-deploy[cpu]'"
         raise BackendError(f"ONNX Runtime can't be imported ({one_line(error)}); {do}") from error
@@ -37,8 +36,7 @@ def open_library() -> ModuleType:
             "ONNX Runtime is installed as a hollow module, which happens when one of onnxruntime "
             "and onnxruntime-gpu is removed while both were there; uninstall both, then install one"
         )
-    module: ModuleType = onnxruntime
-    return module
+    return onnxruntime
 
 
 def session_options(ort: ModuleType, threads: int, in_float: bool = False) -> Any:  # noqa: ANN401  # the library is untyped

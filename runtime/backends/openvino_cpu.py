@@ -17,7 +17,7 @@ from mavos_deploy.runtime.backends.protocol import Array, Traits, check_tensors
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.contract import GraphSpec, extents
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 from mavos_deploy.runtime.system.processors import usable_processors
 
 DEVICE = "CPU"
@@ -195,8 +195,7 @@ def look_for(arithmetic: str) -> tuple[ModuleType, Any]:
         BackendError: OpenVINO is missing or broken, or the processor has no bf16.
     """
     try:
-        with deferred_interrupts():  # its error would tell of a broken library
-            import openvino
+        openvino = load("openvino")
     except Exception as error:  # it loads libraries, whose failures come as anything
         do = shortage(error) or (
             "install it with pip install 'mavos-deploy[openvino]', or take --backend "

@@ -3,13 +3,12 @@
 Neither library raises: calls return None or False and tell a logger why.
 """
 
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.bundles.engines import Library
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 
 # Extras of mavos-deploy.
 EXTRAS: dict[str, str] = {Library.TENSORRT: "tensorrt", Library.TENSORRT_RTX: "tensorrt-rtx"}
@@ -28,8 +27,7 @@ def open_library(library: str) -> ModuleType:
         BackendError: It is missing or doesn't load.
     """
     try:
-        with deferred_interrupts():  # its error would tell of a broken library
-            return import_module(library)
+        return load(library)
     except (ImportError, OSError, RuntimeError) as error:  # its own libraries fail with the latter
         raise BackendError(
             f"{library} can't be imported ({' '.join(str(error).split())[:200]}); install it with "

@@ -4,14 +4,17 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from mavos_deploy.errors import BackendError, one_line, shortage
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 from mavos_deploy.runtime.system.machine import address_space_left
 
 SPACE = 224 << 20  # bytes of addresses for OpenCV 5 with its libraries, which take 205 MB
 THREADS = "OPENBLAS_NUM_THREADS"  # of a library that OpenCV brings, and that nothing here uses
+
+_loading = Lock()
 
 
 def opencv() -> Any:  # noqa: ANN401  # untyped in part
@@ -25,17 +28,17 @@ def opencv() -> Any:  # noqa: ANN401  # untyped in part
             into the memory that this process may have.
     """
     try:
-        with deferred_interrupts(), _in_little_memory():  # or an interrupt breaks the import
-            import cv2
+        if sys.modules.get("cv2") is not None:
+            return load("cv2")
+        with _loading, _in_little_memory():
+            return load("cv2")
     except (ImportError, MemoryError) as error:
-        do = (
-            shortage(error)
-            or "install it with pip install --force-reinstall opencv-python-headless"
+        do = shortage(error) or (
+            "install it with pip install --force-reinstall opencv-python-headless"
         )
         raise BackendError(
             f"OpenCV can't be imported ({one_line(error)}), and it resizes frames and draws; {do}"
         ) from error
-    return cv2
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def _in_little_memory() -> Iterator[None]:
     Raises:
         MemoryError: The limit is too close.
     """
-    left = None if "cv2" in sys.modules else address_space_left()
+    left = None if sys.modules.get("cv2") is not None else address_space_left()
     if left is None:
         yield
         return
@@ -62,6 +65,6 @@ def _in_little_memory() -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ[THREADS]
+            os.environ.pop(THREADS, None)
         else:
             os.environ[THREADS] = before

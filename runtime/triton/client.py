@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from mavos_deploy.runtime.protocol import (
     check_labels,
     check_state,
 )
-from mavos_deploy.runtime.system.interrupts import deferred_interrupts
+from mavos_deploy.runtime.system.loading import load
 from mavos_deploy.runtime.triton.wire import (
     LATER,
     OUTPUTS,
@@ -316,8 +315,7 @@ class RemoteSegmenter:
 
 def _library(name: str) -> Untyped:
     try:
-        with deferred_interrupts():  # its error would tell of a broken library
-            return import_module(name)
+        return load(name)
     except (ImportError, TypeError) as error:  # a TypeError where protobuf is too new for it
         raise MavosError(
             f"Triton's client library can't be imported ({error}); install it with "

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime.system.machine import resident_bytes
 
 if TYPE_CHECKING:
     from tests.fuzz.targets import Target
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the random changes; default: 1")
     parser.add_argument("--list", action="store_true", help="print the names of all targets")
     parser.add_argument("--write-seeds", type=Path, metavar="DIR", help="write a target's seeds")
-    parser.add_argument("--inside", type=Path, metavar="CORPUS", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.file is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -115,18 +114,17 @@ def _write_seeds(target: "Target", folder: Path) -> None:
         (folder / f"{number:04d}").write_bytes(content)
 
 
-def _fuzz(name: str, seconds: int, seed: int, corpus: Path) -> None:
+def _fuzz(name: str, seconds: int, seed: int, folder: Path) -> None:
     if find_spec("atheris") is None:
         print("atheris isn't installed: random changes without coverage", file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder:
-            _mutate(name, Path(folder), seconds, seed)
+        _mutate(name, folder, seconds, seed)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={SLOWEST}"]
-        options += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FINDINGS}/{name}-"]
-        _import_instrumented()
-        _write_seeds(_targets()[name], corpus)
-        _with_atheris(name, Path(folder, "work"), [sys.argv[0], *options, str(corpus)], GROWN)
+    options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={SLOWEST}"]
+    options += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FINDINGS}/{name}-"]
+    _import_instrumented()
+    _write_seeds(_targets()[name], folder / "corpus")
+    work = Path(tempfile.mkdtemp(dir=folder))
+    _with_atheris(name, work, [sys.argv[0], *options, str(folder / "corpus")], GROWN)
 
 
 def fuzz_with_arguments(name: str) -> None:
@@ -135,8 +133,10 @@ def fuzz_with_arguments(name: str) -> None:
     Args:
         name: Name of the target.
     """
+    # Status 0 says that the process is done. A merge would leave out the rest, so it grows on.
+    merges = any(argument.startswith("-merge") for argument in sys.argv)
     with tempfile.TemporaryDirectory() as folder:
-        _with_atheris(name, Path(folder, "work"), sys.argv, grown=0)  # done, as far as it knows
+        _with_atheris(name, Path(folder), sys.argv, None if merges else 0)
 
 
 def _import_instrumented() -> None:
@@ -147,13 +147,22 @@ def _import_instrumented() -> None:
         import tests.fuzz.targets  # noqa: F401
 
 
-def _with_atheris(name: str, folder: Path, arguments: list[str], grown: int) -> None:
+def _with_atheris(name: str, folder: Path, arguments: list[str], grown: int | None) -> None:
+    """Fuzz until libFuzzer ends, or until the process has grown.
+
+    Args:
+        name: Name of the target.
+        folder: Folder for the door's files.
+        arguments: For libFuzzer.
+        grown: Exit status of a process that has grown; None to let it grow.
+    """
     import atheris
 
     _import_instrumented()
+    from mavos_deploy.runtime.system.machine import resident_bytes
     from tests.fuzz.targets import LARGEST, TARGETS
 
-    folder.mkdir()
+    looks = grown is not None and sys.platform == "linux"
     with atheris.instrument_imports(include=["mavos_deploy"]):
         door = TARGETS[name].prepare(folder)  # some import what only they need
 
@@ -164,9 +173,9 @@ def _with_atheris(name: str, folder: Path, arguments: list[str], grown: int) -> 
         with suppress(MavosError):
             door(content)
         count += 1
-        if not count % LOOKS and sys.platform == "linux" and resident_bytes() > GROWN_MEMORY:
+        if looks and not count % LOOKS and resident_bytes() > GROWN_MEMORY:
             print(f"Done {count}", file=sys.stderr, flush=True)
-            os._exit(grown)  # libFuzzer's own limit would be a finding
+            os._exit(grown or 0)  # libFuzzer's own limit would be a finding
 
     atheris.Setup([*arguments, f"-max_len={LARGEST}"], once)
     atheris.Fuzz()

@@ -5,6 +5,8 @@ Without a fuzzer, so that all machines run it; `make fuzz` goes further.
 
 import json
 import random
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,12 @@ def test_a_door_lets_nothing_out_but_our_errors(name: str, tmp_path: Path) -> No
     for content in [*inputs, *(mutated(draw.choice(inputs), draw) for _ in range(CHANGES)), b""]:
         with suppress(MavosError):
             door(content)
+
+
+def test_the_fuzzer_imports_the_library_itself() -> None:
+    """What was imported before atheris instruments imports has no coverage."""
+    code = "import sys, tests.fuzz.run; sys.exit('mavos_deploy.runtime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", TAKEN)

@@ -6,20 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from mavos_deploy.runtime.backends import (
-    cuda_library,
-    onnxruntime_library,
-    openvino_cpu,
-    tensorrt_library,
-)
 from mavos_deploy.runtime.system.interrupts import deferred_interrupts, processes_start
-from mavos_deploy.runtime.system.opencv import opencv
-from mavos_deploy.runtime.triton import client
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -100,49 +90,3 @@ print(process.exitcode)
     )
     assert run.stdout == "0\n"
     assert "Traceback" not in run.stderr
-
-
-INTERRUPTED = """
-import signal
-try:
-    signal.raise_signal(signal.SIGINT)
-except KeyboardInterrupt:
-    raise ImportError("initialization failed") from None
-"""
-
-
-@pytest.mark.parametrize(
-    ("module", "load"),
-    [
-        ("onnxruntime", onnxruntime_library.open_library),
-        ("openvino", lambda: openvino_cpu.look_for("fp32")),
-        ("cv2", opencv),
-        ("tensorrt", lambda: tensorrt_library.open_library("tensorrt")),
-        ("pycuda.driver", cuda_library.open_pycuda),
-        ("cuda.bindings.driver", cuda_library.open_driver),
-        ("tritonclient.grpc", lambda: client._library("tritonclient.grpc")),
-    ],
-)
-def test_an_interrupt_while_a_library_loads_is_no_broken_library(
-    module: str,
-    load: Callable[[], object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    *packages, name = module.split(".")
-    folder = tmp_path
-    for package in packages:
-        folder /= package
-        folder.mkdir()
-        (folder / "__init__.py").touch()
-    (folder / f"{name}.py").write_text(INTERRUPTED)
-    top = module.partition(".")[0]
-    for known in [known for known in sys.modules if known.partition(".")[0] == top]:
-        monkeypatch.delitem(sys.modules, known)
-    monkeypatch.syspath_prepend(tmp_path)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            load()
-    finally:
-        for known in [known for known in sys.modules if known.partition(".")[0] == top]:
-            del sys.modules[known]
