@@ -6,7 +6,7 @@ python -m tests.fuzz.run pictures crash-0123       the target with the bytes of 
 """
 
 import argparse
-import os
+import operator
 import random
 import re
 import subprocess
@@ -15,9 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mavos_deploy.errors import MavosError
 
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
 SLOWEST = 10  # seconds for one input
 MEMORY = 2500  # MiB; PyTorch alone takes 400
-GROWN_MEMORY = 1500 << 20  # bytes after which a fresh process goes on
-GROWN = 75  # its exit status
-LOOKS = 200  # inputs between two looks at the memory
 FINDINGS = Path("build/fuzz")
+# In Python's order of the instruction COMPARE_OP.
+COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)
 
 
 def main() -> None:
@@ -41,15 +41,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the random changes; default: 1")
     parser.add_argument("--list", action="store_true", help="print the names of all targets")
     parser.add_argument("--write-seeds", type=Path, metavar="DIR", help="write a target's seeds")
-    parser.add_argument("--inside", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.file is not None:
         with tempfile.TemporaryDirectory() as folder:
             with suppress(MavosError):
                 _door(options.target, Path(folder))(options.file.read_bytes())
             print(f"{options.target}: no finding")
-    elif options.inside is not None:
-        _fuzz(options.target, options.seconds, options.seed, options.inside)
+    elif options.inside:
+        _fuzz(options.target, options.seconds, options.seed)
     elif options.list:
         print("\n".join(_targets()))
     elif options.write_seeds is not None:
@@ -62,35 +62,17 @@ def main() -> None:
 
 
 def _start(name: str, seconds: int, seed: int) -> bool:
-    """Fuzz one target in processes of its own, and print a line; returns whether all was well.
-
-    atheris 3.0 never frees an array that a comparison in instrumented code makes. So a process that
-    has grown ends, and the next goes on with the inputs that it found.
-    """
+    """Fuzz one target in a process of its own, and print a line; returns whether all was well."""
     FINDINGS.mkdir(parents=True, exist_ok=True)
-    started, inputs, reached = time.monotonic(), 0, ""
-    with tempfile.TemporaryDirectory() as folder:
-        while True:
-            left = max(1, round(started + seconds - time.monotonic()))
-            command = [sys.executable, "-m", "tests.fuzz.run", name, "--inside", folder]
-            command += ["--seconds", str(left), "--seed", str(seed)]
-            ended = subprocess.run(
-                command, capture_output=True, text=True, check=False, errors="replace"
-            )
-            took = time.monotonic() - started
-            runs = re.findall(r"^(?:Done|#)(?: )?(\d+)", ended.stderr, re.MULTILINE)
-            inputs += int(runs[-1]) if runs else 0
-            coverage = re.findall(r"cov: (\d+) ft: (\d+)", ended.stderr)
-            reached = (
-                f", coverage {coverage[-1][0]}, features {coverage[-1][1]}" if coverage else ""
-            )
-            if ended.returncode != GROWN:
-                break
-            if took >= seconds:
-                ended.returncode = 0
-                break
-            seed += 1
-    print(f"{name}: {inputs} inputs in {took:.0f} s{reached}", flush=True)
+    command = [sys.executable, "-m", "tests.fuzz.run", name, "--inside"]
+    command += ["--seconds", str(seconds), "--seed", str(seed)]
+    started = time.monotonic()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    took = time.monotonic() - started
+    runs = re.findall(r"^(?:Done|#)(?: )?(\d+)", ended.stderr, re.MULTILINE)
+    coverage = re.findall(r"cov: (\d+) ft: (\d+)", ended.stderr)
+    reached = f", coverage {coverage[-1][0]}, features {coverage[-1][1]}" if coverage else ""
+    print(f"{name}: {runs[-1] if runs else 0} inputs in {took:.0f} s{reached}", flush=True)
     if ended.returncode:
         print("\n".join(ended.stderr.splitlines()[-40:]), file=sys.stderr)
     return ended.returncode == 0
@@ -114,17 +96,19 @@ def _write_seeds(target: "Target", folder: Path) -> None:
         (folder / f"{number:04d}").write_bytes(content)
 
 
-def _fuzz(name: str, seconds: int, seed: int, folder: Path) -> None:
+def _fuzz(name: str, seconds: int, seed: int) -> None:
     if find_spec("atheris") is None:
         print("atheris isn't installed: random changes without coverage", file=sys.stderr)
-        _mutate(name, folder, seconds, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            _mutate(name, Path(folder), seconds, seed)
         return
-    options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={SLOWEST}"]
-    options += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FINDINGS}/{name}-"]
-    _import_instrumented()
-    _write_seeds(_targets()[name], folder / "corpus")
-    work = Path(tempfile.mkdtemp(dir=folder))
-    _with_atheris(name, work, [sys.argv[0], *options, str(folder / "corpus")], GROWN)
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={SLOWEST}"]
+        options += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FINDINGS}/{name}-"]
+        corpus = Path(folder, "corpus")
+        _import_instrumented()
+        _write_seeds(_targets()[name], corpus)
+        _with_atheris(name, Path(folder, "work"), [sys.argv[0], *options, str(corpus)])
 
 
 def fuzz_with_arguments(name: str) -> None:
@@ -133,49 +117,49 @@ def fuzz_with_arguments(name: str) -> None:
     Args:
         name: Name of the target.
     """
-    # Status 0 says that the process is done. A merge would leave out the rest, so it grows on.
-    merges = any(argument.startswith("-merge") for argument in sys.argv)
     with tempfile.TemporaryDirectory() as folder:
-        _with_atheris(name, Path(folder), sys.argv, None if merges else 0)
+        _with_atheris(name, Path(folder, "work"), sys.argv)
 
 
+@cache
 def _import_instrumented() -> None:
     """Import the library so that coverage of it is counted; only the first import can do that."""
     import atheris
 
+    atheris._trace_cmp = _without_arrays(atheris._trace_cmp)
     with atheris.instrument_imports(include=["mavos_deploy"]):
         import tests.fuzz.targets  # noqa: F401
 
 
-def _with_atheris(name: str, folder: Path, arguments: list[str], grown: int | None) -> None:
-    """Fuzz until libFuzzer ends, or until the process has grown.
+def _without_arrays(trace: Callable[..., object]) -> Callable[..., object]:
+    """Compares arrays past atheris 3.0, which never frees what a comparison makes.
 
     Args:
-        name: Name of the target.
-        folder: Folder for the door's files.
-        arguments: For libFuzzer.
-        grown: Exit status of a process that has grown; None to let it grow.
+        trace: Its function in place of a comparison in instrumented code.
     """
+    import numpy as np
+
+    def compared(left: Any, right: Any, number: int, *rest: object) -> object:  # noqa: ANN401
+        if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+            return COMPARISONS[number](left, right)
+        return trace(left, right, number, *rest)
+
+    return compared
+
+
+def _with_atheris(name: str, folder: Path, arguments: list[str]) -> None:
     import atheris
 
     _import_instrumented()
-    from mavos_deploy.runtime.system.machine import resident_bytes
     from tests.fuzz.targets import LARGEST, TARGETS
 
-    looks = grown is not None and sys.platform == "linux"
+    folder.mkdir()
     with atheris.instrument_imports(include=["mavos_deploy"]):
         door = TARGETS[name].prepare(folder)  # some import what only they need
 
-    count = 0
-
     def once(content: bytes) -> None:
-        nonlocal count
         with suppress(MavosError):
             door(content)
-        count += 1
-        if looks and not count % LOOKS and resident_bytes() > GROWN_MEMORY:
-            print(f"Done {count}", file=sys.stderr, flush=True)
-            os._exit(grown or 0)  # libFuzzer's own limit would be a finding
 
     atheris.Setup([*arguments, f"-max_len={LARGEST}"], once)
     atheris.Fuzz()
