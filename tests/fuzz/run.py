@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,30 +120,31 @@ def fuzz_with_arguments(name: str) -> None:
         _with_atheris(name, Path(folder, "work"), sys.argv)
 
 
-@cache
 def _import_instrumented() -> None:
     """Import the library so that coverage of it is counted; only the first import can do that."""
     import atheris
 
-    atheris._trace_cmp = _without_arrays(atheris._trace_cmp)
     with atheris.instrument_imports(include=["mavos_deploy"]):
         import tests.fuzz.targets  # noqa: F401
 
 
-def _without_arrays(trace: Callable[..., object]) -> Callable[..., object]:
-    """Compares arrays past atheris 3.0, which never frees what a comparison makes.
+def _free_arrays() -> None:
+    """Compare arrays past atheris 3.0, which never frees what a comparison makes.
 
-    Args:
-        trace: Its function in place of a comparison in instrumented code.
+    Instrumented code calls a function of atheris, and `Fuzz` puts another in its place.
     """
+    import atheris
     import numpy as np
+    from atheris.version_dependent import CMP_OP_SHIFT_AMOUNT
+
+    trace = atheris._trace_cmp
 
     def compared(left: Any, right: Any, number: int, *rest: object) -> object:  # noqa: ANN401
         if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
-            return COMPARISONS[number](left, right)
+            return COMPARISONS[number >> CMP_OP_SHIFT_AMOUNT](left, right)
         return trace(left, right, number, *rest)
 
-    return compared
+    atheris._trace_cmp = compared
 
 
 def _with_atheris(name: str, folder: Path, arguments: list[str]) -> None:
@@ -157,7 +157,13 @@ def _with_atheris(name: str, folder: Path, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["mavos_deploy"]):
         door = TARGETS[name].prepare(folder)  # some import what only they need
 
+    begun = False
+
     def once(content: bytes) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            _free_arrays()
         with suppress(MavosError):
             door(content)
 
