@@ -94,6 +94,7 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
         "pycuda.driver": cuda,
         "cuda": SimpleNamespace(bindings=SimpleNamespace(driver=driver)),
         "cuda.bindings": SimpleNamespace(driver=driver),
+        "cuda.bindings.driver": driver,
     }.items():
         monkeypatch.setitem(sys.modules, name, module)
     found = Gpu("Stand-in", CAPABILITY, "0")
