@@ -66,8 +66,7 @@ def generation(vendor: str | None, family: str | None, model: str | None) -> str
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM. Linux only."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return _statm(1)
 
 
 def peak_bytes() -> int | None:
@@ -84,7 +83,7 @@ def peak_bytes() -> int | None:
 
 
 def address_space_left() -> int | None:
-    """Bytes of addresses that this process may still take; None where that isn't limited."""
+    """Bytes of addresses that this process may still take; None where no limit is known."""
     if sys.platform != "linux":
         return None
     import resource  # which Windows lacks
@@ -93,10 +92,14 @@ def address_space_left() -> int | None:
     if limit == resource.RLIM_INFINITY:
         return None
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return max(0, limit - _statm(0))
     except OSError:
         return None
-    return max(0, limit - pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _statm(field: int) -> int:
+    """Bytes that a field of procfs tells of this process: 0 its addresses, 1 what is in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def return_freed_memory() -> None:

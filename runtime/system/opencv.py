@@ -28,8 +28,6 @@ def opencv() -> Any:  # noqa: ANN401  # untyped in part
             into the memory that this process may have.
     """
     try:
-        if sys.modules.get("cv2") is not None:
-            return load("cv2")
         with _loading, _in_little_memory():
             return load("cv2")
     except (ImportError, MemoryError) as error:
