@@ -13,6 +13,8 @@ from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
 from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName
 
+SMALL = 1 << 18  # pixels of a label map that is made in one piece
+
 
 class Graph(nn.Module):
     """A graph over a shared network.
@@ -134,7 +136,8 @@ class BranchingDecoder(Decoder):
     """The decoder in a form for CPUs, where soft aggregation takes most of its time.
 
     A single group needs none, so the graph has a branch for it. Both branches upsample one band of
-    rows after another, so that only one of them is in memory, and in the processor's caches.
+    rows after another, so that only one of them is in memory, and in the processor's caches. Labels
+    that are small anyway are made in one piece, where so many small steps would take longer.
     """
 
     notes: ClassVar[dict[str, str]] = {BANDS_NOTE: str(BANDS)}
@@ -142,8 +145,20 @@ class BranchingDecoder(Decoder):
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels as those of `Decoder.merged`, uint8."""
         given = logits, row_weights, column_weights
-        labels: Tensor = torch.cond(logits.shape[0] == 1, labels_of_one_group, _of_several, given)
+        labels: Tensor = torch.cond(logits.shape[0] == 1, _of_one, _of_several, given)
         return labels
+
+
+def _of_one(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    small = row_weights.shape[0] * column_weights.shape[0] <= SMALL
+    given = logits, row_weights, column_weights
+    labels: Tensor = torch.cond(small, _in_one_piece, labels_of_one_group, given)
+    return labels
+
+
+def _in_one_piece(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    full = row_weights @ (logits[0] @ column_weights.transpose(0, 1))
+    return full.argmax(0).to(torch.uint8)
 
 
 def _of_several(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
