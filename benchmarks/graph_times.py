@@ -3,9 +3,10 @@
     python -m benchmarks.graph_times BUNDLE --output graphs.json
 
 The inputs are those of the last frames of a made-up clip that the modules segment themselves in
-float32, past two memory updates. Each module then runs in float32 and in the bundle's precision:
-kernel by kernel, and as one captured CUDA graph, without the gaps between launches. The differences
-are those of the bundle's precision from float32 on the same inputs, as shares of a tensor's range.
+float32, past two memory updates. Each module then runs in float32, and in the bundle's precision in
+the general form and in the exported one: kernel by kernel, and as one captured CUDA graph, without
+the gaps between launches. The differences are those from float32 on the same inputs, as shares of a
+tensor's range.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.card import milliseconds
-from benchmarks.torch_engines import DirectBackend
+from benchmarks.torch_engines import DirectBackend, modules_of
 from mavos_deploy.errors import MavosError
 from mavos_deploy.evaluation.scenes.clip import iter_clip
 from mavos_deploy.runtime.backends.protocol import WatchedBackend
@@ -58,8 +59,9 @@ def main() -> int:
             "graphs": {},
         }
         forms = {
-            "fp32": DirectBackend(in_float32(bundle), given.device).modules,
-            bundle.manifest.precision: DirectBackend(bundle, given.device).modules,
+            "fp32": modules_of(in_float32(bundle), given.device),
+            "plain": modules_of(bundle, given.device, plain=True),
+            "exported": modules_of(bundle, given.device),
         }
         for graph, spec in bundle.specs.items():
             figures: dict[str, Any] = {}
@@ -83,7 +85,7 @@ def main() -> int:
                 if exact is None:
                     exact = tuple(tensor.float() for tensor in made)
                 else:
-                    figures["differences"] = {
+                    figures[f"{form}_differences"] = {
                         tensor.name: difference(one, other)
                         for tensor, one, other in zip(spec.outputs, made, exact, strict=True)
                     }

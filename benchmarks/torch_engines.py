@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mavos_deploy.export.graphs import GRAPHS, Graph
+from mavos_deploy.export.graphs import GRAPHS, Graph, form_of
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
@@ -38,18 +38,22 @@ FARTHEST = 8192  # extent of an open axis, at most
 MOST_GROUPS = 4
 
 
-def modules_of(bundle: Bundle, device: str) -> dict[str, Graph]:
+def modules_of(bundle: Bundle, device: str, *, plain: bool = False) -> dict[str, Graph]:
     """The modules that a bundle's graphs were exported from, on a device.
 
     Args:
         bundle: An opened bundle for GPUs, whose weights ship or are untrained.
         device: PyTorch's name of the device.
+        plain: Whether graphs with a form for GPUs are taken in the general one.
     """
     network = network_of(bundle.manifest, None)
     if bundle.manifest.precision == "fp16":
         network = half_precision(network)
-    network = network.to(device).eval()
-    return {name: GRAPHS[name](network).eval() for name in bundle.specs}
+    forms = {
+        name: GRAPHS[name] if plain else form_of(spec, bundle.manifest.target)
+        for name, spec in bundle.specs.items()
+    }
+    return {name: form(network).to(device).eval() for name, form in forms.items()}
 
 
 def add_engines(folder: Path, capability: str) -> None:
