@@ -7,6 +7,7 @@ Operations that a GPU would leave undefined are refused.
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,9 @@ class Gpu0:
     def check_current(self) -> None:
         assert self.pushed > 0, "no context is current"
 
+    def check_stream(self, handle: int) -> None:
+        assert handle == 7, "engines run on another stream than their tensors' copies"
+
     def view(self, address: int, size: int) -> NDArray[np.uint8]:
         """Memory at an address, which may lie inside of a block."""
         for start, block in self.memory.items():
@@ -99,6 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
         monkeypatch.setitem(sys.modules, name, module)
     found = Gpu("Stand-in", CAPABILITY, "0")
     monkeypatch.setattr("mavos_deploy.runtime.system.gpu.first_gpu", lambda: found)
+    monkeypatch.setattr("mavos_deploy.runtime.system.gpu.DRIVER", "a driver that isn't there")
 
 
 class _Module(SimpleNamespace):
@@ -152,8 +157,11 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 gpu.run(self.after)
 
     class Context:
+        handle = 9
+
         def __init__(self) -> None:
             self.valid = True
+            self.taker = threading.get_ident()
 
         def push(self) -> None:
             if gpu.lost or not self.valid:
@@ -167,10 +175,21 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 raise CudaError("cuCtxPopCurrent failed: an illegal memory access")
             gpu.pushed -= 1
 
+        @staticmethod
+        def synchronize() -> None:
+            gpu.check_current()
+            if gpu.lost or gpu.sick:
+                raise CudaError("cuCtxSynchronize failed: an illegal memory access")
+
+        @staticmethod
+        def get_current() -> None:
+            gpu.pushed = 0  # contexts that are detached leave the stack
+
         def detach(self) -> None:
             assert self.valid, "a context is detached twice"
+            # Elsewhere PyCUDA pushes it first, and would print that this fails.
+            assert self.taker != threading.get_ident() or not (gpu.lost or gpu.sick)
             self.valid = False
-            gpu.pushed = 0  # it leaves the stack
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
         del stream
