@@ -8,7 +8,7 @@ Operations that a GPU would leave undefined are refused.
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,7 @@ class Gpu0:
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.capacity = 1 << 32
         self.next_address = 1 << 20
+        self.streams = (7,)  # handles
         self.queue: list[Operation] = []
         self.done = 0  # operations that have left the queue
         self.recording: list[Operation] | None = None
@@ -50,7 +51,9 @@ class Gpu0:
         self.compiled: set[str] = set()  # graphs that were compiled, not read from a cache
         self.logger: Any = None  # of the program
 
-    def put(self, operation: Operation) -> None:
+    def put(self, operation: Operation, uses: Iterable[int] = (), handle: int = 7) -> None:
+        del uses
+        assert handle in self.streams
         self.check_current()
         (self.queue if self.recording is None else self.recording).append(operation)
 
@@ -68,9 +71,6 @@ class Gpu0:
 
     def check_current(self) -> None:
         assert self.pushed > 0, "no context is current"
-
-    def check_stream(self, handle: int) -> None:
-        assert handle == 7, "engines run on another stream than their tensors' copies"
 
     def view(self, address: int, size: int) -> NDArray[np.uint8]:
         """Memory at an address, which may lie inside of a block."""
@@ -201,6 +201,11 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         assert gpu.recording is None
         gpu.put(lambda: pinned.__setitem__(slice(None), gpu.view(address, pinned.nbytes)))
 
+    def mem_get_info() -> tuple[int, int]:
+        if gpu.lost or gpu.sick:
+            raise CudaError("cuMemGetInfo failed: an illegal memory access")
+        return gpu.capacity, gpu.capacity
+
     def init() -> None:
         if gpu.taken:
             raise CudaError("cuInit failed: exclusive mode")
@@ -213,6 +218,7 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         Event=Event,
         event_flags=SimpleNamespace(DISABLE_TIMING=2),
         mem_alloc=Allocation,
+        mem_get_info=mem_get_info,
         pagelocked_empty=lambda shape, dtype: np.full(shape, 0xAA, dtype),
         memcpy_htod_async=to_device,
         memcpy_dtoh_async=to_host,

@@ -13,9 +13,10 @@ import gc
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime import Segmenter, State
 from mavos_deploy.runtime.bundles.engines import Library
-from tests.cuda_stand_in import Gpu0, Operation
 from tests.engine_bundle import picture, squares
 from tests.tensorrt_stand_in import tensorrt
 
@@ -32,20 +32,32 @@ SECONDS = 300.0  # for a thread
 LATE = 9  # frame with which a second group of objects comes
 
 
-class HostGpu(Gpu0):
-    """The device that TensorRT's stand-in sees; its memory and streams are the driver's."""
+class HostGpu:
+    """The device that TensorRT's stand-in sees, as `Gpu0`; its memory and streams are the driver's.
+
+    Attributes:
+        driver: Functions of the driver, those for tests among them.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
         self.driver = ctypes.CDLL(DRIVER)
         self.driver.host_cuda_enqueue.argtypes = [ctypes.c_void_p, ctypes.c_long]
         self.driver.host_cuda_holds.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.driver.host_cuda_is_stream.argtypes = [ctypes.c_void_p]
         self.driver.host_cuda_limit.argtypes = [ctypes.c_size_t]
         self.driver.host_cuda_count.restype = ctypes.c_long
-        self._kernels: list[Operation] = []
+        self._kernels: list[Callable[[], None]] = []
         self._run = ctypes.CFUNCTYPE(None, ctypes.c_long)(lambda kernel: self._kernels[kernel]())
         self.driver.host_cuda_kernels(self._run)
-        self._handle = 0
+        self.streams = Streams(self)
+        self.recording = None  # the driver's affair
+        self.contexts = self.recaptures = 0
+        self.computed: list[str] = []
+        self.asked: list[str] = []
+        self.compiled: set[str] = set()
+        self.scratch = 1 << 20
+        self.logger: Any = None
+        self.fail = self.uncapturable = self.unknown_scratch = None
 
     def count(self, what: str) -> int:
         """One of the driver's counts."""
@@ -53,20 +65,30 @@ class HostGpu(Gpu0):
         assert number >= 0, f"{what} is not counted"
         return number
 
-    def put(self, operation: Operation) -> None:
-        self._kernels.append(operation)
+    def put(self, do: Callable[[], None], uses: Iterable[int], handle: int) -> None:
+        """Put a kernel on a stream."""
+        del uses
+        self._kernels.append(do)
         # After a fault the driver refuses; TensorRT would log that, and launch nothing.
-        self.driver.host_cuda_enqueue(self._handle, len(self._kernels) - 1)
-
-    def check_stream(self, handle: int) -> None:
-        self._handle = handle
+        self.driver.host_cuda_enqueue(handle, len(self._kernels) - 1)
 
     def check_current(self) -> None:
         assert self.count("depth") > 0, "no context is current"
 
     def view(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Memory at an address, which may lie inside of a block."""
         assert self.driver.host_cuda_holds(address, size), f"{address} belongs to nobody"
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+
+class Streams:
+    """The driver's streams."""
+
+    def __init__(self, gpu: HostGpu) -> None:
+        self._gpu = gpu
+
+    def __contains__(self, handle: int) -> bool:
+        return bool(self._gpu.driver.host_cuda_is_stream(handle))
 
 
 class Stage:
@@ -79,7 +101,7 @@ class Stage:
 
     def __init__(self, bundle: Path, library: Library) -> None:
         self.gpu = HostGpu()
-        sys.modules[library] = tensorrt(self.gpu)
+        sys.modules[library] = tensorrt(cast(Any, self.gpu))
         self._bundle = bundle
         self._backend = library.replace("_", "-")
         self.cpu = Segmenter.open(bundle, backend="onnxruntime-cpu", threads=1)

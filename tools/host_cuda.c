@@ -112,6 +112,8 @@ void host_cuda_fault_in(long kernels) { fault_in = kernels; }
 void host_cuda_quiet_stack(int quiet) { quiet_stack = quiet; }
 void host_cuda_fault_survives(int whether) { survives = whether; }
 
+int host_cuda_is_stream(const void *handle) { return object_find(handle, STREAM) != NULL; }
+
 int host_cuda_holds(const void *address, size_t size)
 {
     return object_around(address, size, MEMORY) != NULL;

@@ -150,7 +150,7 @@ class CudaContext:
         """Give the context up if the failed call was not the only one to fail."""
         try:
             if self.alive:
-                self._cuda.Context.synchronize()
+                self._cuda.mem_get_info()  # a wait could end what another thread captures
         except self._cuda.Error:
             self.give_up()
 
@@ -219,7 +219,7 @@ def _detach(cuda: Any, context: Any) -> None:  # noqa: ANN401  # untyped
         with suppress(RuntimeError):  # from Python 3.12 on no thread starts so late
             _give_up(cuda, context)
             return
-    del _contexts[cuda]
+    _contexts.pop(cuda, None)
     with suppress(cuda.Error):
         context.detach()
 
@@ -231,9 +231,9 @@ def _give_up(cuda: Any, context: Any) -> None:  # noqa: ANN401  # untyped
     """
     with _lock:
         if _is_held(cuda, context):
-            _drop(cuda, context, _takers[cuda])
             del _contexts[cuda]
             _lost.add(cuda)
+            _drop(cuda, context, _takers[cuda])
 
 
 def _drop(cuda: Any, context: Any, taker: int) -> None:  # noqa: ANN401  # untyped
@@ -257,7 +257,8 @@ def _drop(cuda: Any, context: Any, taker: int) -> None:  # noqa: ANN401  # untyp
         if threading.get_ident() == taker:  # ids of threads that have ended are given out again
             _elsewhere(detach)
         else:
-            context.detach()
+            with suppress(cuda.Error):
+                context.detach()
 
     _elsewhere(detach)
     _clear_stack(cuda, context)
