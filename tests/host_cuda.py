@@ -295,9 +295,8 @@ def fault_unseen(stage: Stage) -> None:
     """The same where nobody has waited for the work that failed."""
     segmenter = stage.open()
     state = stage.follow(segmenter, 6)
-    stage.gpu.driver.host_cuda_quiet_stack(1)
-    stage.gpu.driver.host_cuda_fault_in(3)  # the frame's last; nothing is called after it
     LEFT.append((segmenter, state, segmenter.observe(picture(6), state)))
+    stage.gpu.driver.host_cuda_fault_in(0)
 
 
 def two_streams(stage: Stage) -> None:

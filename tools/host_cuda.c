@@ -108,9 +108,15 @@ static void destroy_primary(void)
 
 void host_cuda_kernels(void (*run)(long)) { kernels = run; }
 void host_cuda_limit(size_t bytes) { limit = bytes; }
-void host_cuda_fault_in(long kernels) { fault_in = kernels; }
 void host_cuda_quiet_stack(int quiet) { quiet_stack = quiet; }
 void host_cuda_fault_survives(int whether) { survives = whether; }
+
+/* Let a kernel fail: the next one for 1, the one that has run last for 0. */
+void host_cuda_fault_in(long kernels_from_now)
+{
+    fault_in = kernels_from_now;
+    if (!fault_in) dead = CUDA_ERROR_LAUNCH_FAILED;
+}
 
 int host_cuda_is_stream(const void *handle) { return object_find(handle, STREAM) != NULL; }
 
