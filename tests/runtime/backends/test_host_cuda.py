@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("cuda") is None, reason="needs cuda-bindings"),
 ]
 SECONDS = 600.0
-WITH_BOTH = ("labels", "threads", "fault", "fault_of_two", "fault_left_open")
+WITH_BOTH = ("labels", "threads", "fault", "fault_beside_others", "fault_left_open")
 CASES = [
     *((scenario, Library.TENSORRT) for scenario in SCENARIOS),
     *((scenario, Library.TENSORRT_RTX) for scenario in WITH_BOTH),
