@@ -1,6 +1,6 @@
 """The graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import ClassVar
 
 import torch
@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from mavos_deploy.export.single_group import BANDS, labels_of_one_group
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
+from mavos_deploy.models.tokens import TokenPropagation
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
-from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName
+from mavos_deploy.runtime.bundles.manifest import Target
+from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, GraphSpec
+
+SMALL = 1 << 18  # pixels of a label map that is made in one piece
 
 
 class Graph(nn.Module):
@@ -57,7 +61,7 @@ class ElsttStep(Graph):
         parts = [memories[i : i + blocks] for i in range(0, len(memories), blocks)]
         (*keys, short_key), (*values, short_value) = parts[::2], parts[1::2]
         groups = short_key[0].shape[0]
-        decoder_embedding, projections = self.network.propagate(
+        return self.read(
             embedding.expand(groups, -1, -1, -1),
             [
                 (_joined([k[i] for k in keys]), _joined([v[i] for v in values]))
@@ -66,12 +70,45 @@ class ElsttStep(Graph):
             list(zip(short_key, short_value, strict=True)),
             _for_tokens(bias[0], short_key[0]) if bias else None,
         )
+
+    def read(
+        self,
+        embedding: Tensor,
+        long_term: list[tuple[Tensor, Tensor]],
+        short_term: list[tuple[Tensor, Tensor]],
+        long_term_bias: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Make the graph's outputs in their order; for the arguments see `Mavos.propagate`."""
+        decoder_embedding, projections = self.network.propagate(
+            embedding, long_term, short_term, long_term_bias
+        )
         return (
             decoder_embedding,
             *(p.key for p in projections),
             *(p.value for p in projections),
             *(p.identity_query for p in projections if p.identity_query is not None),
         )
+
+
+class TokenStep(ElsttStep):
+    """The step in a form for GPUs, which computes over tokens between its maps."""
+
+    def __init__(self, network: Mavos) -> None:
+        super().__init__(network)
+        self.propagation = TokenPropagation(network)
+
+    def read(
+        self,
+        embedding: Tensor,
+        long_term: list[tuple[Tensor, Tensor]],
+        short_term: list[tuple[Tensor, Tensor]],
+        long_term_bias: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Make the same outputs as `ElsttStep.read`."""
+        decoder_embedding, *projections = self.propagation(
+            embedding, long_term, short_term, long_term_bias
+        )
+        return decoder_embedding, *chain.from_iterable(projections)
 
 
 def _joined(slots: list[Tensor]) -> Tensor:
@@ -134,7 +171,8 @@ class BranchingDecoder(Decoder):
     """The decoder in a form for CPUs, where soft aggregation takes most of its time.
 
     A single group needs none, so the graph has a branch for it. Both branches upsample one band of
-    rows after another, so that only one of them is in memory, and in the processor's caches.
+    rows after another, so that only one of them is in memory, and in the processor's caches. Labels
+    that are small anyway are made in one piece, where so many small steps would take longer.
     """
 
     notes: ClassVar[dict[str, str]] = {BANDS_NOTE: str(BANDS)}
@@ -142,8 +180,20 @@ class BranchingDecoder(Decoder):
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels as those of `Decoder.merged`, uint8."""
         given = logits, row_weights, column_weights
-        labels: Tensor = torch.cond(logits.shape[0] == 1, labels_of_one_group, _of_several, given)
+        labels: Tensor = torch.cond(logits.shape[0] == 1, _of_one, _of_several, given)
         return labels
+
+
+def _of_one(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    small = row_weights.shape[0] * column_weights.shape[0] <= SMALL
+    given = logits, row_weights, column_weights
+    labels: Tensor = torch.cond(small, _in_one_piece, labels_of_one_group, given)
+    return labels
+
+
+def _in_one_piece(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    full = row_weights @ (logits[0] @ column_weights.transpose(0, 1))
+    return full.argmax(0).to(torch.uint8)
 
 
 def _of_several(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
@@ -246,3 +296,24 @@ GRAPHS: dict[str, type[Graph]] = {
 
 # Forms that take the place of these where a bundle is for CPUs.
 FOR_CPUS: dict[str, type[Graph]] = {GraphName.DECODER: BranchingDecoder}
+
+# Forms that take the place of these where a float16 bundle is for GPUs.
+HALF_FOR_GPUS: dict[str, type[Graph]] = {
+    GraphName.STEP: TokenStep,
+    GraphName.STEP_ONE: TokenStep,
+}
+
+
+def form_of(spec: GraphSpec, target: str) -> type[Graph]:
+    """The module class that exports a graph for a target.
+
+    Args:
+        spec: Specification of the graph; its tensors tell the precision.
+        target: `cpu` or `gpu`.
+    """
+    half = any(tensor.dtype == "float16" for tensor in (*spec.inputs, *spec.outputs))
+    if target == Target.CPU:
+        forms = FOR_CPUS
+    else:
+        forms = HALF_FOR_GPUS if half else {}
+    return forms.get(spec.name, GRAPHS[spec.name])

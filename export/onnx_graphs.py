@@ -16,7 +16,7 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
-from mavos_deploy.export.graphs import FOR_CPUS, GRAPHS
+from mavos_deploy.export.graphs import form_of
 from mavos_deploy.export.single_group import TRANSLATIONS
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime.bundles.manifest import Target
@@ -47,8 +47,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
         path: File to write; its folder exists.
         target: Device that the graph is written for.
     """
-    forms = GRAPHS if target == Target.GPU else {**GRAPHS, **FOR_CPUS}
-    graph = forms[spec.name](network).eval()
+    graph = form_of(spec, target)(network).eval()
     dims, traced = _dimensions(network.variant.align_corners)
     dynamic = [
         {axis: dims[extent] for axis, extent in enumerate(tensor.shape) if isinstance(extent, str)}
@@ -131,6 +130,7 @@ def _tidy(model: ir.Model) -> None:
         onnx_shape_inference=True,
         input_size_limit=LARGEST_FOLDED,
         output_size_limit=LARGEST_FOLDED,
+        should_fold=_may_be_folded,
     )
     for tidy in (
         passes.RemoveUnusedNodesPass(),
@@ -143,6 +143,12 @@ def _tidy(model: ir.Model) -> None:
         passes.NameFixPass(),
     ):
         tidy(model)
+
+
+def _may_be_folded(node: ir.Node) -> bool | None:
+    """Keep casts of float16 weights, which ask TensorRT for sums in float32; None: as usual."""
+    of_half = node.op_type == "Cast" and node.inputs[0] is not None
+    return False if of_half and node.inputs[0].dtype == ir.DataType.FLOAT16 else None
 
 
 def _name_layers(model: onnx.ModelProto) -> None:

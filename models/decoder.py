@@ -18,7 +18,8 @@ class FpnDecoder(nn.Module):
         self.conv_in = ConvGroupNorm(2 * variant.embedding, wide, 1)
         self.conv_16x = ConvGroupNorm(wide, wide, 3)
         self.conv_8x = ConvGroupNorm(wide, narrow, 3)
-        self.conv_4x = ConvGroupNorm(narrow, narrow, 3)
+        # Rounded here, the largest map would be written twice: logits are made in float32.
+        self.conv_4x = ConvGroupNorm(narrow, narrow, 3, rounded=False)
         self.adapter_16x = nn.Conv2d(feature_16x, wide, 1)
         self.adapter_8x = nn.Conv2d(feature_8x, wide, 1)
         self.adapter_4x = nn.Conv2d(feature_4x, narrow, 1)
@@ -42,7 +43,7 @@ class FpnDecoder(nn.Module):
         x = F.relu(self.conv_16x(self.adapter_16x(feature_16x) + x))
         x = F.relu(self.conv_8x(self.adapter_8x(feature_8x) + self._up(x, feature_8x)))
         x = F.relu(self.conv_4x(self.adapter_4x(feature_4x) + self._up(x, feature_4x)))
-        logits: Tensor = self.conv_out(x.float())  # float32, like everything that makes masks
+        logits: Tensor = self.conv_out(x)  # float32, like everything that makes masks
         return logits
 
     def _up(self, x: Tensor, like: Tensor) -> Tensor:

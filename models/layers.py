@@ -38,11 +38,22 @@ class ChannelNorm(LayerNorm):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation of a map [B, C, h, w]; its weights and arithmetic are float32."""
+    """Group normalisation of a map [B, C, h, w]; its weights and arithmetic are float32.
+
+    Args:
+        groups: Groups of channels.
+        channels: Channels of the map.
+        rounded: Whether the result has the map's type again, and is not left in float32.
+    """
+
+    def __init__(self, groups: int, channels: int, *, rounded: bool = True) -> None:
+        super().__init__(groups, channels)
+        self.rounded = rounded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; shape and dtype stay."""
-        return super().forward(x.float()).to(x.dtype)
+        """Normalise; the shape stays."""
+        normalised = super().forward(x.float())
+        return normalised.to(x.dtype) if self.rounded else normalised
 
 
 class FrozenBatchNorm(nn.Module):
@@ -90,12 +101,14 @@ class DepthwiseConv(nn.Module):
 
 
 class ConvGroupNorm(nn.Module):
-    """Convolution with bias, then group normalisation (upstream ConvGN)."""
+    """Convolution with bias, then group normalisation in 8 groups (upstream ConvGN)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, groups: int = 8) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, rounded: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
-        self.gn = GroupNorm(groups, out_channels)
+        self.gn = GroupNorm(8, out_channels, rounded=rounded)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve and normalise a map: [B, in, h, w] to [B, out, h, w]."""
@@ -104,10 +117,11 @@ class ConvGroupNorm(nn.Module):
 
 
 def weighted_sum(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply values and weights of an attention; in exported graphs the sums are float32.
+    """Multiply matrices with many terms to a sum; in exported graphs the sums are float32.
 
-    TensorRT chooses how it sums up float16 products, and on GeForce GPUs float16 is quicker. Over
-    thousands of tokens its errors reach 2e-2 of the result. Casts rule that out and cost nothing,
+    These are values and weights of an attention, and projections of wide tokens. TensorRT chooses
+    how it sums up float16 products, and on GeForce GPUs float16 is quicker. Over thousands of
+    tokens its errors reach 2e-2 of the result. Casts rule that out and cost nothing,
     because its kernels take them in. They don't around a product whose result stays float32, such
     as that of queries and keys.
 

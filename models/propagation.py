@@ -170,11 +170,11 @@ def spread_relative_bias(relative: Tensor) -> Tensor:
         every side, [B, h, w, h + 14, w + 14]; `OUTSIDE` for keys out of the query's window.
     """
     spread = relative.unflatten(1, (WINDOW, WINDOW)).permute(0, 3, 1, 4, 2)  # B, y, dy, x, dx
-    spread = _skew(spread[..., None]).squeeze(-1).permute(0, 3, 1, 2, 4)  # B, x, y, dy, key x
-    return _skew(spread).permute(0, 2, 1, 3, 4)
+    spread = skew(spread[..., None]).squeeze(-1).permute(0, 3, 1, 2, 4)  # B, x, y, dy, key x
+    return skew(spread).permute(0, 2, 1, 3, 4)
 
 
-def _skew(offsets: Tensor) -> Tensor:
+def skew(offsets: Tensor) -> Tensor:
     """Move row j of [..., n, 15, m] right by j places: [..., n, n + 14, m], `OUTSIDE` elsewhere.
 
     Padded to n + 15 columns and read again with n + 14 a row, each row starts one place later

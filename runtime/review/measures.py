@@ -91,13 +91,13 @@ class Sample:
 
     Attributes:
         probability: float32 [1 + objects, rows, columns], the background first.
-        labels: Channel of the highest probability, uint8 or wider [rows, columns].
-        colours: Bin of each cell's colour, [rows, columns].
+        labels: Channel of the highest probability, uint8 [rows, columns].
+        colours: Bin of each cell's colour, uint8 [rows, columns].
     """
 
     probability: Grid
-    labels: NDArray[np.intp]
-    colours: NDArray[np.intp]
+    labels: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
 
 
 def sample(logits: Grid, objects: Sequence[int], frame: NDArray[np.generic]) -> Sample:
@@ -135,22 +135,24 @@ def _step(rows: int, columns: int) -> int:
     return max(1, math.ceil(math.sqrt(rows * columns / CELLS)))
 
 
-def _highest(probability: Grid) -> NDArray[np.intp]:
+def _highest(probability: Grid) -> NDArray[np.uint8]:
     """Channel of the highest probability; NumPy's own argmax over a first axis is slower."""
     best = probability[0].copy()
-    labels = np.zeros(best.shape, np.intp)
+    labels = np.zeros(best.shape, np.uint8)
     for channel in range(1, len(probability)):
-        higher = probability[channel] > best
-        labels[higher] = channel
+        np.copyto(labels, channel, where=probability[channel] > best)
         np.maximum(best, probability[channel], out=best)
     return labels
 
 
-def _colours(frame: NDArray[np.generic], step: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
+def _colours(frame: NDArray[np.generic], step: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Bins of a picture's colours on a grid of every fourth pixel, and of each `step` of these."""
-    coarse = np.asarray(frame[:: 4 * step, :: 4 * step])[: shape[0], : shape[1]]
-    bins = np.clip(coarse, 0, 255).astype(np.intp) // (256 // BINS)
-    found: NDArray[np.intp] = (bins[..., 0] * BINS + bins[..., 1]) * BINS + bins[..., 2]
+    rows, columns = shape
+    found = np.zeros(shape, np.uint8)
+    for channel in range(3):  # one by one, since NumPy is slow over a last axis of three
+        coarse = np.asarray(frame[:: 4 * step, :: 4 * step, channel])[:rows, :columns]
+        found *= BINS
+        found += np.clip(coarse, 0, 255).astype(np.uint8) // (256 // BINS)
     return found
 
 
@@ -206,7 +208,9 @@ def measure(seen: Sample, colours: NDArray[np.intp], past: Mapping[int, Trace]) 
 def colour_shares(seen: Sample, count: int) -> NDArray[np.intp]:
     """Shares of colours of every channel, [count, BINS ** 3], in steps of 1 / `LEVELS`."""
     bins = BINS**3
-    found = np.bincount((seen.labels * bins + seen.colours).ravel(), minlength=count * bins)
+    found = np.bincount(
+        (seen.labels.astype(np.uint16) * bins + seen.colours).ravel(), minlength=count * bins
+    )
     found = found.reshape(count, bins)
     shares: NDArray[np.intp] = found * LEVELS // np.maximum(found.sum(1, keepdims=True), 1)
     return shares
@@ -235,7 +239,7 @@ def measure_given(
         step: Step of the grid, see `grid_of`.
     """
     certain = np.stack([~mask, mask]).astype(np.float32)
-    seen = Sample(certain, mask.astype(np.intp), _colours(frame, step, mask.shape))
+    seen = Sample(certain, mask.astype(np.uint8), _colours(frame, step, mask.shape))
     colours = colour_shares(seen, 2)
     measures = measure(seen, colours, {})[0]
     return measures, tuple(colours[1].tolist())

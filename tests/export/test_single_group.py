@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from mavos_deploy.export.graphs import SMALL
 from mavos_deploy.export.single_group import BANDS, labels_of_one_group
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
@@ -23,7 +24,11 @@ def decoder(tiny_bundle: Path) -> OnnxRuntimeCpu:
 
 @pytest.mark.parametrize("background", [0.0, 0.5, 0.9, 0.98, 1.0])  # its share of the logits
 @pytest.mark.parametrize("channels", [2, 4, 11])
-@pytest.mark.parametrize("video", [(83, 131), (15, 131)], ids=["video", "fewer rows than bands"])
+@pytest.mark.parametrize(
+    "video",
+    [(83, 131), (521, 509), (15, 17501)],
+    ids=["in one piece", "in bands", "fewer rows than bands"],
+)
 def test_labels_are_those_of_the_largest_logits(
     tiny_bundle: Path,
     decoder: OnnxRuntimeCpu,
@@ -33,6 +38,7 @@ def test_labels_are_those_of_the_largest_logits(
 ) -> None:
     bundle = Bundle.open(tiny_bundle)
     draw = np.random.default_rng(channels)
+    assert (video[0] * video[1] > SMALL) == (max(video) > 131)
     size = bundle.manifest.size
     inputs = {
         tensor.name: draw.standard_normal(tensor.shape_at(**extents(1, video, channels))).astype(
@@ -63,14 +69,22 @@ def test_soft_aggregation_is_in_the_other_branch_alone(tiny_bundle: Path) -> Non
     model = onnx.load(str(Bundle.open(tiny_bundle).graph_path(GraphName.DECODER)))
     (branch,) = [node for node in model.graph.node if node.op_type == "If"]
     one, several = (
-        {node.op_type for node in a.g.node}
+        kinds(a.g)
         for name in ("then_branch", "else_branch")
         for a in branch.attribute
         if a.name == name
     )
     assert "Exp" in several
     assert "Exp" not in one
+    assert "If" in one, "small labels are made in a branch of their own"
     assert not {"Exp", "ArgMax"} & {node.op_type for node in model.graph.node}
+
+
+def kinds(graph: onnx.GraphProto) -> set[str]:
+    """Kinds of a graph's nodes, and of those in its branches."""
+    return {node.op_type for node in graph.node}.union(
+        *(kinds(a.g) for node in graph.node for a in node.attribute if a.HasField("g"))
+    )
 
 
 def test_the_operator_keeps_to_the_rules_of_pytorch() -> None:
