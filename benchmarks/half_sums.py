@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.export.graphs import GRAPHS
+from mavos_deploy.export.graphs import form_of
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.half import half_precision
@@ -146,7 +146,8 @@ class HalfSumsBackend:
         self.sums = HalfSums()
         self._specs = bundle.specs
         half = half_precision(network)
-        self._graphs = {name: GRAPHS[name](half).eval() for name in bundle.specs}
+        target = bundle.manifest.target
+        self._graphs = {n: form_of(spec, target)(half).eval() for n, spec in bundle.specs.items()}
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Backend.run`."""
