@@ -38,11 +38,13 @@ class Limits:
 # Tensors: rounding gives about 5e-6 in fp32; in fp16 at most 3.2e-3 at 97x97 over all variants and
 # 5.9e-3 at 481x849. A GPU that sums up float16 products in float16, as TensorRT may choose, adds at
 # most 2e-3 in a projection (emulated in tests/models/test_layers.py); sums over tokens are float32
-# in every exported graph. In bf16 at most 4.9e-2, in an identity query, and 8.7e-3 in logits (three
-# variants, 97x161 to 481x849). tf32 has as many bits as fp16, and its limits. Quantised graphs cut
-# off inputs beyond the ranges they were calibrated with, so single values differ by much: in tiny
-# at 97x97 up to 2.9e-1 in int8 and 8.4e-1 in fp8, most of it in the encoder. These limits find
-# graphs that are wrong; mavos-calibrate measures in J&F whether a quantised bundle is good enough.
+# in every exported graph. With all other sums in float16, tiny at 97x97 differs by 4.3e-3
+# (benchmarks/half_sums.py), and by 3.9e-3 with each sum rounded once. In bf16 at most 4.9e-2, in an
+# identity query, and 8.7e-3 in logits (three variants, 97x161 to 481x849). tf32 has as many bits as
+# fp16, and its limits. Quantised graphs cut off inputs beyond the ranges they were calibrated with,
+# so single values differ by much: in tiny at 97x97 up to 2.9e-1 in int8 and 8.4e-1 in fp8, most of
+# it in the encoder. These limits find graphs that are wrong; mavos-calibrate measures in J&F
+# whether a quantised bundle is good enough.
 # Labels: bf16 gave up to 0.8%, int8 and fp8 0.5%.
 # Agreement: the worst in bf16 was 98.5% at 481x849 and 92.1% at 97x161; with tiny's trained weights
 # int8 gave 98.2% and fp8 93.4%.

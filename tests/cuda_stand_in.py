@@ -7,7 +7,8 @@ Operations that a GPU would leave undefined are refused.
 """
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +29,7 @@ class Gpu0:
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.capacity = 1 << 32
         self.next_address = 1 << 20
+        self.streams = (7,)  # handles
         self.queue: list[Operation] = []
         self.done = 0  # operations that have left the queue
         self.recording: list[Operation] | None = None
@@ -49,7 +51,9 @@ class Gpu0:
         self.compiled: set[str] = set()  # graphs that were compiled, not read from a cache
         self.logger: Any = None  # of the program
 
-    def put(self, operation: Operation) -> None:
+    def put(self, operation: Operation, uses: Iterable[int] = (), handle: int = 7) -> None:
+        del uses
+        assert handle in self.streams
         self.check_current()
         (self.queue if self.recording is None else self.recording).append(operation)
 
@@ -99,6 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, gpu: Gpu0, library: str = "tensorrt
         monkeypatch.setitem(sys.modules, name, module)
     found = Gpu("Stand-in", CAPABILITY, "0")
     monkeypatch.setattr("mavos_deploy.runtime.system.gpu.first_gpu", lambda: found)
+    monkeypatch.setattr("mavos_deploy.runtime.system.gpu.DRIVER", "a driver that isn't there")
 
 
 class _Module(SimpleNamespace):
@@ -152,8 +157,11 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 gpu.run(self.after)
 
     class Context:
+        handle = 9
+
         def __init__(self) -> None:
             self.valid = True
+            self.taker = threading.get_ident()
 
         def push(self) -> None:
             if gpu.lost or not self.valid:
@@ -167,10 +175,21 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
                 raise CudaError("cuCtxPopCurrent failed: an illegal memory access")
             gpu.pushed -= 1
 
+        @staticmethod
+        def synchronize() -> None:
+            gpu.check_current()
+            if gpu.lost or gpu.sick:
+                raise CudaError("cuCtxSynchronize failed: an illegal memory access")
+
+        @staticmethod
+        def get_current() -> None:
+            gpu.pushed = 0  # contexts that are detached leave the stack
+
         def detach(self) -> None:
             assert self.valid, "a context is detached twice"
+            # Elsewhere PyCUDA pushes it first, and would print that this fails.
+            assert self.taker != threading.get_ident() or not (gpu.lost or gpu.sick)
             self.valid = False
-            gpu.pushed = 0  # it leaves the stack
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
         del stream
@@ -181,6 +200,11 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         del stream
         assert gpu.recording is None
         gpu.put(lambda: pinned.__setitem__(slice(None), gpu.view(address, pinned.nbytes)))
+
+    def mem_get_info() -> tuple[int, int]:
+        if gpu.lost or gpu.sick:
+            raise CudaError("cuMemGetInfo failed: an illegal memory access")
+        return gpu.capacity, gpu.capacity
 
     def init() -> None:
         if gpu.taken:
@@ -194,6 +218,7 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
         Event=Event,
         event_flags=SimpleNamespace(DISABLE_TIMING=2),
         mem_alloc=Allocation,
+        mem_get_info=mem_get_info,
         pagelocked_empty=lambda shape, dtype: np.full(shape, 0xAA, dtype),
         memcpy_htod_async=to_device,
         memcpy_dtoh_async=to_host,

@@ -1,7 +1,7 @@
 """Device memory: tensors whose blocks are used again, and scratch memory that engines share."""
 
 import weakref
-from math import prod
+from math import ceil, prod
 from typing import Protocol
 
 import numpy as np
@@ -89,7 +89,7 @@ class Pool:
         address = self.allocate(size)
         if address is None:
             raise BackendError(
-                f"{self._device.name}: the GPU has no {size / 1e6:.0f} MB left; the memories of "
+                f"{self._device.name}: the GPU has no {ceil(size / 1e6)} MB left; the memories of "
                 f"its videos hold {self.size / 1e6:.0f} MB. Follow fewer objects or videos, or "
                 "close other programs that use the GPU"
             )
@@ -160,9 +160,9 @@ class Scratch:
         address = self._pool.allocate(size)
         if address is None:
             raise BackendError(
-                f"{self._device.name}: the GPU has no {size / 1e6:.0f} MB left for the engines to "
-                "work in; close other programs that use it, or build for fewer objects or smaller "
-                "videos with mavos-build --max-groups, --max-output and --memory-limit"
+                f"{self._device.name}: the GPU has no {ceil(size / 1e6)} MB left for the engines "
+                "to work in; close other programs that use it, or build for fewer objects or "
+                "smaller videos with mavos-build --max-groups, --max-output and --memory-limit"
             )
         self.size = size
         return address

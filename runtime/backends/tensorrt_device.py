@@ -252,6 +252,8 @@ class TensorRtDevice:
                     kernels.save()
         except BackendError:  # the device is lost, and PyCUDA would print that for every block
             self._cuda_context.give_up()
+            for thing in (self._engines, kernels):
+                self._cuda_context.let_go(thing)
         finally:
             with suppress(BackendError), self._cuda_context.current():
                 self._engines.clear()
@@ -301,6 +303,7 @@ class _Context:
         self._device = device
         self._execution = context
         self._graph = graph
+        weakref.finalize(self, device._cuda_context.let_go, context).atexit = False
 
     def use_scratch(self, address: int, size: int) -> None:
         self._execution.set_device_memory(address, size)
@@ -323,7 +326,8 @@ class _Launch:
     def __init__(self, device: TensorRtDevice, driver: Any, executable: Any) -> None:  # noqa: ANN401
         self._device = device
         self._executable = executable
-        weakref.finalize(self, driver.cuGraphExecDestroy, executable).atexit = False
+        end = device._cuda_context.end
+        weakref.finalize(self, end, driver.cuGraphExecDestroy, executable).atexit = False
 
     def __call__(self) -> None:
         self._device.launch(self._executable)

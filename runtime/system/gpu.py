@@ -79,6 +79,37 @@ def require_gpu(backend: str) -> Gpu:
     return gpu
 
 
+def leave_context(context: int) -> None:
+    """Take a dead context off this thread's stack, if it is on top.
+
+    Args:
+        context: CUDA's handle of it.
+
+    Source: NVIDIA CUDA Driver API, cuCtxGetCurrent and cuCtxSetCurrent: none replaces the top.
+    """
+    current = ctypes.c_void_p()
+    if _call("cuCtxGetCurrent", ctypes.byref(current)) and current.value == context:
+        _call("cuCtxSetCurrent", None)
+
+
+def release_primary_context() -> None:
+    """Give back one hold of this process on the first GPU's context; the last one ends it."""
+    _call("cuDevicePrimaryCtxRelease_v2", 0)
+
+
+def reset_primary_context() -> None:
+    """End the first GPU's context, whoever in this process holds it."""
+    _call("cuDevicePrimaryCtxReset_v2", 0)
+
+
+def _call(function: str, *arguments: object) -> bool:
+    """Call the driver; False where it refuses or is missing."""
+    try:
+        return bool(getattr(ctypes.CDLL(DRIVER), function)(*arguments) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
 def _driver_version() -> str | None:
     """The driver's own version by NVML, which Jetson boards may lack."""
     try:

@@ -239,6 +239,20 @@ def test_kernels_are_what_was_counted() -> None:
     assert f"A frame with a tenth of an update moves {now} MB, where it was {was}." in page
 
 
+def test_sums_in_float16_change_what_was_computed() -> None:
+    report = results("half_sums_tiny")
+    assert report["passed"] is True
+    errors = [
+        tensor["relative"]
+        for graph in report["tensors"].values()
+        for name, tensor in graph.items()
+        if name != "labels"
+    ]
+    page = " ".join((ROOT / "docs" / "export.md").read_text(encoding="utf-8").split())
+    assert f"is then {max(errors):.1e} off, against the limit of 2e-2".replace("e-0", "e-") in page
+    assert report["tolerance"] == 2e-2
+
+
 def test_flatness_is_what_was_measured() -> None:
     soak = results("soak_mobilenet_481x849")
     assert soak["flat"] is True

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.system.gpu import DRIVER, MAJOR, MANAGEMENT, Gpu, first_gpu, require_gpu
+from mavos_deploy.runtime.system.gpu import (
+    DRIVER,
+    MAJOR,
+    MANAGEMENT,
+    Gpu,
+    first_gpu,
+    leave_context,
+    release_primary_context,
+    require_gpu,
+    reset_primary_context,
+)
 
 
 def _cuda(code: int) -> SimpleNamespace:
@@ -79,3 +89,38 @@ def test_no_driver_and_no_device_are_no_gpu(load: Callable[..., None]) -> None:
     assert first_gpu() is None
     with pytest.raises(BackendError, match=r"tensorrt: the driver shows no NVIDIA GPU; nvidia-smi"):
         require_gpu("tensorrt")
+
+
+def test_only_the_context_that_is_meant_leaves_the_stack(load: Callable[..., None]) -> None:
+    calls: list[object] = []
+
+    def current(value: Any) -> int:  # noqa: ANN401
+        value._obj.value = 9
+        return 0
+
+    def put(context: object) -> int:
+        calls.append(context)
+        return 0
+
+    load(cuda=SimpleNamespace(cuCtxGetCurrent=current, cuCtxSetCurrent=put))
+    leave_context(8)
+    assert calls == []
+    leave_context(9)
+    assert calls == [None]
+
+
+def test_a_context_is_given_back_as_far_as_there_is_a_driver(load: Callable[..., None]) -> None:
+    calls: list[str] = []
+
+    def release(device: int) -> int:
+        calls.append(f"release {device}")
+        return 201  # CUDA_ERROR_INVALID_CONTEXT
+
+    load(cuda=SimpleNamespace(cuDevicePrimaryCtxRelease_v2=release))
+    release_primary_context()
+    reset_primary_context()  # which this driver lacks
+    assert calls == ["release 0"]
+    load()
+    release_primary_context()
+    reset_primary_context()
+    leave_context(9)
