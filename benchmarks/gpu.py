@@ -138,7 +138,6 @@ class OnStream(WatchedBackend):
         super().__init__(backend)
         self.watches = False
         self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self.fetch = backend.fetch
         self._stream = torch.cuda.ExternalStream(backend.stream)
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

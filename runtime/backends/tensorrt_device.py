@@ -268,9 +268,8 @@ class TensorRtDevice:
         kernels, self._kernels = self._kernels, None
         try:
             with self._cuda_context.current():
-                for stream in (self._stream, self._beside):
-                    if stream is not None:
-                        stream.synchronize()
+                if self._stream is not None:
+                    self._stream.synchronize()
                 if kernels is not None:
                     kernels.save()
         except BackendError:  # the device is lost, and PyCUDA would print that for every block

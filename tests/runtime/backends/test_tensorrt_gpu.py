@@ -159,6 +159,14 @@ def test_what_was_fetched_takes_no_more_memory_once_it_is_down(
     assert len(gpu.streams) == 2
 
 
+def test_copies_to_the_host_hold_up_no_work(on_gpu: Segmenter, gpu: Gpu0) -> None:
+    ahead = on_gpu.enqueue(picture(1), on_gpu.start(picture(0), squares()))
+    on_gpu.backend.download(ahead.state.memory["short_key_0"])
+    assert len(gpu.queue) == 2, "labels and logits were waited for"
+    ahead.result()
+    assert not gpu.queue
+
+
 def test_labels_read_twice_are_the_same_and_those_of_a_closed_segmenter_are_refused(
     engine_bundle: Path, gpu: Gpu0
 ) -> None:
