@@ -1,8 +1,6 @@
 """TensorRT on a stand-in for the GPU: the masks of the CPU, and a state that stays a value."""
 
 import threading
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -19,8 +17,6 @@ from mavos_deploy.runtime.backends.table import choose_backend
 from mavos_deploy.runtime.backends.tensorrt_gpu import TensorRtGpu
 from mavos_deploy.runtime.bundles.engines import Flags
 from mavos_deploy.runtime.bundles.manifest import write_manifest
-from mavos_deploy.runtime.media.steps import Coming, Steps
-from mavos_deploy.runtime.resize import PreparedFrame
 from tests.cuda_stand_in import Gpu0
 from tests.engine_bundle import GAP, SIZE, add_engines, picture, squares
 
@@ -95,95 +91,6 @@ def test_a_frame_is_one_chain_and_only_picture_labels_and_logits_travel(
     assert backend.transfers.bytes_down == frames * (SIZE * SIZE + logits)
     # Labels and logits of each frame, and pinned memory that is used a second time in a frame.
     assert gpu.waits - waits <= 3 * frames
-
-
-def coming(
-    segmenter: Segmenter, frames: range, late: int | None = None
-) -> Iterator[Coming[int, PreparedFrame, State]]:
-    """Frames to segment; in one of them objects join, and fill a second group."""
-    for index in frames:
-        known = squares(13) if index == late else None
-        yield Coming(index, segmenter.prepare(picture(index)), known)
-
-
-@pytest.mark.parametrize("objects", [2, 12])
-def test_labels_that_are_read_a_frame_later_are_those_of_the_cpu(
-    on_gpu: Segmenter, expected: Segmenter, gpu: Gpu0, objects: int
-) -> None:
-    assert on_gpu.runs_ahead
-    assert not expected.runs_ahead
-    late, last = 8, 18
-    state = on_gpu.start(picture(0), squares(objects))
-    other = expected.start(picture(0), squares(objects))
-    frames = range(1, last + 1)
-    cpu = Steps(expected, coming(expected, frames, late), other)
-    ahead = Steps(on_gpu, coming(on_gpu, frames, late), state)
-    for found, wanted in zip(ahead, cpu, strict=True):
-        assert found.item == wanted.item
-        np.testing.assert_array_equal(found.labels, wanted.labels, err_msg=f"frame {found.item}")
-        assert found.state.confidence == wanted.state.confidence
-        assert found.state.objects == wanted.state.objects
-        assert gpu.computed.count("decoder") == found.item
-        if found.item not in (late - 1, late, last):
-            assert len(gpu.queue) > 5, "the next frame isn't enqueued"
-        state, other = found.state, wanted.state
-    assert state.writes > 3
-    for name, tensor in other.memory.items():
-        np.testing.assert_array_equal(on_gpu.backend.download(state.memory[name]), tensor)
-
-
-def test_labels_that_nobody_reads_are_down_before_their_memory_is_used_again(
-    on_gpu: Segmenter, expected: Segmenter
-) -> None:
-    state, other = on_gpu.start(picture(0), squares()), expected.start(picture(0), squares())
-    for index in range(1, 8):
-        state = on_gpu.enqueue(picture(index), state).state
-        _, other = expected.step(picture(index), other)
-    labels, _ = on_gpu.step(picture(8), state)
-    np.testing.assert_array_equal(labels, expected.step(picture(8), other)[0])
-
-
-def test_what_was_fetched_takes_no_more_memory_once_it_is_down(
-    on_gpu: Segmenter, gpu: Gpu0
-) -> None:
-    backend = on_gpu.backend
-    assert isinstance(backend, TensorRtGpu)
-    state = on_gpu.start(picture(0), squares())
-    held: list[int] = []
-    for stepped in Steps(on_gpu, coming(on_gpu, range(1, 16)), state):
-        held.append(backend.device_bytes)
-        if stepped.item % 4 == 0:
-            on_gpu.enqueue(picture(0), stepped.state)  # read by nobody
-            backend.download(stepped.state.memory["short_key_0"])
-    assert held[-1] == held[-5] == held[-9]
-    assert len(gpu.streams) == 2
-
-
-def test_copies_to_the_host_hold_up_no_work(on_gpu: Segmenter, gpu: Gpu0) -> None:
-    ahead = on_gpu.enqueue(picture(1), on_gpu.start(picture(0), squares()))
-    on_gpu.backend.download(ahead.state.memory["short_key_0"])
-    assert len(gpu.queue) == 2, "labels and logits were waited for"
-    ahead.result()
-    assert not gpu.queue
-
-
-def test_labels_read_twice_are_the_same_and_those_of_a_closed_segmenter_are_refused(
-    engine_bundle: Path, gpu: Gpu0
-) -> None:
-    segmenter = Segmenter.open(engine_bundle, backend="tensorrt")
-    first = segmenter.enqueue(picture(1), segmenter.start(picture(0), squares()))
-    second = segmenter.enqueue(picture(2), first)
-    third = segmenter.enqueue(picture(3), second)
-    labels, state = second.result()
-    waits = gpu.waits
-    assert second.result()[0] is labels
-    assert second.result()[1] is state
-    first.result()
-    assert gpu.waits == waits, "what a later frame is judged by was read with it"
-    segmenter.close()
-    assert not gpu.memory
-    with pytest.raises(BackendError, match="closed; open it again"):
-        third.result()
 
 
 def test_videos_of_any_size_interleave(dynamic_bundle: Path, tmp_path: Path, gpu: Gpu0) -> None:
@@ -302,17 +209,4 @@ def test_a_video_settles_before_it_is_measured(on_gpu: Segmenter, gpu: Gpu0) -> 
         if index == SETTLE * GAP + 1:
             made = gpu.contexts, gpu.captures
         _, state = on_gpu.step(picture(index), state)
-    assert (gpu.contexts, gpu.captures) == made
-
-
-def test_a_video_settles_when_labels_are_read_later_and_states_are_held(
-    on_gpu: Segmenter, gpu: Gpu0
-) -> None:
-    state = on_gpu.start(picture(0), squares())
-    held: deque[State] = deque(maxlen=2)  # as a run holds them
-    settled = 24 * GAP  # one more short-term slot takes turns
-    for stepped in Steps(on_gpu, coming(on_gpu, range(1, settled + 12 * GAP)), state):
-        held.append(stepped.state)
-        if stepped.item == settled:
-            made = gpu.contexts, gpu.captures
     assert (gpu.contexts, gpu.captures) == made
