@@ -7,14 +7,13 @@ memory.
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError, PoisonedError
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
 from mavos_deploy.runtime.backends.protocol import (
     Array,
@@ -35,6 +34,7 @@ from mavos_deploy.runtime.objects import (
     number_objects,
     own_ids,
 )
+from mavos_deploy.runtime.observation import EnqueuedFrame, Observation, Seen
 from mavos_deploy.runtime.protocol import (
     About,
     Enqueued,
@@ -44,7 +44,7 @@ from mavos_deploy.runtime.protocol import (
     check_state,
 )
 from mavos_deploy.runtime.resize import PreparedFrame, forget_buffers, resize_frame
-from mavos_deploy.runtime.review.confidence import Review, review, review_given
+from mavos_deploy.runtime.review.confidence import Review, review_given
 from mavos_deploy.runtime.state import (
     State,
     load_state,
@@ -57,102 +57,6 @@ from mavos_deploy.runtime.state import (
 from mavos_deploy.runtime.system.machine import return_freed_memory
 
 AnyFrame = RgbFrame | FloatImage | PreparedFrame
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """The prediction for a frame that isn't in the memory yet.
-
-    Attributes:
-        features: The encoder's outputs.
-        step: The outputs of the blocks.
-        decoded: The decoder's outputs.
-        seen: Labels and logits, for the host.
-    """
-
-    features: Tensors
-    step: Tensors
-    decoded: Tensors
-    seen: "Seen"
-
-    @property
-    def labels(self) -> Labels:
-        """See `Seen.labels`."""
-        return self.seen.labels
-
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        """See `Seen.logits`."""
-        return self.seen.logits
-
-
-class Seen:
-    """What the host sees of a prediction, read when it is asked for.
-
-    Args:
-        labels: Waits for the backend, and gives the decoder's labels.
-        logits: The same for the decoder's logits.
-    """
-
-    def __init__(self, labels: Callable[[], Array], logits: Callable[[], Array]) -> None:
-        self._labels = labels
-        self._logits = logits
-
-    @cached_property
-    def labels(self) -> Labels:
-        """Internal ids at the video's size, uint8 [H, W]; waits for the backend."""
-        labels: Labels = self._labels()[0]
-        return labels
-
-    @cached_property
-    def logits(self) -> NDArray[np.float32]:
-        """Logits, float32 [groups, 11, height / 4, width / 4]; waits for the backend.
-
-        Raises:
-            PoisonedError: One of them is NaN or infinite.
-        """
-        logits = np.asarray(self._logits(), np.float32)
-        if not np.isfinite(logits.sum(dtype=np.float64)):
-            raise PoisonedError(
-                "the network's output holds NaN or infinite values, so the memory before this "
-                "frame is no longer sound; go on from an earlier state, or start again at a frame "
-                "with a mask"
-            )
-        return logits
-
-
-class EnqueuedFrame:
-    """See `Enqueued`; no memory but its labels and logits is kept for it.
-
-    Attributes:
-        state: The state after the frame, with the judgements that the one before it was given.
-
-    Args:
-        seen: The prediction.
-        frame: The frame.
-        state: See above.
-        before: The frame before, while nobody may have read it; None where its state was given.
-    """
-
-    def __init__(
-        self, seen: Seen, frame: PreparedFrame, state: State, before: Enqueued[State] | None
-    ) -> None:
-        self.state = state
-        self._on_its_way: tuple[Seen, PreparedFrame, Enqueued[State] | None] | None
-        self._on_its_way = seen, frame, before
-        self._result: tuple[Labels, State] | None = None
-
-    def result(self) -> tuple[Labels, State]:
-        """See `Enqueued.result`."""
-        if self._on_its_way is not None:
-            seen, frame, before = self._on_its_way
-            past = self.state if before is None else before.result()[1]
-            labels = own_ids(self.state.ids, seen.labels)
-            judged = _judged(seen, frame, replace(self.state, review=past.review))
-            self._result = labels, replace(self.state, review=judged)
-            self._on_its_way = None
-        assert self._result is not None
-        return self._result
 
 
 class Segmenter:
@@ -280,7 +184,7 @@ class Segmenter:
         back = state.removed & set(np.unique(annotated).tolist())
         merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
-        judged = _judged(observation.seen, prepared, state).objects
+        judged = observation.seen.judged(prepared, state).objects
         following = self._reference(observation.features, merged, following)
         labels = own_ids(ids, merged)
         given = review_given(
@@ -450,10 +354,3 @@ class Segmenter:
             following = with_write(following)
         new = (0,) * (groups - state.groups)
         return replace(following, updated=following.updated + new, memory=memory)
-
-
-def _judged(seen: Seen, frame: PreparedFrame, state: State) -> Review:
-    """Judgements on the followed objects of a predicted frame; waits for the backend."""
-    followed = set(state.objects)
-    objects = {number: own for number, own in enumerate(state.ids, 1) if own in followed}
-    return review(seen.logits, objects, frame.resized, state.review)
