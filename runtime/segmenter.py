@@ -7,11 +7,12 @@ memory.
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
@@ -34,7 +35,6 @@ from mavos_deploy.runtime.objects import (
     number_objects,
     own_ids,
 )
-from mavos_deploy.runtime.observation import EnqueuedFrame, Observation, Seen
 from mavos_deploy.runtime.protocol import (
     About,
     Enqueued,
@@ -45,6 +45,7 @@ from mavos_deploy.runtime.protocol import (
 )
 from mavos_deploy.runtime.resize import PreparedFrame, forget_buffers, resize_frame
 from mavos_deploy.runtime.review.confidence import Review, review_given
+from mavos_deploy.runtime.review.seen import EnqueuedFrame, Seen
 from mavos_deploy.runtime.state import (
     State,
     load_state,
@@ -57,6 +58,33 @@ from mavos_deploy.runtime.state import (
 from mavos_deploy.runtime.system.machine import return_freed_memory
 
 AnyFrame = RgbFrame | FloatImage | PreparedFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """The prediction for a frame that isn't in the memory yet.
+
+    Attributes:
+        features: The encoder's outputs.
+        step: The outputs of the blocks.
+        decoded: The decoder's outputs.
+        seen: Labels and logits, for the host.
+    """
+
+    features: Tensors
+    step: Tensors
+    decoded: Tensors
+    seen: Seen
+
+    @property
+    def labels(self) -> Labels:
+        """See `Seen.labels`."""
+        return self.seen.labels
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """See `Seen.logits`."""
+        return self.seen.logits
 
 
 class Segmenter:

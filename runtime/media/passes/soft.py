@@ -4,8 +4,7 @@ import numpy as np
 
 from mavos_deploy.runtime.media.passes.fusion import Shares, shares_of
 from mavos_deploy.runtime.objects import Labels, object_mask, own_ids
-from mavos_deploy.runtime.observation import Observation
-from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
+from mavos_deploy.runtime.segmenter import AnyFrame, Observation, Segmenter
 from mavos_deploy.runtime.state import State
 
 

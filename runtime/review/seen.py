@@ -1,20 +1,21 @@
-"""What is predicted for a frame: tensors on the backend, and what the host reads of them later."""
+"""What the host sees of a frame's prediction, which may still be on its way from a GPU."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import PoisonedError
-from mavos_deploy.runtime.backends.five_graphs import Tensors
-from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.objects import Labels, own_ids
 from mavos_deploy.runtime.protocol import Enqueued
 from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.review.confidence import Review, review
 from mavos_deploy.runtime.state import State
+
+_Array = NDArray[Any]
 
 
 class Seen:
@@ -25,7 +26,7 @@ class Seen:
         logits: The same for the decoder's logits.
     """
 
-    def __init__(self, labels: Callable[[], Array], logits: Callable[[], Array]) -> None:
+    def __init__(self, labels: Callable[[], _Array], logits: Callable[[], _Array]) -> None:
         self._labels = labels
         self._logits = logits
 
@@ -64,33 +65,6 @@ class Seen:
         followed = set(state.objects)
         objects = {number: own for number, own in enumerate(state.ids, 1) if own in followed}
         return review(self.logits, objects, frame.resized, state.review)
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """The prediction for a frame that isn't in the memory yet.
-
-    Attributes:
-        features: The encoder's outputs.
-        step: The outputs of the blocks.
-        decoded: The decoder's outputs.
-        seen: Labels and logits, for the host.
-    """
-
-    features: Tensors
-    step: Tensors
-    decoded: Tensors
-    seen: Seen
-
-    @property
-    def labels(self) -> Labels:
-        """See `Seen.labels`."""
-        return self.seen.labels
-
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        """See `Seen.logits`."""
-        return self.seen.logits
 
 
 class EnqueuedFrame:
