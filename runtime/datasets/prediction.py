@@ -20,8 +20,7 @@ from mavos_deploy.runtime.media.pictures import read_turned
 from mavos_deploy.runtime.media.steps import Coming, Steps
 from mavos_deploy.runtime.media.told import Told, Turns
 from mavos_deploy.runtime.objects import Labels, only_objects
-from mavos_deploy.runtime.resize import PreparedFrame
-from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
 
 _Named = tuple[str, bytes | None]  # a frame's stem, and the palette of its mask
@@ -217,11 +216,11 @@ def segment_sequence(
             in_network = segmenter.bundle.manifest.input_size(frame.given.shape)
             vanished.extend(vanishing(sequence.name, frame.stem, frame.given, in_network))
 
-    def coming() -> Iterator[Coming[_Named, PreparedFrame, State]]:
+    def coming() -> Iterator[Coming[_Named, AnyFrame, State]]:
         for frame in read:
             note(frame)
             named = frame.stem, reader.truth.palette  # a later annotation may bring one
-            yield Coming(named, segmenter.prepare(frame.rgb), frame.given)
+            yield Coming(named, frame.rgb, frame.given)
 
     def keep(named: _Named, labels: Labels, state: State) -> None:
         stem, palette = named
