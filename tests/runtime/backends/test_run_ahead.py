@@ -263,8 +263,10 @@ def test_a_sequence_of_a_data_set_gets_the_masks_of_the_cpu(
     data = open_dataset(write_clips(tmp_path / "DAVIS", ["a"], (SIZE, SIZE), 8))
     (sequence,) = data.sequences
     stems = list(sequence.images)
-    for number, stem in enumerate(stems):
-        write_mask(sequence.annotations[stem], squares(2 if number < 4 else 13))
+    for stem in stems[:4]:  # without a palette, which must not come to them from a later one
+        Image.fromarray(squares(2)).save(sequence.annotations[stem])
+    for stem in stems[4:]:
+        write_mask(sequence.annotations[stem], squares(13))
     sequence.images[stems[5]].write_bytes(b"")
 
     def segment(segmenter: Segmenter, name: str) -> Predicted:
