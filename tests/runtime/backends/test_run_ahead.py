@@ -266,7 +266,7 @@ def test_a_sequence_of_a_data_set_gets_the_masks_of_the_cpu(
     for stem in stems[:4]:  # without a palette, which must not come to them from a later one
         Image.fromarray(squares(2)).save(sequence.annotations[stem])
     for stem in stems[4:]:
-        write_mask(sequence.annotations[stem], squares(13))
+        write_mask(sequence.annotations[stem], squares(13), bytes(range(256)) * 3)
     sequence.images[stems[5]].write_bytes(b"")
 
     def segment(segmenter: Segmenter, name: str) -> Predicted:
