@@ -7,7 +7,7 @@ words.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,7 @@ BEYOND = 255  # how far values of a float32 frame may be outside of 0..255; cubi
 
 PreparedT = TypeVar("PreparedT")  # a frame in the form that `prepare` gives it
 StateT = TypeVar("StateT", bound=VideoState)
+StateT_co = TypeVar("StateT_co", bound=VideoState, covariant=True)
 
 
 class VideoSegmenter(Protocol[PreparedT, StateT]):
@@ -157,6 +158,44 @@ class VideoSegmenter(Protocol[PreparedT, StateT]):
     def __enter__(self) -> "VideoSegmenter[PreparedT, StateT]": ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+@runtime_checkable
+class Enqueued(Protocol[StateT_co]):
+    """A frame whose work is enqueued, while its labels may still be on their way."""
+
+    @property
+    def state(self) -> StateT_co:
+        """The state after it, which says nothing yet of how good its labels are."""
+
+    def result(self) -> tuple[Labels, StateT_co]:
+        """Wait for the labels; see `VideoSegmenter.step`. May be called again.
+
+        Raises:
+            PoisonedError: The state's memory held NaN or infinite values before this frame.
+            BackendError: The inference library failed.
+        """
+
+
+@runtime_checkable
+class EnqueuingSegmenter(VideoSegmenter[PreparedT, StateT], Protocol[PreparedT, StateT]):
+    """A segmenter that can take the next frame before the labels of the one before are read."""
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether `enqueue` returns before the labels are there, so that it gains anything."""
+
+    def enqueue(self, frame: PreparedT, before: "StateT | Enqueued[StateT]") -> "Enqueued[StateT]":
+        """Begin to segment a video's next frame, for which no labels are known.
+
+        Args:
+            frame: The next frame, of the video's size.
+            before: The state after the previous frame, or that frame while it is enqueued.
+
+        Raises:
+            InputError: The frame can't be used.
+            BackendError: The inference library failed, perhaps in the frame before.
+        """
 
 
 def check_frame(frame: object, floats: bool = True) -> None:

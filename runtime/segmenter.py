@@ -6,17 +6,23 @@ memory.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.errors import InputError, PoisonedError
+from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.five_graphs import FiveGraphs, Tensors, in_slot
-from mavos_deploy.runtime.backends.protocol import Backend, RestingBackend
+from mavos_deploy.runtime.backends.protocol import (
+    Array,
+    Backend,
+    FetchingBackend,
+    RestingBackend,
+    Tensor,
+)
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import SHORT
@@ -29,9 +35,17 @@ from mavos_deploy.runtime.objects import (
     number_objects,
     own_ids,
 )
-from mavos_deploy.runtime.protocol import About, RgbFrame, check_frame, check_labels, check_state
+from mavos_deploy.runtime.protocol import (
+    About,
+    Enqueued,
+    RgbFrame,
+    check_frame,
+    check_labels,
+    check_state,
+)
 from mavos_deploy.runtime.resize import PreparedFrame, forget_buffers, resize_frame
-from mavos_deploy.runtime.review.confidence import Review, review, review_given
+from mavos_deploy.runtime.review.confidence import Review, review_given
+from mavos_deploy.runtime.review.seen import EnqueuedFrame, Seen
 from mavos_deploy.runtime.state import (
     State,
     load_state,
@@ -54,35 +68,23 @@ class Observation:
         features: The encoder's outputs.
         step: The outputs of the blocks.
         decoded: The decoder's outputs.
-        backend: The backend that holds these tensors.
+        seen: Labels and logits, for the host.
     """
 
     features: Tensors
     step: Tensors
     decoded: Tensors
-    backend: Backend
+    seen: Seen
 
-    @cached_property
+    @property
     def labels(self) -> Labels:
-        """Internal ids at the video's size, uint8 [H, W]; waits for the backend."""
-        labels: Labels = self.backend.download(self.decoded["labels"])[0]
-        return labels
+        """See `Seen.labels`."""
+        return self.seen.labels
 
-    @cached_property
+    @property
     def logits(self) -> NDArray[np.float32]:
-        """Logits, float32 [groups, 11, height / 4, width / 4]; waits for the backend.
-
-        Raises:
-            PoisonedError: One of them is NaN or infinite.
-        """
-        logits = np.asarray(self.backend.download(self.decoded["logits"]), np.float32)
-        if not np.isfinite(logits.sum(dtype=np.float64)):
-            raise PoisonedError(
-                "the network's output holds NaN or infinite values, so the memory before this "
-                "frame is no longer sound; go on from an earlier state, or start again at a frame "
-                "with a mask"
-            )
-        return logits
+        """See `Seen.logits`."""
+        return self.seen.logits
 
 
 class Segmenter:
@@ -202,19 +204,15 @@ class Segmenter:
         prepared = self.prepare(frame)
         if annotation is not None:
             check_labels(annotation, prepared.size)
-            if annotation.any():
-                self._check_room(state)
-        observation = self.observe(prepared, state)
         if annotation is None or not annotation.any():
-            # Labels last: on a GPU the whole frame is enqueued before anything is waited for.
-            following = self.remember(observation, state)
-            labels = own_ids(state.ids, observation.labels)
-            return labels, replace(following, review=_judged(observation, prepared, state))
+            return self.enqueue(prepared, state).result()
+        self._check_room(state)
+        observation = self.observe(prepared, state)
         ids, annotated = number_objects(state.ids, annotation)
         back = state.removed & set(np.unique(annotated).tolist())
         merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
-        judged = _judged(observation, prepared, state).objects
+        judged = observation.seen.judged(prepared, state).objects
         following = self._reference(observation.features, merged, following)
         labels = own_ids(ids, merged)
         given = review_given(
@@ -222,6 +220,25 @@ class Segmenter:
         )
         following = replace(following, review=Review({**judged, **given}))
         return labels, without_idle_groups(following, self.backend)
+
+    @property
+    def runs_ahead(self) -> bool:
+        """See `EnqueuingSegmenter.runs_ahead`."""
+        return isinstance(self.backend, FetchingBackend)
+
+    def enqueue(self, frame: AnyFrame, before: State | Enqueued[State]) -> EnqueuedFrame:
+        """Begin to segment a video's next frame; see `EnqueuingSegmenter.enqueue`.
+
+        A backend that can't fetch has done the work when this returns.
+        """
+        earlier = before if isinstance(before, Enqueued) else None
+        state = before.state if isinstance(before, Enqueued) else before
+        check_state(state, State)
+        prepared = self.prepare(frame)
+        observation = self.observe(prepared, state)
+        # Memory before labels: on a GPU the whole frame is enqueued before anything is waited for.
+        following = self.remember(observation, state)
+        return EnqueuedFrame(observation.seen, prepared, following, earlier)
 
     def observe(self, frame: AnyFrame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
@@ -236,7 +253,14 @@ class Segmenter:
         features = self._graphs.encode(prepared)
         step = self._graphs.step(features, state)
         decoded = self._graphs.decode(features, step, state)
-        return Observation(features, step, decoded, self.backend)
+        labels, logits = (self._reader(decoded[name]) for name in ("labels", "logits"))
+        return Observation(features, step, decoded, Seen(labels, logits))
+
+    def _reader(self, tensor: Tensor) -> Callable[[], Array]:
+        """Brings a tensor to the host; a backend that can begins now, beside what follows."""
+        if isinstance(self.backend, FetchingBackend):
+            return self.backend.fetch(tensor).read
+        return partial(self.backend.download, tensor)
 
     def remember(
         self, observation: Observation, state: State, labels: Labels | None = None
@@ -358,10 +382,3 @@ class Segmenter:
             following = with_write(following)
         new = (0,) * (groups - state.groups)
         return replace(following, updated=following.updated + new, memory=memory)
-
-
-def _judged(observation: Observation, frame: PreparedFrame, state: State) -> Review:
-    """Judgements on the followed objects of a predicted frame; waits for the backend."""
-    followed = set(state.objects)
-    objects = {number: own for number, own in enumerate(state.ids, 1) if own in followed}
-    return review(observation.logits, objects, frame.resized, state.review)

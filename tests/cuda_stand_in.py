@@ -1,14 +1,17 @@
 """TensorRT, PyCUDA and CUDA graphs without a GPU: the same rules, computed by ONNX Runtime.
 
-A plan is an ONNX file. The stream runs nothing until somebody waits for it, so code that relies on
+A plan is an ONNX file. A stream runs nothing until somebody waits for it, so code that relies on
 work that is only enqueued, or changes memory that enqueued work will read, gets wrong results here.
-Fresh memory holds NaNs, an address is never given out twice, and freed memory can't be used.
-Operations that a GPU would leave undefined are refused.
+Work of two streams on the same memory is refused unless an event or the host orders it, whichever
+of the two happens to run first. Fresh memory holds NaNs, an address is never given out twice, and
+freed memory can't be used. Operations that a GPU would leave undefined are refused.
 """
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +22,35 @@ from numpy.typing import NDArray
 from mavos_deploy.runtime.system.gpu import Gpu
 from tests.tensorrt_stand_in import CAPABILITY, tensorrt
 
-Operation = Callable[[], None]
+Clock = Counter[int]  # by a stream's handle, how many of its operations come before
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """Work that is enqueued.
+
+    Attributes:
+        do: Does it.
+        uses: Addresses of the blocks that it reads or writes.
+    """
+
+    do: Callable[[], None]
+    uses: tuple[int, ...]
+
+
+@dataclass
+class Queue:
+    """Work on a stream.
+
+    Attributes:
+        waiting: Operations with the clock of each: its own number, and what must come before it.
+        done: Operations that have left the queue.
+        clock: The clock of the operation enqueued last, and of what it has been told to wait for.
+    """
+
+    waiting: list[tuple[Operation, Clock]] = field(default_factory=list)
+    done: int = 0
+    clock: Clock = field(default_factory=Counter)
 
 
 class Gpu0:
@@ -29,9 +60,10 @@ class Gpu0:
         self.memory: dict[int, NDArray[np.uint8]] = {}
         self.capacity = 1 << 32
         self.next_address = 1 << 20
-        self.streams = (7,)  # handles
-        self.queue: list[Operation] = []
-        self.done = 0  # operations that have left the queue
+        self.streams: dict[int, Queue] = {}  # by handle
+        self.seen: Clock = Counter()  # what the host has waited for
+        self.running: tuple[int, Clock] | None = None  # stream and clock of the operation that runs
+        self.touched: dict[int, Clock] = {}  # latest operation of each stream, by block
         self.recording: list[Operation] | None = None
         self.pushed = 0  # how often the context is current
         self.waits = 0
@@ -51,23 +83,58 @@ class Gpu0:
         self.compiled: set[str] = set()  # graphs that were compiled, not read from a cache
         self.logger: Any = None  # of the program
 
-    def put(self, operation: Operation, uses: Iterable[int] = (), handle: int = 7) -> None:
-        del uses
-        assert handle in self.streams
-        self.check_current()
-        (self.queue if self.recording is None else self.recording).append(operation)
+    def stream(self) -> int:
+        """Handle of a new stream."""
+        handle = 7 + len(self.streams)
+        self.streams[handle] = Queue()
+        return handle
 
-    def run(self, until: int | None = None) -> None:
-        """Do the enqueued work, up to a point."""
+    @property
+    def queue(self) -> list[Operation]:
+        """What is enqueued on any stream."""
+        return [operation for q in self.streams.values() for operation, _ in q.waiting]
+
+    def put(self, do: Callable[[], None], uses: Iterable[int], handle: int) -> None:
+        self.enqueue(Operation(do, tuple(uses)), handle)
+
+    def enqueue(self, operation: Operation, handle: int) -> None:
+        self.check_current()
+        assert all(address in self.memory for address in operation.uses)
+        if self.recording is not None:
+            self.recording.append(operation)
+            return
+        queue = self.streams[handle]
+        queue.clock |= self.seen
+        queue.clock[handle] += 1
+        queue.waiting.append((operation, queue.clock.copy()))
+
+    def run(self, clock: Clock) -> None:
+        """Let the host wait for enqueued work, up to a point."""
         self.check_current()
         assert self.recording is None, "nothing may be waited for while a graph is captured"
         self.waits += 1
-        while self.queue and (until is None or self.done < until):
-            operation = self.queue.pop(0)
-            self.done += 1
-            operation()
+        self._run(clock)
+        self.seen |= clock
         if self.sick:
             raise CudaError("cuStreamSynchronize failed: an illegal memory access")
+
+    def _run(self, clock: Clock) -> None:
+        for handle, last in clock.items():
+            queue = self.streams[handle]
+            while queue.done < last:
+                operation, own = queue.waiting.pop(0)
+                queue.done += 1
+                self._run(own)  # of other streams
+                self.running = handle, own
+                operation.do()
+                self.running = None
+
+    def is_done(self, clock: Clock) -> bool:
+        """Whether all work up to a point is done, which the host then knows."""
+        done = all(self.streams[handle].done >= last for handle, last in clock.items())
+        if done:
+            self.seen |= clock
+        return done
 
     def check_current(self) -> None:
         assert self.pushed > 0, "no context is current"
@@ -76,8 +143,18 @@ class Gpu0:
         """Memory at an address, which may lie inside of a block."""
         for start, block in self.memory.items():
             if start <= address and address + size <= start + len(block):
+                self._touch(start)
                 return block[address - start :][:size]
         raise AssertionError(f"{size} bytes at {address} belong to nobody")
+
+    def _touch(self, start: int) -> None:
+        """Refuse work on memory that isn't ordered behind another stream's work on it."""
+        assert self.running is not None, "the host looks at the device's memory"
+        handle, clock = self.running
+        touched = self.touched.setdefault(start, Counter())
+        for other, last in touched.items():
+            assert clock[other] >= last, "two streams use the same memory, and nothing orders them"
+        touched[handle] = clock[handle]
 
 
 class CudaError(Exception):
@@ -130,30 +207,41 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
             gpu.check_current()
             assert not gpu.lost, "PyCUDA would print a warning for every block"
             assert not gpu.sick, "PyCUDA would print a warning for every block"
-            assert not gpu.queue, "memory is freed while something is enqueued"
+            used = (self.address in operation.uses for operation in gpu.queue)
+            assert not any(used), "memory is freed while enqueued work uses it"
             del gpu.memory[self.address]
 
     class Stream:
-        handle = 7
-
         def __init__(self, flags: int) -> None:
             assert flags == 1, "the default stream would wait, and end captures"
+            gpu.check_current()
+            self.handle = gpu.stream()
 
         def synchronize(self) -> None:
-            gpu.run()
+            gpu.run(gpu.streams[self.handle].clock.copy())
+
+        def wait_for_event(self, event: "Event") -> None:
+            gpu.check_current()
+            assert gpu.recording is None, "the wait would be captured"
+            gpu.streams[self.handle].clock |= event.after
 
     class Event:
         def __init__(self, flags: int) -> None:
             gpu.check_current()
             assert flags == 2
-            self.after = 0
+            self.after: Clock = Counter()
 
         def record(self, stream: Stream) -> None:
-            del stream
-            self.after = gpu.done + len(gpu.queue)
+            gpu.check_current()
+            assert gpu.recording is None, "the event would be captured"
+            self.after = gpu.streams[stream.handle].clock.copy()
+
+        def query(self) -> bool:
+            gpu.check_current()
+            return gpu.is_done(self.after)
 
         def synchronize(self) -> None:
-            if gpu.done < self.after:
+            if not gpu.is_done(self.after):
                 gpu.run(self.after)
 
     class Context:
@@ -192,14 +280,20 @@ def _pycuda(gpu: Gpu0) -> Any:  # noqa: ANN401
             self.valid = False
 
     def to_device(address: int, pinned: NDArray[np.uint8], stream: Stream) -> None:
-        del stream
         assert gpu.recording is None
-        gpu.put(lambda: gpu.view(address, pinned.nbytes).__setitem__(slice(None), pinned))
+
+        def copy() -> None:
+            gpu.view(address, pinned.nbytes)[:] = pinned
+
+        gpu.put(copy, [address], stream.handle)
 
     def to_host(pinned: NDArray[np.uint8], address: int, stream: Stream) -> None:
-        del stream
         assert gpu.recording is None
-        gpu.put(lambda: pinned.__setitem__(slice(None), gpu.view(address, pinned.nbytes)))
+
+        def copy() -> None:
+            pinned[:] = gpu.view(address, pinned.nbytes)
+
+        gpu.put(copy, [address], stream.handle)
 
     def mem_get_info() -> tuple[int, int]:
         if gpu.lost or gpu.sick:
@@ -232,28 +326,29 @@ def _driver(gpu: Gpu0) -> Any:  # noqa: ANN401
 
     def begin(handle: int, mode: str) -> tuple[Any, ...]:
         gpu.check_current()
-        assert (handle, mode) == (7, "thread-local")
+        assert handle in gpu.streams
+        assert mode == "thread-local"
         assert gpu.recording is None
         gpu.recording = []
         gpu.captures += 1
         return (success,)
 
     def end(handle: int) -> tuple[Any, ...]:
-        assert handle == 7
+        assert handle in gpu.streams
         recorded, gpu.recording = gpu.recording, None
         return success, recorded  # which may be empty
 
     def launch(executable: list[Operation], handle: int) -> tuple[Any, ...]:
-        assert handle == 7
         gpu.check_current()
         assert gpu.recording is None
         assert executable, "a graph was destroyed and launched"
         gpu.launched += 1
-        gpu.queue.extend(executable)
+        for operation in executable:
+            gpu.enqueue(operation, handle)
         return (success,)
 
     def destroy(executable: list[Operation]) -> tuple[Any, ...]:
-        assert not set(map(id, executable)) & set(map(id, gpu.queue)), "destroyed while it runs"
+        assert not set(executable) & set(gpu.queue), "destroyed while it runs"
         executable.clear()
         return (success,)
 

@@ -237,7 +237,7 @@ def run(
         for note in (known := list(told.notes)):
             say.note(note)
         about = segmenter.about
-        if (resume or check) and frames.kind not in ("video", "images"):
+        if (resume or check) and frames.live:
             option = "--resume" if resume else "--check"
             raise InputError(
                 f"{option} reads the frames before again, and {frames.name} has them no more; "

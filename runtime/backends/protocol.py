@@ -99,6 +99,31 @@ class DeviceBackend(Backend, Protocol):
     transfers: Transfers
 
 
+class Fetched(Protocol):
+    """A tensor on its way to the host."""
+
+    def read(self) -> Array:
+        """Wait for the tensor, and for nothing that was enqueued after it was fetched.
+
+        Returns:
+            The tensor on the host, the same array at every call.
+
+        Raises:
+            BackendError: The library failed, perhaps in earlier work.
+        """
+
+
+@runtime_checkable
+class FetchingBackend(Backend, Protocol):
+    """A backend that brings tensors to the host beside the work that is enqueued behind them."""
+
+    def fetch(self, tensor: Tensor) -> Fetched:
+        """Begin to bring a tensor to the host, once the work enqueued so far has made it.
+
+        The tensor needn't be kept, and its memory isn't used again before it was brought.
+        """
+
+
 @runtime_checkable
 class RestingBackend(Backend, Protocol):
     """A backend that holds memory between runs, and can do without it for a while."""

@@ -21,7 +21,7 @@ from mavos_deploy.runtime.backends.cuda_library import (
     open_driver,
     open_pycuda,
 )
-from mavos_deploy.runtime.backends.pinned_memory import PinnedMemory
+from mavos_deploy.runtime.backends.pinned_memory import PinnedMemory, as_bytes
 from mavos_deploy.runtime.backends.protocol import Array, check_tensors
 from mavos_deploy.runtime.backends.tensorrt_cache import KernelCache
 from mavos_deploy.runtime.backends.tensorrt_library import (
@@ -63,6 +63,7 @@ class TensorRtDevice:
         self._pinned = PinnedMemory(self._cuda)
         self._engines: dict[str, tuple[Engine, Any]] = {}
         self._stream: Any = None
+        self._beside: Any = None  # the stream of copies that nothing else waits for
         self._logger = collecting_logger(self._trt)
         self._kernels: KernelCache | None = None
         self._asked: set[str] = set()  # graphs of which TensorRT-RTX said whether it captures them
@@ -71,6 +72,7 @@ class TensorRtDevice:
         try:
             with self._cuda_context.current():
                 self._stream = self._cuda.Stream(NON_BLOCKING)
+                self._beside = self._cuda.Stream(NON_BLOCKING)
                 runtime = self._trt.Runtime(self._logger)
                 for graph in bundle.specs:
                     entry = bundle.engine(graph, library, version, gpu.capability, gpu.name)
@@ -142,6 +144,25 @@ class TensorRtDevice:
         """See `Device.download`."""
         with self._cuda_context.current():
             self._pinned.download(address, array, self._stream)
+
+    def fetch(self, address: int, size: int) -> "_Copy":
+        """See `Device.fetch`."""
+        with self._cuda_context.current():
+            block = self._pinned.fetch(address, size, self._stream, self._beside)
+        return _Copy(self, block)
+
+    def fetched(self, block: Any) -> bool:  # noqa: ANN401
+        """Whether the copy into a pinned block has ended."""
+        with self._cuda_context.current():
+            done: bool = block.event.query()
+        return done
+
+    def read(self, block: Any, array: Array) -> None:  # noqa: ANN401
+        """Wait for the copy into a pinned block, hand it out, and give the block back."""
+        with self._cuda_context.current():
+            block.event.synchronize()
+            as_bytes(array)[:] = block.pinned
+            self._pinned.give_back(block)
 
     def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> "_Context":
         """See `Device.context`."""
@@ -240,6 +261,7 @@ class TensorRtDevice:
         """See `Device.synchronize`."""
         with self._cuda_context.current():
             self._stream.synchronize()
+            self._beside.synchronize()
 
     def close(self) -> None:
         """See `Device.close`."""
@@ -258,7 +280,7 @@ class TensorRtDevice:
             with suppress(BackendError), self._cuda_context.current():
                 self._engines.clear()
                 self._pinned.clear()
-                self._stream = None  # PyCUDA needs the context to end it
+                self._stream = self._beside = None  # PyCUDA needs the context to end them
                 while self._blocks:
                     self._blocks.popitem()[1].free()
 
@@ -318,6 +340,20 @@ class _Context:
 
     def enqueue(self) -> None:
         self._device.enqueue(self._execution, self._graph)
+
+
+class _Copy:
+    """See `tensorrt_protocol.Copy`."""
+
+    def __init__(self, device: TensorRtDevice, block: Any) -> None:  # noqa: ANN401
+        self._device = device
+        self._block = block
+
+    def done(self) -> bool:
+        return self._device.fetched(self._block)
+
+    def read(self, array: Array) -> None:
+        self._device.read(self._block, array)
 
 
 class _Launch:

@@ -4,11 +4,13 @@ All work of a backend goes to one stream, so a block of device memory may be giv
 as nobody refers to its tensor: work enqueued before still sees the old contents, and later work the
 new ones. That alone keeps a state a value, makes the short-term slots take turns, and lets MCA
 write the next dynamic slot without a copy. Only pictures, labels of new objects and a few numbers
-go up, and only label maps come down.
+go up, and only label maps and logits come down. They do so on a second stream, beside the work on
+later graphs and frames; their tensors are kept until they are down.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
+from math import prod
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from mavos_deploy.runtime.backends.device_memory import DeviceTensor, Pool, Scra
 from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
 from mavos_deploy.runtime.backends.tensorrt_device import TensorRtDevice
 from mavos_deploy.runtime.backends.tensorrt_launches import GraphLaunches
-from mavos_deploy.runtime.backends.tensorrt_protocol import Device
+from mavos_deploy.runtime.backends.tensorrt_protocol import Copy, Device
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.engines import Library
 from mavos_deploy.runtime.contract import output_shapes
@@ -43,6 +45,7 @@ class TensorRtGpu:
         self._graphs = {
             name: GraphLaunches(spec, device, self._scratch) for name, spec in bundle.specs.items()
         }
+        self._fetching: list[_Fetched] = []  # whose tensors a copy may still read
         self._open = True
 
     @property
@@ -93,6 +96,25 @@ class TensorRtGpu:
         self.transfers.bytes_down += array.nbytes
         return array
 
+    def fetch(self, tensor: DeviceTensor) -> "_Fetched":
+        """See `FetchingBackend.fetch`."""
+        self._check_open()
+        self._check_own(tensor)
+        self._fetching = [fetched for fetched in self._fetching if not fetched.done()]
+        size = prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+        fetched = _Fetched(self, tensor, self._device.fetch(tensor.address, size))
+        self._fetching.append(fetched)
+        self.transfers.down += 1
+        self.transfers.bytes_down += size
+        return fetched
+
+    def read(self, tensor: DeviceTensor, copy: Copy) -> Array:
+        """Wait for a copy of a tensor, and bring it to an array of its own."""
+        self._check_open()
+        array = np.empty(tensor.shape, tensor.dtype)
+        copy.read(array)
+        return array
+
     def close(self) -> None:
         """Wait for enqueued work, and free the device's memory."""
         if not self._open:
@@ -100,6 +122,7 @@ class TensorRtGpu:
         self._open = False
         with suppress(BackendError):  # a failure has been reported where it was waited for
             self._device.synchronize()
+        self._fetching.clear()
         self._pool.close()
         self._graphs.clear()
         self._device.close()
@@ -115,6 +138,27 @@ class TensorRtGpu:
                 f"{self.traits.name}: the state is another segmenter's; save it there and load it "
                 "here"
             )
+
+
+class _Fetched:
+    """A tensor that is copied to the host, and kept until it is there; see `protocol.Fetched`."""
+
+    def __init__(self, backend: TensorRtGpu, tensor: DeviceTensor, copy: Copy) -> None:
+        self._backend = backend
+        self._on_its_way: tuple[DeviceTensor, Copy] | None = tensor, copy
+        self._array: Array | None = None
+
+    def done(self) -> bool:
+        """Whether the copy has ended."""
+        return self._on_its_way is None or self._on_its_way[1].done()
+
+    def read(self) -> Array:
+        """See `protocol.Fetched.read`."""
+        if self._on_its_way is not None:
+            self._array = self._backend.read(*self._on_its_way)
+            self._on_its_way = None
+        assert self._array is not None
+        return self._array
 
 
 def open_engines(

@@ -37,10 +37,25 @@ class Launch(Protocol):
         """Put the recorded work on the stream."""
 
 
-class Device(Protocol):
-    """A GPU with a bundle's engines, one stream, and memory by address.
+class Copy(Protocol):
+    """A copy to the host, on a stream of its own."""
 
-    Every method but `allocate` and `free` puts work on the stream in the order of the calls.
+    def done(self) -> bool:
+        """Whether it has ended, so that its source may be written again."""
+
+    def read(self, array: Array) -> None:
+        """Fill a contiguous host array, once the copy has ended. To be called once.
+
+        Raises:
+            BackendError: The copy, or work before it, has failed.
+        """
+
+
+class Device(Protocol):
+    """A GPU with a bundle's engines, one stream for their work, and memory by address.
+
+    Every method but `allocate`, `free` and `fetch` puts work on that stream in the order of the
+    calls.
     """
 
     @property
@@ -75,6 +90,17 @@ class Device(Protocol):
             BackendError: Some of that work has failed.
         """
 
+    def fetch(self, address: int, size: int) -> Copy:
+        """Begin to copy memory to the host, behind the work that is enqueued so far.
+
+        Work that is enqueued later doesn't wait for the copy, so it must leave that memory alone
+        until the copy is done.
+
+        Args:
+            address: Address in device memory.
+            size: Number of bytes.
+        """
+
     def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> Context:
         """Make an engine ready.
 
@@ -98,7 +124,7 @@ class Device(Protocol):
         """
 
     def synchronize(self) -> None:
-        """Wait for all enqueued work.
+        """Wait for all enqueued work and copies.
 
         Raises:
             BackendError: Some of that work has failed.

@@ -17,10 +17,13 @@ from mavos_deploy.runtime.geometry import Size, check_aspect
 from mavos_deploy.runtime.masks.png import write_mask
 from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.media.pictures import read_turned
+from mavos_deploy.runtime.media.steps import Coming, Steps
 from mavos_deploy.runtime.media.told import Told, Turns
 from mavos_deploy.runtime.objects import Labels, only_objects
-from mavos_deploy.runtime.segmenter import Segmenter
+from mavos_deploy.runtime.segmenter import AnyFrame, Segmenter
 from mavos_deploy.runtime.state import State
+
+_Named = tuple[str, bytes | None]  # a frame's stem, and the palette of its mask
 
 
 class OutputError(InputError):
@@ -207,27 +210,40 @@ def segment_sequence(
     frames: list[str] = []
     told: dict[str, list[float | None]] = {}
     vanished: list[Problem] = []
-    state: State | None = None
-    for frame in reader:
+
+    def note(frame: ClipFrame) -> None:
         if frame.given is not None:
             in_network = segmenter.bundle.manifest.input_size(frame.given.shape)
-            vanished += vanishing(sequence.name, frame.stem, frame.given, in_network)
-        if state is None:
-            assert frame.given is not None
-            labels, state = frame.given, segmenter.start(frame.rgb, frame.given)
-        else:
-            labels, state = segmenter.step(frame.rgb, state, frame.given)
+            vanished.extend(vanishing(sequence.name, frame.stem, frame.given, in_network))
+
+    def coming() -> Iterator[Coming[_Named, AnyFrame, State]]:
+        for frame in read:
+            note(frame)
+            named = frame.stem, reader.truth.palette  # a later annotation may bring one
+            yield Coming(named, frame.rgb, frame.given)
+
+    def keep(named: _Named, labels: Labels, state: State) -> None:
+        stem, palette = named
         try:
-            write_mask(folder / f"{frame.stem}.png", labels, reader.truth.palette)
+            write_mask(folder / f"{stem}.png", labels, palette)
         except InputError as error:
             raise OutputError(str(error)) from error
         for own, value in state.confidence.items():
             values = told.setdefault(str(own), [])
             values.extend([None] * (len(frames) - len(values)))
             values.append(round(value, 4))
-        frames.append(frame.stem)
+        frames.append(stem)
+
+    read = iter(reader)
+    if (first := next(read, None)) is not None:
+        assert first.given is not None
+        note(first)
+        state = segmenter.start(first.rgb, first.given)
+        keep((first.stem, reader.truth.palette), first.given, state)
+        for stepped in Steps(segmenter, coming(), state):
+            keep(stepped.item, stepped.labels, stepped.state)
     problems = reader.problems
-    if state is None and not problems:
+    if first is None and not problems:
         what = "no picture" if not sequence.images else "no frame with a usable reference mask"
         problems = [Problem(sequence.name, None, f"not segmented: {what}", "one to start from")]
     return Predicted(

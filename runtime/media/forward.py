@@ -1,9 +1,11 @@
 """The plain way through a video: forward from its first mask, frame by frame."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Generic
 
 from mavos_deploy.errors import InputError, MavosError
+from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.source import Mask, MaskSource, NoMaskError
 from mavos_deploy.runtime.masks.writing import Checked, Legend
 from mavos_deploy.runtime.media.found import Found, confidence_of
@@ -11,6 +13,7 @@ from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.backward_check import BackwardCheck
 from mavos_deploy.runtime.media.pipeline import ReadAhead
 from mavos_deploy.runtime.media.resume import Resume
+from mavos_deploy.runtime.media.steps import Coming, Steps
 from mavos_deploy.runtime.media.summary import Summary
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
@@ -68,6 +71,7 @@ class Forward(Generic[PreparedT, StateT]):
         depth: Frames that may be read ahead.
         resume: Saves the run, and knows how far an earlier one came; None for neither. It is open.
         check: Follows objects back now and then, and compares; None for never.
+        live: Whether each frame is to come before the next one is read.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Forward(Generic[PreparedT, StateT]):
         depth: int,
         resume: Resume[StateT] | None,
         check: BackwardCheck[PreparedT, StateT] | None = None,
+        live: bool = False,
     ) -> None:
         self._segmenter = segmenter
         self._first = first
@@ -90,6 +95,7 @@ class Forward(Generic[PreparedT, StateT]):
         self._summary = summary
         self._resume = resume
         self._check = check
+        self._live = live
         read = self._prepared()
         ahead = ((item, False) for item in read) if check is None else _looking_ahead(read)
         self._reader = ReadAhead(ahead, depth)
@@ -147,22 +153,41 @@ class Forward(Generic[PreparedT, StateT]):
             self._check.begin(self._first, self._labels)
         yield self._found(self._first, self._labels, state)
         size = self._segmenter.input_size(state.size)
-        for (frame, prepared, later), ends in self._reader:
-            if prepared is None:
-                assert self._resume is not None
-                yield Found(frame, self._resume.labels(frame.index), state=state)
-                continue
-            known = summary.known(later, frame.stem, state.ids, size)
-            labels, state = self._segmenter.step(prepared, state, known)
+        reader = iter(self._reader)
+        for item in reader:
+            (frame, prepared, _), _ = item
+            if prepared is not None:
+                reader = chain([item], reader)
+                break
+            assert self._resume is not None
+            yield Found(frame, self._resume.labels(frame.index), state=state)
+        coming = (self._coming(*read, ends, size) for read, ends in reader)
+        for stepped in Steps(self._segmenter, coming, state, self._live):
+            (frame, ends), labels, state = stepped.item, stepped.labels, stepped.state
             summary.joined(state.objects, frame.stem)
             try:
-                checked, failure = self._checked(frame, labels, known, ends), None
+                checked, failure = self._checked(frame, labels, stepped.annotation, ends), None
             except MavosError as error:
                 checked, failure = None, error
             yield self._found(frame, labels, state, checked)
             if failure is not None:
                 raise failure  # the frame itself is whole, and was written
         self._segmenter.end(state)
+
+    def _coming(
+        self,
+        frame: SourceFrame,
+        prepared: PreparedT | None,
+        later: Mask | None,
+        ends: bool,
+        size: Size,
+    ) -> Coming[tuple[SourceFrame, bool], PreparedT, StateT]:
+        assert prepared is not None, "frames of an earlier run come first"
+
+        def known(state: StateT) -> Labels | None:
+            return self._summary.known(later, frame.stem, state.ids, size)
+
+        return Coming((frame, ends), prepared, None if later is None else known)
 
     def _checked(
         self, frame: SourceFrame, labels: Labels, known: Labels | None, ends: bool

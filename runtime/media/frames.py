@@ -111,6 +111,11 @@ class FrameSource:
         self._source = frames
         self._frames = chain([first], _same_size(frames, name, kind, self.size))
 
+    @property
+    def live(self) -> bool:
+        """Whether frames come as they are taken, from a camera or a stream."""
+        return self.kind in ("camera", "stream")
+
     def __iter__(self) -> Iterator[SourceFrame]:
         return self._frames
 

@@ -268,9 +268,8 @@ def _way(
             )
         source.original.part = max(first.index, outputs.taken.first) > 0
         back = None if clip is None or check is None else BackwardCheck(segmenter, clip, check)
-        depth = _depth(source)
-        way = Forward(segmenter, first, mask.labels, frames, masks, summary, depth, resume, back)
-        return way, legend
+        given = segmenter, first, mask.labels, frames, masks, summary, _depth(source), resume
+        return Forward(*given, check=back, live=source.live), legend
     source.original.part = max(clip.numbers[0], outputs.taken.first) > 0
     keyframe = Keyframe(first, mask.labels)
     return InOrder(segmenter, clip, keyframe, masks, passes, summary, outputs.folder), legend
@@ -278,4 +277,4 @@ def _way(
 
 def _depth(source: FrameSource) -> int:
     """Frames that may wait before and after segmenting."""
-    return AHEAD if source.kind in ("video", "images") else AHEAD_LIVE
+    return AHEAD_LIVE if source.live else AHEAD

@@ -74,7 +74,7 @@ SOURCES = (
             "config": "IRuntimeConfig",
         },
         "self library bundle entry path spec gpu shapes addresses device weakref warnings kernels "
-        "TYPES re Library",
+        "block TYPES re Library",
         ("DataType",),
     ),
     Source(
@@ -93,7 +93,10 @@ CUDA = {
     "cuda": ("pycuda.driver", ""),
     "self._stream": ("pycuda.driver", "Stream"),
     "self._context": ("pycuda.driver", "Context"),
+    "self._beside": ("pycuda.driver", "Stream"),
     "stream": ("pycuda.driver", "Stream"),
+    "beside": ("pycuda.driver", "Stream"),
+    "self._made": ("pycuda.driver", "Event"),
     "block.event": ("pycuda.driver", "Event"),
     "driver": ("cuda.bindings.driver", ""),
     "self._driver": ("cuda.bindings.driver", ""),

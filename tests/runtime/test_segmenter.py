@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import BackendError, InputError, PoisonedError
-from mavos_deploy.runtime import Segmenter, State
-from mavos_deploy.runtime.backends.protocol import Tensor, WatchedBackend
+from mavos_deploy.runtime import Bundle, Segmenter, State
+from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
+from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.objects import Count, number_objects
 from mavos_deploy.runtime.resize import PreparedFrame
 from tests import golden
@@ -26,6 +28,45 @@ def follow(segmenter: Segmenter, state: State, frames: range) -> tuple[list[Labe
         labels, state = segmenter.step(golden.frame(index), state)
         results.append(labels)
     return results, state
+
+
+class Noting(WatchedBackend):
+    """Notes the order of all calls but those that bring something up."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.log: list[str] = []
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.log.append(graph)
+        return super().run(graph, inputs)
+
+    def download(self, tensor: Tensor) -> Array:
+        self.log.append("download")
+        return super().download(tensor)
+
+
+class Fetching(Noting):
+    """Brings tensors down later, as a GPU does."""
+
+    def fetch(self, tensor: Tensor) -> SimpleNamespace:
+        self.log.append("fetch")
+
+        def read() -> Array:
+            self.log.append("read")
+            return self.inner.download(tensor)
+
+        return SimpleNamespace(read=read)
+
+
+def tiny_frame(bundle: Bundle, number: int) -> tuple[NDArray[np.uint8], Labels]:
+    """A frame of the bundle's size in which two squares move, and their labels."""
+    size = bundle.manifest.size
+    labels = np.zeros(size, np.uint8)
+    labels[4:16, 2 + number : 14 + number] = 1
+    labels[18:30, 30 - number : 42 - number] = 2
+    noise = np.random.default_rng(number).integers(0, 60, (*size, 3)).astype(np.uint8)
+    return noise + 60 * labels[..., None], labels
 
 
 @pytest.fixture
@@ -313,3 +354,64 @@ def test_no_mask_comes_from_a_memory_that_is_not_finite(chain: Segmenter, value:
     with pytest.raises(PoisonedError, match="NaN or infinite values"):
         chain.step(golden.frame(2), replace(state, memory=memory))
     chain.step(golden.frame(2), state)  # the sound one goes on
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Noting, ["encoder", "elstt_step", "decoder", "memory_write", "download", "download"]),
+        (Fetching, ["encoder", "elstt_step", "decoder", "fetch", "fetch", "memory_write"]),
+    ],
+)
+def test_labels_are_on_their_way_before_the_memory_is_written_where_they_can_be(
+    tiny: Bundle, kind: type[Noting], expected: list[str]
+) -> None:
+    frame, labels = tiny_frame(tiny, 0)
+    with Segmenter(tiny, kind(open_backend(tiny, 1))) as segmenter:
+        noting = segmenter.backend
+        assert isinstance(noting, Noting)
+        state = segmenter.start(frame, labels)
+        noting.log.clear()
+        segmenter.step(frame, state)
+        assert segmenter.runs_ahead == (kind is Fetching)
+        read = ["read", "read"] if segmenter.runs_ahead else []
+        assert [graph.removesuffix("_one") for graph in noting.log] == [*expected, *read]
+        noting.log.clear()
+        enqueued = segmenter.enqueue(frame, state)
+        assert "read" not in noting.log
+        assert "download" not in noting.log
+        enqueued.result()
+
+
+def test_enqueued_frames_are_judged_by_the_frames_before_them(tiny: Bundle) -> None:
+    with (
+        Segmenter(tiny, Fetching(open_backend(tiny, 1))) as ahead,
+        Segmenter(tiny, open_backend(tiny, 1)) as plain,
+    ):
+        frame, labels = tiny_frame(tiny, 0)
+        state = plain.start(frame, labels)
+        found = [ahead.enqueue(tiny_frame(tiny, 1)[0], ahead.start(frame, labels))]
+        for number in range(2, 9):
+            found.append(ahead.enqueue(tiny_frame(tiny, number)[0], found[-1]))
+        found[4].result()  # in whatever order they are read
+        for number, enqueued in enumerate(found, 1):
+            wanted, state = plain.step(tiny_frame(tiny, number)[0], state)
+            labels, after = enqueued.result()
+            np.testing.assert_array_equal(labels, wanted)
+            assert after.review.objects == state.review.objects
+            for name, tensor in state.memory.items():
+                np.testing.assert_array_equal(after.memory[name], tensor)
+
+
+def test_a_poisoned_memory_shows_when_labels_are_read(tiny: Bundle) -> None:
+    with Segmenter(tiny, Fetching(open_backend(tiny, 1))) as segmenter:
+        frame, labels = tiny_frame(tiny, 0)
+        state = segmenter.start(frame, labels)
+        nan = {name: np.full_like(tensor, np.nan) for name, tensor in state.memory.items()}
+        first = segmenter.enqueue(frame, replace(state, memory=nan))
+        second = segmenter.enqueue(frame, first)
+        for enqueued in (second, first, second):
+            with pytest.raises(PoisonedError, match="go on from an earlier state"):
+                enqueued.result()
+        with pytest.raises(InputError, match="expected the State"):
+            segmenter.enqueue(frame, labels)  # type: ignore[arg-type]

@@ -1,12 +1,13 @@
 """One pass: frames segmented one after another from a state on, in whatever order they come."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic
 
 from mavos_deploy.errors import PoisonedError
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
+from mavos_deploy.runtime.media.steps import Coming, Steps
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 
@@ -70,7 +71,8 @@ def follow(
         for followed in follow(segmenter, clip.frames(frame.index - 1, 0), state):
             ...
 
-    Reading and resizing run in a thread beside the steps. The state that is given stays valid.
+    Reading and resizing run in a thread beside the steps. A frame may come once the next one was
+    read; see `Steps`. The state that is given stays valid.
 
     Args:
         segmenter: The segmenter.
@@ -82,19 +84,26 @@ def follow(
     Raises:
         MavosError: A frame, or labels of one, can't be used.
     """
-    prepared = ((frame, segmenter.prepare(frame.rgb), given(frame)) for frame in frames)
-    reader = ReadAhead(prepared, AHEAD)
+    reader = ReadAhead(_prepared(segmenter, frames, given), AHEAD)
     halt = halt or Halt()
     halt.add(reader.stop)
     try:
         with reader:
             if halt.wanted:
                 return
-            for frame, ready, known in reader:
-                try:
-                    labels, state = segmenter.step(ready, state, known)
-                except PoisonedError as error:
-                    raise PoisonedError(f"frame {frame.stem}: {error}") from error
-                yield Followed(frame, labels, state)
+            steps = Steps(segmenter, reader, state)
+            try:
+                for stepped in steps:
+                    yield Followed(stepped.item, stepped.labels, stepped.state)
+            except PoisonedError as error:
+                raise PoisonedError(f"frame {steps.item.stem}: {error}") from error
     finally:
         halt.remove(reader.stop)
+
+
+def _prepared(
+    segmenter: VideoSegmenter[PreparedT, StateT], frames: Iterable[SourceFrame], given: Given
+) -> Iterator[Coming[SourceFrame, PreparedT, StateT]]:
+    """Frames, resized, with what is known of them; runs in the reading thread."""
+    for frame in frames:
+        yield Coming(frame, segmenter.prepare(frame.rgb), given(frame))

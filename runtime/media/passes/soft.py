@@ -23,6 +23,11 @@ class SoftSegmenter(Segmenter):
         self.shares: Shares = np.zeros((1, 1, 1), np.uint8)
         self.predicted: Labels = np.zeros((1, 1), np.uint8)
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Never: what is kept of a step is read before the next one."""
+        return False
+
     def observe(self, frame: AnyFrame, state: State) -> Observation:
         """Predict a frame's labels, and keep them; see `Segmenter.observe`."""
         observation = super().observe(frame, state)

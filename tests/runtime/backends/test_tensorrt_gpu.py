@@ -35,6 +35,8 @@ def test_masks_are_those_of_the_cpu_past_many_updates(
                 on_gpu.remove(state, [11, 12, 13]),
                 expected.remove(other, range(11, 14)),
             )
+    assert gpu.computed[-1] == "decoder", "the last labels waited for the memory behind them"
+    on_gpu.backend.download(state.memory["short_key_0"])
     assert gpu.launched > 20, "captured graphs were hardly used"
     # Capturing must not run anything: every frame is encoded once.
     assert gpu.computed.count("encoder") == 26
