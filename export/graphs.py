@@ -312,8 +312,6 @@ def form_of(spec: GraphSpec, target: str) -> type[Graph]:
         target: `cpu` or `gpu`.
     """
     half = any(tensor.dtype == "float16" for tensor in (*spec.inputs, *spec.outputs))
-    if target == Target.CPU:
-        forms = FOR_CPUS
-    else:
-        forms = HALF_FOR_GPUS if half else {}
+    for_gpus = HALF_FOR_GPUS if half else {}
+    forms = FOR_CPUS if target == Target.CPU else for_gpus
     return forms.get(spec.name, GRAPHS[spec.name])

@@ -147,8 +147,9 @@ def _tidy(model: ir.Model) -> None:
 
 def _may_be_folded(node: ir.Node) -> bool | None:
     """Keep casts of float16 weights, which ask TensorRT for sums in float32; None: as usual."""
-    of_half = node.op_type == "Cast" and node.inputs[0] is not None
-    return False if of_half and node.inputs[0].dtype == ir.DataType.FLOAT16 else None
+    if node.op_type != "Cast" or (given := node.inputs[0]) is None:
+        return None
+    return False if given.dtype == ir.DataType.FLOAT16 else None
 
 
 def _name_layers(model: onnx.ModelProto) -> None:

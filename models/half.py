@@ -8,7 +8,7 @@ from torch import nn
 from mavos_deploy.errors import CheckpointError
 from mavos_deploy.models.layers import FrozenBatchNorm, GroupNorm, LayerNorm
 from mavos_deploy.models.mavos import Mavos
-from mavos_deploy.models.mobilenet import MobileNetV2
+from mavos_deploy.models.mobilenet import InvertedResidual, MobileNetV2
 
 
 def half_precision(network: Mavos) -> Mavos:
@@ -72,11 +72,19 @@ def _join_first_units(encoder: MobileNetV2) -> None:
 
     Nothing else reads the map between them: neither unit adds its input, and it is no output.
     """
-    first, second = encoder.features[1].conv, encoder.features[2].conv
-    projection, expansion = first[1], second[0][0]
+    first, second = encoder.features[1], encoder.features[2]
+    assert isinstance(first, InvertedResidual)
+    assert isinstance(second, InvertedResidual)
+    projection, expanding = first.conv[1], second.conv[0]
+    assert isinstance(expanding, nn.Sequential)
+    expansion = expanding[0]
+    assert isinstance(projection, nn.Conv2d)
+    assert isinstance(expansion, nn.Conv2d)
+    assert projection.bias is not None, "batch norms are folded first"
+    assert expansion.bias is not None
     after, before = (conv.weight.double().flatten(1) for conv in (expansion, projection))
-    joined = nn.Conv2d(before.shape[1], after.shape[0], 1)
+    joined = nn.Conv2d(projection.in_channels, expansion.out_channels, 1)
     bias = after @ projection.bias.double() + expansion.bias.double()
     joined.weight = nn.Parameter((after @ before).float()[..., None, None], requires_grad=False)
     joined.bias = nn.Parameter(bias.float(), requires_grad=False)
-    first[1], second[0][0] = nn.Identity(), joined
+    first.conv[1], expanding[0] = nn.Identity(), joined

@@ -17,6 +17,7 @@ from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.propagation import (
     WINDOW,
     GatedPropagation,
+    OutputNorm,
     PropagationBlock,
     skew,
 )
@@ -32,7 +33,9 @@ class TokenPropagation(nn.Module):
     def __init__(self, network: Mavos) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(TokenBlock(block) for block in network.blocks)
-        self.norm = network.LSTT.decoder_norms[0].gn
+        last = network.LSTT.decoder_norms[0]
+        assert isinstance(last, OutputNorm)
+        self.norm = last.gn
 
     def forward(
         self,
@@ -124,6 +127,7 @@ class TokenBlock(nn.Module):
         read = _attend(query, *long_term, bias)
         x = x + _finish(self.long_term_attn, read, gate, grid)
         relative = self.short_term_attn.relative_emb_k
+        assert relative.bias is not None
         window = relative.weight.flatten(1) @ key + relative.bias[:, None]
         read = _attend(query, *short_term, _window_bias(window, grid))
         x = x + _finish(self.short_term_attn, read, gate, grid)
@@ -224,14 +228,15 @@ def _window_bias(relative: Tensor, grid: Grid) -> Tensor:
     windows = windows[..., WINDOW_RADIUS : WINDOW_RADIUS + height, :].permute(0, 2, 3, 1, 4)
     spread = skew(windows[..., None]).squeeze(-1)  # B, y, key y, x, key x
     spread = spread[..., WINDOW_RADIUS : WINDOW_RADIUS + width].permute(0, 1, 3, 2, 4)
-    return spread.flatten(3, 4).flatten(1, 2)
+    flat: Tensor = spread.flatten(3, 4).flatten(1, 2)
+    return flat
 
 
 def _normalise_branches(norm: GroupNorm, x: Tensor) -> Tensor:
     """Group normalisation of tokens [B, N, 2 C], a branch a group, over all of its positions.
 
-    The variance is the mean of the tokens' variances and the variance of their means. No kernel then
-    has to keep a whole branch in float32 for another one.
+    The variance is the mean of the tokens' variances and the variance of their means. No kernel
+    then has to go over a whole branch a third time.
     """
     branches = x.float().unflatten(-1, (norm.num_groups, -1))
     means = branches.mean(3, keepdim=True)
@@ -240,4 +245,5 @@ def _normalise_branches(norm: GroupNorm, x: Tensor) -> Tensor:
     variance = within + (means - mean).square().mean(1, keepdim=True)
     scale = torch.rsqrt(variance + norm.eps) * norm.weight.unflatten(0, (norm.num_groups, -1))
     shift = norm.bias.unflatten(0, (norm.num_groups, -1)) - mean * scale
-    return (branches * scale + shift).to(x.dtype).flatten(2)
+    normalised: Tensor = (branches * scale + shift).to(x.dtype)
+    return normalised.flatten(2)

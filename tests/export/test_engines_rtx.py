@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kernels import fused_graph
+from benchmarks.kernels import frame_bytes, fused_graph
 from mavos_deploy.errors import BackendError, InputError
 from mavos_deploy.export import build_engines as engines
 from mavos_deploy.export.build_engines import BuildRequest, BuiltEngine, build_engines
@@ -248,15 +248,31 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
 def test_graphs_are_written_so_that_they_fuse(half_bundle: Path) -> None:
     """A rewrite that breaks fusion shows as more kernels, more bytes or fewer fused attentions."""
     bundle = Bundle.open(half_bundle)
-    update, decoder, one = (
+    step, update, decoder, one = (
         fused_graph(bundle, graph, (1080, 1920))
-        for graph in (GraphName.MEMORY_UPDATE, GraphName.DECODER, GraphName.DECODER_ONE)
+        for graph in (
+            GraphName.STEP,
+            GraphName.MEMORY_UPDATE,
+            GraphName.DECODER,
+            GraphName.DECODER_ONE,
+        )
     )
+    assert len(step.kernels) <= 99  # 159 over maps
+    # Gates behind both reads and the frame's own attention, in three blocks.
+    assert sum("FcMul" in kernel.name for kernel in step.kernels) == 9
     assert update.fused_attentions == 9  # keys, visual and identity values of three blocks
     assert len(one.kernels) <= len(decoder.kernels) - 8
     # Nothing but the labels has the size of the video.
     assert one.size < decoder.size / 10
     assert one.scratch < decoder.scratch / 10
+
+
+@pytest.mark.slow
+@pytest.mark.exports
+def test_a_frame_moves_what_the_documentation_says_at_480p(exported: Exports) -> None:
+    bundle = Bundle.open(exported("mobilenet", (481, 849), 10, "gpu", "fp16"))
+    graphs = {name: fused_graph(bundle, name, (1080, 1920)) for name in bundle.specs}
+    assert frame_bytes(graphs, 1, bundle.manifest.memory_gap) <= 1300e6
 
 
 @pytest.mark.slow

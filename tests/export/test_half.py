@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.exporter import dimensions_of
-from mavos_deploy.export.graphs import GRAPHS
+from mavos_deploy.export.graphs import FOR_CPUS, GRAPHS, TokenStep, form_of
 from mavos_deploy.export.parity import LIMITS
 from mavos_deploy.export.verify import verify
 from mavos_deploy.models.half import half_precision
@@ -37,6 +37,30 @@ ONE = (GraphName.DECODER_ONE, GraphName.STEP_ONE)
 def half_segmenter(half_bundle: Path) -> Iterator[Segmenter]:
     with Segmenter.open(half_bundle) as segmenter:
         yield segmenter
+
+
+def test_only_float16_graphs_for_gpus_have_a_step_over_tokens(half_bundle: Path) -> None:
+    manifest = Bundle.open(half_bundle).manifest
+    halves, floats = (
+        graph_specs(manifest.dimensions, (97, 97), precision, decoder_one=True)
+        for precision in ("fp16", "fp32")
+    )
+    for graph in halves:
+        usual = GRAPHS[graph]
+        assert form_of(floats[graph], "gpu") is usual
+        assert form_of(floats[graph], "cpu") is FOR_CPUS.get(graph, usual)
+        assert form_of(halves[graph], "cpu") is FOR_CPUS.get(graph, usual)
+        token_major = graph == GraphName.STEP
+        assert form_of(halves[graph], "gpu") is (TokenStep if token_major else usual)
+
+
+def test_products_with_many_terms_ask_for_sums_in_float32(half_bundle: Path) -> None:
+    """The casts of their weights are kept: folded, they would make these products float32."""
+    model = onnx.load(Bundle.open(half_bundle).graph_path(GraphName.STEP))
+    halves = {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    cast = {n.output[0] for n in model.graph.node if n.op_type == "Cast" and n.input[0] in halves}
+    products = [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in cast]
+    assert len(products) == 12  # three projections and the self-attention's keys, in three blocks
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
@@ -87,12 +111,16 @@ class EveryResultRounded:
 
     def __init__(self, bundle: Bundle, network: Mavos) -> None:
         self.specs, self.network = bundle.specs, half_precision(network)
+        target = bundle.manifest.target
+        self.graphs = {
+            name: form_of(spec, target)(self.network).eval() for name, spec in self.specs.items()
+        }
 
     @torch.inference_mode()
     def run(self, graph: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         spec = self.specs[graph]
         arguments = [torch.from_numpy(np.ascontiguousarray(inputs[t.name])) for t in spec.inputs]
-        outputs = GRAPHS[graph](self.network).eval()(*arguments)
+        outputs = self.graphs[graph](*arguments)
         for tensor, output in zip(spec.outputs, outputs, strict=True):
             assert str(output.dtype) == f"torch.{tensor.dtype}", tensor.name
         return {t.name: o.numpy() for t, o in zip(spec.outputs, outputs, strict=True)}

@@ -30,6 +30,7 @@ def test_tensorrt_gets_the_flags_shapes_and_timings(
     assert ("set_shape", "x", (1,), (2,), (4,)) in trt.calls
     assert ("set_timing_cache", b"old", False) in trt.calls
     assert trt.hardware_compatibility_level == 1
+    assert trt.max_aux_streams == 0
     assert not [call for call in trt.calls if call[0] == "set_compute_capability"]
     assert (tmp_path / "a.plan").read_bytes() == b"plan"
     assert cache.read_bytes() == b"timings"

@@ -49,6 +49,17 @@ def test_folded_batch_norms_change_nothing_but_rounding(variant: str, network: G
         assert float(error) < 1e-2, name
 
 
+def test_the_first_units_of_mobilenet_meet_in_one_convolution(network: GetNetwork) -> None:
+    original = network("mobilenet")
+    joined = half_precision(original)
+    before, after = (
+        [m for m in net.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+        for net in (original, joined)
+    )
+    assert len(after) == len(before) - 1
+    assert (after[2].in_channels, after[2].out_channels) == (32, 96)
+
+
 def test_a_weight_beyond_float16_is_refused() -> None:
     network = Mavos(VARIANTS["mobilenet"]).eval()
     network.decoder.conv_in.conv.weight.data[0] = 1e6
