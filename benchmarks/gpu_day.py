@@ -99,7 +99,11 @@ def steps(folder: Path, device: str) -> Iterator[Step]:
     )
     video = ("--video", "1080x1920" if on_gpu else "96x96")
     yield Step("graphs", ("-m", "benchmarks.graph_times", half, *video, *to), 150)
-    length = ("--frames", "2000") if on_gpu else ("--frames", "12", "--compared", "8")
+    length = (
+        ("--frames", "2000", "--compared", "60")
+        if on_gpu
+        else ("--frames", "12", "--compared", "8")
+    )
     ways = "eager-fp32,eager-fp16,compiled-fp16" if on_gpu else "eager-fp32"
     chosen = ("--backend", backend, "--pytorch", ways)
     yield Step("onnxruntime", ("benchmarks/gpu.py", half, *length, *chosen, *to), 360)
