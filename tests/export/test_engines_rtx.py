@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mavos_deploy.export.tensorrt_build import Task, build_plan
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.bundles.engines import Engine, Flags, Hardware, Library
+from mavos_deploy.runtime.bundles.manifest import GraphFile
 from mavos_deploy.runtime.bundles.memory import MemoryRule
 from mavos_deploy.runtime.contract import GraphName
 from tests.bundles import copy_to_change
@@ -248,23 +250,40 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(plain: Path) -> None:
 def test_graphs_are_written_so_that_they_fuse(half_bundle: Path) -> None:
     """A rewrite that breaks fusion shows as more kernels, more bytes or fewer fused attentions."""
     bundle = Bundle.open(half_bundle)
-    step, update, decoder, one = (
+    update, decoder, one = (
         fused_graph(bundle, graph, (1080, 1920))
-        for graph in (
-            GraphName.STEP,
-            GraphName.MEMORY_UPDATE,
-            GraphName.DECODER,
-            GraphName.DECODER_ONE,
-        )
+        for graph in (GraphName.MEMORY_UPDATE, GraphName.DECODER, GraphName.DECODER_ONE)
     )
-    assert len(step.kernels) <= 99  # 159 over maps
-    # Gates behind both reads and the frame's own attention, in three blocks.
-    assert sum("FcMul" in kernel.name for kernel in step.kernels) == 9
     assert update.fused_attentions == 9  # keys, visual and identity values of three blocks
     assert len(one.kernels) <= len(decoder.kernels) - 8
     # Nothing but the labels has the size of the video.
     assert one.size < decoder.size / 10
     assert one.scratch < decoder.scratch / 10
+
+
+@pytest.mark.exports
+def test_the_step_is_written_so_that_it_fuses_at_480p(half_bundle: Path, tmp_path: Path) -> None:
+    """Layers fuse by size, so that it is exported at this one, alone."""
+    from mavos_deploy.export.exporter import Plan
+    from mavos_deploy.export.onnx_graphs import export_graph
+    from mavos_deploy.models.checkpoint import load_network
+    from mavos_deploy.models.half import half_precision
+    from mavos_deploy.models.variants import VARIANTS
+
+    plan = Plan(VARIANTS["mobilenet"], (481, 849), 10, "gpu", "fp16")
+    spec = plan.specs_at(plan.size)[GraphName.STEP]
+    network, _ = load_network(plan.variant, None)
+    file = tmp_path / "step.onnx"
+    export_graph(half_precision(network), spec, file, plan.target)
+    graph = GraphFile(file.name, file_sha256(file), spec.inputs, spec.outputs)
+    manifest = replace(
+        Bundle.open(half_bundle).manifest, height=481, width=849, graphs={GraphName.STEP: graph}
+    )
+    step = fused_graph(Bundle(tmp_path, manifest), GraphName.STEP, (1080, 1920))
+    assert len(step.kernels) <= 99  # 159 over maps
+    assert step.size <= 735e6  # 970e6 over maps
+    # Gates behind both reads and the frame's own attention, in three blocks.
+    assert sum("FcMul" in kernel.name for kernel in step.kernels) == 9
 
 
 @pytest.mark.slow
