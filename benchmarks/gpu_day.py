@@ -128,19 +128,23 @@ def take(step: Step, folder: Path) -> dict[str, Any]:
     running = subprocess.Popen(
         [*step.under, sys.executable, *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     late = Timer(step.limit, os.killpg, (running.pid, signal.SIGKILL))  # with all that it started
     late.start()
-    said, _ = running.communicate()
+    printed, errors = running.communicate()
     late.cancel()
+    if part.exists():
+        figures = json.loads(part.read_text())
+    else:
+        figures = json.loads(printed) if "--json" in arguments and not running.returncode else None
     return {
         "exit_code": running.returncode,
         "seconds": round(time.perf_counter() - started, 1),
-        "said": said[-KEPT:],
-        "figures": json.loads(part.read_text()) if part.exists() else None,
+        "said": (printed if figures is None else "")[-KEPT:] + errors[-KEPT:],
+        "figures": figures,
     }
 
 

@@ -46,7 +46,7 @@ def main() -> int:
             Image.fromarray(frame).save(folder / "pictures" / f"{index:05}.jpg", quality=95)
             if index == 0:
                 write_mask(folder / "first.png", labels)
-        for backend in given.backend:
+        for backend in dict.fromkeys(given.backend):
             report["backends"][backend] = figures = segmented(given.bundle, backend, folder)
             if figures["exit_code"]:
                 break
