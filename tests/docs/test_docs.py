@@ -254,6 +254,25 @@ def test_sums_in_float16_change_what_was_computed() -> None:
     assert report["tolerance"] == 2e-2
 
 
+def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
+    steps = results("gpu_day_h200")["steps"]
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    for graph, times in steps["graphs"]["figures"]["graphs"].items():
+        wanted = ("fp32_captured_ms", "plain_ms", "plain_captured_ms", "exported_captured_ms")
+        row = " | ".join(f"{times[name]:.2f}" for name in wanted)
+        assert f"| `{graph}` | {row} |" in page
+    onnxruntime = steps["onnxruntime"]["figures"]
+    for times in onnxruntime["times"].values():
+        row = f"{times['plain_frame_ms']:.1f} ms | {times['update_frame_ms']:.1f} ms"
+        assert f"| {row} | {times['frames_per_second']:.0f} |" in page
+    assert onnxruntime["parity"]["onnxruntime-cuda"]["passed"] is True
+    device = steps["device"]["figures"]
+    assert device["labels"]["frames_that_differ"] == []
+    at_once, later = device["flat"], device["flat"]["labels_a_frame_later_ms"]
+    assert f"{at_once['p50_ms']:.2f} ms (mean {at_once['mean_ms']:.2f}) with labels read at" in page
+    assert f"{later['p50']:.2f} ms (mean {later['mean']:.2f}) with labels read [a frame" in page
+
+
 def test_flatness_is_what_was_measured() -> None:
     soak = results("soak_mobilenet_481x849")
     assert soak["flat"] is True
