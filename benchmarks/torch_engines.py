@@ -22,20 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mavos_deploy.export.engine_shapes import ShapeLimits, profiles
 from mavos_deploy.export.graphs import GRAPHS, Graph, form_of
 from mavos_deploy.export.networks import network_of
 from mavos_deploy.models.half import half_precision
 from mavos_deploy.runtime.backends.protocol import Array, Traits, Transfers
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library, Profile
+from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
 from mavos_deploy.runtime.bundles.manifest import write_manifest
-from mavos_deploy.runtime.contract import GROUPS, GraphSpec
+from mavos_deploy.runtime.contract import GraphSpec
 
 VERSION = "10.99.0"  # a release that there will never be
 TYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8", "int32": "INT32"}
 SCRATCH = 1 << 20  # bytes; PyTorch takes memory of its own
-FARTHEST = 8192  # extent of an open axis, at most
-MOST_GROUPS = 4
 
 
 def modules_of(bundle: Bundle, device: str, *, plain: bool = False) -> dict[str, Graph]:
@@ -65,15 +64,6 @@ def add_engines(folder: Path, capability: str) -> None:
         content = json.dumps({"graph": graph}).encode()
         file = f"engines/pytorch-{graph}.plan"
         (folder / file).write_bytes(content)
-        profile: Profile = {}
-        for tensor in spec.inputs:
-            if any(isinstance(extent, str) for extent in tensor.shape):
-                low = tuple(e if isinstance(e, int) else 1 for e in tensor.shape)
-                high = tuple(
-                    e if isinstance(e, int) else MOST_GROUPS if e == GROUPS else FARTHEST
-                    for e in tensor.shape
-                )
-                profile[tensor.name] = low, low, high
         engines.append(
             Engine(
                 graph=graph,
@@ -86,7 +76,7 @@ def add_engines(folder: Path, capability: str) -> None:
                 gpu=None,
                 driver=None,
                 flags=Flags(),
-                profiles=(profile,) if profile else (),
+                profiles=profiles(spec, bundle.manifest, ShapeLimits()),
             )
         )
     write_manifest(folder, replace(bundle.manifest, engines=tuple(engines)))

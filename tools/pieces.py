@@ -38,7 +38,7 @@ def main() -> int:
                 print(piece)
         else:
             join(given.folder, given.output)
-    except (OSError, ValueError, lzma.LZMAError, tarfile.TarError) as error:
+    except (OSError, ValueError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
         print(f"pieces.py: {error}", file=sys.stderr)
         return 2
     return 0
@@ -91,11 +91,14 @@ def join(folder: Path, output: Path) -> None:
         output: Folder to unpack into, which is made.
 
     Raises:
-        ValueError: A piece is missing or altered.
+        ValueError: The list is damaged, or a piece is missing or altered.
         OSError: A file can't be read or written.
     """
     packed = io.BytesIO()
-    for line in (folder / LIST).read_text(encoding="utf-8").splitlines():
+    listed = (folder / LIST).read_text(encoding="utf-8").splitlines()
+    if not all(line.count("  ") == 1 for line in listed or [""]):
+        raise ValueError(f"{folder / LIST} is no list of pieces; carry it over again")
+    for line in listed:
         wanted, name = line.split("  ")
         piece = folder / Path(name).name
         if not piece.is_file():

@@ -7,6 +7,7 @@ build/host-cuda:
     python -m pytest -m slow tests/runtime/backends/test_host_cuda.py
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,10 +53,8 @@ def host_cuda() -> Path:
     return folder
 
 
-def run(
-    scenario: str, library: Library, host_cuda: Path, bundle: Path, cache: Path
-) -> subprocess.CompletedProcess[str]:
-    """Run a scenario of tests/host_cuda.py in a process with the driver."""
+def run(arguments: list[str], host_cuda: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run a module in a process with the driver."""
     paths = [str(ROOT), str(host_cuda / "python"), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
@@ -64,7 +63,7 @@ def run(
         "XDG_CACHE_HOME": str(cache),
     }
     return subprocess.run(
-        [sys.executable, "-m", "tests.host_cuda", scenario, str(bundle), str(library)],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -80,14 +79,32 @@ def run(
 def test_the_device_goes_through_it_without_a_word(
     scenario: str, library: Library, host_cuda: Path, engine_bundle: Path, tmp_path: Path
 ) -> None:
-    ran = run(scenario, library, host_cuda, engine_bundle, tmp_path)
+    ran = run(["tests.host_cuda", scenario, str(engine_bundle), library], host_cuda, tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", ""), SCENARIOS[
         scenario
     ].__doc__
 
 
 def test_a_wrong_call_is_found(host_cuda: Path, engine_bundle: Path, tmp_path: Path) -> None:
-    ran = run("wrong_calls", Library.TENSORRT, host_cuda, engine_bundle, tmp_path)
+    ran = run(
+        ["tests.host_cuda", "wrong_calls", str(engine_bundle), Library.TENSORRT],
+        host_cuda,
+        tmp_path,
+    )
     assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr
     said = [line for line in ran.stderr.splitlines() if line.startswith("host_cuda: ")]
     assert len(said) == 5
+
+
+def test_a_day_on_a_gpu_can_be_rehearsed(host_cuda: Path, tmp_path: Path) -> None:
+    output = tmp_path / "day.json"
+    paths = ["--folder", str(tmp_path / "bundles"), "--output", str(output)]
+    ran = run(["benchmarks.gpu_day", "--device", "cpu", *paths], host_cuda, tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    steps = json.loads(output.read_text())["steps"]
+    assert [name for name in steps if name.startswith("bundle")] == ["bundle half", "bundle full"]
+    assert steps["float32"]["figures"]["passed"] is True
+    device = steps["device"]["figures"]
+    assert device["labels"]["frames_that_differ"] == []
+    assert device["labels"]["objects"] == 13
+    assert all(step["figures"] for name, step in steps.items() if not name.startswith("bundle"))
