@@ -32,7 +32,7 @@ from mavos_deploy.runtime.bundles.engines import Engine, Flags, Library
 from mavos_deploy.runtime.bundles.manifest import write_manifest
 from mavos_deploy.runtime.contract import GraphSpec
 
-VERSION = "10.99.0"  # a release that there will never be
+VERSION = "10.99.0"  # no real release
 TYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8", "int32": "INT32"}
 SCRATCH = 1 << 20  # bytes; PyTorch takes memory of its own
 

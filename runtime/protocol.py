@@ -166,7 +166,7 @@ class Enqueued(Protocol[StateT_co]):
 
     @property
     def state(self) -> StateT_co:
-        """The state after it, which says nothing yet of how good its labels are."""
+        """The state after it; it holds no confidence yet, which `result` brings."""
 
     def result(self) -> tuple[Labels, StateT_co]:
         """Wait for the labels; see `VideoSegmenter.step`. May be called again.
@@ -189,8 +189,9 @@ class EnqueuingSegmenter(VideoSegmenter[PreparedT, StateT], Protocol[PreparedT, 
         """Begin to segment a video's next frame, for which no labels are known.
 
         Args:
-            frame: The next frame, of the video's size.
-            before: The state after the previous frame, or that frame while it is enqueued.
+            frame: The next frame, of the video's size. It must not change before `result`.
+            before: The state after the previous frame; or that frame while it is enqueued, itself
+                and not its `state`, so that the confidence of one frame goes on from the other's.
 
         Raises:
             InputError: The frame can't be used.

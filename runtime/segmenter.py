@@ -107,6 +107,7 @@ class Segmenter:
         self.bundle = bundle
         self.backend = backend
         self.count = count
+        self._fetching = backend if isinstance(backend, FetchingBackend) else None
         self._graphs = FiveGraphs(bundle, backend)
         self._identity = bundle.manifest.identity
 
@@ -193,7 +194,7 @@ class Segmenter:
 
         The given state stays valid. A frame with an annotation becomes a reference. Pixels that
         were predicted for the annotated objects are erased first, and no other object changes,
-        unless `count` is the authors' rule.
+        unless `count` is the authors' rule. Whole runs may take frames by `enqueue` instead.
 
         Raises:
             InputError: Shapes or types are off, or the state is of another bundle.
@@ -224,21 +225,22 @@ class Segmenter:
     @property
     def runs_ahead(self) -> bool:
         """See `EnqueuingSegmenter.runs_ahead`."""
-        return isinstance(self.backend, FetchingBackend)
+        return self._fetching is not None
 
     def enqueue(self, frame: AnyFrame, before: State | Enqueued[State]) -> EnqueuedFrame:
         """Begin to segment a video's next frame; see `EnqueuingSegmenter.enqueue`.
 
         A backend that can't fetch has done the work when this returns.
         """
-        earlier = before if isinstance(before, Enqueued) else None
-        state = before.state if isinstance(before, Enqueued) else before
+        earlier = before if isinstance(before, EnqueuedFrame) else None
+        state = before if earlier is None else earlier.state
         check_state(state, State)
+        assert isinstance(state, State)
         prepared = self.prepare(frame)
         observation = self.observe(prepared, state)
         # Memory before labels: on a GPU the whole frame is enqueued before anything is waited for.
         following = self.remember(observation, state)
-        return EnqueuedFrame(observation.seen, prepared, following, earlier)
+        return EnqueuedFrame(observation.seen, prepared, following, earlier or state.review)
 
     def observe(self, frame: AnyFrame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
@@ -258,8 +260,8 @@ class Segmenter:
 
     def _reader(self, tensor: Tensor) -> Callable[[], Array]:
         """Brings a tensor to the host; a backend that can begins now, beside what follows."""
-        if isinstance(self.backend, FetchingBackend):
-            return self.backend.fetch(tensor).read
+        if self._fetching is not None:
+            return self._fetching.fetch(tensor).read
         return partial(self.backend.download, tensor)
 
     def remember(

@@ -194,6 +194,24 @@ def threads(stage: Stage) -> None:
     stage.check_all_given_back()
 
 
+def unread(stage: Stage) -> None:
+    """Labels that nobody reads are given back, whichever thread drops them."""
+    with stage.open() as segmenter:
+        states = [stage.follow(segmenter, 6)]
+
+        def drop() -> None:
+            for _ in range(10):
+                segmenter.enqueue(picture(6), states[0])
+
+        elsewhere(drop)
+        held = stage.gpu.count("pinned"), stage.gpu.count("events")
+        elsewhere(drop)
+        assert (stage.gpu.count("pinned"), stage.gpu.count("events")) == held
+        kept = segmenter.enqueue(picture(6), states.pop())
+    del kept
+    stage.check_all_given_back()
+
+
 def full(stage: Stage) -> None:
     """Memory that runs out is one error, and what was there before goes on."""
     with stage.open() as segmenter:
@@ -358,7 +376,7 @@ LEFT: list[object] = []  # what a scenario leaves to the end of the process
 SCENARIOS = {
     scenario.__name__: scenario
     for scenario in (
-        *(labels, threads, full, fault, fault_told_late, fault_elsewhere, fault_of_two),
+        *(labels, threads, unread, full, fault, fault_told_late, fault_elsewhere, fault_of_two),
         *(fault_beside_others, fault_for_good, left_open, fault_left_open, fault_unseen),
         *(two_streams, wrong_calls),
     )

@@ -96,6 +96,11 @@ class _SteppedSegmenter(Segmenter):
         super().__init__(bundle, backend)
         self.steps: list[tuple[float, float]] = []
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Never: a step has to end before the next one begins."""
+        return False
+
     def step(
         self, frame: AnyFrame, state: State, annotation: Labels | None = None
     ) -> tuple[Labels, State]:

@@ -17,8 +17,8 @@ from mavos_deploy.runtime.system.loading import load
 
 _contexts: dict[Any, Any] = {}  # the primary context, by PyCUDA's module
 _takers: dict[Any, int] = {}  # id of the thread that took it
-_lost: set[Any] = set()  # modules whose context was lost in this process
-_lock = threading.Lock()  # of the three
+_lost: dict[Any, str] = {}  # modules whose context was lost in this process, and CUDA's words then
+_lock = threading.Lock()  # guards the three above
 
 
 def open_pycuda() -> Any:  # noqa: ANN401  # untyped
@@ -115,13 +115,13 @@ class CudaContext:
         try:
             self._context.push()
         except self._cuda.Error as error:
-            self.give_up()
+            self.give_up(error)
             raise self._reported(error) from error
         try:
             yield
         except BaseException as error:
             if isinstance(error, (self._cuda.Error, DriverError)):
-                self._check()
+                self._check(error)
             with suppress(BackendError):
                 self._leave()
             if isinstance(error, self._cuda.Error):
@@ -129,9 +129,9 @@ class CudaContext:
             raise
         self._leave()
 
-    def give_up(self) -> None:
-        """Give the context back because the device is lost; see `_give_up`."""
-        _give_up(self._cuda, self._context)
+    def give_up(self, error: Exception) -> None:
+        """Give the context back because the device is lost, as an error tells; see `_give_up`."""
+        _give_up(self._cuda, self._context, one_line(error))
 
     def let_go(self, thing: object) -> None:
         """Drop an object that calls the driver when it ends; on a lost device it is kept for good.
@@ -146,13 +146,13 @@ class CudaContext:
         if self.alive:
             destroy(handle)
 
-    def _check(self) -> None:
-        """Give the context up if the failed call was not the only one to fail."""
+    def _check(self, error: Exception) -> None:
+        """Give the context up if the call that failed is not the only one to fail."""
         try:
             if self.alive:
                 self._cuda.mem_get_info()  # a wait could end what another thread captures
         except self._cuda.Error:
-            self.give_up()
+            self.give_up(error)
 
     def _leave(self) -> None:
         """Take the context off the thread's stack, which can tell that earlier work has failed."""
@@ -162,13 +162,12 @@ class CudaContext:
         try:
             self._cuda.Context.pop()
         except self._cuda.Error as error:
-            self.give_up()
+            self.give_up(error)
             raise self._reported(error) from error
 
     def _gone(self) -> BackendError:
-        return BackendError(
-            f"{self._name}: the GPU was lost, as an earlier error says; open the segmenter again"
-        )
+        reason = _lost.get(self._cuda, "the process is ending")
+        return BackendError(f"{self._name}: the GPU was lost ({reason}); open the segmenter again")
 
     def _reported(self, error: Exception) -> BackendError:
         return BackendError(f"{self._name}: CUDA reports: {one_line(error)}")
@@ -217,22 +216,22 @@ def _detach(cuda: Any, context: Any) -> None:  # noqa: ANN401  # untyped
         return
     if not _works(cuda, context):
         with suppress(RuntimeError):  # from Python 3.12 on no thread starts so late
-            _give_up(cuda, context)
+            _give_up(cuda, context, "found when the process ended")
             return
     _contexts.pop(cuda, None)
     with suppress(cuda.Error):
         context.detach()
 
 
-def _give_up(cuda: Any, context: Any) -> None:  # noqa: ANN401  # untyped
+def _give_up(cuda: Any, context: Any, reason: str) -> None:  # noqa: ANN401  # untyped
     """Give a dead context back, once; objects that PyCUDA holds of it are then dropped in silence.
 
-    A context that has been replaced since was given up before.
+    A context that has been replaced since was given up before, for the reason noted then.
     """
     with _lock:
         if _is_held(cuda, context):
             del _contexts[cuda]
-            _lost.add(cuda)
+            _lost[cuda] = reason
             _drop(cuda, context, _takers[cuda])
 
 

@@ -33,7 +33,8 @@ class Reach:
 
     A single group of objects is enlarged where its objects are, in bands of rows. Whenever they
     reach further than ever before, the arena grows by blocks of a band's size, and smaller ones are
-    of no use any more.
+    of no use any more. Small label maps are enlarged whole, which is counted in the same way: it is
+    little.
 
     Attributes:
         bands: Number of bands; 1 in bundles that were made before there were bands.

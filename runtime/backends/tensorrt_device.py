@@ -21,7 +21,7 @@ from mavos_deploy.runtime.backends.cuda_library import (
     open_driver,
     open_pycuda,
 )
-from mavos_deploy.runtime.backends.pinned_memory import PinnedMemory, as_bytes
+from mavos_deploy.runtime.backends.pinned_memory import Block, PinnedMemory, as_bytes
 from mavos_deploy.runtime.backends.protocol import Array, check_tensors
 from mavos_deploy.runtime.backends.tensorrt_cache import KernelCache
 from mavos_deploy.runtime.backends.tensorrt_library import (
@@ -149,20 +149,7 @@ class TensorRtDevice:
         """See `Device.fetch`."""
         with self._cuda_context.current():
             block = self._pinned.fetch(address, size, self._stream, self._beside)
-        return _Copy(self, block)
-
-    def fetched(self, block: Any) -> bool:  # noqa: ANN401
-        """Whether the copy into a pinned block has ended."""
-        with self._cuda_context.current():
-            done: bool = block.event.query()
-        return done
-
-    def read(self, block: Any, array: Array) -> None:  # noqa: ANN401
-        """Wait for the copy into a pinned block, hand it out, and give the block back."""
-        with self._cuda_context.current():
-            block.event.synchronize()
-            as_bytes(array)[:] = block.pinned
-            self._pinned.give_back(block)
+        return _Copy(self._cuda_context, block, self._pinned.returned)
 
     def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> "_Context":
         """See `Device.context`."""
@@ -272,8 +259,8 @@ class TensorRtDevice:
                     self._stream.synchronize()
                 if kernels is not None:
                     kernels.save()
-        except BackendError:  # the device is lost, and PyCUDA would print that for every block
-            self._cuda_context.give_up()
+        except BackendError as error:  # a lost device, which PyCUDA would print for every block
+            self._cuda_context.give_up(error)
             for thing in (self._engines, kernels):
                 self._cuda_context.let_go(thing)
         finally:
@@ -345,15 +332,21 @@ class _Context:
 class _Copy:
     """See `tensorrt_protocol.Copy`."""
 
-    def __init__(self, device: TensorRtDevice, block: Any) -> None:  # noqa: ANN401
-        self._device = device
+    def __init__(self, context: CudaContext, block: Block, returned: list[Block]) -> None:
+        self._context = context
         self._block = block
+        # Read or not, it ends in a thread that may not have the context; PyCUDA would print then.
+        weakref.finalize(self, returned.append, block).atexit = False
 
     def done(self) -> bool:
-        return self._device.fetched(self._block)
+        with self._context.current():
+            done: bool = self._block.event.query()
+        return done
 
     def read(self, array: Array) -> None:
-        self._device.read(self._block, array)
+        with self._context.current():
+            self._block.event.synchronize()
+            as_bytes(array)[:] = self._block.pinned
 
 
 class _Launch:

@@ -60,7 +60,7 @@ class TensorRtGpu:
 
     def run(self, graph: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
         """See `Backend.run`; the work is enqueued, and failures may show at a later download."""
-        self._check_open()
+        self.check_open()
         launches = self._graphs[graph]
         given = {tensor.name: inputs[tensor.name] for tensor in launches.spec.inputs}
         for tensor in given.values():
@@ -79,7 +79,7 @@ class TensorRtGpu:
 
     def upload(self, array: Array) -> DeviceTensor:
         """A copy of an array on the device; the array may change right after the call."""
-        self._check_open()
+        self.check_open()
         tensor = self._pool.tensor("upload", array.shape, array.dtype.name)
         self._device.upload(tensor.address, np.ascontiguousarray(array))
         self.transfers.up += 1
@@ -88,7 +88,7 @@ class TensorRtGpu:
 
     def download(self, tensor: DeviceTensor) -> Array:
         """Wait for a tensor and copy it to the host."""
-        self._check_open()
+        self.check_open()
         self._check_own(tensor)
         array = np.empty(tensor.shape, tensor.dtype)
         self._device.download(tensor.address, array)
@@ -98,7 +98,7 @@ class TensorRtGpu:
 
     def fetch(self, tensor: DeviceTensor) -> "_Fetched":
         """See `FetchingBackend.fetch`."""
-        self._check_open()
+        self.check_open()
         self._check_own(tensor)
         self._fetching = [fetched for fetched in self._fetching if not fetched.done()]
         size = prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
@@ -107,13 +107,6 @@ class TensorRtGpu:
         self.transfers.down += 1
         self.transfers.bytes_down += size
         return fetched
-
-    def read(self, tensor: DeviceTensor, copy: Copy) -> Array:
-        """Wait for a copy of a tensor, and bring it to an array of its own."""
-        self._check_open()
-        array = np.empty(tensor.shape, tensor.dtype)
-        copy.read(array)
-        return array
 
     def close(self) -> None:
         """Wait for enqueued work, and free the device's memory."""
@@ -127,7 +120,8 @@ class TensorRtGpu:
         self._graphs.clear()
         self._device.close()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse work after `close`."""
         if not self._open:
             raise BackendError("the segmenter is closed; open it again")
 
@@ -155,8 +149,11 @@ class _Fetched:
     def read(self) -> Array:
         """See `protocol.Fetched.read`."""
         if self._on_its_way is not None:
-            self._array = self._backend.read(*self._on_its_way)
-            self._on_its_way = None
+            self._backend.check_open()
+            tensor, copy = self._on_its_way
+            array = np.empty(tensor.shape, tensor.dtype)
+            copy.read(array)
+            self._array, self._on_its_way = array, None
         assert self._array is not None
         return self._array
 

@@ -29,9 +29,9 @@ class Coming(Generic[T, PreparedT, StateT]):
     Attributes:
         item: Comes back with the frame.
         prepared: What `VideoSegmenter.prepare` made of it.
-        annotation: Labels that are known for it, uint8 [H, W], or a function that gives them, or
-            None after all, once the frames before it were taken; it is called with the state
-            before the frame. None where nothing is known.
+        annotation: Labels that are known for it, uint8 [H, W]; or a function that is called with
+            the state before the frame, after the earlier frames were taken, and returns them or
+            None. None where nothing is known.
     """
 
     item: T
@@ -61,8 +61,8 @@ class Steps(Generic[T, PreparedT, StateT]):
 
     Where the segmenter runs ahead, a frame comes once the next one is enqueued, so its labels are
     read one frame later. A frame with known labels is enqueued when the frames before it were
-    taken, and comes at once. Who stops iterating loses the frame that was not read; with the
-    source's end, or an error of the source, it comes.
+    taken, and comes at once. A caller that stops early does not get the frame in flight. At the
+    end or an error of the source it still comes.
 
     Attributes:
         item: What came with the frame that is being segmented or read, for messages.
@@ -119,8 +119,11 @@ class Steps(Generic[T, PreparedT, StateT]):
                 unread = coming.item, enqueued
             elif failure is None:
                 yield self._step(coming)
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # or it would hold this generator, and with it the states on the device
 
     def _read(self, item: T, enqueued: Enqueued[StateT]) -> Stepped[T, StateT]:
         self.item = item

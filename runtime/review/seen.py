@@ -68,33 +68,33 @@ class Seen:
 
 
 class EnqueuedFrame:
-    """See `Enqueued`; no memory but its labels and logits is kept for it.
+    """See `Enqueued`; labels and logits stay on their way until `result`.
 
     Attributes:
-        state: The state after the frame, with the judgements that the one before it was given.
+        state: The state after the frame, without judgements.
 
     Args:
         seen: The prediction.
         frame: The frame.
-        state: See above.
-        before: The frame before, while nobody may have read it; None where its state was given.
+        state: The state after the frame.
+        past: Judgements on the frame before, or that frame while nobody may have read it.
     """
 
     def __init__(
-        self, seen: Seen, frame: PreparedFrame, state: State, before: Enqueued[State] | None
+        self, seen: Seen, frame: PreparedFrame, state: State, past: Review | Enqueued[State]
     ) -> None:
-        self.state = state
-        self._on_its_way: tuple[Seen, PreparedFrame, Enqueued[State] | None] | None
-        self._on_its_way = seen, frame, before
+        self.state = replace(state, review=Review())
+        self._on_its_way: tuple[Seen, PreparedFrame, Review | Enqueued[State]] | None
+        self._on_its_way = seen, frame, past
         self._result: tuple[Labels, State] | None = None
 
     def result(self) -> tuple[Labels, State]:
         """See `Enqueued.result`."""
         if self._on_its_way is not None:
-            seen, frame, before = self._on_its_way
-            past = self.state if before is None else before.result()[1]
+            seen, frame, past = self._on_its_way
+            review = past if isinstance(past, Review) else past.result()[1].review
             labels = own_ids(self.state.ids, seen.labels)
-            judged = seen.judged(frame, replace(self.state, review=past.review))
+            judged = seen.judged(frame, replace(self.state, review=review))
             self._result = labels, replace(self.state, review=judged)
             self._on_its_way = None
         assert self._result is not None

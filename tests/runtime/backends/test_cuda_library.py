@@ -28,7 +28,9 @@ def test_a_lost_gpu_is_one_error_and_closing_is_quiet(
     gpu.lost = True
     with pytest.raises(BackendError, match=r"tensorrt: CUDA reports: cuCtxPushCurrent failed"):
         segmenter.step(picture(1), state)
-    with pytest.raises(BackendError, match=r"tensorrt: the GPU was lost, .* open the segmenter"):
+    with pytest.raises(
+        BackendError, match=r"tensorrt: the GPU was lost \(cuCtx.*\); open the segmenter"
+    ):
         segmenter.step(picture(1), state)
     segmenter.close()
     assert gpu.pushed == 0

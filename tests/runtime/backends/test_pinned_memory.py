@@ -52,11 +52,15 @@ def test_what_is_fetched_waits_for_the_work_before_it_and_not_for_that_behind_it
         block.event.synchronize()
         assert block.pinned.tolist() == [number] * 3
     assert len(gpu.queue) == 1, "the copy to `behind` was waited for"
-    pinned.give_back(blocks[0])
+    pinned.returned.append(blocks[0])
     assert pinned.fetch(places[1], 3, stream, beside) is blocks[0]
     for size in range(10, 11 + KEPT_SIZES):
-        pinned.give_back(pinned.fetch(int(cuda.mem_alloc(size)), size, stream, beside))
+        pinned.returned.append(pinned.fetch(int(cuda.mem_alloc(size)), size, stream, beside))
+    in_use = [*blocks, pinned.fetch(places[1], 3, stream, beside)]
     assert list(pinned._unused) == list(range(11, 11 + KEPT_SIZES))
+    assert len(pinned._fetched) == KEPT_SIZES + len(in_use)
+    pinned.clear()
+    assert not any(hasattr(block, "pinned") for block in in_use)
 
 
 def test_the_stand_in_refuses_a_copy_that_does_not_wait(

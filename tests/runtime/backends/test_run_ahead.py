@@ -44,6 +44,33 @@ def coming(
         yield Coming(index, segmenter.prepare(picture(index)), known)
 
 
+def test_a_lost_gpu_is_told_in_cudas_words_though_a_frame_was_unread(
+    on_gpu: Segmenter, gpu: Gpu0
+) -> None:
+    def frames() -> Iterator[Coming[int, PreparedFrame, State]]:
+        for one in coming(on_gpu, range(1, 9)):
+            gpu.lost = one.item == 5
+            yield one
+
+    steps = iter(Steps(on_gpu, frames(), on_gpu.start(picture(0), squares())))
+    assert [next(steps).item for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(BackendError, match="cuCtxPushCurrent failed: unspecified launch failure"):
+        next(steps)
+
+
+def test_an_enqueued_frame_holds_no_confidence_until_it_is_read(
+    on_gpu: Segmenter, expected: Segmenter
+) -> None:
+    first = on_gpu.enqueue(picture(1), on_gpu.start(picture(0), squares()))
+    second = on_gpu.enqueue(picture(2), first)
+    assert first.state.confidence == second.state.confidence == {}
+    state = expected.start(picture(0), squares())
+    for index in (1, 2):
+        _, state = expected.step(picture(index), state)
+    assert second.result()[1].confidence == pytest.approx(state.confidence)
+    assert second.state.confidence == {}
+
+
 @pytest.mark.parametrize("objects", [2, 12])
 def test_labels_that_are_read_a_frame_later_are_those_of_the_cpu(
     on_gpu: Segmenter, expected: Segmenter, gpu: Gpu0, objects: int
