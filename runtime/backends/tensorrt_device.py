@@ -149,7 +149,7 @@ class TensorRtDevice:
         """See `Device.fetch`."""
         with self._cuda_context.current():
             block = self._pinned.fetch(address, size, self._stream, self._beside)
-        return _Copy(self._cuda_context, block, self._pinned.returned)
+        return _Copy(self, block)
 
     def context(self, graph: str, shapes: Mapping[str, Shape], steady: bool) -> "_Context":
         """See `Device.context`."""
@@ -332,21 +332,23 @@ class _Context:
 class _Copy:
     """See `tensorrt_protocol.Copy`."""
 
-    def __init__(self, context: CudaContext, block: Block, returned: list[Block]) -> None:
-        self._context = context
+    def __init__(self, device: TensorRtDevice, block: Block) -> None:
+        self._device = device
         self._block = block
         # Read or not, it ends in a thread that may not have the context; PyCUDA would print then.
-        weakref.finalize(self, returned.append, block).atexit = False
+        weakref.finalize(self, device._pinned.returned.append, block).atexit = False
 
     def done(self) -> bool:
-        with self._context.current():
-            done: bool = self._block.event.query()
+        block = self._block
+        with self._device._cuda_context.current():
+            done: bool = block.event.query()
         return done
 
     def read(self, array: Array) -> None:
-        with self._context.current():
-            self._block.event.synchronize()
-            as_bytes(array)[:] = self._block.pinned
+        block = self._block
+        with self._device._cuda_context.current():
+            block.event.synchronize()
+            as_bytes(array)[:] = block.pinned
 
 
 class _Launch:
