@@ -75,9 +75,8 @@ def build_driver(output: Path, users: list[Path]) -> None:
     """
     folder = output / "lib"
     folder.mkdir(exist_ok=True)
-    library = folder / SONAME
-    with tempfile.TemporaryDirectory() as scratch:
-        stubs = Path(scratch) / "stubs.c"
+    with tempfile.TemporaryDirectory(dir=output) as scratch:
+        library, stubs = Path(scratch) / SONAME, Path(scratch) / "stubs.c"
         stubs.touch()
         command: list[str | Path] = ["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]
         command += ["-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-I", output / "include"]
@@ -87,9 +86,10 @@ def build_driver(output: Path, users: list[Path]) -> None:
         missing = sorted(needed - symbols(library, "--defined-only"))
         stubs.write_text("".join(f"int {name}(void) {{ return {REFUSED}; }}\n" for name in missing))
         run(*command)
+        library.replace(folder / SONAME)  # at once: a program may be loading the one before
     link = folder / "libcuda.so"
-    link.unlink(missing_ok=True)
-    link.symlink_to(SONAME)
+    if not link.is_symlink():
+        link.symlink_to(SONAME)
 
 
 def fetch_headers(output: Path) -> None:
