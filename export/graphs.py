@@ -1,21 +1,19 @@
 """The graphs as modules with flat tensor signatures, in the order of `runtime.contract`."""
 
-from itertools import chain, pairwise
+from itertools import chain
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mavos_deploy.export.single_group import BANDS, labels_of_one_group
+from mavos_deploy.export.labels import BANDS, labels
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tokens import TokenPropagation
 from mavos_deploy.models.variants import CHANNELS, IDENTITIES
 from mavos_deploy.runtime.bundles.manifest import Target
 from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, GraphSpec
-
-SMALL = 1 << 18  # pixels of a label map that is made in one piece
 
 
 class Graph(nn.Module):
@@ -153,13 +151,13 @@ class Decoder(Graph):
         features = Features(feature_4x, feature_8x, feature_16x, feature_16x)
         logits = self.network.decode(decoder_embedding, features)
         used = logits[:, : object_mask.shape[1]] + object_mask[:, :, None, None]
-        labels = self.merged(used, row_weights, column_weights)
+        merged = self.merged(used, row_weights, column_weights)
         groups = logits.shape[0]
-        nearest = labels.index_select(0, row_index).index_select(1, column_index).to(torch.int32)
-        first = torch.arange(groups, dtype=torch.int32, device=labels.device) * IDENTITIES
+        nearest = merged.index_select(0, row_index).index_select(1, column_index).to(torch.int32)
+        first = torch.arange(groups, dtype=torch.int32, device=merged.device) * IDENTITIES
         own = nearest[None] - first[:, None, None]
         own = torch.where((own > 0) & (own <= IDENTITIES), own, torch.zeros_like(own))
-        return logits, labels[None].to(torch.uint8), own.to(torch.uint8)
+        return logits, merged[None].to(torch.uint8), own.to(torch.uint8)
 
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels [H, W] of the logits of all groups [B, channels, h, w]."""
@@ -167,40 +165,15 @@ class Decoder(Graph):
         return soft_aggregation(row_weights @ (logits @ column_weights.transpose(0, 1)))
 
 
-class BranchingDecoder(Decoder):
-    """The decoder in a form for CPUs, where soft aggregation takes most of its time.
-
-    A single group needs none, so the graph has a branch for it. Both branches upsample one band of
-    rows after another, so that only one of them is in memory, and in the processor's caches. Labels
-    that are small anyway are made in one piece, where so many small steps would take longer.
-    """
+class BandedDecoder(Decoder):
+    """The decoder in a form for CPUs; `export.labels` says how it makes labels."""
 
     notes: ClassVar[dict[str, str]] = {BANDS_NOTE: str(BANDS)}
 
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels as those of `Decoder.merged`, uint8."""
-        given = logits, row_weights, column_weights
-        labels: Tensor = torch.cond(logits.shape[0] == 1, _of_one, _of_several, given)
-        return labels
-
-
-def _of_one(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
-    small = row_weights.shape[0] * column_weights.shape[0] <= SMALL
-    given = logits, row_weights, column_weights
-    labels: Tensor = torch.cond(small, _in_one_piece, labels_of_one_group, given)
-    return labels
-
-
-def _in_one_piece(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
-    full = row_weights @ (logits[0] @ column_weights.transpose(0, 1))
-    return full.argmax(0).to(torch.uint8)
-
-
-def _of_several(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
-    wide, height = logits @ column_weights.transpose(0, 1), row_weights.shape[0]
-    edges = [height * k // BANDS for k in range(BANDS + 1)]
-    bands = [soft_aggregation(row_weights[top:end] @ wide) for top, end in pairwise(edges)]
-    return torch.cat(bands).to(torch.uint8)
+        found: Tensor = labels(logits, row_weights, column_weights)
+        return found
 
 
 class DecoderOne(Graph):
@@ -295,7 +268,7 @@ GRAPHS: dict[str, type[Graph]] = {
 }
 
 # Forms that take the place of these where a bundle is for CPUs.
-FOR_CPUS: dict[str, type[Graph]] = {GraphName.DECODER: BranchingDecoder}
+FOR_CPUS: dict[str, type[Graph]] = {GraphName.DECODER: BandedDecoder}
 
 # Forms that take the place of these where a float16 bundle is for GPUs.
 HALF_FOR_GPUS: dict[str, type[Graph]] = {

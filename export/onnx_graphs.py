@@ -17,7 +17,7 @@ from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
 from mavos_deploy.export.graphs import form_of
-from mavos_deploy.export.single_group import TRANSLATIONS
+from mavos_deploy.export.labels import TRANSLATIONS
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime.bundles.manifest import Target
 from mavos_deploy.runtime.contract import (
