@@ -178,15 +178,26 @@ def _in_bands(
     beyond = build.Sub(all_rows, height)
     whole = build.Pad(rows, build.Concat(nothing, nothing, beyond, nothing, axis=0))
     shape = build.Concat(count, each, build.Shape(rows, start=1), axis=0)
-    # ONNX Runtime computes in place where it knows that shapes are equal.
-    extents, kind = ir.Shape(["band", "height"]), ir.TensorType(ir.DataType.FLOAT)
-    band = ir.Value(name="band", shape=extents, type=kind)
-    inner = Nodes()
-    found = label(inner, inner.MatMul(band, wide))
-    body = ir.Graph([band], [found], nodes=inner.tape.nodes, name="band")
-    bands = build.Scan(build.Reshape(whole, shape), body=body, num_scan_inputs=1)
+    always = build.Constant(value=ir.tensor(True))
+    bands = build.Loop(
+        build.Squeeze(count), always, body=_band(label, build.Reshape(whole, shape), wide)
+    )
     flat = build.Reshape(bands, build.Concat(all_rows, build.Shape(bands, start=2), axis=0))
     return build.Slice(flat, nothing, height, nothing)
+
+
+def _band(
+    label: Callable[[Nodes, ir.Value], ir.Value], bands: ir.Value, wide: ir.Value
+) -> ir.Graph:
+    """The body of a loop that labels one of the bands [count, rows, h] after another."""
+    build = Nodes()
+    number, going = (
+        ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(dtype))
+        for name, dtype in (("number", ir.DataType.INT64), ("going", ir.DataType.BOOL))
+    )
+    found = label(build, build.MatMul(build.Gather(bands, number), wide))
+    outputs = [build.Identity(going), found]
+    return ir.Graph([number, going], outputs, nodes=build.tape.nodes, name="band")
 
 
 def _largest(build: Nodes, logits: ir.Value) -> ir.Value:

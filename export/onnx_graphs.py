@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import gc
 import inspect
 import io
 import logging
@@ -16,8 +17,8 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
+from mavos_deploy.export import attention, labels
 from mavos_deploy.export.graphs import form_of
-from mavos_deploy.export.labels import TRANSLATIONS
 from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.runtime.bundles.manifest import Target
 from mavos_deploy.runtime.contract import (
@@ -54,7 +55,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
         for tensor in spec.inputs
     ]
     arguments = [_example(tensor, index, traced) for index, tensor in enumerate(spec.inputs)]
-    with _quiet(), torch.inference_mode():
+    with _quiet(), _uncollected(), torch.inference_mode():
         program = torch.onnx.export(
             graph,
             tuple(arguments),
@@ -63,7 +64,7 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
             input_names=[tensor.name for tensor in spec.inputs],
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_shapes=_by_parameter(graph, dynamic),
-            custom_translation_table=TRANSLATIONS,
+            custom_translation_table=attention.TRANSLATIONS | labels.TRANSLATIONS,
             external_data=False,
             optimize=False,  # the exporter's own is quadratic: 100 s for the tiled step
             verbose=False,
@@ -77,6 +78,22 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
     _name_dimensions(model, spec)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave cycles of references alone; tracing makes so many objects that looking takes a tenth.
+
+    The cycles of a graph are collected when it ends.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+            gc.collect()
 
 
 def _dimensions(align_corners: bool) -> tuple[dict[str, torch.export.Dim], dict[str, int]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mavos_deploy.models.decoder import FpnDecoder
 from mavos_deploy.models.efficientnet import EfficientNetLite0
 from mavos_deploy.models.layers import ChannelNorm
-from mavos_deploy.models.mca import BlockMca
+from mavos_deploy.models.mca import BlockMca, ModulatedAttention
 from mavos_deploy.models.mobilenet import MobileNetV2
 from mavos_deploy.models.propagation import Elstt, Projection, PropagationBlock
 from mavos_deploy.models.resnet import ResNet50
@@ -49,8 +49,9 @@ class Mavos(nn.Module):
 
     Args:
         variant: Network to build.
-        tile: Tile of the short-term attention in tokens, (height, width); None for one tile. It
-            changes speed, not results.
+        tile: Tile of the short-term attention in tokens, (height, width), for inference on CPUs,
+            where MCA's heads attend one after another, too. None for attention in one piece. It
+            changes speed and memory, not results.
     """
 
     pixel_mean: Tensor
@@ -73,6 +74,9 @@ class Mavos(nn.Module):
                 BlockMca(variant.key, variant.value, variant.focal_levels)
                 for _ in range(variant.blocks)
             )
+        for module in self.modules():
+            if isinstance(module, ModulatedAttention):
+                module.one_by_one = tile is not None
         mean, std = (torch.tensor(three)[:, None, None] for three in variant.normalisation)
         self.register_buffer("pixel_mean", 255 * mean, persistent=False)
         self.register_buffer("pixel_std", 255 * std, persistent=False)

@@ -14,7 +14,14 @@ SMALLEST_KERNEL = 3  # of the first focal level; each further one is 2 wider
 
 
 class ModulatedAttention(nn.Module):
-    """Attention from the new frame to the memory, whose values are a multi-scale modulator."""
+    """Attention from the new frame to the memory, whose values are a multi-scale modulator.
+
+    Attributes:
+        one_by_one: Whether heads attend one after another, with a quarter of the memory; for
+            inference on CPUs. It doesn't change the result.
+    """
+
+    one_by_one = False
 
     def __init__(self, channels: int, focal_levels: int) -> None:
         super().__init__()
@@ -37,19 +44,9 @@ class ModulatedAttention(nn.Module):
 
     def forward(self, new: Tensor, context: Tensor) -> Tensor:
         """Attend from the new map to the context, both normalised, [B, C, h, w] each."""
-        batch, channels, height, width = new.shape
-        tokens, head_width = height * width, channels // HEADS
         modulator = self.modulate(self.f_context(context))
-        # The authors read the channel-first modulator [C, h, w] as tokens [h * w, C] without a
-        # transpose, and the released weights are trained with it. Keys are ordinary tokens.
-        value = modulator.contiguous().reshape(batch, tokens, HEADS, head_width)
-        query = self.q(new).reshape(batch, HEADS, head_width, tokens)
-        key = self.k(context).reshape(batch, HEADS, head_width, tokens)
-        logits = (query.transpose(-1, -2) @ key).float() * head_width**-0.5
-        weights = logits.softmax(-1).to(value.dtype)
-        # Weights first: compilers know attention in this form, and fuse it into one kernel.
-        mixed = weighted_sum(weights, value.transpose(1, 2)).transpose(-1, -2)
-        out: Tensor = self.proj(mixed.reshape(batch, channels, height, width))
+        attend = attend_by_head if self.one_by_one else attend_heads
+        out: Tensor = self.proj(attend(self.q(new), self.k(context), modulator.contiguous()))
         return out
 
     def modulate(self, context: Tensor) -> Tensor:
@@ -62,6 +59,53 @@ class ModulatedAttention(nn.Module):
         mean = level.float().mean((2, 3), keepdim=True).to(level.dtype)
         out: Tensor = self.h(modulator + F.gelu(mean) * gates[:, -1:])
         return out
+
+
+def attend_heads(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
+    """Attend from all positions to all, in heads.
+
+    Args:
+        query: Queries, [B, C, h, w].
+        key: Keys, [B, C, h, w].
+        modulator: Modulator, [B, C, h, w], contiguous.
+
+    Returns:
+        Attended values, [B, C, h, w].
+    """
+    mixed = _attend(*_by_head(query, key, modulator))
+    return mixed.reshape(query.shape)
+
+
+# An operator of its own, which exports turn into ONNX's operators.
+@torch.library.custom_op("mavos::attend_by_head", mutates_args=())
+def attend_by_head(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
+    """Attend as `attend_heads` does, one head after another."""
+    heads = zip(*(part.split(1, 1) for part in _by_head(query, key, modulator)), strict=True)
+    return torch.cat([_attend(*head) for head in heads], 1).reshape(query.shape)
+
+
+@attend_by_head.register_fake
+def _attended(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+def _by_head(query: Tensor, key: Tensor, modulator: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys [B, heads, C / heads, N], and values [B, heads, N, C / heads]."""
+    batch, channels, height, width = query.shape
+    tokens, head_width = height * width, channels // HEADS
+    # The authors read the channel-first modulator [C, h, w] as tokens [h * w, C] without a
+    # transpose, and the released weights are trained with it. Keys are ordinary tokens.
+    value = modulator.reshape(batch, tokens, HEADS, head_width).transpose(1, 2)
+    channels_first = batch, HEADS, head_width, tokens
+    return query.reshape(channels_first), key.reshape(channels_first), value
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attended values [B, heads, C / heads, N] of queries, keys and values as `_by_head` gives."""
+    logits = (query.transpose(-1, -2) @ key).float() * query.shape[-2] ** -0.5
+    weights = logits.softmax(-1).to(value.dtype)
+    # Weights first: compilers know attention in this form, and fuse it into one kernel.
+    return weighted_sum(weights, value).transpose(-1, -2)
 
 
 class Mlp(nn.Module):

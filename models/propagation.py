@@ -107,50 +107,97 @@ class ShortTermAttention(GatedPropagation):
         Returns:
             Increments of both branches, [B, 2 C, h, w].
         """
-        height, width = query.shape[-2:]
         relative = self.relative_emb_k(query)  # from the unscaled query
         query = query * self.scale
         if self.tile is None:
-            whole = slice(0, height), slice(0, width)
-            return self.finish(self._attend_tile(query, relative, key, value, whole, whole), gate)
-        tile_height, tile_width = self.tile
-        bands = []
-        for top in range(0, height, tile_height):
-            rows = slice(top, min(top + tile_height, height))
-            tiles = []
-            for left in range(0, width, tile_width):
-                columns = slice(left, min(left + tile_width, width))
-                seen = _reach(rows, height), _reach(columns, width)
-                tiles.append(self._attend_tile(query, relative, key, value, (rows, columns), seen))
-            bands.append(torch.cat(tiles, -1) if len(tiles) > 1 else tiles[0])
-        return self.finish(torch.cat(bands, -2) if len(bands) > 1 else bands[0], gate)
+            whole = slice(0, query.shape[-2]), slice(0, query.shape[-1])
+            attended = _attend_tile(query, relative, key, value, whole, whole)
+        else:
+            attended = attend_tiles(query, relative, key, value, *self.tile)
+        return self.finish(attended, gate)
 
-    @staticmethod
-    def _attend_tile(
-        query: Tensor, relative: Tensor, key: Tensor, value: Tensor, tile: Region, seen: Region
-    ) -> Tensor:
-        """Attend from one tile of queries to the keys that any of them may see.
 
-        Returns:
-            Attended values, [B, 2 Cv, tile height, tile width].
-        """
-        rows, columns = tile
-        key_rows, key_columns = seen
-        above = key_rows.start - rows.start + WINDOW_RADIUS
-        before = key_columns.start - columns.start + WINDOW_RADIUS
-        bias = spread_relative_bias(relative[:, :, rows, columns])[
-            ...,
-            above : above + key_rows.stop - key_rows.start,
-            before : before + key_columns.stop - key_columns.start,
-        ]
-        attended = attend(
-            query[:, :, rows, columns].flatten(2),
-            key[:, :, key_rows, key_columns].flatten(2),
-            value[:, :, key_rows, key_columns].flatten(2),
-            bias.flatten(3, 4).flatten(1, 2),
-        )
-        tile_size = rows.stop - rows.start, columns.stop - columns.start
-        return attended.reshape(*attended.shape[:2], *tile_size)
+# An operator of its own, which exports turn into ONNX's operators: they would trace so many tiles
+# for most of their time.
+@torch.library.custom_op("mavos::attend_tiles", mutates_args=())
+def attend_tiles(
+    query: Tensor, relative: Tensor, key: Tensor, value: Tensor, tile_height: int, tile_width: int
+) -> Tensor:
+    """Attend from each position to the 15 x 15 around it, tile by tile; for inference.
+
+    Args:
+        query: Scaled queries, [B, Ck, h, w].
+        relative: Biases of the window's places, [B, 225, h, w].
+        key: Keys, [B, Ck, h, w].
+        value: Values, [B, Cv, h, w].
+        tile_height: Rows of positions in a tile; the last one may have fewer.
+        tile_width: Columns.
+
+    Returns:
+        Attended values, [B, Cv, h, w].
+    """
+    bands = [
+        [_attend_tile(query, relative, key, value, *tile) for tile in band]
+        for band in tiles_of((query.shape[-2], query.shape[-1]), (tile_height, tile_width))
+    ]
+    return torch.cat([torch.cat(band, -1) for band in bands], -2)
+
+
+@attend_tiles.register_fake
+def _attended(
+    query: Tensor, relative: Tensor, key: Tensor, value: Tensor, tile_height: int, tile_width: int
+) -> Tensor:
+    return torch.empty_like(value, memory_format=torch.contiguous_format)
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int]) -> list[list[tuple[Region, Region]]]:
+    """Bands of tiles that cover a map.
+
+    Args:
+        size: Height and width of the map.
+        tile: Height and width of a tile.
+
+    Returns:
+        For each tile its positions, and those of all keys that any of them may see.
+    """
+    rows, columns = (
+        [slice(start, min(start + each, whole)) for start in range(0, whole, each)]
+        for whole, each in zip(size, tile, strict=True)
+    )
+    return [[((r, c), (_reach(r, size[0]), _reach(c, size[1]))) for c in columns] for r in rows]
+
+
+def extents(region: Region) -> tuple[int, int]:
+    """Height and width of a region."""
+    rows, columns = region
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def seen_window(tile: Region, seen: Region) -> Region:
+    """Where the keys that a tile sees lie in its biases of `spread_relative_bias`."""
+    rows, columns = (
+        slice(keys.start - own.start + WINDOW_RADIUS, keys.stop - own.start + WINDOW_RADIUS)
+        for keys, own in zip(seen, tile, strict=True)
+    )
+    return rows, columns
+
+
+def _attend_tile(
+    query: Tensor, relative: Tensor, key: Tensor, value: Tensor, tile: Region, seen: Region
+) -> Tensor:
+    """Attend from one tile of queries to the keys that any of them may see.
+
+    Returns:
+        Attended values, [B, Cv, tile height, tile width].
+    """
+    queries, keys, window = ((..., *region) for region in (tile, seen, seen_window(tile, seen)))
+    attended = attend(
+        query[queries].flatten(2),
+        key[keys].flatten(2),
+        value[keys].flatten(2),
+        spread_relative_bias(relative[queries])[window].flatten(3, 4).flatten(1, 2),
+    )
+    return attended.reshape(*attended.shape[:2], *extents(tile))
 
 
 def _reach(span: slice, size: int) -> slice:

@@ -1,4 +1,4 @@
-"""The decoder's branch for a single group gives the labels that its logits say, at every place."""
+"""The decoder's form for CPUs gives the labels that its logits say, at every place."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import onnx
 import pytest
 import torch
 
-from mavos_deploy.export.graphs import SMALL
-from mavos_deploy.export.single_group import BANDS, labels_of_one_group
+from mavos_deploy.export.labels import BANDS, SMALL, labels
+from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, extents
@@ -55,14 +55,46 @@ def test_labels_are_those_of_the_largest_logits(
     logits = outputs["logits"][0, :channels].astype(np.float32) + mask[0, :, None, None]
     rows, columns = (given[f"{side}_weights"].astype(np.float32) for side in ("row", "column"))
     full = rows @ (logits @ columns.T)
-    labels = outputs["labels"][0]
+    found = outputs["labels"][0]
     lead = np.diff(np.sort(full, 0)[-2:], axis=0)[0]
-    wrong = (labels != full.argmax(0)) & (lead > CERTAIN)
+    wrong = (found != full.argmax(0)) & (lead > CERTAIN)
     assert not wrong.any()
-    assert (labels > 0).any() == (background < 1)
-    assert (labels == 0).any() == (background > 0)
-    nearest = labels[given["row_index"][:, None], given["column_index"][None]]
+    assert (found > 0).any() == (background < 1)
+    assert (found == 0).any() == (background > 0)
+    nearest = found[given["row_index"][:, None], given["column_index"][None]]
     np.testing.assert_array_equal(outputs["input_labels"][0], nearest)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+@pytest.mark.parametrize(
+    "video",
+    [(83, 131), (1080, 1920), (15, 17501), (1, 40)],
+    ids=["small", "large", "fewer rows than bands", "one row"],
+)
+def test_labels_of_several_groups_are_those_of_soft_aggregation(
+    tiny_bundle: Path, decoder: OnnxRuntimeCpu, video: tuple[int, int], groups: int
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    draw = np.random.default_rng(groups)
+    inputs = {
+        tensor.name: draw.standard_normal(tensor.shape_at(**extents(groups, video, 11))).astype(
+            tensor.dtype
+        )
+        for tensor in bundle.specs[GraphName.DECODER].inputs
+    }
+    given = interpolation(video, bundle.manifest.size, bundle.manifest.align_corners)
+    mask = np.zeros((groups, 11), np.float32)
+    raw = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})["logits"]
+    mask[:, 1:] = np.quantile(raw[:, 0] - raw[:, 1:].max(1), 0.8)  # objects in many places
+    mask[-1, 4:] = -1e4  # the last group has three objects
+    outputs = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})
+    logits = torch.from_numpy(outputs["logits"] + mask[:, :, None, None])
+    rows, columns = (torch.from_numpy(given[f"{side}_weights"]) for side in ("row", "column"))
+    full = rows @ (logits @ columns.T)
+    expected = soft_aggregation(full).numpy()
+    assert (outputs["labels"][0] != expected).mean() < 1e-5  # but for ties
+    assert set(np.unique(expected)) <= set(range(10 * (groups - 1) + 4))
+    assert len(np.unique(expected)) > 3
 
 
 def test_soft_aggregation_is_in_the_other_branch_alone(tiny_bundle: Path) -> None:
@@ -91,7 +123,7 @@ def test_the_operator_keeps_to_the_rules_of_pytorch() -> None:
     matrices = interpolation((9, 14), (17, 33), align_corners=True)
     weights = (torch.from_numpy(matrices[f"{axis}_weights"]) for axis in ("row", "column"))
     logits = torch.randn(1, 4, 5, 9, generator=torch.Generator().manual_seed(0))
-    torch.library.opcheck(labels_of_one_group, (logits, *weights))
+    torch.library.opcheck(labels, (logits, *weights))
 
 
 def test_the_file_says_in_how_many_bands_it_works(tiny_bundle: Path) -> None:

@@ -1,0 +1,146 @@
+"""ONNX's operators for attention in tiles and head by head, the forms for CPUs.
+
+They follow `attend_tiles` and `attend_by_head` step by step, in fewer nodes than a trace of those
+would have.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import onnxscript
+import torch
+from onnx import TensorProto
+
+from mavos_deploy.models.mca import HEADS
+from mavos_deploy.models.propagation import (
+    OUTSIDE,
+    WINDOW,
+    Region,
+    extents,
+    seen_window,
+    tiles_of,
+)
+
+Value: TypeAlias = Any  # of onnxscript, which is untyped
+
+op: Any = onnxscript.opset18  # its signatures don't fit each other
+
+
+def _attend_tiles(
+    query: Value, relative: Value, key: Value, value: Value, tile_height: int, tile_width: int
+) -> Value:
+    size = query.shape[2], query.shape[3]
+    bands = [
+        [_attend_tile(query, relative, key, value, *tile) for tile in band]
+        for band in tiles_of(size, (tile_height, tile_width))
+    ]
+    return _joined([_joined(band, -1) for band in bands], -2)
+
+
+def _attend_tile(
+    query: Value, relative: Value, key: Value, value: Value, tile: Region, seen: Region
+) -> Value:
+    rows, columns = extents(tile)
+    seen_rows, seen_columns = extents(seen)
+    count, seen_count = rows * columns, seen_rows * seen_columns
+    queries = _shaped(_part(query, tile), query.shape[1], count)
+    keys = _shaped(_part(key, seen), key.shape[1], seen_count)
+    values = _shaped(_part(value, seen), value.shape[1], seen_count)
+    spread = _spread(_widened(_part(relative, tile), relative), rows, columns)
+    bias = _shaped(_part(spread, seen_window(tile, seen), first_axis=3), count, seen_count)
+    logits = op.Add(_widened(op.MatMul(op.Transpose(queries, perm=[0, 2, 1]), keys), query), bias)
+    weights = op.Transpose(_like(op.Softmax(logits, axis=-1), value), perm=[0, 2, 1])
+    return _shaped(_weighted_sum(values, weights, value), value.shape[1], rows, columns)
+
+
+def _spread(relative: Value, rows: int, columns: int) -> Value:
+    """Biases [B, rows, columns, rows + 14, columns + 14], as `spread_relative_bias`."""
+    high, wide = rows + WINDOW - 1, columns + WINDOW - 1
+    windows = _shaped(relative, WINDOW, WINDOW, rows, columns)
+    by_row = op.Transpose(windows, perm=[0, 3, 1, 4, 2])  # B, y, dy, x, dx
+    flat = _shaped(_longer(by_row, 4, columns), rows, WINDOW, columns * (wide + 1))
+    skewed = _shaped(_start(flat, 3, columns * wide), rows, WINDOW, columns, wide)
+    by_column = op.Transpose(skewed, perm=[0, 3, 1, 2, 4])  # B, x, y, dy, x of the key
+    flat = _shaped(_longer(by_column, 3, rows), columns, rows * (high + 1), wide)
+    skewed = _shaped(_start(flat, 2, rows * high), columns, rows, high, wide)
+    return op.Transpose(skewed, perm=[0, 2, 1, 3, 4])
+
+
+def _attend_by_head(query: Value, key: Value, modulator: Value) -> Value:
+    channels, height, width = (query.shape[axis] for axis in (1, 2, 3))
+    tokens, head_width = height * width, channels // HEADS
+    by_head = (
+        op.Transpose(_shaped(query, HEADS, head_width, tokens), perm=[0, 1, 3, 2]),
+        _shaped(key, HEADS, head_width, tokens),
+        op.Transpose(_shaped(modulator, tokens, HEADS, head_width), perm=[0, 2, 1, 3]),
+    )
+    scale = op.Constant(value_float=head_width**-0.5)
+    mixed = []
+    for head in range(HEADS):
+        place = _numbers(head), _numbers(head + 1), _numbers(1)
+        queries, keys, values = (op.Slice(part, *place) for part in by_head)
+        logits = op.Mul(_widened(op.MatMul(queries, keys), query), scale)
+        weights = _like(op.Softmax(logits, axis=-1), modulator)
+        mixed.append(_weighted_sum(weights, values, modulator))
+    heads = op.Transpose(op.Concat(*mixed, axis=1), perm=[0, 1, 3, 2])
+    return _shaped(heads, channels, height, width)
+
+
+def _shaped(x: Value, *shape: int) -> Value:
+    """The same with another shape behind the batch axis."""
+    return op.Reshape(x, _numbers(0, *shape))
+
+
+def _part(x: Value, region: Region, first_axis: int = 2) -> Value:
+    """The rows and columns of a region, which are an axis and the next one."""
+    rows, columns = region
+    return op.Slice(
+        x,
+        _numbers(rows.start, columns.start),
+        _numbers(rows.stop, columns.stop),
+        _numbers(first_axis, first_axis + 1),
+    )
+
+
+def _start(x: Value, axis: int, count: int) -> Value:
+    return op.Slice(x, _numbers(0), _numbers(count), _numbers(axis))
+
+
+def _longer(x: Value, axis: int, count: int) -> Value:
+    """The same with places behind the last one of an axis; x has five."""
+    behind = [count if number == axis else 0 for number in range(5)]
+    return op.Pad(x, _numbers(*[0] * 5, *behind), op.Constant(value_float=OUTSIDE))
+
+
+def _weighted_sum(left: Value, right: Value, like: Value) -> Value:
+    """The product, as `layers.weighted_sum` is in exports."""
+    return _like(op.MatMul(_widened(left, like), _widened(right, like)), like)
+
+
+def _widened(x: Value, like: Value) -> Value:
+    """A tensor of the type of another, as float32."""
+    return x if _is_float(like) else op.Cast(x, to=TensorProto.FLOAT)
+
+
+def _like(x: Value, like: Value) -> Value:
+    """A float32 tensor in the type of another."""
+    return x if _is_float(like) else op.Cast(x, to=int(like.dtype))
+
+
+def _is_float(x: Value) -> bool:
+    return int(x.dtype) == TensorProto.FLOAT
+
+
+def _joined(parts: list[Value], axis: int) -> Value:
+    return op.Concat(*parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def _numbers(*values: int) -> Value:
+    return op.Constant(value_ints=list(values))
+
+
+# What becomes of the operators in torch.onnx.export.
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.mavos.attend_tiles.default: _attend_tiles,
+    torch.ops.mavos.attend_by_head.default: _attend_by_head,
+}
