@@ -22,6 +22,13 @@ class Count(Word):
     UPSTREAM = "upstream"  # the authors': up to the largest number that is visible in the frame
 
 
+def ids_in(labels: Labels) -> list[int]:
+    """The ids in a label map, uint8 of any shape, ascending, without the background's 0."""
+    counts = np.bincount(labels.reshape(-1), minlength=1)  # a third of the time of np.unique
+    counts[0] = 0
+    return counts.nonzero()[0].tolist()
+
+
 def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int, ...], Labels]:
     """Give internal ids to an annotation's objects, known and new.
 
@@ -34,8 +41,7 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
     Returns:
         All ids known now, and the annotation in internal ids.
     """
-    present = [int(value) for value in np.unique(annotation) if value]
-    ids = (*ids, *(value for value in present if value not in ids))
+    ids = (*ids, *(value for value in ids_in(annotation) if value not in ids))
     table = np.zeros(256, np.uint8)
     table[list(ids)] = np.arange(1, len(ids) + 1)
     return ids, np.take(table, annotation)

@@ -31,6 +31,7 @@ from mavos_deploy.runtime.objects import (
     Count,
     Labels,
     groups_for,
+    ids_in,
     merge_annotation,
     number_objects,
     own_ids,
@@ -210,15 +211,13 @@ class Segmenter:
         self._check_room(state)
         observation = self.observe(prepared, state)
         ids, annotated = number_objects(state.ids, annotation)
-        back = state.removed & set(np.unique(annotated).tolist())
+        back = state.removed & set(ids_in(annotated))
         merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
         judged = observation.seen.judged(prepared, state).objects
         following = self._reference(observation.features, merged, following)
         labels = own_ids(ids, merged)
-        given = review_given(
-            labels, np.unique(annotation[annotation > 0]).tolist(), prepared.resized
-        )
+        given = review_given(labels, ids_in(annotation), prepared.resized)
         following = replace(following, review=Review({**judged, **given}))
         return labels, without_idle_groups(following, self.backend)
 

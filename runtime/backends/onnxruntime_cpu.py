@@ -1,6 +1,8 @@
 """ONNX Runtime on the CPU: the backend that works anywhere."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from mavos_deploy.runtime.system.machine import return_freed_memory
 from mavos_deploy.runtime.system.processors import usable_processors
 
 Shapes = dict[str, tuple[int, ...]]
+Sessions = list[tuple[GraphSpec, Any]]  # one for each file that serves a graph, and its contract
+OPENERS = 1
 WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
 
 
@@ -71,6 +75,9 @@ class Reach:
 class OnnxRuntimeCpu:
     """One session for each graph; tensors are NumPy arrays.
 
+    The encoder is open when the backend is made, and the other graphs open while it runs. The first
+    run of another graph waits until all are open, and raises what opening them raised.
+
     Intermediate results of all backends of a process share one arena. Memory for other sizes of
     frames or numbers of objects is given back when the shapes change; the arena itself stays when a
     backend is closed. It is also given back when larger and larger objects have made it grow.
@@ -90,16 +97,49 @@ class OnnxRuntimeCpu:
         quantisation = bundle.manifest.quantisation
         in_float = quantisation is not None and quantisation.kind != GraphKind.CPU
         self._options = session_options(ort, threads or usable_processors(), in_float)
-        # A session for each file that serves a graph, and its contract. The largest graph comes
-        # first: while one is opened, it is in memory twice, beside all that is open.
-        self._sessions = {
-            name: [
-                (spec, self._open_checked(bundle, path, spec)) for path, spec in bundle.files(name)
-            ]
-            for name in sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
-        }
+        self._sessions: dict[str, Sessions] = {}
+        self._opening = self._open_all(bundle)
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
-        self._reach = self._nothing_enlarged()
+        self._reach = Reach(1)
+
+    def _open_all(self, bundle: Bundle) -> dict[str, "Future[Sessions]"]:
+        """Open the encoder, and begin to open the other graphs, the largest one first."""
+        names = sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
+        names.sort(key=GraphName.ENCODER.__ne__)
+        with ExitStack() as undo:
+            pool = ThreadPoolExecutor(OPENERS, thread_name_prefix="mavos-opener")
+            undo.callback(pool.shutdown, cancel_futures=True)
+            opening = {name: pool.submit(self._open_files, bundle, name) for name in names}
+            opening[GraphName.ENCODER].result()
+            undo.pop_all()
+        pool.shutdown(wait=False)
+        return opening
+
+    def _open_files(self, bundle: Bundle, graph: str) -> Sessions:
+        return [
+            (spec, self._open_checked(bundle, path, spec)) for path, spec in bundle.files(graph)
+        ]
+
+    def _finish_opening(self) -> None:
+        """Wait until all graphs are open."""
+        if opening := self._opening:
+            self._sessions = {name: opened.result() for name, opened in opening.items()}
+            self._reach = self._nothing_enlarged()
+            self._opening = {}
+
+    def _sessions_of(self, graph: str) -> Sessions:
+        """The sessions of a graph.
+
+        Raises:
+            BackendError: The backend is closed, or the library refuses a graph.
+            BundleError: A graph is not what the manifest says.
+        """
+        if (opening := self._opening) and graph == GraphName.ENCODER:
+            return opening[graph].result()
+        self._finish_opening()
+        if graph not in self._sessions:
+            raise BackendError("the segmenter is closed; open it again")
+        return self._sessions[graph]
 
     def with_graph(
         self,
@@ -120,6 +160,7 @@ class OnnxRuntimeCpu:
             BackendError: The library refuses the file.
             BundleError: Its inputs or outputs are not those of its contract.
         """
+        self._finish_opening()
         other = copy(self)
         threads = self._options.intra_op_num_threads
         other._options = session_options(self._library, threads, kind != GraphKind.CPU)
@@ -154,10 +195,8 @@ class OnnxRuntimeCpu:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Backend.run`."""
-        if graph not in self._sessions:
-            raise BackendError("the segmenter is closed; open it again")
+        *special, (_, session) = self._sessions_of(graph)
         shapes = {name: array.shape for name, array in inputs.items()}
-        *special, (_, session) = self._sessions[graph]
         session = next((own for spec, own in special if spec.takes(shapes)), session)
         options = None
         wasteful = graph == GraphName.DECODER and self._reach.wasteful
@@ -196,4 +235,5 @@ class OnnxRuntimeCpu:
 
     def close(self) -> None:
         """Drop the sessions."""
-        self._sessions.clear()
+        wait(self._opening.values())
+        self._opening, self._sessions = {}, {}

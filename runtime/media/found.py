@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
-import numpy as np
-
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_in
 from mavos_deploy.runtime.protocol import StateT, VideoState
 
 Confidence = Mapping[int, float | None]  # 0..1 by id; None for one of which nothing is known
@@ -41,4 +39,4 @@ def confidence_of(state: VideoState) -> Confidence:
 
 def certain(labels: Labels) -> Confidence:
     """Confidence in the masks of a frame that were all given."""
-    return {int(own): 1.0 for own in np.unique(labels) if own}
+    return dict.fromkeys(ids_in(labels), 1.0)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "HEIF")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")  # of files that keep ids
 ANIMATED = ("PNG", "WEBP", "AVIF")  # formats that hold videos, too
+START = 16  # bytes of a file by which Pillow tells its format
 SUBFILE = 254  # tag of a TIFF page that is a smaller version, or a mask, of another one
 SERVED = ("PNG", "JPEG")  # those that come over a network
 
@@ -249,10 +250,9 @@ def _read(
     The conversion gets the picture, and the turn that Pillow applied when it was decoded.
     """
     try:
-        formats = _available(path, formats)
         with (
             open_regular(path) if content is None else BytesIO(content) as file,
-            Image.open(file, formats=formats) as image,
+            Image.open(file, formats=_available(path, file, formats)) as image,
         ):
             _check(path, image, check_size, as_mask, deep)
             # Pillow turns TIFF pictures by itself, and then their tag is gone.
@@ -293,7 +293,7 @@ def _of_head(
     try:
         with (
             open_regular(path) if content is None else BytesIO(content) as file,
-            Image.open(file, formats=_available(path, FORMATS)) as image,
+            Image.open(file, formats=_available(path, file, FORMATS)) as image,
         ):
             return look(image)
     except Exception:  # damaged bytes make the decoders fail in every way there is
@@ -354,8 +354,10 @@ def _depth(image: Image.Image) -> Depth | None:
     return "colour" if ";16" in raw_modes else None
 
 
-def _available(path: Path, formats: tuple[str, ...]) -> tuple[str, ...]:
+def _available(path: Path, file: BinaryIO, formats: tuple[str, ...]) -> tuple[str, ...]:
     """The formats among those given that this installation reads.
+
+    Pillow's modules for rare formats are imported where the file is of no common one.
 
     Raises:
         InputError: The picture, by its ending, has another one.
@@ -369,7 +371,13 @@ def _available(path: Path, formats: tuple[str, ...]) -> tuple[str, ...]:
                 f"{path}: HEIC pictures need pillow-heif; pip install 'mavos-deploy[heif]'"
             ) from error
         register_heif_opener()
-    Image.init()
+    Image.preinit()
+    start = file.read(START)
+    file.seek(0)
+    fit = [Image.OPEN[name][1] for name in formats if name in Image.OPEN]
+    common = len(start) == START and any(fits and fits(start) is True for fits in fit)
+    if suffix == ".avif" or not common:
+        Image.init()
     if suffix == ".avif" and "AVIF" in formats and "AVIF" not in Image.OPEN:
         raise InputError(
             f"{path}: this Pillow reads no AVIF; pip install --upgrade Pillow, to 11.3 or later"

@@ -88,7 +88,7 @@ def test_labels_of_several_groups_are_those_of_soft_aggregation(
     mask[:, 1:] = np.quantile(raw[:, 0] - raw[:, 1:].max(1), 0.8)  # objects in many places
     mask[-1, 4:] = -1e4  # the last group has three objects
     outputs = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})
-    logits = torch.from_numpy(outputs["logits"] + mask[:, :, None, None])
+    logits = torch.from_numpy(outputs["logits"]) + torch.from_numpy(mask)[:, :, None, None]
     rows, columns = (torch.from_numpy(given[f"{side}_weights"]) for side in ("row", "column"))
     full = rows @ (logits @ columns.T)
     expected = soft_aggregation(full).numpy()

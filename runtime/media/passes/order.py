@@ -22,7 +22,7 @@ from mavos_deploy.runtime.media.passes.fusion import Enlarger
 from mavos_deploy.runtime.media.passes.soft import SoftSegmenter
 from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 from mavos_deploy.runtime.media.summary import Summary
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_in
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.words import counted
@@ -236,7 +236,7 @@ class InOrder(Generic[PreparedT, StateT]):
         coming = set(state.objects) - set(known)
         for frame in self._clip.frames(numbers[0], numbers[-1]) if numbers else ():
             labels = between.labels(frame.index, enlarger)
-            if coming and (shown := coming & set(np.unique(labels).tolist())):
+            if coming and (shown := coming.intersection(ids_in(labels))):
                 known = (*known, *sorted(shown))
                 self._summary.joined(known, frame.stem)
                 coming -= shown

@@ -1,14 +1,16 @@
-"""ONNX Runtime on the CPU gives memory back that is of no use any more."""
+"""ONNX Runtime on the CPU opens graphs ahead, and gives memory back that is of no use any more."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mavos_deploy.errors import BackendError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import WASTE, OnnxRuntimeCpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import BANDS_NOTE
+from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, GraphSpec
 
 
 class _Session:
@@ -26,7 +28,7 @@ class _Session:
 def test_memory_of_other_shapes_is_given_back(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     backend = OnnxRuntimeCpu(bundle, 1)
-    [(spec, opened)] = backend._sessions["memory_write"]
+    [(spec, opened)] = backend._sessions_of("memory_write")
     session = _Session(opened)
     backend._sessions["memory_write"] = [(spec, session)]
     for groups in (1, 1, 2, 2, 1):
@@ -70,7 +72,7 @@ def test_memory_of_ever_larger_objects_is_given_back(
 ) -> None:
     backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
     decoder, grown = _Decoder(most, bands), 0
-    backend._sessions["decoder"] = [(backend._sessions["decoder"][0][0], decoder)]
+    backend._sessions["decoder"] = [(backend._sessions_of("decoder")[0][0], decoder)]
     backend._reach = backend._nothing_enlarged()
     one = 1080 * 1920 // 48 * (4 * 4 + 8) // (bands or 1)  # bytes for each column
     kept: list[int] = []  # sizes of the arena's blocks
@@ -94,7 +96,7 @@ def test_a_note_of_bands_that_is_no_count_says_nothing(tiny_bundle: Path, note: 
     backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
     decoder = _Decoder(1, None)
     decoder.custom_metadata_map = {BANDS_NOTE: note}
-    backend._sessions["decoder"] = [(backend._sessions["decoder"][0][0], decoder)]
+    backend._sessions["decoder"] = [(backend._sessions_of("decoder")[0][0], decoder)]
     assert backend._nothing_enlarged().bands == 1
 
 
@@ -102,7 +104,7 @@ def test_a_resting_backend_empties_the_arena_and_goes_on(tiny_bundle: Path) -> N
     bundle = Bundle.open(tiny_bundle)
     backend = OnnxRuntimeCpu(bundle, 1)
     backend.rest()  # before the first run there is nothing to give back
-    [(spec, opened)] = backend._sessions["memory_write"]
+    [(spec, opened)] = backend._sessions_of("memory_write")
     session = _Session(opened)
     backend._sessions["memory_write"] = [(spec, session)]
     draw = np.random.default_rng(0)
@@ -120,3 +122,74 @@ def test_a_resting_backend_empties_the_arena_and_goes_on(tiny_bundle: Path) -> N
     assert asked == [None, "cpu:0", None]
     backend.close()
     backend.rest()
+
+
+class _Refused:
+    """Opens sessions, but none of one graph, and that not before it is let.
+
+    Args:
+        graph: The graph.
+    """
+
+    def __init__(self, graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.let = threading.Event()
+        opened = OnnxRuntimeCpu._open_checked
+
+        def open_checked(
+            backend: OnnxRuntimeCpu, bundle: Bundle, path: Path, spec: GraphSpec
+        ) -> Any:  # noqa: ANN401  # the library is untyped
+            if spec.name == graph:
+                assert self.let.wait(60)
+                raise BackendError(f"{graph} is refused")
+            return opened(backend, bundle, path, spec)
+
+        monkeypatch.setattr(OnnxRuntimeCpu, "_open_checked", open_checked)
+
+
+def encode(backend: OnnxRuntimeCpu, bundle: Bundle) -> None:
+    """Run the encoder."""
+    (frame,) = bundle.specs[GraphName.ENCODER].inputs
+    backend.run(GraphName.ENCODER, {frame.name: np.zeros(frame.shape_at(), frame.dtype)})
+
+
+@pytest.mark.parametrize("graph", [GraphName.MEMORY_UPDATE, GraphName.STEP])
+def test_the_encoder_runs_while_others_open_and_their_refusals_end_the_next_run(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, graph: str
+) -> None:
+    refused, bundle = _Refused(graph, monkeypatch), Bundle.open(tiny_bundle)
+    backend = OnnxRuntimeCpu(bundle, 1)
+    encode(backend, bundle)
+    refused.let.set()
+    inputs = {
+        tensor.name: np.zeros(tensor.shape_at(groups=1), tensor.dtype)
+        for tensor in bundle.specs[GraphName.MEMORY_WRITE].inputs
+    }
+    for _ in range(2):
+        with pytest.raises(BackendError, match=f"{graph} is refused"):
+            backend.run(GraphName.MEMORY_WRITE, inputs)
+    backend.close()
+    with pytest.raises(BackendError, match="closed"):
+        encode(backend, bundle)
+
+
+def test_a_refused_encoder_is_told_at_once(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = _Refused(GraphName.ENCODER, monkeypatch)
+    refused.let.set()
+    with pytest.raises(BackendError, match="encoder is refused"):
+        OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    assert not [t for t in threading.enumerate() if t.name.startswith("mavos-opener")]
+
+
+def test_closing_waits_for_graphs_that_still_open(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = _Refused(GraphName.STEP, monkeypatch)
+    backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    closing = threading.Thread(target=backend.close)
+    closing.start()
+    assert closing.is_alive()
+    refused.let.set()
+    closing.join(60)
+    assert not closing.is_alive()
