@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.runs import make_clip
 from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.contract import GraphName
 from mavos_deploy.runtime.system.files import replacing
 from mavos_deploy.runtime.system.machine import machine
 
@@ -55,7 +56,7 @@ def started(command: list[str], environment: dict[str, str]) -> tuple[float, flo
     )
     end = time.time()
     notes = [line.split() for line in process.stderr.splitlines() if line.startswith("first run")]
-    if process.returncode or [note[2] for note in notes] != ["encoder"]:
+    if process.returncode or [note[2] for note in notes] != [GraphName.ENCODER]:
         raise SystemExit(f"mavos-run ended with {process.returncode}:\n{process.stderr}")
     return float(notes[0][3]) - begin, end - begin
 

@@ -118,12 +118,12 @@ def _weighted_sum(left: Value, right: Value, like: Value) -> Value:
 
 
 def _widened(x: Value, like: Value) -> Value:
-    """A tensor of the type of another, as float32."""
+    """Cast to float32, unless `like` is that already; its type is the tensor's."""
     return x if _is_float(like) else op.Cast(x, to=TensorProto.FLOAT)
 
 
 def _like(x: Value, like: Value) -> Value:
-    """A float32 tensor in the type of another."""
+    """Cast from float32 to the type of `like`."""
     return x if _is_float(like) else op.Cast(x, to=int(like.dtype))
 
 

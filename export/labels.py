@@ -1,6 +1,6 @@
 """Labels of the output size, in a form for CPUs, where making them would take most of the time.
 
-A single group of objects needs no soft aggregation, which changes no maximum of it. And a pixel
+Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. A pixel
 between logits of which the background's is the largest everywhere is background, so only the
 rectangle that objects may reach is upsampled. Labels are made in bands of rows, one after another,
 so that only one band's logits are in memory, and in the processor's caches. Labels of a single

@@ -82,9 +82,9 @@ def export_graph(network: Mavos, spec: GraphSpec, path: Path, target: str = Targ
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Leave cycles of references alone; tracing makes so many objects that looking takes a tenth.
+    """Collect no garbage: with so many objects as tracing makes, that takes a tenth of the time.
 
-    The cycles of a graph are collected when it ends.
+    What a graph leaves is collected at its end.
     """
     collecting = gc.isenabled()
     gc.disable()

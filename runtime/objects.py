@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.resize import resize_labels
 from mavos_deploy.words import Word
 
@@ -22,13 +23,6 @@ class Count(Word):
     UPSTREAM = "upstream"  # the authors': up to the largest number that is visible in the frame
 
 
-def ids_in(labels: Labels) -> list[int]:
-    """The ids in a label map, uint8 of any shape, ascending, without the background's 0."""
-    counts = np.bincount(labels.reshape(-1), minlength=1)  # a third of the time of np.unique
-    counts[0] = 0
-    return counts.nonzero()[0].tolist()
-
-
 def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int, ...], Labels]:
     """Give internal ids to an annotation's objects, known and new.
 
@@ -41,7 +35,7 @@ def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int,
     Returns:
         All ids known now, and the annotation in internal ids.
     """
-    ids = (*ids, *(value for value in ids_in(annotation) if value not in ids))
+    ids = (*ids, *(value for value in ids_of(annotation) if value not in ids))
     table = np.zeros(256, np.uint8)
     table[list(ids)] = np.arange(1, len(ids) + 1)
     return ids, np.take(table, annotation)

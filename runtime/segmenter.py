@@ -27,11 +27,11 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import SHORT
 from mavos_deploy.runtime.geometry import FloatImage, Size
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.objects import (
     Count,
     Labels,
     groups_for,
-    ids_in,
     merge_annotation,
     number_objects,
     own_ids,
@@ -211,13 +211,13 @@ class Segmenter:
         self._check_room(state)
         observation = self.observe(prepared, state)
         ids, annotated = number_objects(state.ids, annotation)
-        back = state.removed & set(ids_in(annotated))
+        back = state.removed & set(ids_of(annotated))
         merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
         judged = observation.seen.judged(prepared, state).objects
         following = self._reference(observation.features, merged, following)
         labels = own_ids(ids, merged)
-        given = review_given(labels, ids_in(annotation), prepared.resized)
+        given = review_given(labels, ids_of(annotation), prepared.resized)
         following = replace(following, review=Review({**judged, **given}))
         return labels, without_idle_groups(following, self.backend)
 

@@ -61,6 +61,8 @@ def open_segmenter(
     threads: int | None,
     backend: str,
     count: "Count",
+    *,
+    ahead: bool,
 ) -> "AbstractContextManager[VideoSegmenter[Any, Any]]":
     """The segmenter of a command, to be used in a `with` block.
 
@@ -71,6 +73,8 @@ def open_segmenter(
         threads: CPU threads; None for all.
         backend: Name of the backend, or `auto`.
         count: Rule by which a later annotation decides about objects that are known already.
+        ahead: Whether graphs may still open when the first frame is encoded, and be refused then;
+            see `open_backend`. Not where earlier results are replaced before that.
     """
     from mavos_deploy.runtime.segmenter import Segmenter
 
@@ -79,7 +83,8 @@ def open_segmenter(
         return opening(partial(_remote, server), at_once=False)
 
     def opened() -> Segmenter:
-        return Segmenter(bundle, options.open_named(say, bundle, threads, backend), count)
+        named = options.open_named(say, bundle, threads, backend, ahead=ahead)
+        return Segmenter(bundle, named, count)
 
     return opening(opened, at_once=backend == DEFAULT_BACKEND)
 

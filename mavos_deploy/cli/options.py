@@ -209,14 +209,18 @@ def names_of(sequences: str | None) -> list[str] | None:
     return [name.strip() for name in sequences.split(",") if name.strip()]
 
 
-def open_named(say: "Console", bundle: "Bundle", threads: int | None, name: str) -> "Backend":
+def open_named(
+    say: "Console", bundle: "Bundle", threads: int | None, name: str, *, ahead: bool = False
+) -> "Backend":
     """Open the backend that `--backend` names, and say in one line which one `auto` took.
+
+    For the arguments see `open_backend`.
 
     Raises:
         BackendError: The backend, or none at all, can be used here.
     """
     if name != AUTO:
-        return open_backend(bundle, threads, name)
+        return open_backend(bundle, threads, name, ahead=ahead)
     backend, refused = choose_backend(bundle, threads)
     reasons = "; ".join(one_line_of(name, reason) for name, reason in refused.items())
     say.note(

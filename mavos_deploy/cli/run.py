@@ -191,7 +191,9 @@ def run(
         forbid(context, "resume", because=because)
     # While graphs are opened, the modules below are imported and the first frame is read.
     opened = Bundle.open(bundle) if bundle is not None else None
-    segmenting = open_segmenter(say, opened, server, threads, backend, count)
+    # Passes replace earlier results before any graph runs, so all graphs are open before that.
+    ahead = direction is Direction.FORWARD and fuse is None
+    segmenting = open_segmenter(say, opened, server, threads, backend, count, ahead=ahead)
     from mavos_deploy.cli import second_look
     from mavos_deploy.runtime.masks.source import MaskSource
     from mavos_deploy.runtime.media.frames import open_frames

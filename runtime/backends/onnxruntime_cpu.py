@@ -1,11 +1,11 @@
 """ONNX Runtime on the CPU: the backend that works anywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ from mavos_deploy.runtime.system.processors import usable_processors
 
 Shapes = dict[str, tuple[int, ...]]
 Sessions = list[tuple[GraphSpec, Any]]  # one for each file that serves a graph, and its contract
-OPENERS = 1
 WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
 
 
@@ -75,9 +74,6 @@ class Reach:
 class OnnxRuntimeCpu:
     """One session for each graph; tensors are NumPy arrays.
 
-    The encoder is open when the backend is made, and the other graphs open while it runs. The first
-    run of another graph waits until all are open, and raises what opening them raised.
-
     Intermediate results of all backends of a process share one arena. Memory for other sizes of
     frames or numbers of objects is given back when the shapes change; the arena itself stays when a
     backend is closed. It is also given back when larger and larger objects have made it grow.
@@ -85,9 +81,12 @@ class OnnxRuntimeCpu:
     Args:
         bundle: An opened bundle.
         threads: CPU threads of each graph; None takes all that this process may use.
+        ahead: Open the encoder alone, and the other graphs while the first frame is read and
+            encoded. The first run of another one waits for all of them, and raises what opening
+            them raised. The bundle's files must stay until then.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, ahead: bool = False) -> None:
         ort = open_library()
         self._library = ort
         self.traits = Traits("onnxruntime-cpu", bundle.manifest.arithmetic, any_shape=True)
@@ -97,35 +96,37 @@ class OnnxRuntimeCpu:
         quantisation = bundle.manifest.quantisation
         in_float = quantisation is not None and quantisation.kind != GraphKind.CPU
         self._options = session_options(ort, threads or usable_processors(), in_float)
-        self._sessions: dict[str, Sessions] = {}
-        self._opening = self._open_all(bundle)
+        # The largest one first: while a graph is opened, it is in memory twice, beside the others.
+        order = sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
+        first = [GraphName.ENCODER] if ahead else order
+        self._sessions = self._open_graphs(bundle, first)
+        self._lock = Lock()  # of what still opens
+        self._rest: Future[dict[str, Sessions]] | None = None
+        if ahead:
+            opener = ThreadPoolExecutor(1, thread_name_prefix="mavos-opener")
+            rest = [name for name in order if name not in first]
+            self._rest = opener.submit(self._open_graphs, bundle, rest)
+            opener.shutdown(wait=False)
         self._shapes: dict[str, Shapes] = {}  # shapes of the inputs in each graph's latest run
-        self._reach = Reach(1)
+        self._reach = self._nothing_enlarged()
 
-    def _open_all(self, bundle: Bundle) -> dict[str, "Future[Sessions]"]:
-        """Open the encoder, and begin to open the other graphs, the largest one first."""
-        names = sorted(bundle.specs, key=bundle.bytes_of, reverse=True)
-        names.sort(key=GraphName.ENCODER.__ne__)
-        with ExitStack() as undo:
-            pool = ThreadPoolExecutor(OPENERS, thread_name_prefix="mavos-opener")
-            undo.callback(pool.shutdown, cancel_futures=True)
-            opening = {name: pool.submit(self._open_files, bundle, name) for name in names}
-            opening[GraphName.ENCODER].result()
-            undo.pop_all()
-        pool.shutdown(wait=False)
-        return opening
-
-    def _open_files(self, bundle: Bundle, graph: str) -> Sessions:
-        return [
-            (spec, self._open_checked(bundle, path, spec)) for path, spec in bundle.files(graph)
-        ]
+    def _open_graphs(self, bundle: Bundle, names: Iterable[str]) -> dict[str, Sessions]:
+        return {
+            name: [
+                (spec, self._open_checked(bundle, path, spec)) for path, spec in bundle.files(name)
+            ]
+            for name in names
+        }
 
     def _finish_opening(self) -> None:
-        """Wait until all graphs are open."""
-        if opening := self._opening:
-            self._sessions = {name: opened.result() for name, opened in opening.items()}
-            self._reach = self._nothing_enlarged()
-            self._opening = {}
+        """Wait until all graphs are open, and raise what opening them raised."""
+        with self._lock:
+            if self._rest is None:
+                return
+            if error := self._rest.exception():  # a new one, whose traceback doesn't grow
+                raise type(error)(*error.args)
+            self._sessions = {**self._sessions, **self._rest.result()}
+            self._reach, self._rest = self._nothing_enlarged(), None
 
     def _sessions_of(self, graph: str) -> Sessions:
         """The sessions of a graph.
@@ -134,9 +135,8 @@ class OnnxRuntimeCpu:
             BackendError: The backend is closed, or the library refuses a graph.
             BundleError: A graph is not what the manifest says.
         """
-        if (opening := self._opening) and graph == GraphName.ENCODER:
-            return opening[graph].result()
-        self._finish_opening()
+        if graph != GraphName.ENCODER:
+            self._finish_opening()
         if graph not in self._sessions:
             raise BackendError("the segmenter is closed; open it again")
         return self._sessions[graph]
@@ -170,6 +170,8 @@ class OnnxRuntimeCpu:
         return other
 
     def _nothing_enlarged(self) -> Reach:
+        if GraphName.DECODER not in self._sessions:  # it still opens, so nothing is
+            return Reach(1)
         _, decoder = self._sessions[GraphName.DECODER][-1]
         note = decoder.get_modelmeta().custom_metadata_map.get(BANDS_NOTE, "")
         told = note.isascii() and note.isdecimal() and len(note) < 5  # else it says nothing
@@ -235,5 +237,7 @@ class OnnxRuntimeCpu:
 
     def close(self) -> None:
         """Drop the sessions."""
-        wait(self._opening.values())
-        self._opening, self._sessions = {}, {}
+        with self._lock:
+            if self._rest is not None:
+                wait([self._rest])
+            self._rest, self._sessions = None, {}

@@ -131,7 +131,11 @@ def auto_order() -> list[BackendKind]:
 
 
 def open_backend(
-    bundle: Bundle, threads: int | None = None, backend: str = DEFAULT_BACKEND
+    bundle: Bundle,
+    threads: int | None = None,
+    backend: str = DEFAULT_BACKEND,
+    *,
+    ahead: bool = False,
 ) -> Backend:
     """Load a bundle's graphs. Another backend is never taken in place of a named one that fails.
 
@@ -139,10 +143,13 @@ def open_backend(
         bundle: An opened bundle.
         threads: CPU threads to use; None takes all that this process may use.
         backend: A name of `BACKENDS`, or `auto` for the one that `choose_backend` takes.
+        ahead: Have the default backend open graphs while the first frame is read; see
+            `OnnxRuntimeCpu`. Others open all before this returns.
 
     Raises:
         BackendError: The name is unknown, the library is missing or refuses a graph, or this
-            machine lacks something that the backend needs.
+            machine lacks something that the backend needs. With `ahead` the first run may raise
+            what a refused graph raises.
     """
     if backend == AUTO:
         chosen, refused = choose_backend(bundle, threads)
@@ -158,6 +165,8 @@ def open_backend(
             UserWarning,
             stacklevel=2,
         )
+    if ahead and backend == DEFAULT_BACKEND:
+        return OnnxRuntimeCpu(bundle, threads, ahead=True)
     return backend_kind(backend).open(bundle, threads)
 
 

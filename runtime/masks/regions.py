@@ -23,6 +23,15 @@ def histogram(values: Values, length: int) -> NDArray[np.int64]:
     return counts
 
 
+def ids_of(labels: NDArray[np.uint8]) -> list[int]:
+    """Ids in a label map but 0, ascending.
+
+    Args:
+        labels: uint8 of any shape.
+    """
+    return [int(number) for number in np.flatnonzero(histogram(labels, 256)) if number]
+
+
 def cropped(values: Values, inside: NDArray[np.bool_]) -> Values:
     """The part of a picture around some pixels, with a margin of one; they are at least one."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))

@@ -3,9 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import histogram
-from mavos_deploy.runtime.objects import Labels
-
 Ints = NDArray[np.int64]
 
 
@@ -46,15 +43,6 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
-
-
-def ids_of(labels: Labels) -> list[int]:
-    """Ids of a label map but 0, ascending.
-
-    Args:
-        labels: uint8, shape (H, W).
-    """
-    return [int(i) for i in np.flatnonzero(histogram(labels, 256)) if i]
 
 
 def pack_numbers(numbers: Ints) -> bytes:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
-from mavos_deploy.runtime.objects import Labels, ids_in
+from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import StateT, VideoState
 
 Confidence = Mapping[int, float | None]  # 0..1 by id; None for one of which nothing is known
@@ -39,4 +40,4 @@ def confidence_of(state: VideoState) -> Confidence:
 
 def certain(labels: Labels) -> Confidence:
     """Confidence in the masks of a frame that were all given."""
-    return dict.fromkeys(ids_in(labels), 1.0)
+    return dict.fromkeys(ids_of(labels), 1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.runtime.masks.runs import ids_of
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.objects import VOID, Labels, only_objects

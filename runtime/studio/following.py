@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError, one_line, shortage
-from mavos_deploy.runtime.masks.runs import ids_of
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead

@@ -22,6 +22,7 @@ from mavos_deploy.runtime.geometry import LARGEST_SIDE
 from mavos_deploy.runtime.masks.numbering import Numbering
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.pictures import read_mask
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.media.pictures import SERVED, read_rgb
 from mavos_deploy.runtime.objects import VOID, Labels
 from mavos_deploy.runtime.protocol import RgbFrame
@@ -288,7 +289,7 @@ class Streams:
             )
 
     def _check_objects(self, known: tuple[int, ...], labels: Labels) -> None:
-        ids = (set(np.unique(labels).tolist()) | set(known)) - {0, VOID}
+        ids = (set(ids_of(labels)) | set(known)) - {VOID}
         if len(ids) > self.limits.max_objects:
             raise InputError(
                 f"{len(ids)} objects in one stream; this server follows up to "

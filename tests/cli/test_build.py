@@ -137,6 +137,7 @@ def test_a_missing_library_names_its_extra(
     refused: Refused, hollow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("raise ImportError('none')")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a refusal leaves the folder as it is
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     options = ["--library", "tensorrt_rtx", "--compute-capability", "8.6"]

@@ -68,6 +68,7 @@ def exported(
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.parametrize(
     ("size", "tile"),
@@ -84,6 +85,7 @@ def test_tiles(
     compare(session, one, attend_tiles(*one, *tile))
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 def test_heads(tmp_path: Path, dtype: torch.dtype) -> None:
     given = maps(dtype, *3 * [4 * HEADS], size=(7, 12))

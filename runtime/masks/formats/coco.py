@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.runtime.masks.formats import coco_runs
-from mavos_deploy.runtime.masks.runs import box_of, ids_of
+from mavos_deploy.runtime.masks.regions import ids_of
+from mavos_deploy.runtime.masks.runs import box_of
 from mavos_deploy.runtime.masks.writing import Classes, DocumentWriter, LabelledFrame, Legend
 
 

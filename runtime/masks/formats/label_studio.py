@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.runs import ids_of, runs_of
+from mavos_deploy.runtime.masks.regions import ids_of
+from mavos_deploy.runtime.masks.runs import runs_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
 
 CHANNELS = 4  # red, green, blue and alpha of a stroke are the same

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mavos_deploy.runtime.masks.formats import coco_runs
-from mavos_deploy.runtime.masks.runs import ids_of
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
 
 CLASSES: Final = {"car": 1, "pedestrian": 2}

@@ -6,13 +6,14 @@ from typing import Generic
 import numpy as np
 
 from mavos_deploy.errors import MavosError, PoisonedError
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.clip import Clip
 from mavos_deploy.runtime.media.passes.follow import Halt, follow
 from mavos_deploy.runtime.media.passes.fusion import overlap
-from mavos_deploy.runtime.objects import Labels, ids_in
+from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 
 
@@ -98,5 +99,5 @@ class BackwardCheck(Generic[PreparedT, StateT]):
     def _comparable(self, labels: Labels) -> list[int]:
         size = self._segmenter.input_size((labels.shape[0], labels.shape[1]))
         lost = small_objects(labels, size, smallest=1)
-        there = set(ids_in(self._labels))
-        return [own for own in ids_in(labels) if own in there and own not in lost]
+        there = set(ids_of(self._labels))
+        return [own for own in ids_of(labels) if own in there and own not in lost]

@@ -7,9 +7,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Generic, cast
 
-import numpy as np
-
 from mavos_deploy.errors import InputError
+from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.source import Mask, MaskSource
 from mavos_deploy.runtime.masks.writing import Legend
 from mavos_deploy.runtime.media.found import Found, certain, confidence_of
@@ -22,7 +21,7 @@ from mavos_deploy.runtime.media.passes.fusion import Enlarger
 from mavos_deploy.runtime.media.passes.soft import SoftSegmenter
 from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 from mavos_deploy.runtime.media.summary import Summary
-from mavos_deploy.runtime.objects import Labels, ids_in
+from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.words import counted
@@ -236,7 +235,7 @@ class InOrder(Generic[PreparedT, StateT]):
         coming = set(state.objects) - set(known)
         for frame in self._clip.frames(numbers[0], numbers[-1]) if numbers else ():
             labels = between.labels(frame.index, enlarger)
-            if coming and (shown := coming.intersection(ids_in(labels))):
+            if coming and (shown := coming.intersection(ids_of(labels))):
                 known = (*known, *sorted(shown))
                 self._summary.joined(known, frame.stem)
                 coming -= shown
@@ -301,7 +300,7 @@ class InOrder(Generic[PreparedT, StateT]):
             mask: Mask | None = self._masks.for_stem(frame.stem, first=False)
             labels = self._summary.known(mask, frame.stem, known, size)
             if labels is not None:
-                known.update(np.unique(labels).tolist())
+                known.update(ids_of(labels))
             return labels
 
         with closing(follow(self._segmenter, frames, state, given, self._halt)) as passed:

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU opens graphs ahead, and gives memory back that is of no use any more."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_the_encoder_runs_while_others_open_and_their_refusals_end_the_next_run(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, graph: str
 ) -> None:
     refused, bundle = _Refused(graph, monkeypatch), Bundle.open(tiny_bundle)
-    backend = OnnxRuntimeCpu(bundle, 1)
+    backend = OnnxRuntimeCpu(bundle, 1, ahead=True)
     encode(backend, bundle)
     refused.let.set()
     inputs = {
@@ -172,13 +173,17 @@ def test_the_encoder_runs_while_others_open_and_their_refusals_end_the_next_run(
         encode(backend, bundle)
 
 
-def test_a_refused_encoder_is_told_at_once(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("graph", "ahead"),
+    [(GraphName.ENCODER, True), (GraphName.ENCODER, False), (GraphName.STEP, False)],
+)
+def test_a_graph_that_is_opened_at_once_is_refused_at_once(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, graph: str, ahead: bool
 ) -> None:
-    refused = _Refused(GraphName.ENCODER, monkeypatch)
+    refused = _Refused(graph, monkeypatch)
     refused.let.set()
-    with pytest.raises(BackendError, match="encoder is refused"):
-        OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    with pytest.raises(BackendError, match=f"{graph} is refused"):
+        OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1, ahead=ahead)
     assert not [t for t in threading.enumerate() if t.name.startswith("mavos-opener")]
 
 
@@ -186,10 +191,27 @@ def test_closing_waits_for_graphs_that_still_open(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = _Refused(GraphName.STEP, monkeypatch)
-    backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
+    backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1, ahead=True)
     closing = threading.Thread(target=backend.close)
     closing.start()
+    closing.join(0.3)
     assert closing.is_alive()
     refused.let.set()
     closing.join(60)
     assert not closing.is_alive()
+    with pytest.raises(BackendError, match="closed"):
+        backend.run(GraphName.STEP, {})
+
+
+def test_the_files_of_a_bundle_that_was_opened_at_once_may_go(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    bundle = Bundle.open(tmp_path / "bundle")
+    backend = OnnxRuntimeCpu(bundle, 1)
+    shutil.rmtree(tmp_path / "bundle")
+    inputs = {
+        tensor.name: np.zeros(tensor.shape_at(groups=1), tensor.dtype)
+        for tensor in bundle.specs[GraphName.MEMORY_WRITE].inputs
+    }
+    assert backend.run(GraphName.MEMORY_WRITE, inputs)

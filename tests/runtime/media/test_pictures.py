@@ -164,3 +164,22 @@ def test_a_photograph_may_hold_smaller_pictures_beside_the_one_that_is_shown(
     with Image.open(scan) as image:
         assert getattr(image, "n_frames", 1) == 2
     assert read_rgb(scan)[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "common"),
+    [(".png", True), (".jpg", True), (".bmp", True), (".tif", False), (".webp", False)],
+)
+def test_a_new_process_reads_every_format_and_imports_rare_ones_where_needed(
+    tmp_path: Path, suffix: str, common: bool
+) -> None:
+    path = tmp_path / f"frame{suffix}"
+    Image.new("RGB", (40, 30), (200, 100, 50)).save(path)
+    code = (
+        "import sys; from pathlib import Path; "
+        "from mavos_deploy.runtime.media.pictures import read_rgb; "
+        "print(read_rgb(Path(sys.argv[1])).shape, 'PIL.PsdImagePlugin' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout == f"(30, 40, 3) {not common}\n", ended.stderr
