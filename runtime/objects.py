@@ -2,15 +2,16 @@
 
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.resize import resize_labels
 from mavos_deploy.words import Word
 
+BLOCK = 1 << 18  # pixels that are counted at once
 VOID = 255  # "do not evaluate" in DAVIS and YouTube-VOS; it is no object
 
 Labels = NDArray[np.uint8]
@@ -21,6 +22,24 @@ class Count(Word):
 
     FOLLOWED = "followed"  # each object is followed until it is removed
     UPSTREAM = "upstream"  # the authors': up to the largest number that is visible in the frame
+
+
+def histogram(values: NDArray[Any], length: int) -> NDArray[np.int64]:
+    """How often each of the values 0 to `length` - 1 occurs in integers of any shape."""
+    counts = np.zeros(length, np.int64)
+    flat = values.ravel()
+    for at in range(0, flat.size, BLOCK):  # bincount takes eight bytes for each pixel
+        counts += np.bincount(flat[at : at + BLOCK], minlength=length)
+    return counts
+
+
+def ids_of(labels: Labels) -> list[int]:
+    """Ids in a label map but 0, ascending.
+
+    Args:
+        labels: uint8 of any shape.
+    """
+    return [int(number) for number in np.flatnonzero(histogram(labels, 256)) if number]
 
 
 def number_objects(ids: tuple[int, ...], annotation: Labels) -> tuple[tuple[int, ...], Labels]:

@@ -27,11 +27,11 @@ from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import SHORT
 from mavos_deploy.runtime.geometry import FloatImage, Size
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.objects import (
     Count,
     Labels,
     groups_for,
+    ids_of,
     merge_annotation,
     number_objects,
     own_ids,

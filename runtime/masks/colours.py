@@ -10,10 +10,9 @@ from mavos_deploy.runtime.masks.regions import (
     compact,
     cropped,
     fill_from_nearest,
-    histogram,
     lined,
 )
-from mavos_deploy.runtime.objects import VOID
+from mavos_deploy.runtime.objects import VOID, histogram
 
 MOST_COLOURS = 65535  # of a picture that may be a mask with blended borders
 MOST_BLENDED = 0.25  # share of a picture's pixels that may be blends of its colours

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.numbering import as_text
-from mavos_deploy.runtime.masks.regions import ids_of
+from mavos_deploy.runtime.objects import ids_of
 
 FRAMES_NAMED = 3  # frames of a covered object that a line names
 

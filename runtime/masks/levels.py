@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.runtime.masks.numbering import Numbering, Reading, Rule, as_text, values_in
-from mavos_deploy.runtime.masks.regions import beside, compact, cropped, histogram, lined
-from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.masks.regions import beside, compact, cropped, lined
+from mavos_deploy.runtime.objects import VOID, Labels, histogram
 
 HALF = 0.5  # share of an object's value from which a soft edge belongs to it
 MOST_LEVELS = 51  # evenly spaced levels; more would lie closer than 5, as ids do

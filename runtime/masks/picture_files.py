@@ -12,9 +12,8 @@ from PIL import Image
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.png import write_mask
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import FolderWriter, LabelledFrame, Legend
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_of
 from mavos_deploy.runtime.system.files import new_file, writing
 from mavos_deploy.runtime.system.opencv import opencv
 

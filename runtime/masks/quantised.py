@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import beside, compact, cropped, histogram, lined, loose
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.masks.regions import beside, compact, cropped, lined, loose
+from mavos_deploy.runtime.objects import Labels, histogram
 
 CUBE = 51  # step between the channels of the web's colours
 PURE = 8  # colours of a palette up to which it may be pure colours by choice

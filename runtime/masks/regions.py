@@ -9,27 +9,7 @@ from mavos_deploy.runtime.geometry import Size
 
 COMPACT = 6  # pixels of a 3 x 3 neighbourhood with the centre's value, from which it lies inside
 
-BLOCK = 1 << 18  # pixels that are counted at once
-
 Values = NDArray[Any]  # (H, W), any integer type
-
-
-def histogram(values: Values, length: int) -> NDArray[np.int64]:
-    """How often each of the values 0 to `length` - 1 occurs."""
-    counts = np.zeros(length, np.int64)
-    flat = values.ravel()
-    for at in range(0, flat.size, BLOCK):  # bincount takes eight bytes for each pixel
-        counts += np.bincount(flat[at : at + BLOCK], minlength=length)
-    return counts
-
-
-def ids_of(labels: NDArray[np.uint8]) -> list[int]:
-    """Ids in a label map but 0, ascending.
-
-    Args:
-        labels: uint8 of any shape.
-    """
-    return [int(number) for number in np.flatnonzero(histogram(labels, 256)) if number]
 
 
 def cropped(values: Values, inside: NDArray[np.bool_]) -> Values:

@@ -9,11 +9,10 @@ import numpy as np
 from mavos_deploy.runtime.masks.label_maps import LabelMaps
 from mavos_deploy.runtime.masks.names import numbers_in, unclear_in
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import OBJECT, LabelledFrame, Legend
 from mavos_deploy.runtime.media.outputs import Outputs
 from mavos_deploy.runtime.media.results import ResultKind, Target, Trait
-from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.objects import VOID, Labels, ids_of
 
 
 @dataclass(frozen=True)

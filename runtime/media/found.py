@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_of
 from mavos_deploy.runtime.protocol import StateT, VideoState
 
 Confidence = Mapping[int, float | None]  # 0..1 by id; None for one of which nothing is known

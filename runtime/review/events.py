@@ -12,9 +12,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import histogram
 from mavos_deploy.runtime.masks.writing import Checked
-from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.objects import VOID, Labels, histogram
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.system.opencv import opencv
 from mavos_deploy.words import Word, counted

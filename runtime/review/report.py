@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from mavos_deploy.runtime.masks.palette import palette_colors
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.overlay import draw_objects
+from mavos_deploy.runtime.objects import ids_of
 from mavos_deploy.runtime.review.events import Event
 from mavos_deploy.runtime.review.page import Section, Strip, Thumbnail, page
 from mavos_deploy.runtime.system.files import replacing, writing

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.source import MaskSource
 from mavos_deploy.runtime.media.access import Clip
-from mavos_deploy.runtime.objects import VOID, Labels, only_objects
+from mavos_deploy.runtime.objects import VOID, Labels, ids_of, only_objects
 from mavos_deploy.runtime.protocol import check_labels
 from mavos_deploy.runtime.studio.history import History, Step, Thing
 from mavos_deploy.runtime.studio.versions import Versions

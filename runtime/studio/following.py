@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mavos_deploy.errors import InputError, MavosError, one_line, shortage
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.media.access import Clip, FrameAccess
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.pipeline import ReadAhead
-from mavos_deploy.runtime.objects import Labels, only_objects
+from mavos_deploy.runtime.objects import Labels, ids_of, only_objects
 from mavos_deploy.runtime.review.events import Watch
 from mavos_deploy.runtime.studio.fusing import frames_read, fused, keyframes_of
 from mavos_deploy.runtime.studio.happenings import Happening

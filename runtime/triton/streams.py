@@ -22,9 +22,8 @@ from mavos_deploy.runtime.geometry import LARGEST_SIDE
 from mavos_deploy.runtime.masks.numbering import Numbering
 from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.pictures import read_mask
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.media.pictures import SERVED, read_rgb
-from mavos_deploy.runtime.objects import VOID, Labels
+from mavos_deploy.runtime.objects import VOID, Labels, ids_of
 from mavos_deploy.runtime.protocol import RgbFrame
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.state import State

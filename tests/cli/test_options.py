@@ -54,8 +54,8 @@ def test_auto_says_what_it_took_also_where_it_must_be_quiet(
 def test_a_named_backend_is_opened_without_a_word(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(options, "open_backend", lambda *given: given)
+    monkeypatch.setattr(options, "open_backend", lambda *given, ahead: (*given, ahead))
     bundle: Any = "bundle"
     opened: Any = open_named(Console(), bundle, 3, "some")
-    assert opened == ("bundle", 3, "some")
+    assert opened == ("bundle", 3, "some", False)
     assert capsys.readouterr().err == ""

@@ -26,7 +26,7 @@ def segment(
     call: Callable[..., Ended], hollow: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Run:
     """Run `mavos-run` with a segmenter without a network, and the mask of a square."""
-    monkeypatch.setattr(run, "open_segmenter", lambda *_: StandInSegmenter())
+    monkeypatch.setattr(run, "open_segmenter", lambda *_, **named: StandInSegmenter())
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[8:24, 8:24] = 1
     write_mask(tmp_path / "mask.png", labels)

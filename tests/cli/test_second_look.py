@@ -85,7 +85,7 @@ def segment(
     tmp_path: Path,
 ) -> Run:
     """Run `mavos-run` on 130 pictures that all differ, with a square as the first mask."""
-    monkeypatch.setattr(run, "open_segmenter", lambda *_: Scripted(script))
+    monkeypatch.setattr(run, "open_segmenter", lambda *_, **named: Scripted(script))
     labels = np.zeros(SIZE, np.uint8)
     labels[10:34, 20:44] = 1
     write_mask(tmp_path / "mask.png", labels)

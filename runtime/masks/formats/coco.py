@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mavos_deploy.runtime.masks.formats import coco_runs
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.runs import box_of
 from mavos_deploy.runtime.masks.writing import Classes, DocumentWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 
 
 class CocoWriter(DocumentWriter):

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.runs import box_of, counts_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 
 
 class CvatWriter(DocumentWriter):

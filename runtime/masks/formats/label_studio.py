@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.runs import runs_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 
 CHANNELS = 4  # red, green, blue and alpha of a stroke are the same
 WORD = 8  # bits

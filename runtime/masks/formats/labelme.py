@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mavos_deploy.runtime.masks.numbering import as_text
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.runs import box_of
 from mavos_deploy.runtime.masks.writing import FolderWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 from mavos_deploy.runtime.system.files import new_file
 from mavos_deploy.words import counted
 

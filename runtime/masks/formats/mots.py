@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from mavos_deploy.runtime.masks.formats import coco_runs
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.writing import DocumentWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 
 CLASSES: Final = {"car": 1, "pedestrian": 2}
 OF_CLASS = 1000  # an object's number in the file is class * 1000 + id

@@ -9,9 +9,9 @@ import numpy as np
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.geometry import Size
 from mavos_deploy.runtime.masks.formats import coco_runs
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.runs import box_of
 from mavos_deploy.runtime.masks.writing import Classes, DocumentWriter, LabelledFrame, Legend
+from mavos_deploy.runtime.objects import ids_of
 
 COLUMNS = ("segmentations", "bboxes", "areas")
 

@@ -6,14 +6,13 @@ from typing import Generic
 import numpy as np
 
 from mavos_deploy.errors import MavosError, PoisonedError
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.small_objects import small_objects
 from mavos_deploy.runtime.masks.writing import Checked
 from mavos_deploy.runtime.media.frames import SourceFrame
 from mavos_deploy.runtime.media.passes.clip import Clip
 from mavos_deploy.runtime.media.passes.follow import Halt, follow
 from mavos_deploy.runtime.media.passes.fusion import overlap
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_of
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 
 

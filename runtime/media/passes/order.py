@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Generic, cast
 
 from mavos_deploy.errors import InputError
-from mavos_deploy.runtime.masks.regions import ids_of
 from mavos_deploy.runtime.masks.source import Mask, MaskSource
 from mavos_deploy.runtime.masks.writing import Legend
 from mavos_deploy.runtime.media.found import Found, certain, confidence_of
@@ -21,7 +20,7 @@ from mavos_deploy.runtime.media.passes.fusion import Enlarger
 from mavos_deploy.runtime.media.passes.soft import SoftSegmenter
 from mavos_deploy.runtime.media.passes.spill import ConfidenceSpill, Spill
 from mavos_deploy.runtime.media.summary import Summary
-from mavos_deploy.runtime.objects import Labels
+from mavos_deploy.runtime.objects import Labels, ids_of
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.words import counted
