@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mavos_deploy.errors import InputError
 from mavos_deploy.export.onnx_graphs import export_graph
+from mavos_deploy.export.sharing import share
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.models.checkpoint import load_network
 from mavos_deploy.models.half import half_precision
-from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, Target, write_manifest
 from mavos_deploy.runtime.bundles.memory import MemoryRule, Rule
@@ -151,7 +151,12 @@ def dimensions_of(variant: Variant) -> Dimensions:
 
 
 def write_bundle(
-    plan: Plan, checkpoint: Path | None, folder: Path, report: Callable[[str], None]
+    plan: Plan,
+    checkpoint: Path | None,
+    folder: Path,
+    report: Callable[[str], None],
+    *,
+    forks: bool = False,
 ) -> Manifest:
     """Export a network.
 
@@ -160,6 +165,8 @@ def write_bundle(
         checkpoint: File of the weights; None for shipped or synthetic, untrained ones.
         folder: An existing, empty folder that becomes the bundle.
         report: Called with a line for each graph.
+        forks: Let a copy of this process write half of the graphs, where that is safe and there
+            are two processors. For programs without other threads at work.
 
     Returns:
         The manifest as written, without parity.
@@ -171,18 +178,27 @@ def write_bundle(
     if plan.precision == Precision.FP16:
         network = half_precision(network)
     (folder / "graphs").mkdir()
-    graphs = {
-        name: _write_graph(network, spec, folder, name, report, plan.target)
-        for name, spec in plan.specs_at(None if plan.dynamic else plan.size).items()
-    }
-    tiled = {}
-    for size in plan.tiled:
-        text = f"{size[0]}x{size[1]}"
-        network, _ = load_network(plan.variant, checkpoint, tile_for(size))
-        spec = plan.specs_at(size)[GraphName.STEP]
-        tiled[text] = _write_graph(
-            network, spec, folder, f"{GraphName.STEP}-{text}", report, plan.target
-        )
+    specs = plan.specs_at(None if plan.dynamic else plan.size)
+    tiled = {f"{size[0]}x{size[1]}": size for size in plan.tiled}
+    steps = {text: plan.specs_at(size)[GraphName.STEP] for text, size in tiled.items()}
+    jobs: list[tuple[str, GraphSpec, Size | None]]
+    jobs = [(str(name), spec, None) for name, spec in specs.items()]
+    jobs += [(f"{GraphName.STEP}-{text}", steps[text], size) for text, size in tiled.items()]
+
+    def write(number: int) -> None:
+        stem, spec, size = jobs[number]
+        cut = load_network(plan.variant, checkpoint, tile_for(size))[0] if size else network
+        export_graph(cut, spec, folder / "graphs" / f"{stem}.onnx", plan.target)
+
+    def written(number: int) -> None:
+        stem, spec, _ = jobs[number]
+        path = folder / "graphs" / f"{stem}.onnx"
+        file = f"graphs/{path.name}"
+        files[stem] = GraphFile(file, file_sha256(path), spec.inputs, spec.outputs)
+        report(f"{stem}: {path.stat().st_size / 1e6:.1f} MB")
+
+    files: dict[str, GraphFile] = {}
+    share(write, len(jobs), written, forks)
     manifest = Manifest(
         variant=plan.variant.name,
         weights_source=weights.source,
@@ -196,27 +212,13 @@ def write_bundle(
         memory=plan.rule,
         precision=Precision(plan.precision),
         target=Target(plan.target),
-        graphs=graphs,
+        graphs={name: files[name] for name in specs},
         tools=_tools(),
         dynamic=plan.dynamic,
-        tiled=tiled,
+        tiled={text: files[f"{GraphName.STEP}-{text}"] for text in tiled},
     )
     write_manifest(folder, manifest)
     return manifest
-
-
-def _write_graph(
-    network: Mavos,
-    spec: GraphSpec,
-    folder: Path,
-    stem: str,
-    report: Callable[[str], None],
-    target: str,
-) -> GraphFile:
-    path = folder / "graphs" / f"{stem}.onnx"
-    export_graph(network, spec, path, target)
-    report(f"{stem}: {path.stat().st_size / 1e6:.1f} MB")
-    return GraphFile(f"graphs/{path.name}", file_sha256(path), spec.inputs, spec.outputs)
 
 
 def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -> Manifest:

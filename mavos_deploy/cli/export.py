@@ -179,7 +179,9 @@ def export(
     folder = output or Path(_name(plan))
     with replacing_bundle(folder, overwrite) as temporary:
         say.line(_announced(plan, checkpoint))
-        manifest = write_bundle(plan, checkpoint, temporary, lambda line: say.line(f"  {line}"))
+        manifest = write_bundle(
+            plan, checkpoint, temporary, lambda line: say.line(f"  {line}"), forks=True
+        )
         if not no_verify:
             network = network_of(manifest, checkpoint)
             written = Bundle.open(temporary)
