@@ -273,6 +273,20 @@ def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
     assert f"{later['p50']:.2f} ms (mean {later['mean']:.2f}) with labels read [a frame" in page
 
 
+def test_checks_on_the_second_gpu_are_those_of_their_report() -> None:
+    report = results("device_code_h100")
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    checks = report["checks"]
+    assert all(check["passed"] for check in checks.values())
+    after = ", ".join(f"{size} MB" for size in checks["returned"]["after_mb"])
+    assert f"| {after} |" in page
+    assert f"refused in words after {checks['full']['videos']} videos" in page
+    memcheck = report["memcheck"]
+    assert memcheck["errors"] == 0
+    assert memcheck["frames_that_differ"] == []
+    assert f"over {memcheck['frames']} frames with {memcheck['objects']} objects |" in page
+
+
 def test_flatness_is_what_was_measured() -> None:
     soak = results("soak_mobilenet_481x849")
     assert soak["flat"] is True
