@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -60,7 +60,9 @@ def render_clip(seed: int, stage: Stage, scenes: float, pictures: Path | None) -
     """
     if pictures is None or Draws(seed, 6).chance(scenes):
         return render_scene(seed, stage.size, stage.frames)
-    return make_clip(_pictures(pictures), seed, stage.size, stage.frames, stage.pace)
+    return make_clip(
+        _pictures(pictures), seed, stage.size, stage.frames, stage.pace, stage.absences
+    )
 
 
 def _settle_in() -> None:
@@ -87,7 +89,7 @@ def batches(
         workers: Processes that render.
 
     Yields:
-        Frames float32 [T, B, H, W, 3] and labels int64 [T, B, H, W] of one iteration.
+        Frames [T, B, H, W, 3] and labels [T, B, H, W] of one iteration, uint8.
     """
     length = recipe.pool * recipe.reuse
     starts = [
@@ -100,8 +102,11 @@ def batches(
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle_in) as executor:
 
+        def stage_at(start: int) -> Stage:
+            return recipe.stages[recipe.stage_of(start, iterations)].turn(start // length)
+
         def submit(start: int) -> list[Future[Clip]]:
-            stage = recipe.stages[recipe.stage_of(start, iterations)]
+            stage = stage_at(start)
             base = SEED_STEP * (seed + 1) + start * MOST_CLIPS
             return [
                 executor.submit(render_clip, base + i, stage, recipe.scenes, pictures)
@@ -114,7 +119,7 @@ def batches(
                 clips, pending = [future.result() for future in pending], []
                 if number + 1 < len(spans):
                     pending = submit(spans[number + 1][0])
-                batch = recipe.stages[recipe.stage_of(start, iterations)].batch
+                batch = stage_at(start).batch
                 order = [
                     i
                     for r in range(recipe.reuse)
@@ -127,6 +132,35 @@ def batches(
                         yield collate([augment(clips[i], recipe, draws) for i in chosen])
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+def ahead(source: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches; each is made by a thread while the one before it is trained on."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, source, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, source, None)
+            yield batch
+
+
+def lost_objects(labels: Tensor, chance: float, draws: Draws) -> Tensor:
+    """Objects that are left out of what is remembered of a frame, as if they had been missed.
+
+    Args:
+        labels: uint8 [T, B, H, W].
+        chance: That a clip loses one in a frame.
+        draws: Where the choice comes from.
+
+    Returns:
+        Their identities, int64 [T, B]; 0 where none is lost.
+    """
+    lost = torch.zeros(labels.shape[:2], dtype=torch.int64)
+    for clip in range(labels.shape[1]):
+        shown = [value for value in labels[0, clip].unique().tolist() if value]
+        for frame in range(labels.shape[0]):
+            if shown and draws.chance(chance):
+                lost[frame, clip] = shown[draws.integer(0, len(shown) - 1)]
+    return lost
 
 
 def _pool_starts(recipe: Recipe, index: int, iterations: int, length: int) -> range:
@@ -157,5 +191,5 @@ def augment(clip: Clip, recipe: Recipe, draws: Draws) -> Clip:
 
 def collate(clips: list[Clip]) -> tuple[Tensor, Tensor]:
     """Stack clips behind time."""
-    frames = torch.from_numpy(np.stack([clip.frames for clip in clips], 1)).float()
-    return frames, torch.from_numpy(np.stack([clip.labels for clip in clips], 1)).long()
+    frames = torch.from_numpy(np.stack([clip.frames for clip in clips], 1))
+    return frames, torch.from_numpy(np.stack([clip.labels for clip in clips], 1))

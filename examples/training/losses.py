@@ -20,6 +20,7 @@ def sequence_loss(
     keep: float,
     own_masks: bool,
     frozen_encoder: bool = False,
+    lost: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Segment a batch of clips from their first labels.
 
@@ -31,6 +32,8 @@ def sequence_loss(
         keep: Share of the pixels that the cross-entropy keeps, hardest first.
         own_masks: Remember predictions instead of the labels.
         frozen_encoder: Send no gradient into the encoder.
+        lost: Identities that are left out of what is remembered of each frame, int64 [T, B]; 0
+            for none.
 
     Returns:
         The loss, and the mean soft Jaccard index of the objects for the log.
@@ -71,6 +74,8 @@ def sequence_loss(
                         logits, labels.shape[-2:], mode="bilinear", align_corners=True
                     )
                     known = full.argmax(1)
+            if lost is not None:
+                known = known.masked_fill(known == lost[step, :, None, None], 0)
             engine.memory_write(features[step], known)
     return torch.stack(losses).mean(), float(torch.stack(overlaps).mean())
 

@@ -124,7 +124,12 @@ class Film:
 
 
 def cast(
-    rng: np.random.Generator, pictures: Pictures, size: tuple[int, int], pace: float, length: int
+    rng: np.random.Generator,
+    pictures: Pictures,
+    size: tuple[int, int],
+    pace: float,
+    length: int,
+    absences: float,
 ) -> list[tuple[int | None, Thing]]:
     """Choose the things of a clip, labelled ones first; None stands for no label."""
     count = int(rng.choice([1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10]))
@@ -145,12 +150,17 @@ def cast(
         share = base if alike else math.exp(rng.uniform(math.log(0.12), math.log(largest)))
         share *= math.exp(rng.normal() * 0.12)
         label = index + 1 if index < count else None
-        things.append((label, Thing(rng, picture, size, share * size[0], pace, length)))
+        things.append((label, Thing(rng, picture, size, share * size[0], pace, length, absences)))
     return things
 
 
 def make_clip(
-    pictures: Pictures, seed: int, size: tuple[int, int], frames: int, pace: float
+    pictures: Pictures,
+    seed: int,
+    size: tuple[int, int],
+    frames: int,
+    pace: float,
+    absences: float,
 ) -> Clip:
     """Render a clip with its labels, 1 to the number of labelled things.
 
@@ -160,12 +170,13 @@ def make_clip(
         size: Height and width in pixels.
         frames: Number of frames.
         pace: Scales every speed; 1 crosses about a fifth of the frame in ten frames.
+        absences: Chance that a thing slips away and comes back.
     """
     rng = np.random.default_rng(seed)
     pace *= 2.0 ** rng.uniform(-1.2, 1.1)
     photo = pictures.photos[int(rng.integers(len(pictures.photos)))]
     camera = Camera(rng, photo, size, pace)
-    things = cast(rng, pictures, size, pace, frames)
+    things = cast(rng, pictures, size, pace, frames, absences)
     order = rng.permutation(len(things))
     swap = rng.random() < 0.15 and len(things) > 1
     blur = rng.random() < 0.5

@@ -47,6 +47,7 @@ class Thing:
         height: float,
         pace: float,
         length: int,
+        absences: float,
     ) -> None:
         frame_h, frame_w = size
         self.scale0 = height / math.sqrt(picture.shape[0] * picture.shape[1])
@@ -83,7 +84,7 @@ class Thing:
         self.bend = rng.choice([0.0, 0.03, 0.06, 0.1]) * min(1.3, 0.6 + 0.4 * pace)
         self.joints = [self._joint(rng, pace) for _ in range(int(rng.integers(0, 4)))]
         self.light = Course(rng, 0.0, 0.003, 0.05)
-        self.gone = self._absence(rng, length)
+        self.gone = self._absence(rng, length, absences)
 
     def _joint(self, rng: np.random.Generator, pace: float) -> tuple[Floats, float, Course]:
         """A pivot inside, the direction of the part that turns, and its angle over time."""
@@ -94,9 +95,11 @@ class Thing:
             Course(rng, rng.normal() * 0.1, 0.01, 0.35 * pace),
         )
 
-    def _absence(self, rng: np.random.Generator, length: int) -> tuple[float, float, float]:
+    def _absence(
+        self, rng: np.random.Generator, length: int, chance: float
+    ) -> tuple[float, float, float]:
         """When the thing slips away and comes back: middle, half width in frames, and direction."""
-        if rng.random() > 0.12:
+        if rng.random() > chance:
             return 0.0, 0.0, 0.0
         return (
             rng.uniform(0.3, 0.8) * length,

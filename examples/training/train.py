@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import nn
 
 from examples.training import start
-from examples.training.clips import batches, render_clip
+from examples.training.clips import ahead, batches, lost_objects, render_clip
 from examples.training.losses import sequence_loss
 from examples.training.recipes import RECIPES, Recipe
 from mavos_deploy.evaluation.scenes.draws import Draws
@@ -154,7 +154,7 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     source = batches(
         recipe, arguments.pictures, first, iterations, arguments.seed, arguments.workers
     )
-    for iteration, (frames, labels) in enumerate(source, first):
+    for iteration, (frames, labels) in enumerate(ahead(source), first):
         stage = recipe.stages[recipe.stage_of(iteration, iterations)]
         freeze_statistics(network, stage.frozen_norm)
         keep = max(HARDEST, 1 - (1 - HARDEST) * iteration / iterations / STEADY)
@@ -162,15 +162,17 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
         rate = learning_rate(iteration, begin, iterations, recipe)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["peak"]
+        lost = lost_objects(labels, stage.lost, Draws(arguments.seed, 8, iteration))
         with torch.autocast(device.type, torch.bfloat16, enabled=arguments.bfloat16):
             loss, overlap = sequence_loss(
                 network,
-                frames.to(device),
-                labels.to(device),
+                frames.to(device).float(),
+                labels.to(device).long(),
                 stage.memory_gap,
                 keep,
                 own_masks,
                 stage.frozen_encoder,
+                lost.to(device),
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -231,7 +233,7 @@ def export(recipe: Recipe, folder: Path, target: Path) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("variant", choices=RECIPES)
+    parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--output", type=Path, required=True, help="folder of the training state")
     parser.add_argument("--export", type=Path, help="write the weights here and stop")
     parser.add_argument("--pictures", type=Path, help="stills, made by gather.py")
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--log-every", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=100)
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.variant]
+    recipe = RECIPES[arguments.recipe]
     if arguments.export:
         export(recipe, arguments.output, arguments.export)
         return

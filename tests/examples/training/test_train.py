@@ -27,11 +27,12 @@ STAGES = {
         Stage(0.5, (65, 81), 2, 4, 1, 0.0, frozen_encoder=True),
         Stage(1.0, (81, 97), 1, 5, 1, 1.0),
     ),
+    "lite-long": (Stage(1.0, (65, 81), 1, 5, 1, 0.5, lost=0.5, turns=(((81, 97), 2),)),),
 }
 
 
-def short(variant: str) -> Recipe:
-    return replace(RECIPES[variant], stages=STAGES[variant], pool=1)
+def short(name: str) -> Recipe:
+    return replace(RECIPES[name], stages=STAGES[name], pool=1, reuse=2)
 
 
 def arguments(folder: Path, iterations: int, pictures: Path | None) -> argparse.Namespace:
@@ -54,11 +55,11 @@ def arguments(folder: Path, iterations: int, pictures: Path | None) -> argparse.
     )
 
 
-@pytest.mark.parametrize("variant", RECIPES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_an_interrupted_training_ends_with_the_same_weights(
-    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = short(variant)
+    recipe = short(name)
     pictures = write_pictures(tmp_path / "pictures.npz") if recipe.scenes < 1 else None
     train.train(recipe, arguments(tmp_path / "whole", 4, pictures))
 
@@ -75,10 +76,10 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         states.append(load_file(tmp_path / f"{name}.safetensors"))
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    _, weights = load_network(VARIANTS[variant], tmp_path / "whole.safetensors")
+    _, weights = load_network(VARIANTS[recipe.variant], tmp_path / "whole.safetensors")
     assert weights.trained
 
-    with pytest.raises(SystemExit, match=f"of {variant}, 4 iterations with seed 5"):
+    with pytest.raises(SystemExit, match=f"of {recipe.variant}, 4 iterations with seed 5"):
         train.train(recipe, arguments(tmp_path / "parts", 6, pictures))
 
 
