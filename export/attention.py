@@ -1,6 +1,6 @@
-"""ONNX's operators for attention in tiles and head by head, the forms for CPUs.
+"""ONNX's operators for attention in tiles and in two turns of heads, the forms for CPUs.
 
-They follow `attend_tiles` and `attend_by_head` step by step, in fewer nodes than a trace of those
+They follow `attend_tiles` and `attend_in_turns` step by step, in fewer nodes than a trace of those
 would have.
 """
 
@@ -11,7 +11,7 @@ import onnxscript
 import torch
 from onnx import TensorProto
 
-from mavos_deploy.models.mca import HEADS
+from mavos_deploy.models.mca import HEADS, HEADS_AT_ONCE
 from mavos_deploy.models.propagation import (
     OUTSIDE,
     WINDOW,
@@ -66,7 +66,7 @@ def _spread(relative: Value, rows: int, columns: int) -> Value:
     return op.Transpose(skewed, perm=[0, 2, 1, 3, 4])
 
 
-def _attend_by_head(query: Value, key: Value, modulator: Value) -> Value:
+def _attend_in_turns(query: Value, key: Value, modulator: Value) -> Value:
     channels, height, width = (query.shape[axis] for axis in (1, 2, 3))
     tokens, head_width = height * width, channels // HEADS
     by_head = (
@@ -76,8 +76,8 @@ def _attend_by_head(query: Value, key: Value, modulator: Value) -> Value:
     )
     scale = op.Constant(value_float=head_width**-0.5)
     mixed = []
-    for head in range(HEADS):
-        place = _numbers(head), _numbers(head + 1), _numbers(1)
+    for head in range(0, HEADS, HEADS_AT_ONCE):
+        place = _numbers(head), _numbers(head + HEADS_AT_ONCE), _numbers(1)
         queries, keys, values = (op.Slice(part, *place) for part in by_head)
         logits = op.Mul(_widened(op.MatMul(queries, keys), query), scale)
         weights = _like(op.Softmax(logits, axis=-1), modulator)
@@ -142,5 +142,5 @@ def _numbers(*values: int) -> Value:
 # What becomes of the operators in torch.onnx.export.
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.mavos.attend_tiles.default: _attend_tiles,
-    torch.ops.mavos.attend_by_head.default: _attend_by_head,
+    torch.ops.mavos.attend_in_turns.default: _attend_in_turns,
 }

@@ -76,7 +76,7 @@ class Mavos(nn.Module):
             )
         for module in self.modules():
             if isinstance(module, ModulatedAttention):
-                module.one_by_one = tile is not None
+                module.in_turns = tile is not None
         mean, std = (torch.tensor(three)[:, None, None] for three in variant.normalisation)
         self.register_buffer("pixel_mean", 255 * mean, persistent=False)
         self.register_buffer("pixel_std", 255 * std, persistent=False)

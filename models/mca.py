@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mavos_deploy.models.layers import ChannelNorm, Pointwise, weighted_sum
 
 HEADS = 4
+HEADS_AT_ONCE = 2  # in exports for CPUs: an even number of products shares two threads evenly
 SMALLEST_KERNEL = 3  # of the first focal level; each further one is 2 wider
 
 
@@ -17,11 +18,11 @@ class ModulatedAttention(nn.Module):
     """Attention from the new frame to the memory, whose values are a multi-scale modulator.
 
     Attributes:
-        one_by_one: Whether heads attend one after another, with a quarter of the memory; for
-            inference on CPUs. It doesn't change the result.
+        in_turns: Whether heads attend two after two, with half of the memory; for inference on
+            CPUs. It doesn't change the result.
     """
 
-    one_by_one = False
+    in_turns = False
 
     def __init__(self, channels: int, focal_levels: int) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class ModulatedAttention(nn.Module):
     def forward(self, new: Tensor, context: Tensor) -> Tensor:
         """Attend from the new map to the context, both normalised, [B, C, h, w] each."""
         modulator = self.modulate(self.f_context(context))
-        attend = attend_by_head if self.one_by_one else attend_heads
+        attend = attend_in_turns if self.in_turns else attend_heads
         out: Tensor = self.proj(attend(self.q(new), self.k(context), modulator.contiguous()))
         return out
 
@@ -77,14 +78,15 @@ def attend_heads(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
 
 
 # An operator of its own, which exports turn into ONNX's operators.
-@torch.library.custom_op("mavos::attend_by_head", mutates_args=())
-def attend_by_head(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
-    """Attend as `attend_heads` does, one head after another."""
-    heads = zip(*(part.split(1, 1) for part in _by_head(query, key, modulator)), strict=True)
-    return torch.cat([_attend(*head) for head in heads], 1).reshape(query.shape)
+@torch.library.custom_op("mavos::attend_in_turns", mutates_args=())
+def attend_in_turns(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
+    """Attend as `attend_heads` does, two heads after the other two."""
+    parts = (part.split(HEADS_AT_ONCE, 1) for part in _by_head(query, key, modulator))
+    mixed = [_attend(*heads) for heads in zip(*parts, strict=True)]
+    return torch.cat(mixed, 1).reshape(query.shape)
 
 
-@attend_by_head.register_fake
+@attend_in_turns.register_fake
 def _attended(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
     return torch.empty_like(query, memory_format=torch.contiguous_format)
 

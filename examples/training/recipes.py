@@ -125,7 +125,7 @@ RECIPES = {
     # On a GPU, from the weights of `lite`: long clips, in which things go and return.
     "lite-long": Recipe(
         variant="lite",
-        iterations=700,
+        iterations=82,
         learning_rate=6e-4,
         encoder_rate=0.1,
         average=0.995,

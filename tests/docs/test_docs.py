@@ -273,6 +273,29 @@ def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
     assert f"{later['p50']:.2f} ms (mean {later['mean']:.2f}) with labels read [a frame" in page
 
 
+def test_scores_behind_long_clips_are_those_of_their_report() -> None:
+    report = results("lite_long")
+    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Long clips on a GPU")}
+    memory = report["memory"]
+    (gain,) = (gain for gain in memory["gains"] if gain["in_subset"])
+    wanted = {
+        "20 made-up scenes with return, with MCA": f"{memory['scores']['mca']['return']:.3f}",
+        "the same without MCA": f"{memory['scores']['reference+previous']['return']:.3f}",
+        "gain of MCA there, with its standard error": (
+            f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
+        ),
+        "all 40 made-up scenes": f"{memory['scores']['mca']['J&F']:.3f}",
+        "DAVIS 2016, the 30 sequences of its train list": (
+            f"{report['davis2016_train']['J&F-Mean']:.3f}"
+        ),
+        **{
+            f"`{name}` of {owner}": f"{report['real'][name]['J&F-Mean']:.3f}"
+            for name, owner in (("chair", "PUMaVOS"), ("dogs_jump", "DAVIS 2017"))
+        },
+    }
+    assert {name: rows[name][1] for name in wanted} == wanted
+
+
 def test_checks_on_the_second_gpu_are_those_of_their_report() -> None:
     report = results("device_code_h100")
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")

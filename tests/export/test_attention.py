@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mavos_deploy.export.attention import TRANSLATIONS
-from mavos_deploy.models.mca import HEADS, attend_by_head, attend_heads
+from mavos_deploy.models.mca import HEADS, attend_heads, attend_in_turns
 from mavos_deploy.models.propagation import attend_tiles
 
 LIMITS = {torch.float32: 1e-6, torch.float16: 2e-3}
@@ -44,7 +44,7 @@ class ByHead(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
         """Attend."""
-        found: Tensor = attend_by_head(query, key, modulator)
+        found: Tensor = attend_in_turns(query, key, modulator)
         return found
 
 
@@ -111,4 +111,4 @@ def compare(
 def test_the_operators_keep_to_the_rules_of_pytorch() -> None:
     given = maps(torch.float32, KEYS, 225, KEYS, VALUES, size=(5, 9))
     torch.library.opcheck(attend_tiles, (*given, 3, 4))
-    torch.library.opcheck(attend_by_head, maps(torch.float32, *3 * [4 * HEADS], size=(3, 5)))
+    torch.library.opcheck(attend_in_turns, maps(torch.float32, *3 * [4 * HEADS], size=(3, 5)))
