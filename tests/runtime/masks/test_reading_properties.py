@@ -91,13 +91,13 @@ def test_any_colours_tell_the_same_regions_in_every_mask(
     assert np.array_equal(later, np.where(labels == labels.max(), 0, first))
 
 
-@given(label_maps(most=1), st.integers(2, 254))
+@given(label_maps(most=1), st.integers(2, 255))
 @often
 def test_one_object_of_any_value_is_one_object(labels: Labels, value: int) -> None:
     mask = labels > 0
-    assert np.array_equal(read(Image.fromarray(mask.astype(np.uint8) * 255)) > 0, mask)
     read_back = read(Image.fromarray(mask.astype(np.uint8) * np.uint8(value)))
-    assert np.array_equal(read_back, mask * value)
+    # 254 is white that was computed a little short, as 255 is the white of one object.
+    assert np.array_equal(read_back, mask * (1 if value >= 254 else value))
 
 
 @given(label_maps(), st.integers(2, 4))
