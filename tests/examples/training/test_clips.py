@@ -1,16 +1,18 @@
 """Training clips: the same for the same seed, with labels that the reference shows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mavos_deploy.evaluation.scenes.clip import Clip
 from mavos_deploy.evaluation.scenes.draws import Draws
 
 pytest.importorskip("skimage", reason="training scenes need the photographs of scikit-image")
 
-from examples.training.clips import augment, render_clip
+from examples.training.clips import ahead, augment, lost_objects, render_clip
 from examples.training.recipes import RECIPES, Stage
 from tests.examples.training.made_pictures import write_pictures
 
@@ -47,3 +49,47 @@ def test_things_of_stills_move_with_their_labels(tmp_path: Path) -> None:
     assert {clip.labels.max() for clip in clips} > {1}
     assert all(clip.labels.max() <= 10 for clip in clips)
     assert any((clip.labels[0] != clip.labels[-1]).any() for clip in clips)
+
+
+def test_more_things_slip_away_and_come_back_where_that_is_asked_for(tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures.npz")
+
+    def returns(absences: float) -> int:
+        """Objects that are out of sight between two frames in which they are seen."""
+        stage = Stage(1.0, (97, 129), 1, 12, 1, 0.0, absences=absences)
+        count = 0
+        for seed in range(6):
+            labels = render_clip(seed, stage, 0.0, pictures).labels
+            for label in range(1, int(labels.max()) + 1):
+                seen = np.flatnonzero((labels == label).any((1, 2)))
+                count += len(seen) > 0 and len(seen) < seen[-1] - seen[0] + 1
+        return count
+
+    assert returns(1.0) > returns(0.0)
+
+
+def test_a_clip_loses_objects_that_it_shows_at_first() -> None:
+    labels = torch.zeros(50, 2, 8, 8, dtype=torch.uint8)
+    labels[:, 0, :4], labels[1:, 0, 4:], labels[:, 1, :2] = 3, 7, 5
+    lost = lost_objects(labels, 0.5, Draws(1))
+    assert lost.shape == (50, 2)
+    assert set(lost[:, 0].tolist()) == {0, 3}  # 7 is not there at first
+    assert set(lost[:, 1].tolist()) == {0, 5}
+    assert torch.equal(lost, lost_objects(labels, 0.5, Draws(1)))
+    assert not lost_objects(labels, 0.0, Draws(1)).any()
+    assert not lost_objects(torch.zeros_like(labels), 1.0, Draws(1)).any()
+
+
+def test_batches_made_ahead_are_the_same_and_errors_come_in_their_place() -> None:
+    one, two = (torch.zeros(1), torch.ones(1)), (torch.ones(1), torch.zeros(1))
+    assert list(ahead(iter([one, two]))) == [one, two]
+    assert list(ahead(iter([]))) == []
+
+    def failing() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield one
+        raise OSError("no picture")
+
+    batches = ahead(failing())
+    assert next(batches) is one
+    with pytest.raises(OSError, match="no picture"):
+        next(batches)

@@ -91,6 +91,12 @@ def test_every_recipe_ends_with_its_last_stage() -> None:
         assert recipe.stage_of(recipe.iterations - 1, recipe.iterations) == len(untils) - 1
 
 
+def test_sizes_take_turns_with_their_batches() -> None:
+    stage = Stage(1.0, (65, 81), 3, 5, 1, 0.5, turns=(((81, 97), 2), ((97, 113), 1)))
+    shapes = [(stage.turn(number).size, stage.turn(number).batch) for number in range(4)]
+    assert shapes == [((65, 81), 3), ((81, 97), 2), ((97, 113), 1), ((65, 81), 3)]
+
+
 def test_the_encoder_learns_at_its_own_rate() -> None:
     network = Mavos(VARIANTS["lite"])
     recipe = RECIPES["lite"]
