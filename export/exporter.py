@@ -1,18 +1,20 @@
 """Writes bundles: a network becomes graphs and a manifest."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mavos_deploy.errors import InputError
+from mavos_deploy.errors import CheckpointError, InputError, MavosError, one_line, shortage
 from mavos_deploy.export.onnx_graphs import export_graph
-from mavos_deploy.export.sharing import share
 from mavos_deploy.hashing import file_sha256
-from mavos_deploy.models.checkpoint import load_network
+from mavos_deploy.models.checkpoint import Weights, load_network
 from mavos_deploy.models.half import half_precision
+from mavos_deploy.models.mavos import Mavos
 from mavos_deploy.models.variants import Variant
 from mavos_deploy.runtime.bundles.manifest import GraphFile, Manifest, Target, write_manifest
 from mavos_deploy.runtime.bundles.memory import MemoryRule, Rule
@@ -24,8 +26,11 @@ from mavos_deploy.runtime.contract import (
     graph_specs,
 )
 from mavos_deploy.runtime.geometry import Size, check_size, grid
+from mavos_deploy.runtime.system.child import Child, ChildDiedError
+from mavos_deploy.runtime.system.processors import usable_processors
 
 CPU_TILE = (8, 18)  # tokens; the fastest of several tried on a CPU at 481x849
+HELPER = "the export's second process"
 TOOLS = ("mavos-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -156,7 +161,7 @@ def write_bundle(
     folder: Path,
     report: Callable[[str], None],
     *,
-    forks: bool = False,
+    helped: bool = False,
 ) -> Manifest:
     """Export a network.
 
@@ -165,40 +170,43 @@ def write_bundle(
         checkpoint: File of the weights; None for shipped or synthetic, untrained ones.
         folder: An existing, empty folder that becomes the bundle.
         report: Called with a line for each graph.
-        forks: Let a copy of this process write half of the graphs, where that is safe and there
-            are two processors. For programs without other threads at work.
+        helped: Whether a second process writes half of the graphs where there are two processors.
+            It is spawned, so Python imports the caller's main module there. PyTorch and the network
+            are then in memory twice.
 
     Returns:
         The manifest as written, without parity.
 
     Raises:
         CheckpointError: The checkpoint doesn't fit, or its weights don't fit the precision.
+        MavosError: The second process failed.
     """
-    network, weights = load_network(plan.variant, checkpoint, plan.tile)
-    if plan.precision == Precision.FP16:
-        network = half_precision(network)
+    network, weights = _load(plan, checkpoint)
     (folder / "graphs").mkdir()
-    specs = plan.specs_at(None if plan.dynamic else plan.size)
-    tiled = {f"{size[0]}x{size[1]}": size for size in plan.tiled}
-    steps = {text: plan.specs_at(size)[GraphName.STEP] for text, size in tiled.items()}
-    jobs: list[tuple[str, GraphSpec, Size | None]]
-    jobs = [(str(name), spec, None) for name, spec in specs.items()]
-    jobs += [(f"{GraphName.STEP}-{text}", steps[text], size) for text, size in tiled.items()]
+    jobs = _jobs(plan)
+    files: dict[str, GraphFile] = {}
 
-    def write(number: int) -> None:
-        stem, spec, size = jobs[number]
-        cut = load_network(plan.variant, checkpoint, tile_for(size))[0] if size else network
-        export_graph(cut, spec, folder / "graphs" / f"{stem}.onnx", plan.target)
-
-    def written(number: int) -> None:
-        stem, spec, _ = jobs[number]
-        path = folder / "graphs" / f"{stem}.onnx"
+    def written(stem: str) -> None:
+        path, spec = _path(folder, stem), jobs[stem].spec
         file = f"graphs/{path.name}"
         files[stem] = GraphFile(file, file_sha256(path), spec.inputs, spec.outputs)
         report(f"{stem}: {path.stat().st_size / 1e6:.1f} MB")
 
-    files: dict[str, GraphFile] = {}
-    share(write, len(jobs), written, forks)
+    stems = list(jobs)
+    helped = helped and usable_processors() > 1
+    own = stems[: len(stems) - len(stems) // 2] if helped else stems
+    others = stems[len(own) :]
+    with ExitStack() as stack:
+        if others:
+            given = plan, checkpoint, weights.sha256, folder, others
+            child = stack.enter_context(Child(HELPER, _help, *given))
+        for stem in own:
+            _write(jobs[stem], stem, plan, checkpoint, network, folder)
+            written(stem)
+            while others and child.connection.poll():
+                written(_told(child, others))
+        while others:
+            written(_told(child, others))
     manifest = Manifest(
         variant=plan.variant.name,
         weights_source=weights.source,
@@ -212,13 +220,96 @@ def write_bundle(
         memory=plan.rule,
         precision=Precision(plan.precision),
         target=Target(plan.target),
-        graphs={name: files[name] for name in specs},
+        graphs={stem: files[stem] for stem, job in jobs.items() if job.tiled_for is None},
         tools=_tools(),
         dynamic=plan.dynamic,
-        tiled={text: files[f"{GraphName.STEP}-{text}"] for text in tiled},
+        tiled={_text(size): files[_tiled(size)] for size in plan.tiled},
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A graph that is to be written.
+
+    Attributes:
+        spec: Its specification.
+        tiled_for: Frame size that its attention is cut for; None for the plan's own.
+    """
+
+    spec: GraphSpec
+    tiled_for: Size | None = None
+
+
+def _jobs(plan: Plan) -> dict[str, _Job]:
+    """The graphs by the stems of their files."""
+    specs = plan.specs_at(None if plan.dynamic else plan.size)
+    jobs = {str(name): _Job(spec) for name, spec in specs.items()}
+    for size in plan.tiled:
+        jobs[_tiled(size)] = _Job(plan.specs_at(size)[GraphName.STEP], size)
+    return jobs
+
+
+def _tiled(size: Size) -> str:
+    return f"{GraphName.STEP}-{_text(size)}"
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _path(folder: Path, stem: str) -> Path:
+    return folder / "graphs" / f"{stem}.onnx"
+
+
+def _load(plan: Plan, checkpoint: Path | None) -> tuple[Mavos, Weights]:
+    network, weights = load_network(plan.variant, checkpoint, plan.tile)
+    return half_precision(network) if plan.precision == Precision.FP16 else network, weights
+
+
+def _write(
+    job: _Job, stem: str, plan: Plan, checkpoint: Path | None, network: Mavos, folder: Path
+) -> None:
+    if job.tiled_for:
+        network, _ = load_network(plan.variant, checkpoint, tile_for(job.tiled_for))
+    export_graph(network, job.spec, _path(folder, stem), plan.target)
+
+
+def _help(
+    connection: Connection,
+    plan: Plan,
+    checkpoint: Path | None,
+    sha256: str,
+    folder: Path,
+    stems: Sequence[str],
+) -> None:
+    """Write graphs, and send the stem of each that is written, or the error that came instead."""
+    try:
+        network, weights = _load(plan, checkpoint)
+        if weights.sha256 != sha256:
+            raise CheckpointError(f"{checkpoint} was changed while it was exported; export again")
+        jobs = _jobs(plan)
+        for stem in stems:
+            _write(jobs[stem], stem, plan, checkpoint, network, folder)
+            connection.send(stem)
+    except (MavosError, OSError) as error:
+        with suppress(BrokenPipeError):  # the first process has gone
+            connection.send(error)
+    except Exception as error:
+        if (advice := shortage(error)) is None:
+            raise
+        connection.send(MavosError(f"{one_line(error) or type(error).__name__}; {advice}"))
+
+
+def _told(child: Child, others: list[str]) -> str:
+    """Wait for a graph of the second process, which is no longer one of the others then."""
+    try:
+        stem: str = child.result()
+    except ChildDiedError as died:
+        raise MavosError(f"{died}; `taskset -c 0` before the command needs one process") from None
+    others.remove(stem)
+    return stem
 
 
 def record_parity(folder: Path, manifest: Manifest, parity: dict[str, object]) -> Manifest:

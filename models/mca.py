@@ -18,8 +18,8 @@ class ModulatedAttention(nn.Module):
     """Attention from the new frame to the memory, whose values are a multi-scale modulator.
 
     Attributes:
-        in_turns: Whether heads attend two after two, with half of the memory; for inference on
-            CPUs. It doesn't change the result.
+        in_turns: Whether heads attend two at a time, so half of the scores are in memory; for
+            inference on CPUs. It doesn't change the result.
     """
 
     in_turns = False
@@ -80,7 +80,7 @@ def attend_heads(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
 # An operator of its own, which exports turn into ONNX's operators.
 @torch.library.custom_op("mavos::attend_in_turns", mutates_args=())
 def attend_in_turns(query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
-    """Attend as `attend_heads` does, two heads after the other two."""
+    """Attend as `attend_heads` does, two heads at a time."""
     parts = (part.split(HEADS_AT_ONCE, 1) for part in _by_head(query, key, modulator))
     mixed = [_attend(*heads) for heads in zip(*parts, strict=True)]
     return torch.cat(mixed, 1).reshape(query.shape)

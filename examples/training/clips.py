@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -134,21 +134,12 @@ def batches(
             executor.shutdown(cancel_futures=True)
 
 
-def ahead(source: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches; each is made by a thread while the one before it is trained on."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, source, None)
-        while (batch := following.result()) is not None:
-            following = thread.submit(next, source, None)
-            yield batch
-
-
 def lost_objects(labels: Tensor, chance: float, draws: Draws) -> Tensor:
     """Objects that are left out of what is remembered of a frame, as if they had been missed.
 
     Args:
         labels: uint8 [T, B, H, W].
-        chance: That a clip loses one in a frame.
+        chance: Chance of a clip to lose one in a frame.
         draws: Where the choice comes from.
 
     Returns:

@@ -17,7 +17,7 @@ class Stage:
         frozen_norm: Whether batch normalisation uses its stored statistics.
         frozen_encoder: Whether the encoder keeps its weights.
         pace: Scales the motion in clips made from stills.
-        absences: Chance that a thing in such a clip slips away and comes back.
+        absences: Chance that a thing slips away and comes back, in clips made from stills.
         lost: Chance that a clip loses an object in a frame: what is remembered lacks it.
         turns: Other sizes, each with its number of clips, that take turns with `size`.
     """
@@ -47,6 +47,7 @@ class Recipe:
     """A training from its first iteration to its last.
 
     Attributes:
+        name: The training's own name.
         variant: Name in `models.variants.VARIANTS` of the network that it trains.
         iterations: Number of them, if the command line gives no other.
         learning_rate: Peak of AdamW's rate.
@@ -62,6 +63,7 @@ class Recipe:
         stages: In their order.
     """
 
+    name: str
     variant: str
     iterations: int
     learning_rate: float
@@ -83,72 +85,78 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny": Recipe(
-        variant="tiny",
-        iterations=5000,
-        learning_rate=1e-3,
-        encoder_rate=1.0,
-        average=0.9995,
-        fall=0.35,
-        scenes=1.0,
-        reuse=3,
-        pool=8,
-        upside_down=0.15,
-        recoloured=0.3,
-        grey=0.1,
-        stages=(
-            Stage(0.25, (113, 193), 12, 5, 1, 0.0, frozen_norm=False),
-            Stage(0.75, (145, 257), 8, 8, 2, 0.5, frozen_norm=False),
-            Stage(1.00, (193, 337), 5, 9, 2, 0.8),
-        ),
-    ),
-    "lite": Recipe(
-        variant="lite",
-        iterations=2300,
-        learning_rate=6e-4,
-        encoder_rate=0.1,
-        average=0.998,
-        fall=0.3,
-        scenes=0.25,
-        reuse=2,
-        pool=1,
-        upside_down=0.0,
-        recoloured=0.0,
-        grey=0.08,
-        stages=(
-            Stage(0.087, (145, 257), 6, 5, 1, 0.0, frozen_encoder=True, pace=0.7),
-            Stage(0.522, (145, 257), 5, 6, 1, 0.3, pace=0.9),
-            Stage(0.739, (193, 337), 3, 7, 2, 0.6),
-            Stage(1.000, (193, 337), 2, 11, 2, 0.8, pace=0.8),
-        ),
-    ),
-    # On a GPU, from the weights of `lite`: long clips, in which things go and return.
-    "lite-long": Recipe(
-        variant="lite",
-        iterations=82,
-        learning_rate=6e-4,
-        encoder_rate=0.1,
-        average=0.995,
-        fall=0.6,
-        scenes=0.2,
-        reuse=2,
-        pool=3,
-        upside_down=0.0,
-        recoloured=0.0,
-        grey=0.08,
-        stages=(
-            Stage(
-                1.0,
-                (241, 433),
-                14,
-                24,
-                4,
-                0.85,
-                pace=0.8,
-                absences=0.3,
-                lost=0.08,
-                turns=(((193, 337), 21), ((337, 593), 7)),
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="tiny",
+            variant="tiny",
+            iterations=5000,
+            learning_rate=1e-3,
+            encoder_rate=1.0,
+            average=0.9995,
+            fall=0.35,
+            scenes=1.0,
+            reuse=3,
+            pool=8,
+            upside_down=0.15,
+            recoloured=0.3,
+            grey=0.1,
+            stages=(
+                Stage(0.25, (113, 193), 12, 5, 1, 0.0, frozen_norm=False),
+                Stage(0.75, (145, 257), 8, 8, 2, 0.5, frozen_norm=False),
+                Stage(1.00, (193, 337), 5, 9, 2, 0.8),
             ),
         ),
-    ),
+        Recipe(
+            name="lite",
+            variant="lite",
+            iterations=2300,
+            learning_rate=6e-4,
+            encoder_rate=0.1,
+            average=0.998,
+            fall=0.3,
+            scenes=0.25,
+            reuse=2,
+            pool=1,
+            upside_down=0.0,
+            recoloured=0.0,
+            grey=0.08,
+            stages=(
+                Stage(0.087, (145, 257), 6, 5, 1, 0.0, frozen_encoder=True, pace=0.7),
+                Stage(0.522, (145, 257), 5, 6, 1, 0.3, pace=0.9),
+                Stage(0.739, (193, 337), 3, 7, 2, 0.6),
+                Stage(1.000, (193, 337), 2, 11, 2, 0.8, pace=0.8),
+            ),
+        ),
+        # On a GPU, from the weights of `lite`: long clips, in which things go and return.
+        Recipe(
+            name="lite-long",
+            variant="lite",
+            iterations=82,
+            learning_rate=6e-4,
+            encoder_rate=0.1,
+            average=0.995,
+            fall=0.6,
+            scenes=0.2,
+            reuse=2,
+            pool=3,
+            upside_down=0.0,
+            recoloured=0.0,
+            grey=0.08,
+            stages=(
+                Stage(
+                    1.0,
+                    (241, 433),
+                    14,
+                    24,
+                    4,
+                    0.85,
+                    pace=0.8,
+                    absences=0.3,
+                    lost=0.08,
+                    turns=(((193, 337), 21), ((337, 593), 7)),
+                ),
+            ),
+        ),
+    )
 }

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import nn
 
 from examples.training import start
-from examples.training.clips import ahead, batches, lost_objects, render_clip
+from examples.training.clips import batches, lost_objects, render_clip
 from examples.training.losses import sequence_loss
 from examples.training.recipes import RECIPES, Recipe
 from mavos_deploy.evaluation.scenes.draws import Draws
@@ -115,13 +115,13 @@ def earlier(file: Path, recipe: Recipe, arguments: argparse.Namespace) -> dict[s
     """
     saved: dict[str, Any] = torch.load(file, map_location=arguments.device, weights_only=True)
     same = {
-        "variant": recipe.variant,
+        "recipe": recipe.name,
         "iterations": arguments.iterations,
         "seed": arguments.seed,
     }
     if any(saved[key] != value for key, value in same.items()):
         raise SystemExit(
-            f"{file} belongs to a training of {saved['variant']}, {saved['iterations']} "
+            f"{file} belongs to a training of {saved['recipe']}, {saved['iterations']} "
             f"iterations with seed {saved['seed']}; give the same, or another output folder"
         )
     print(f"going on at iteration {saved['iteration']}", flush=True)
@@ -154,7 +154,7 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     source = batches(
         recipe, arguments.pictures, first, iterations, arguments.seed, arguments.workers
     )
-    for iteration, (frames, labels) in enumerate(ahead(source), first):
+    for iteration, (frames, labels) in enumerate(source, first):
         stage = recipe.stages[recipe.stage_of(iteration, iterations)]
         freeze_statistics(network, stage.frozen_norm)
         keep = max(HARDEST, 1 - (1 - HARDEST) * iteration / iterations / STEADY)
@@ -197,7 +197,7 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
             last = now
         if done % arguments.save_every == 0 or done == iterations:
             state = {
-                "variant": recipe.variant,
+                "recipe": recipe.name,
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.state,
@@ -215,6 +215,8 @@ def train(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def export(recipe: Recipe, folder: Path, target: Path) -> None:
     """Write the averaged weights in half precision, as the package ships them."""
     saved: dict[str, Any] = torch.load(folder / "training.pt", weights_only=True)
+    if saved["recipe"] != recipe.name:
+        raise SystemExit(f"{folder} holds a training of {saved['recipe']}, not of {recipe.name}")
     state = {
         key: value.half().contiguous().cpu()
         for key, value in saved["average"].items()
@@ -248,16 +250,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, usable_processors() // 2))
     parser.add_argument("--no-bfloat16", dest="bfloat16", action="store_false")
     parser.add_argument("--log-every", type=int, default=20)
-    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--save-every", type=int, default=20)
     arguments = parser.parse_args()
     recipe = RECIPES[arguments.recipe]
     if arguments.export:
         export(recipe, arguments.output, arguments.export)
         return
     if recipe.scenes < 1 and not arguments.pictures:
-        parser.error(f"{recipe.variant} needs --pictures FILE; gather.py makes it")
+        parser.error(f"{recipe.name} needs --pictures FILE; gather.py makes it")
     if not (arguments.encoder or arguments.weights or recipe.encoder_rate == 1):
-        parser.error(f"{recipe.variant} needs --encoder FILE, ImageNet weights to begin with")
+        parser.error(
+            f"{recipe.name} needs --encoder FILE, ImageNet weights to begin with, or --weights FILE"
+        )
     arguments.iterations = arguments.iterations or recipe.iterations
     arguments.output.mkdir(parents=True, exist_ok=True)
     # So that the workers end with it, as after Ctrl-C.

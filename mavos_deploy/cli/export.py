@@ -180,7 +180,7 @@ def export(
     with replacing_bundle(folder, overwrite) as temporary:
         say.line(_announced(plan, checkpoint))
         manifest = write_bundle(
-            plan, checkpoint, temporary, lambda line: say.line(f"  {line}"), forks=True
+            plan, checkpoint, temporary, lambda line: say.line(f"  {line}"), helped=True
         )
         if not no_verify:
             network = network_of(manifest, checkpoint)

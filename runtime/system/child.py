@@ -1,12 +1,11 @@
-"""Child processes: tied to this one by a pipe, and killed when they are not needed."""
+"""Child processes: spawned, tied to this one by a pipe, and killed when they are not needed."""
 
 import multiprocessing
 import signal
 import threading
-import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any
 
 from mavos_deploy.errors import MavosError
 from mavos_deploy.runtime.system.interrupts import processes_start
@@ -34,7 +33,7 @@ class ChildDiedError(MavosError):
 
 
 class Child:
-    """A process that is spawned, so that it inherits neither memory nor threads; or forked.
+    """A process that is spawned, so that it inherits neither memory nor threads.
 
     It never sees Ctrl-C or SIGTERM; its parent has to kill it, as the end of a `with` block does.
     Code that keeps it elsewhere makes it within `processes_start`, so that no interrupt comes
@@ -44,36 +43,22 @@ class Child:
         connection: This end of the pipe; `multiprocessing.connection.wait` takes it.
     """
 
-    def __init__(
-        self,
-        name: str,
-        function: Callable[..., None],
-        *arguments: object,
-        method: Literal["spawn", "fork"] = "spawn",
-    ) -> None:
+    def __init__(self, name: str, function: Callable[..., None], *arguments: object) -> None:
         """Start the process.
 
         Args:
             name: Subject of messages about the process, such as `the worker`.
             function: A function of a module; the process calls it with its end of the pipe and
                 the arguments, and ends when it returns.
-            arguments: Values that can be pickled; anything if the process is forked.
-            method: `fork` shares this process's memory as it is, so nothing is imported or read
-                again. For code whose libraries' threads are idle and not needed in the child.
+            arguments: Values that can be pickled.
         """
-        context: multiprocessing.context.SpawnContext | multiprocessing.context.ForkContext
-        if method == "fork":
-            context = multiprocessing.get_context("fork")
-        else:
-            context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._name = name
         self._ending = threading.Lock()
         self._process = context.Process(target=function, args=(theirs, *arguments), daemon=True)
         try:
-            with processes_start(), warnings.catch_warnings():
-                # Python 3.12 warns of threads in a process that forks; see `method`.
-                warnings.filterwarnings("ignore", "This process .* is multi-threaded")
+            with processes_start():
                 self._process.start()
                 theirs.close()  # so that the end of the process is the end of the pipe
         except BaseException:

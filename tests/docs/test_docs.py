@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -273,27 +274,64 @@ def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
     assert f"{later['p50']:.2f} ms (mean {later['mean']:.2f}) with labels read [a frame" in page
 
 
-def test_scores_behind_long_clips_are_those_of_their_report() -> None:
-    report = results("lite_long")
-    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Long clips on a GPU")}
-    memory = report["memory"]
-    (gain,) = (gain for gain in memory["gains"] if gain["in_subset"])
-    wanted = {
-        "20 made-up scenes with return, with MCA": f"{memory['scores']['mca']['return']:.3f}",
-        "the same without MCA": f"{memory['scores']['reference+previous']['return']:.3f}",
-        "gain of MCA there, with its standard error": (
-            f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
-        ),
-        "all 40 made-up scenes": f"{memory['scores']['mca']['J&F']:.3f}",
-        "DAVIS 2016, the 30 sequences of its train list": (
-            f"{report['davis2016_train']['J&F-Mean']:.3f}"
-        ),
-        **{
-            f"`{name}` of {owner}": f"{report['real'][name]['J&F-Mean']:.3f}"
-            for name, owner in (("chair", "PUMaVOS"), ("dogs_jump", "DAVIS 2017"))
-        },
+def test_times_of_exports_are_those_of_their_report() -> None:
+    rounds = results("export_times")["rounds"]
+    rows = {
+        row[0]: row[1:] for row in rows_of("docs/performance.md", "How long an export takes")[2:]
     }
-    assert {name: rows[name][1] for name in wanted} == wanted
+    places = [(name, figure) for name in ("tiny", "mob") for figure in ("wall", "cpu")]
+    assert len(rows) == len(places)
+    for (name, figure), row in zip(places, rows.values(), strict=True):
+        before, now = (
+            [taken[figure] for taken in rounds[f"{name}-{way}"]] for way in ("before", "two")
+        )
+        ratio = median(n / b for n, b in zip(now, before, strict=True))
+        assert row == [f"{median(before):.1f} s", f"{median(now):.1f} s", f"{ratio:.2f}"]
+
+
+def test_times_from_1080p_are_those_of_their_report() -> None:
+    report = results("from_1080p")
+    page = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    for name in ("tiny_241x433_120_frames", "mobilenet_481x849_31_frames"):
+        before, now = report[name]["before"], report[name]["now"]
+        faster = median(b / n for b, n in zip(before, now, strict=True))
+        assert f"take {median(now):.1f} s" in page, name
+        assert f"{median(before):.1f}" in page, name
+        assert f"{faster:.2f} times as fast" in page, name
+
+
+def test_scores_after_long_clips_are_those_of_their_report() -> None:
+    after, before = results("lite_long"), results("memory_modes_lite")
+    shipped = results("eval_lite")["scores"]
+    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Long clips on a GPU")}
+    for column, memory in enumerate((before, after["memory"])):
+        scores = memory["scores"]
+        gains = {
+            gain["in_subset"]: f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
+            for gain in memory["gains"]
+            if (gain["memory"], gain["over"]) == ("mca", "reference+previous")
+        }
+        wanted = {
+            "20 made-up scenes with return, with MCA": f"{scores['mca']['return']:.3f}",
+            "the same without MCA": f"{scores['reference+previous']['return']:.3f}",
+            "gain of MCA there, with its standard error": gains[True],
+            "gain of MCA in the other 20, with its standard error": gains[False],
+            "all 40 made-up scenes": f"{scores['mca']['J&F']:.3f}",
+        }
+        assert {name: rows[name][column] for name in wanted} == wanted
+    davis = rows["DAVIS 2016, the 30 sequences of its train list"]
+    assert davis == [
+        f"{shipped['davis2016_train']['global']['J&F-Mean']:.3f}",
+        f"{after['davis2016_train']['J&F-Mean']:.3f}",
+    ]
+    for name, owner in (("chair", "PUMaVOS"), ("dogs_jump", "DAVIS 2017")):
+        assert rows[f"`{name}` of {owner}"][1] == f"{after['real'][name]['J&F-Mean']:.3f}"
+    page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
+    half, most = (after["averages_of_both_weights"][key] for key in ("half", "three_quarters_new"))
+    assert (
+        f"gave {half['davis2016_train']:.3f} and {most['davis2016_train']:.3f} on DAVIS 2016, "
+        f"and {half['dogs_jump']:.3f} and {most['dogs_jump']:.3f} on `dogs_jump`" in page
+    )
 
 
 def test_checks_on_the_second_gpu_are_those_of_their_report() -> None:

@@ -1,4 +1,4 @@
-"""The exported attention in tiles and by heads is PyTorch's."""
+"""The exported attention in tiles and in turns of heads is PyTorch's."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Tiles(nn.Module):
         return found
 
 
-class ByHead(nn.Module):
+class InTurns(nn.Module):
     """The operator in a graph."""
 
     def forward(self, query: Tensor, key: Tensor, modulator: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def test_tiles(
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 def test_heads(tmp_path: Path, dtype: torch.dtype) -> None:
     given = maps(dtype, *3 * [4 * HEADS], size=(7, 12))
-    session = exported(ByHead(), given, tmp_path / "heads.onnx")
+    session = exported(InTurns(), given, tmp_path / "turns.onnx")
     compare(session, given, attend_heads(*given))
     one = tuple(x[:1] for x in given)
     compare(session, one, attend_heads(*one))

@@ -1,6 +1,5 @@
 """Training clips: the same for the same seed, with labels that the reference shows."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from mavos_deploy.evaluation.scenes.draws import Draws
 
 pytest.importorskip("skimage", reason="training scenes need the photographs of scikit-image")
 
-from examples.training.clips import ahead, augment, lost_objects, render_clip
+from examples.training.clips import augment, lost_objects, render_clip
 from examples.training.recipes import RECIPES, Stage
 from tests.examples.training.made_pictures import write_pictures
 
@@ -78,18 +77,3 @@ def test_a_clip_loses_objects_that_it_shows_at_first() -> None:
     assert torch.equal(lost, lost_objects(labels, 0.5, Draws(1)))
     assert not lost_objects(labels, 0.0, Draws(1)).any()
     assert not lost_objects(torch.zeros_like(labels), 1.0, Draws(1)).any()
-
-
-def test_batches_made_ahead_are_the_same_and_errors_come_in_their_place() -> None:
-    one, two = (torch.zeros(1), torch.ones(1)), (torch.ones(1), torch.zeros(1))
-    assert list(ahead(iter([one, two]))) == [one, two]
-    assert list(ahead(iter([]))) == []
-
-    def failing() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield one
-        raise OSError("no picture")
-
-    batches = ahead(failing())
-    assert next(batches) is one
-    with pytest.raises(OSError, match="no picture"):
-        next(batches)

@@ -79,7 +79,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     _, weights = load_network(VARIANTS[recipe.variant], tmp_path / "whole.safetensors")
     assert weights.trained
 
-    with pytest.raises(SystemExit, match=f"of {recipe.variant}, 4 iterations with seed 5"):
+    with pytest.raises(SystemExit, match=f"of {recipe.name}, 4 iterations with seed 5"):
         train.train(recipe, arguments(tmp_path / "parts", 6, pictures))
 
 
