@@ -146,6 +146,8 @@ def lost_objects(labels: Tensor, chance: float, draws: Draws) -> Tensor:
         Their identities, int64 [T, B]; 0 where none is lost.
     """
     lost = torch.zeros(labels.shape[:2], dtype=torch.int64)
+    if not chance:
+        return lost
     for clip in range(labels.shape[1]):
         shown = [value for value in labels[0, clip].unique().tolist() if value]
         for frame in range(labels.shape[0]):

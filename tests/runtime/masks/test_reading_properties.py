@@ -95,6 +95,7 @@ def test_any_colours_tell_the_same_regions_in_every_mask(
 @often
 def test_one_object_of_any_value_is_one_object(labels: Labels, value: int) -> None:
     mask = labels > 0
+    assert np.array_equal(read(Image.fromarray(mask.astype(np.uint8) * 255)) > 0, mask)
     read_back = read(Image.fromarray(mask.astype(np.uint8) * np.uint8(value)))
     # 254 is white that was computed a little short, as 255 is the white of one object.
     assert np.array_equal(read_back, mask * (1 if value >= 254 else value))
