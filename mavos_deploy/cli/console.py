@@ -1,28 +1,15 @@
 """Lines, results, progress and warnings of a command, on standard output or standard error."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from rich.console import Console as Terminal
-
 if TYPE_CHECKING:
     from rich.table import Table
-
-
-class _Plain(Terminal):
-    def on_broken_pipe(self) -> None:
-        """Leave the error to `launch`; rich would end the process as if a check had failed."""
-        raise BrokenPipeError
-
-
-# Plain output: no wrapping that breaks paths, no colours of our own choosing in log files, and
-# nothing in a path is taken for markup or the name of an emoji.
-out = _Plain(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = _Plain(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 @dataclass(frozen=True)
@@ -52,28 +39,34 @@ class Console:
         """
         if not self.talks:
             return
-        wide = _Plain(width=max(out.width, width), highlight=False) if width else out
+        from mavos_deploy.cli.terminal import Plain, out
+
+        wide = Plain(width=max(out.width, width), highlight=False) if width else out
         wide.print(text)
 
     def result(self, document: object) -> None:
         """Print the command's JSON document, with `--json` alone."""
         if self.json:
+            from mavos_deploy.cli.terminal import out
+
             out.print(json.dumps(document, indent=2))
 
     def fault(self, text: "str | Table") -> None:
         """Print something that is wrong, on standard error where `--quiet` keeps lines back."""
         if self.quiet and not self.json:
-            err.print(text)
+            self.note(text)
         else:
             self.line(text)
 
-    def note(self, text: str) -> None:
+    def note(self, text: "str | Table") -> None:
         """Print a line that results depend on, on standard error and whatever the options."""
+        from mavos_deploy.cli.terminal import err
+
         err.print(text)
 
     def warn(self, message: str) -> None:
         """Print a line that must not be missed, whatever the options."""
-        err.print(f"warning: {message}")
+        self.note(f"warning: {message}")
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -86,6 +79,9 @@ class Console:
         Yields:
             A function to call with the number of steps that are done.
         """
+        if not (self.talks and sys.stderr.isatty()):
+            yield lambda done: None
+            return
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -97,6 +93,8 @@ class Console:
             TimeRemainingColumn,
         )
         from rich.text import Text
+
+        from mavos_deploy.cli.terminal import err
 
         class Rate(ProgressColumn):
             def render(self, task: Task) -> Text:
@@ -110,8 +108,7 @@ class Console:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        shown = self.talks and err.is_terminal
-        with Progress(*columns, console=err, disable=not shown, transient=True) as bar:
+        with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mavos_deploy.cli import options
-from mavos_deploy.cli.console import Console, err
+from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
+from mavos_deploy.cli.terminal import err
 from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.defaults import VIDEO
 from mavos_deploy.errors import InputError

@@ -14,7 +14,6 @@ from typing import Any
 import typer
 
 from mavos_deploy.cli import options
-from mavos_deploy.cli.console import err
 from mavos_deploy.errors import InputError, MavosError, PoisonedError, one_line, shortage
 from mavos_deploy.runtime.system.interrupts import stops
 
@@ -73,6 +72,8 @@ def launch(
 
 
 def _say(text: str) -> None:
+    from mavos_deploy.cli.terminal import err
+
     with suppress(OSError):  # the terminal may be what was closed
         err.print(text)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mavos_deploy import __version__
-from mavos_deploy.cli.console import out
 from mavos_deploy.runtime.backends.table import AUTO, BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.datasets.sequences import Layout
 from mavos_deploy.words import Word
@@ -27,6 +26,8 @@ class Fit(str, Enum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from mavos_deploy.cli.terminal import out
+
         out.print(f"mavos-deploy {__version__}")
         raise typer.Exit
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavos_deploy.cli.console import err
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.cli.options import open_named
+from mavos_deploy.cli.terminal import err
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import AUTO
 from mavos_deploy.words import counted
