@@ -12,7 +12,7 @@ from mavos_deploy.runtime.masks.palette import palette_colors
 from mavos_deploy.runtime.masks.writing import LabelledFrame, Legend
 from mavos_deploy.runtime.media.access import Clip
 from mavos_deploy.runtime.media.outputs import Wanted
-from mavos_deploy.runtime.objects import only_objects
+from mavos_deploy.runtime.objects import ids_of, only_objects
 from mavos_deploy.runtime.studio.exporting import Command
 from mavos_deploy.runtime.studio.history import Now, Thing
 from mavos_deploy.runtime.studio.passes import chain
@@ -196,7 +196,7 @@ class Reproduction:
         return ""
 
     def _given(self, found: list[tuple[int, int]]) -> set[int]:
-        return {int(i) for _, v in found for i in np.unique(self.versions.labels(v)) if i}
+        return {i for _, v in found for i in ids_of(self.versions.labels(v))}
 
     def _equal(self, version: int, other: int) -> bool:
         if version == other:
