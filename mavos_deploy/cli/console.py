@@ -37,36 +37,28 @@ class Console:
             width: Characters that a table needs, also where the output is a file; 0 lets rich
                 choose.
         """
-        if not self.talks:
-            return
-        from mavos_deploy.cli.terminal import Plain, out
-
-        wide = Plain(width=max(out.width, width), highlight=False) if width else out
-        wide.print(text)
+        if self.talks:
+            _print(text, stderr=False, width=width)
 
     def result(self, document: object) -> None:
         """Print the command's JSON document, with `--json` alone."""
         if self.json:
-            from mavos_deploy.cli.terminal import out
-
-            out.print(json.dumps(document, indent=2))
+            _print(json.dumps(document, indent=2), stderr=False)
 
     def fault(self, text: "str | Table") -> None:
         """Print something that is wrong, on standard error where `--quiet` keeps lines back."""
         if self.quiet and not self.json:
-            self.note(text)
+            tell(text)
         else:
             self.line(text)
 
-    def note(self, text: "str | Table") -> None:
+    def note(self, text: str) -> None:
         """Print a line that results depend on, on standard error and whatever the options."""
-        from mavos_deploy.cli.terminal import err
-
-        err.print(text)
+        tell(text)
 
     def warn(self, message: str) -> None:
         """Print a line that must not be missed, whatever the options."""
-        self.note(f"warning: {message}")
+        tell(f"warning: {message}")
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -94,7 +86,7 @@ class Console:
         )
         from rich.text import Text
 
-        from mavos_deploy.cli.terminal import err
+        from mavos_deploy.cli.terminal import Plain
 
         class Rate(ProgressColumn):
             def render(self, task: Task) -> Text:
@@ -108,9 +100,24 @@ class Console:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=err, transient=True) as bar:
+        with Progress(*columns, console=Plain(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
+
+
+def tell(text: "str | Table") -> None:
+    """Print a line or a table on standard error."""
+    _print(text, stderr=True)
+
+
+def _print(text: "str | Table", *, stderr: bool, width: int = 0) -> None:
+    if isinstance(text, str):
+        # Flushed at once: a reader that has gone is noticed here, and not at the process's end.
+        print(text, file=sys.stderr if stderr else sys.stdout, flush=True)
+        return
+    from mavos_deploy.cli.terminal import print_table
+
+    print_table(text, stderr=stderr, width=width)
 
 
 def one_by_one(advance: Callable[[int], None]) -> Callable[[], None]:

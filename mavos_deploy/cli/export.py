@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mavos_deploy.cli import options
-from mavos_deploy.cli.console import Console
+from mavos_deploy.cli.console import Console, tell
 from mavos_deploy.cli.launch import FAILED, launch, require
 from mavos_deploy.cli.notices import warn_if_untrained
-from mavos_deploy.cli.terminal import err
 from mavos_deploy.cli.verify import compare, verdict
 from mavos_deploy.defaults import VIDEO
 from mavos_deploy.errors import InputError
@@ -243,10 +242,8 @@ def _announced(plan: "Plan", checkpoint: Path | None) -> str:
 def _report_failure(say: Console, parity: "Parity") -> None:
     say.result(parity.to_dict())
     if not say.json:
-        err.print(verdict(parity))
-        err.print(
-            "nothing was written; to look closer, export with --no-verify and run mavos-verify"
-        )
+        tell(verdict(parity))
+        tell("nothing was written; to look closer, export with --no-verify and run mavos-verify")
 
 
 def _write_parity(folder: Path, parity: "Parity") -> None:

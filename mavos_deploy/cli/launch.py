@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from mavos_deploy.cli import options
+from mavos_deploy.cli.console import tell
 from mavos_deploy.errors import InputError, MavosError, PoisonedError, one_line, shortage
 from mavos_deploy.runtime.system.interrupts import stops
 
@@ -72,10 +73,8 @@ def launch(
 
 
 def _say(text: str) -> None:
-    from mavos_deploy.cli.terminal import err
-
     with suppress(OSError):  # the terminal may be what was closed
-        err.print(text)
+        tell(text)
 
 
 def _said(message: Warning | str, *_: object, **__: object) -> None:

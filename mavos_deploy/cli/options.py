@@ -26,9 +26,7 @@ class Fit(str, Enum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from mavos_deploy.cli.terminal import out
-
-        out.print(f"mavos-deploy {__version__}")
+        print(f"mavos-deploy {__version__}", flush=True)
         raise typer.Exit
 
 

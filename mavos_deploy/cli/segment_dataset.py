@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mavos_deploy.cli.console import tell
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained
 from mavos_deploy.cli.options import open_named
-from mavos_deploy.cli.terminal import err
 from mavos_deploy.errors import InputError
 from mavos_deploy.runtime.backends.table import AUTO
 from mavos_deploy.words import counted
@@ -232,8 +232,8 @@ def report_problems(
     """List problems on standard error, and count those beyond the first ones."""
     if not problems:
         return
-    err.print(f"{counted(len(problems), 'problem')}; {consequence}:")
+    tell(f"{counted(len(problems), 'problem')}; {consequence}:")
     for problem in problems[:PROBLEMS_SHOWN]:
-        err.print(f"  {' '.join(str(problem).splitlines())}")
+        tell(f"  {' '.join(str(problem).splitlines())}")
     if len(problems) > PROBLEMS_SHOWN:
-        err.print(f"  and {len(problems) - PROBLEMS_SHOWN} more")
+        tell(f"  and {len(problems) - PROBLEMS_SHOWN} more")

@@ -1,37 +1,47 @@
-"""What is printed as it is, and that a command which prints nothing starts without rich."""
+"""Tables as they are printed, and commands that print lines without rich."""
 
 import subprocess
 import sys
 
 import pytest
+from rich.table import Table
 
-from mavos_deploy.cli.terminal import err, out
+from mavos_deploy.cli.terminal import print_table
 
-IMPORTED = """
+REFUSED = """
 import sys
 from mavos_deploy.cli.console import Console
 from mavos_deploy.cli.run import main
-sys.argv = ["mavos-run", "--quiet"]
+sys.argv = ["mavos-run", "clip.mp4", "--masks", "first.png"]
+say = Console()
+say.line("[bold]a  b[/] :smile:")
+say.warn("look out")
+with say.progress("work", 2) as advance:
+    advance(1)
 try:
     main()
-except SystemExit as ended:
-    assert ended.code == 2, ended.code
-with Console(quiet=True).progress("work", 2) as advance:
-    advance(1)
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"rich", "pydantic"}))
+finally:
+    print(sorted({name.partition(".")[0] for name in sys.modules} & {"rich", "pydantic"}))
 """
 
 
-@pytest.mark.parametrize("text", ["[bold]a  b[/]", ":smile: 3/4", "x" * 300])
-def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    out.print(text)
-    err.print(text)
+@pytest.mark.parametrize("stderr", [False, True])
+@pytest.mark.parametrize("width", [0, 200])
+def test_a_table_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str], stderr: bool, width: int
+) -> None:
+    table = Table("file")
+    table.add_row("[bold]a  b[/] :smile:")
+    print_table(table, stderr=stderr, width=width)
     said = capsys.readouterr()
-    assert (said.out, said.err) == (f"{text}\n", f"{text}\n")
+    assert "[bold]a  b[/] :smile:" in (said.err if stderr else said.out)
+    assert not (said.out if stderr else said.err)
 
 
-def test_a_command_that_prints_nothing_imports_nothing_to_print_with() -> None:
+def test_lines_progress_and_errors_need_nothing_to_draw_with() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED], check=True, capture_output=True, text=True
+        [sys.executable, "-c", REFUSED], check=False, capture_output=True, text=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.returncode == 2
+    assert done.stdout == "[bold]a  b[/] :smile:\n[]\n"
+    assert done.stderr.startswith("warning: look out\nmavos-run: error: got clip.mp4 alone")
