@@ -1,5 +1,7 @@
 """Sizes, lengths and objects of the made-up clips that a bundle is compared with PyTorch on."""
 
+import math
+
 from mavos_deploy.export.parity import updates_of
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.bundles.manifest import Manifest
@@ -7,7 +9,7 @@ from mavos_deploy.runtime.contract import IDENTITIES, GraphName
 from mavos_deploy.runtime.geometry import Size
 
 # Eleven objects make two groups, and the second one's first update falls into the first one's
-# second. A frame smaller than this has no room for them.
+# second. A frame smaller than this has no room for them, and is compared on a larger clip.
 OBJECTS = 10
 ROOM_FOR_GROUPS = 64  # pixels on a side
 
@@ -28,7 +30,8 @@ def shortest_clip(manifest: Manifest) -> int:
 def clips_of(bundle: Bundle, objects: int | None = None) -> list[tuple[Size, int]]:
     """The clips that a bundle is compared on.
 
-    There is one clip. A bundle for frames of any size gets an upright one too, and one for each
+    There is one clip, of twice the bundle's size or more where objects would find no room in it. A
+    bundle for frames of any size gets an upright one too, and one for each
     size that it has tiles for. Where a bundle has a decoder for a single group and no frame of
     these clips has so few objects, one with two objects is added.
 
@@ -41,10 +44,11 @@ def clips_of(bundle: Bundle, objects: int | None = None) -> list[tuple[Size, int
     """
     manifest = bundle.manifest
     objects = objects or default_objects(manifest)
+    height, width = (math.ceil(ROOM_FOR_GROUPS / min(manifest.size)) * it for it in manifest.size)
     # Another size than the bundle's, so that both resizes are part of the comparison.
-    sizes = [(manifest.height - 1, manifest.width + 5)]
+    sizes = [(height - 1, width + 5)]
     if manifest.dynamic:
-        sizes.append((manifest.width + 37, manifest.height - 1))
+        sizes.append((width + 37, height - 1))
         sizes += [(height - 1, width - 1) for height, width in bundle.tiled]
     clips = [(size, objects) for size in sizes]
     at_first = objects + (manifest.memory.slots == 1)  # a memory of one slot takes none later

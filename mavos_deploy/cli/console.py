@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+# Escapes of characters in file names that would ring, delete or move the cursor; not of lines, tabs.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
+}
+_LOCK = Lock()  # lines of two threads stay whole
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Console:
         Yields:
             A function to call with the number of steps that are done.
         """
-        if not (self.talks and sys.stderr.isatty()):
+        if not (self.talks and _is_terminal(sys.stderr)):
             yield lambda done: None
             return
         from rich.progress import (
@@ -100,9 +107,18 @@ class Console:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Plain(stderr=True), transient=True) as bar:
+        terminal = Plain(stderr=True)
+        # What is printed on standard error meanwhile stands above the bar.
+        with Progress(*columns, console=terminal, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it was closed
+        return False
 
 
 def tell(text: "str | Table") -> None:
@@ -112,8 +128,12 @@ def tell(text: "str | Table") -> None:
 
 def _print(text: "str | Table", *, stderr: bool, width: int = 0) -> None:
     if isinstance(text, str):
-        # Flushed at once: a reader that has gone is noticed here, and not at the process's end.
-        print(text, file=sys.stderr if stderr else sys.stdout, flush=True)
+        stream = sys.stderr if stderr else sys.stdout
+        if stream is not None:  # it is None where the shell closed it
+            with _LOCK:
+                stream.write(text.translate(_CONTROLS) + "\n")
+                # At once: a reader that has gone is noticed here, not at the process's end.
+                stream.flush()
         return
     from mavos_deploy.cli.terminal import print_table
 

@@ -57,9 +57,9 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The authors' checkpoint of this variant, or your own. Default: for tiny the "
-            "weights that ship with it; for the others untrained weights, whose masks mean nothing "
-            "but whose speed and parity are real.",
+            help="The authors' checkpoint of this variant, or your own. Default: for lite and "
+            "tiny the weights that ship with them; for the others untrained weights, whose masks "
+            "mean nothing but whose speed and parity are real.",
         ),
     ] = None,
     size: Annotated[

@@ -9,14 +9,14 @@ from rich.table import Table
 
 
 class Plain(Console):
-    """A terminal without colours in which no text is taken for markup or the name of an emoji.
+    """A terminal that breaks no line, and takes no text for markup or the name of an emoji.
 
     Args:
         stderr: Whether it is standard error; standard output else.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+        super().__init__(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
         """Leave the error to `launch`; rich would end the process as if a check had failed."""

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
@@ -14,6 +13,8 @@ from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.segmenter import Segmenter
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mavos_deploy.export.parity import Parity
     from mavos_deploy.models.mavos import Mavos
 
@@ -85,8 +86,10 @@ def compare(
         return parity_check.verify(segmenter, network, frames, objects, advance)
 
 
-def verdict(parity: "Parity") -> Table | str:
+def verdict(parity: "Parity") -> "Table | str":
     """The comparison as a table, with its conclusion."""
+    from rich.table import Table
+
     table = Table(title=f"parity with PyTorch, {parity.backend}", title_justify="left")
     table.add_column("graph")
     for column in ("worst tensor", "error / range", "at frame"):

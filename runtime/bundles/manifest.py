@@ -273,7 +273,7 @@ def replacing_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
     Raises:
         InputError: The folder holds no bundle, or `replacing_directory` refuses it.
     """
-    if overwrite and folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
+    if folder.is_dir() and any(folder.iterdir()) and not is_bundle(folder):
         raise InputError(f"{folder} holds no bundle, so it is not replaced; choose another folder")
     with replacing_directory(folder, overwrite) as temporary:
         yield temporary
