@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Escapes of characters in file names that would ring, delete or move the cursor; not of lines, tabs.
+# Escapes of characters of file names that would ring, delete or move the cursor, but for
+# line breaks and tabs.
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
 }
