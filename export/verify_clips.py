@@ -31,9 +31,9 @@ def clips_of(bundle: Bundle, objects: int | None = None) -> list[tuple[Size, int
     """The clips that a bundle is compared on.
 
     There is one clip, of twice the bundle's size or more where objects would find no room in it. A
-    bundle for frames of any size gets an upright one too, and one for each
-    size that it has tiles for. Where a bundle has a decoder for a single group and no frame of
-    these clips has so few objects, one with two objects is added.
+    bundle for frames of any size gets an upright one too, and one for each size that it has tiles
+    for. Where a bundle has a decoder for a single group and no frame of these clips has so few
+    objects, one with two objects is added.
 
     Args:
         bundle: The bundle.
@@ -44,7 +44,8 @@ def clips_of(bundle: Bundle, objects: int | None = None) -> list[tuple[Size, int
     """
     manifest = bundle.manifest
     objects = objects or default_objects(manifest)
-    height, width = (math.ceil(ROOM_FOR_GROUPS / min(manifest.size)) * it for it in manifest.size)
+    times = math.ceil(ROOM_FOR_GROUPS / min(manifest.size))
+    height, width = times * manifest.height, times * manifest.width
     # Another size than the bundle's, so that both resizes are part of the comparison.
     sizes = [(height - 1, width + 5)]
     if manifest.dynamic:

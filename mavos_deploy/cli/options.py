@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mavos_deploy import __version__
+from mavos_deploy.cli.console import Console
 from mavos_deploy.runtime.backends.table import AUTO, BACKENDS, choose_backend, open_backend
 from mavos_deploy.runtime.datasets.sequences import Layout
 from mavos_deploy.words import Word
 
 if TYPE_CHECKING:
-    from mavos_deploy.cli.console import Console
     from mavos_deploy.runtime.backends.protocol import Backend
     from mavos_deploy.runtime.bundles.bundle import Bundle
 
@@ -26,7 +26,7 @@ class Fit(str, Enum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"mavos-deploy {__version__}", flush=True)
+        Console().line(f"mavos-deploy {__version__}")
         raise typer.Exit
 
 
@@ -209,7 +209,7 @@ def names_of(sequences: str | None) -> list[str] | None:
 
 
 def open_named(
-    say: "Console", bundle: "Bundle", threads: int | None, name: str, *, ahead: bool = False
+    say: Console, bundle: "Bundle", threads: int | None, name: str, *, ahead: bool = False
 ) -> "Backend":
     """Open the backend that `--backend` names, and say in one line which one `auto` took.
 

@@ -182,12 +182,12 @@ def replacing_directory(path: Path, overwrite: bool, marker: str | None = None) 
     if target.exists():
         if not target.is_dir():
             raise InputError(f"{path} exists and is not a folder; choose another name")
-        if not overwrite:
-            raise InputError(f"{path} exists; pass --overwrite to replace it")
         if marker and any(target.iterdir()) and not (target / marker).exists():
             raise InputError(
                 f"{path} holds no {marker}, so it is not replaced; choose another folder"
             )
+        if not overwrite:
+            raise InputError(f"{path} exists; pass --overwrite to replace it")
     token = Token()
     temporary = token.path(target, "part")
     with writing(path):

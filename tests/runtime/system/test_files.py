@@ -212,12 +212,13 @@ def test_overwriting_refuses_what_is_not_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "bundle").read_text() == "notes"
 
 
-def test_overwriting_refuses_a_folder_without_the_marker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_without_the_marker_is_refused(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter").touch()
     with (
         pytest.raises(InputError, match=r"holds no manifest\.json, so it is not replaced"),
-        replacing_directory(tmp_path / "thesis", overwrite=True, marker="manifest.json"),
+        replacing_directory(tmp_path / "thesis", overwrite, marker="manifest.json"),
     ):
         pass
     assert (tmp_path / "thesis/chapter").exists()
