@@ -236,10 +236,19 @@ class Segmenter:
         check_state(state, State)
         assert isinstance(state, State)
         prepared = self.prepare(frame)
-        observation = self.observe(prepared, state)
+        seen, written = self._observe_and_write(prepared, state)
         # Memory before labels: on a GPU the whole frame is enqueued before anything is waited for.
-        following = self.remember(observation, state)
-        return EnqueuedFrame(observation.seen, prepared, following, earlier or state.review)
+        following = self._following(written, state)
+        return EnqueuedFrame(seen, prepared, following, earlier or state.review)
+
+    def _observe_and_write(self, frame: PreparedFrame, state: State) -> tuple[Seen, Tensors]:
+        """Predict a frame's labels and what is remembered of it.
+
+        All other tensors of the frame are free when this returns: an update takes most of the
+        memory that a video ever needs, and they would lie beside it.
+        """
+        observation = self.observe(frame, state)
+        return observation.seen, self._write(observation, state)
 
     def observe(self, frame: AnyFrame, state: State) -> Observation:
         """Predict a frame's labels without remembering it; the first half of `step`."""
@@ -273,10 +282,19 @@ class Segmenter:
             state: The state before the frame.
             labels: Internal ids at the video's size to remember in place of the predicted ones.
         """
+        return self._following(self._write(observation, state, labels), state)
+
+    def _write(
+        self, observation: Observation, state: State, labels: Labels | None = None
+    ) -> Tensors:
+        """Keys and values of an observed frame with its predicted labels, or with others."""
         own = observation.decoded
         if labels is not None:
             own = self._graphs.known_labels(labels, state.groups, state.input_size)
-        written = self._graphs.write(observation.step, own)
+        return self._graphs.write(observation.step, own)
+
+    def _following(self, written: Tensors, state: State) -> State:
+        """The state after a frame whose keys and values were written."""
         memory = {**state.memory, **in_slot(SHORT, written)}
         following = replace(state, frame=state.frame + 1, since_update=state.since_update + 1)
         gap = self.bundle.manifest.memory_gap

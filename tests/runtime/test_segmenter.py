@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mavos_deploy.errors import BackendError, InputError, PoisonedError
 from mavos_deploy.runtime import Bundle, Segmenter, State
 from mavos_deploy.runtime.backends.protocol import Array, Backend, Tensor, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
+from mavos_deploy.runtime.contract import GraphName, memory_names
 from mavos_deploy.runtime.objects import Count, number_objects
 from mavos_deploy.runtime.resize import PreparedFrame
 from tests import golden
@@ -354,6 +356,31 @@ def test_no_mask_comes_from_a_memory_that_is_not_finite(chain: Segmenter, value:
     with pytest.raises(PoisonedError, match="NaN or infinite values"):
         chain.step(golden.frame(2), replace(state, memory=memory))
     chain.step(golden.frame(2), state)  # the sound one goes on
+
+
+def test_what_a_frame_needs_no_more_is_free_when_the_memory_is_updated(tiny: Bundle) -> None:
+    class Watched(WatchedBackend):
+        def __init__(self, backend: Backend) -> None:
+            super().__init__(backend)
+            self.made: dict[str, ref[Array]] = {}
+            self.beside: set[str] | None = None
+
+        def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            if graph == GraphName.MEMORY_UPDATE:
+                self.beside = {name for name, made in self.made.items() if made() is not None}
+            outputs = super().run(graph, inputs)
+            if graph in (GraphName.ENCODER, GraphName.STEP):
+                self.made.update({name: ref(tensor) for name, tensor in outputs.items()})
+            return outputs
+
+    backend = Watched(open_backend(tiny))
+    segmenter = Segmenter(tiny, backend)
+    state = segmenter.start(*tiny_frame(tiny, 0))
+    for number in range(1, 1 + 2 * tiny.manifest.write_every):
+        _, state = segmenter.step(tiny_frame(tiny, number)[0], state)
+    assert backend.beside is not None  # it was updated
+    keys = set(memory_names(tiny.manifest.dimensions.blocks))  # they become the memory
+    assert backend.beside <= keys
 
 
 @pytest.mark.parametrize(
