@@ -238,9 +238,12 @@ def test_folder_never_imports_torch_or_onnx(folder: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "target"), pyproject()["project"]["scripts"].items())
-def test_entry_point_leads_to_a_function(command: str, target: str) -> None:
-    module, _, function = target.partition(":")
-    assert callable(getattr(import_module(module), function)), command
+def test_entry_point_leads_to_a_command(command: str, target: str) -> None:
+    module, _, name = target.partition(":")
+    assert name == command.replace("-", "_")
+    (called,) = getattr(import_module(module), name).args
+    source = (ROOT / PACKAGE / "cli" / f"{called}.py").read_text(encoding="utf-8")
+    assert f'"""Entry point of `{command}`."""' in source
 
 
 def test_version_is_the_newest_heading_of_the_changelog() -> None:
