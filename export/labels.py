@@ -3,7 +3,8 @@
 Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. A pixel
 between logits of which the background's is the largest everywhere is background, so only the
 rectangle that objects may reach is upsampled. Labels are made in bands of rows, one after another,
-so that only one band's logits are in memory, and in the processor's caches. Labels of a single
+and of a single group one channel after another, so that few logits are in memory, and in the
+processor's caches. A band is a product with the few rows of logits around it. Labels of a single
 group that are small anyway are made in one piece, where so many small steps would take longer.
 
 PyTorch has no shapes that depend on numbers in a branch of a graph, and tracing so many bands would
@@ -112,7 +113,7 @@ def _where_objects_reach(
     columns = build.Transpose(build.Slice(column_weights, left, right, first), perm=[1, 0])
     rows = build.Slice(row_weights, top, bottom, first)
     wide = build.MatMul(logits, columns)
-    found = _in_bands(build, rows, _share(build, rows), wide, _largest)
+    found = _in_bands(build, rows, _share(build, rows), wide, _largest_by_channel)
     below = build.Sub(build.Shape(row_weights, end=1), bottom)
     beside = build.Sub(build.Shape(column_weights, end=1), right)
     return build.Pad(found, build.Concat(top, left, below, beside, axis=0))
@@ -161,7 +162,7 @@ def _in_bands(
     rows: ir.Value,
     each: ir.Value,
     wide: ir.Value,
-    label: Callable[[Nodes, ir.Value], ir.Value],
+    label: Callable[[Nodes, ir.Value, ir.Value], ir.Value],
 ) -> ir.Value:
     """Labels of one band of rows after another, uint8 [rows, width].
 
@@ -170,7 +171,8 @@ def _in_bands(
         rows: Interpolation of the rows, [rows, h].
         each: Number of rows in a band.
         wide: Logits at the output's width, [..., channels, h, width].
-        label: Makes labels [n, width] of logits [..., channels, n, width].
+        label: Makes labels [n, width] of the interpolation of n rows and of logits at the
+            output's width, of which it needs few rows.
     """
     nothing, height = _numbers(build, 0), build.Shape(rows, end=1)
     count = build.Div(build.Sub(build.Add(height, each), _numbers(build, 1)), each)
@@ -179,25 +181,62 @@ def _in_bands(
     whole = build.Pad(rows, build.Concat(nothing, nothing, beyond, nothing, axis=0))
     shape = build.Concat(count, each, build.Shape(rows, start=1), axis=0)
     always = build.Constant(value=ir.tensor(True))
-    bands = build.Loop(
-        build.Squeeze(count), always, body=_band(label, build.Reshape(whole, shape), wide)
-    )
+    body = _band(label, build.Reshape(whole, shape), wide, build)
+    bands = build.Loop(build.Squeeze(count), always, body=body)
     flat = build.Reshape(bands, build.Concat(all_rows, build.Shape(bands, start=2), axis=0))
     return build.Slice(flat, nothing, height, nothing)
 
 
 def _band(
-    label: Callable[[Nodes, ir.Value], ir.Value], bands: ir.Value, wide: ir.Value
+    label: Callable[[Nodes, ir.Value, ir.Value], ir.Value],
+    bands: ir.Value,
+    wide: ir.Value,
+    around: Nodes,
 ) -> ir.Graph:
-    """The body of a loop that labels one of the bands [count, rows, h] after another."""
+    """The body of a loop that labels one of the bands after another.
+
+    Args:
+        label: Makes labels of a band's logits.
+        bands: Interpolation of the rows, [count, rows, h].
+        wide: Logits at the output's width, [..., h, width].
+        around: Takes the nodes around the loop.
+    """
+    starts, depth = _needed(around, bands)
     build = Nodes()
     number, going = (
         ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(dtype))
         for name, dtype in (("number", ir.DataType.INT64), ("going", ir.DataType.BOOL))
     )
-    found = label(build, build.MatMul(build.Gather(bands, number), wide))
+    start = build.Gather(starts, build.Reshape(number, _numbers(build, 1)))
+    end, across, down = build.Add(start, depth), _numbers(build, 1), _numbers(build, -2)
+    weights = build.Slice(build.Gather(bands, number), start, end, across)
+    found = label(build, weights, build.Slice(wide, start, end, down))
     outputs = [build.Identity(going), found]
     return ir.Graph([number, going], outputs, nodes=build.tape.nodes, name="band")
+
+
+def _needed(build: Nodes, bands: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Which of the h rows of logits each band is made of: the few around it.
+
+    Args:
+        build: Takes the nodes.
+        bands: Interpolation of the rows, [count, rows, h].
+
+    Returns:
+        The first row of each band, [count], and the number of rows that every band takes, [1].
+    """
+    first, second = _numbers(build, 0), _numbers(build, 1)
+    positive = build.Greater(bands, build.Constant(value_float=0.0))
+    touched = build.ReduceMax(build.Cast(positive, to=TensorProto.FLOAT), second, keepdims=0)
+    touched = build.Cast(touched, to=TensorProto.INT64)
+    height = build.Shape(bands, start=2)
+    # Counted from 1, from the start and from the end.
+    places = build.CumSum(build.Expand(second, height), build.Constant(value_int=0))
+    from_end = build.Sub(build.Add(height, second), places)
+    last = build.ReduceMax(build.Mul(touched, places), second, keepdims=0)
+    start = build.Sub(height, build.ReduceMax(build.Mul(touched, from_end), second, keepdims=0))
+    depth = build.ReduceMax(build.Sub(last, start), first, keepdims=1)
+    return build.Min(start, build.Sub(height, depth)), depth
 
 
 def _largest(build: Nodes, logits: ir.Value) -> ir.Value:
@@ -205,8 +244,53 @@ def _largest(build: Nodes, logits: ir.Value) -> ir.Value:
     return build.Cast(build.ArgMax(logits, axis=0, keepdims=0), to=TensorProto.UINT8)
 
 
-def _merged(build: Nodes, logits: ir.Value) -> ir.Value:
-    """Labels of the logits of all groups [groups, channels, n, width]: `soft_aggregation`."""
+def _largest_by_channel(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
+    """Labels of a single group, of one channel after another; logits never lie together.
+
+    Args:
+        build: Takes the nodes.
+        rows: Interpolation of the rows, [n, h].
+        logits: Logits at the output's width, [channels, h, width].
+    """
+    first = build.MatMul(rows, build.Gather(logits, build.Constant(value_int=0)))
+    background = build.ConstantOfShape(build.Shape(first), value=ir.tensor([0], ir.DataType.UINT8))
+    others = build.Sub(build.Shape(logits, end=1), _numbers(build, 1))
+    always = build.Constant(value=ir.tensor(True))
+    body = _channel(rows, logits)
+    _, labelled = build.tape.op_multi_out(
+        "Loop",
+        [build.Squeeze(others), always, first, background],
+        {"body": body},
+        num_outputs=2,
+    )
+    return labelled
+
+
+def _channel(rows: ir.Value, logits: ir.Value) -> ir.Graph:
+    """The body of a loop over objects: takes them where their logits are the largest so far."""
+    build = Nodes()
+    number, going, largest, label = (
+        ir.Value(name=name, type=ir.TensorType(dtype), shape=shape)
+        for name, dtype, shape in (
+            ("number", ir.DataType.INT64, ir.Shape([])),
+            ("going", ir.DataType.BOOL, ir.Shape([])),
+            ("largest", ir.DataType.FLOAT, None),
+            ("label", ir.DataType.UINT8, None),
+        )
+    )
+    channel = build.Add(number, build.Constant(value_int=1))
+    own = build.MatMul(rows, build.Gather(logits, channel))
+    better = build.Greater(own, largest)
+    found = build.Where(better, build.Cast(channel, to=TensorProto.UINT8), label)
+    outputs = [build.Identity(going), build.Max(own, largest), found]
+    return ir.Graph(
+        [number, going, largest, label], outputs, nodes=build.tape.nodes, name="channel"
+    )
+
+
+def _merged(build: Nodes, rows: ir.Value, wide: ir.Value) -> ir.Value:
+    """Labels of the logits of all groups [groups, channels, h, width]: `soft_aggregation`."""
+    logits = build.MatMul(rows, wide)
     first, second = _numbers(build, 0), _numbers(build, 1)
     exponent = build.Exp(build.Sub(logits, build.ReduceMax(logits, second)))
     probabilities = build.Div(exponent, build.ReduceSum(exponent, second))

@@ -64,7 +64,8 @@ class Reach:
         if not len(rows):
             return
         share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / seen.size
-        # Logits in float32, and the label as ArgMax gives it, in int64.
+        # All channels' logits in float32, and the label in int64. Bundles of today have one
+        # channel's logits at a time, and need less.
         each = 4 * inputs["object_mask"].shape[1] + 8
         size = int(share * outputs["labels"].size * each) // self.bands
         if size > self.largest:
