@@ -86,10 +86,11 @@ still runs once, and the decoder merges the groups by the authors' soft aggregat
 adds -10000 to the logits of channels that hold no object and 0 to the others; float16 holds that
 number exactly, and softmax turns it into exactly 0.
 
-In the form for CPUs, the decoder upsamples and merges sixteen bands of rows one after another, so
-that only one of them is in memory at the output size. Labels are the same to the last bit. Its file
-says so in its metadata, `mavos_bands`. With a single group, labels of at most 262,144 pixels are
-made in one piece: there, so many small steps would take longer than what they save.
+In the form for CPUs, the decoder upsamples and merges sixteen bands of rows one after another, each
+from the few rows of logits around it, so that only one of them is in memory at the output size.
+Labels are the same to the last bit. Its file says so in its metadata, `mavos_bands`. With a single
+group, a band's channels follow one another, too, and labels of at most 262,144 pixels are made in
+one piece: there, so many small steps would take longer than what they save.
 
 One thing to know when calling the graphs without the segmenter: outputs named `updated_*` go into
 inputs named `dynamic_*`, and `key_i` with `value_i` into `short_*`.

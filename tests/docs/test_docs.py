@@ -302,6 +302,14 @@ def test_times_from_1080p_are_those_of_their_report() -> None:
         assert f"{faster:.2f} times as fast" in page, name
 
 
+def test_times_of_labels_are_those_of_their_report() -> None:
+    found = results("labels_tiny")["objects"]
+    rows = {row[0]: row[1:] for row in rows_of("docs/performance.md", "From a 1080p file")}
+    for objects, figures in found.items():
+        assert figures["pixels_that_differ"] == 0
+        assert rows[objects] == [f"{figures[f'{way}_ms']:.1f} ms" for way in ("now", "before")]
+
+
 def test_scores_after_long_clips_are_those_of_their_report() -> None:
     after, before = results("lite_long"), results("memory_modes_lite")
     shipped = results("eval_lite")["scores"]
