@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from mavos_deploy.errors import MavosError
+from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from mavos_deploy.runtime.backends.protocol import Array
 from mavos_deploy.runtime.bundles.bundle import Bundle
-from mavos_deploy.runtime.contract import CHANNELS, GraphName, extents
+from mavos_deploy.runtime.contract import CHANNELS, IDENTITIES, UNUSED_OBJECT, GraphName, extents
 from mavos_deploy.runtime.geometry import Size, parse_size
 from mavos_deploy.runtime.resize import interpolation
 from mavos_deploy.runtime.system.files import replacing
@@ -31,7 +31,13 @@ ROUNDS = 9
 
 
 def made_up(bundle: Bundle, video: Size, objects: int) -> dict[str, Array]:
-    """Random inputs of a decoder."""
+    """Random inputs of a decoder, by name.
+
+    Args:
+        bundle: Opened bundle.
+        video: Height and width of the labels.
+        objects: Number of them, a key of `OBJECTS`.
+    """
     groups, channels = OBJECTS[objects]
     draw = np.random.default_rng(objects)
     inputs: dict[str, Array] = {
@@ -40,7 +46,9 @@ def made_up(bundle: Bundle, video: Size, objects: int) -> dict[str, Array]:
         ).astype(tensor.dtype)
         for tensor in bundle.specs[GraphName.DECODER].inputs
     }
+    in_last = objects - IDENTITIES * (groups - 1)
     inputs["object_mask"] = np.zeros((groups, channels), np.float32)
+    inputs["object_mask"][-1, 1 + in_last :] = UNUSED_OBJECT
     return {**inputs, **interpolation(video, bundle.manifest.size, bundle.manifest.align_corners)}
 
 
@@ -54,6 +62,9 @@ def main() -> int:
     given = parser.parse_args()
     try:
         bundles = {"before": Bundle.open(given.before), "now": Bundle.open(given.now)}
+        kinds = [(b.manifest.variant, b.manifest.size) for b in bundles.values()]
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{given.before} is {kinds[0]}, {given.now} is {kinds[1]}; give twins")
         backends = {name: OnnxRuntimeCpu(bundle, 1) for name, bundle in bundles.items()}
         video = parse_size(given.video)
         rows: dict[str, Any] = {}
@@ -74,21 +85,21 @@ def main() -> int:
                 "pixels_that_differ": int((found["before"] != found["now"]).sum()),
             }
             print(f"{objects} objects: {rows[str(objects)]}", flush=True)
+        manifest = bundles["now"].manifest
+        report = {
+            "variant": manifest.variant,
+            "size": "x".join(map(str, manifest.size)),
+            "video": given.video,
+            "machine": machine(),
+            "threads": 1,
+            "rounds": ROUNDS,
+            "objects": rows,
+        }
+        with replacing(given.output) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except MavosError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    manifest = bundles["now"].manifest
-    report = {
-        "variant": manifest.variant,
-        "size": "x".join(map(str, manifest.size)),
-        "video": given.video,
-        "machine": machine(),
-        "threads": 1,
-        "rounds": ROUNDS,
-        "objects": rows,
-    }
-    with replacing(given.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

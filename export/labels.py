@@ -3,9 +3,10 @@
 Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. A pixel
 between logits of which the background's is the largest everywhere is background, so only the
 rectangle that objects may reach is upsampled. Labels are made in bands of rows, one after another,
-and of a single group one channel after another, so that few logits are in memory, and in the
-processor's caches. A band is a product with the few rows of logits around it. Labels of a single
-group that are small anyway are made in one piece, where so many small steps would take longer.
+so that only one band's logits are in memory, and in the processor's caches. A band is upsampled
+from the few rows of logits around it. Its labels are those of a running maximum over the channels.
+Labels of a single group that are small anyway are made in one piece, where so many small steps
+would take longer.
 
 PyTorch has no shapes that depend on numbers in a branch of a graph, and tracing so many bands would
 take minutes. So this is an operator of its own to it, which becomes ONNX's operators on export.
@@ -45,9 +46,9 @@ def labels(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tenso
     """Upsample the logits of all groups, and merge them into the label of every pixel.
 
     Args:
-        logits: [groups, channels, h, w], the background first.
-        row_weights: [H, h], interpolation of the rows.
-        column_weights: [W, w], interpolation of the columns.
+        logits: [groups, channels, h, w], the background first; finite.
+        row_weights: [H, h], interpolation of the rows; never negative.
+        column_weights: [W, w], interpolation of the columns; never negative.
 
     Returns:
         uint8 [H, W]; see `soft_aggregation`.
@@ -96,7 +97,8 @@ def _in_one_piece(
     build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
 ) -> ir.Value:
     wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
-    return _largest(build, build.MatMul(row_weights, wide))
+    full = build.MatMul(row_weights, wide)
+    return build.Cast(build.ArgMax(full, axis=0, keepdims=0), to=TensorProto.UINT8)
 
 
 def _where_objects_reach(
@@ -113,7 +115,7 @@ def _where_objects_reach(
     columns = build.Transpose(build.Slice(column_weights, left, right, first), perm=[1, 0])
     rows = build.Slice(row_weights, top, bottom, first)
     wide = build.MatMul(logits, columns)
-    found = _in_bands(build, rows, _share(build, rows), wide, _largest_by_channel)
+    found = _in_bands(build, rows, _share(build, rows), wide, _largest)
     below = build.Sub(build.Shape(row_weights, end=1), bottom)
     beside = build.Sub(build.Shape(column_weights, end=1), right)
     return build.Pad(found, build.Concat(top, left, below, beside, axis=0))
@@ -133,12 +135,29 @@ def _reached(build: Nodes, weights: ir.Value, objects: ir.Value) -> tuple[ir.Val
     weight = build.MatMul(weights, objects)
     positive = build.Greater(weight, build.Constant(value_float=0.0))
     touched = build.Cast(positive, to=TensorProto.INT64)
+    first, end = _span(build, touched, length)
+    end = build.Max(end, one)
+    return build.Min(first, build.Sub(end, one)), end
+
+
+def _span(build: Nodes, touched: ir.Value, length: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """The first 1 of each row, and the position behind the last one.
+
+    Args:
+        build: Takes the nodes.
+        touched: 0 and 1, int64 [..., length].
+        length: As a vector of one number.
+
+    Returns:
+        [..., 1] both; `length` and 0 where all are 0.
+    """
+    one, last = _numbers(build, 1), _numbers(build, -1)
     # Counted from 1, from the start and from the end.
     places = build.CumSum(build.Expand(one, length), build.Constant(value_int=0))
     from_end = build.Sub(build.Add(length, one), places)
-    end = build.Max(build.ReduceMax(build.Mul(touched, places), keepdims=1), one)
-    last = build.ReduceMax(build.Mul(touched, from_end), keepdims=1)
-    return build.Min(build.Sub(length, last), build.Sub(end, one)), end
+    end = build.ReduceMax(build.Mul(touched, places), last, keepdims=1)
+    from_last = build.ReduceMax(build.Mul(touched, from_end), last, keepdims=1)
+    return build.Sub(length, from_last), end
 
 
 def _of_several(
@@ -171,8 +190,8 @@ def _in_bands(
         rows: Interpolation of the rows, [rows, h].
         each: Number of rows in a band.
         wide: Logits at the output's width, [..., channels, h, width].
-        label: Makes labels [n, width] of the interpolation of n rows and of logits at the
-            output's width, of which it needs few rows.
+        label: Makes labels [n, width] of the interpolation of n rows, [n, k], and of k rows of
+            logits at the output's width, [..., channels, k, width].
     """
     nothing, height = _numbers(build, 0), build.Shape(rows, end=1)
     count = build.Div(build.Sub(build.Add(height, each), _numbers(build, 1)), each)
@@ -181,38 +200,38 @@ def _in_bands(
     whole = build.Pad(rows, build.Concat(nothing, nothing, beyond, nothing, axis=0))
     shape = build.Concat(count, each, build.Shape(rows, start=1), axis=0)
     always = build.Constant(value=ir.tensor(True))
-    body = _band(label, build.Reshape(whole, shape), wide, build)
+    body = _band(build, build.Reshape(whole, shape), wide, label)
     bands = build.Loop(build.Squeeze(count), always, body=body)
     flat = build.Reshape(bands, build.Concat(all_rows, build.Shape(bands, start=2), axis=0))
     return build.Slice(flat, nothing, height, nothing)
 
 
 def _band(
-    label: Callable[[Nodes, ir.Value, ir.Value], ir.Value],
+    build: Nodes,
     bands: ir.Value,
     wide: ir.Value,
-    around: Nodes,
+    label: Callable[[Nodes, ir.Value, ir.Value], ir.Value],
 ) -> ir.Graph:
     """The body of a loop that labels one of the bands after another.
 
     Args:
-        label: Makes labels of a band's logits.
+        build: Takes the nodes around the loop.
         bands: Interpolation of the rows, [count, rows, h].
-        wide: Logits at the output's width, [..., h, width].
-        around: Takes the nodes around the loop.
+        wide: Logits at the output's width, [..., channels, h, width].
+        label: As in `_in_bands`.
     """
-    starts, depth = _needed(around, bands)
-    build = Nodes()
+    starts, depth = _needed(build, bands)
+    body = Nodes()
     number, going = (
         ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(dtype))
         for name, dtype in (("number", ir.DataType.INT64), ("going", ir.DataType.BOOL))
     )
-    start = build.Gather(starts, build.Reshape(number, _numbers(build, 1)))
-    end, across, down = build.Add(start, depth), _numbers(build, 1), _numbers(build, -2)
-    weights = build.Slice(build.Gather(bands, number), start, end, across)
-    found = label(build, weights, build.Slice(wide, start, end, down))
-    outputs = [build.Identity(going), found]
-    return ir.Graph([number, going], outputs, nodes=build.tape.nodes, name="band")
+    start = body.Gather(starts, body.Reshape(number, _numbers(body, 1)))
+    end, across, down = body.Add(start, depth), _numbers(body, 1), _numbers(body, -2)
+    weights = body.Slice(body.Gather(bands, number), start, end, across)
+    found = label(body, weights, body.Slice(wide, start, end, down))
+    outputs = [body.Identity(going), found]
+    return ir.Graph([number, going], outputs, nodes=body.tape.nodes, name="band")
 
 
 def _needed(build: Nodes, bands: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -228,47 +247,80 @@ def _needed(build: Nodes, bands: ir.Value) -> tuple[ir.Value, ir.Value]:
     first, second = _numbers(build, 0), _numbers(build, 1)
     positive = build.Greater(bands, build.Constant(value_float=0.0))
     touched = build.ReduceMax(build.Cast(positive, to=TensorProto.FLOAT), second, keepdims=0)
-    touched = build.Cast(touched, to=TensorProto.INT64)
     height = build.Shape(bands, start=2)
-    # Counted from 1, from the start and from the end.
-    places = build.CumSum(build.Expand(second, height), build.Constant(value_int=0))
-    from_end = build.Sub(build.Add(height, second), places)
-    last = build.ReduceMax(build.Mul(touched, places), second, keepdims=0)
-    start = build.Sub(height, build.ReduceMax(build.Mul(touched, from_end), second, keepdims=0))
-    depth = build.ReduceMax(build.Sub(last, start), first, keepdims=1)
-    return build.Min(start, build.Sub(height, depth)), depth
+    start, end = _span(build, build.Cast(touched, to=TensorProto.INT64), height)
+    depth = build.ReduceMax(build.Sub(end, start), first, keepdims=0)
+    start = build.Squeeze(build.Min(start, build.Sub(height, depth)), second)
+    return start, depth
 
 
-def _largest(build: Nodes, logits: ir.Value) -> ir.Value:
-    """Labels of the logits of a single group [channels, n, width]."""
-    return build.Cast(build.ArgMax(logits, axis=0, keepdims=0), to=TensorProto.UINT8)
-
-
-def _largest_by_channel(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
-    """Labels of a single group, of one channel after another; logits never lie together.
+def _largest(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
+    """Labels of a single group, whose channels follow one another.
 
     Args:
         build: Takes the nodes.
         rows: Interpolation of the rows, [n, h].
         logits: Logits at the output's width, [channels, h, width].
     """
-    first = build.MatMul(rows, build.Gather(logits, build.Constant(value_int=0)))
-    background = build.ConstantOfShape(build.Shape(first), value=ir.tensor([0], ir.DataType.UINT8))
-    others = build.Sub(build.Shape(logits, end=1), _numbers(build, 1))
+
+    def channel(within: Nodes, number: ir.Value) -> ir.Value:
+        return within.MatMul(rows, within.Gather(logits, number))
+
+    objects = build.Sub(build.Shape(logits, end=1), _numbers(build, 1))
+    background = channel(build, build.Constant(value_int=0))
+    return _one_after_another(build, background, objects, channel)
+
+
+def _merged(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
+    """Labels of several groups: `soft_aggregation`.
+
+    Args:
+        build: Takes the nodes.
+        rows: Interpolation of the rows, [n, h].
+        logits: Logits at the output's width, [groups, channels, h, width].
+    """
+    first, second = _numbers(build, 0), _numbers(build, 1)
+    full = build.MatMul(rows, logits)
+    exponent = build.Exp(build.Sub(full, build.ReduceMax(full, second)))
+    probabilities = build.Div(exponent, build.ReduceSum(exponent, second))
+    background = build.Slice(probabilities, first, second, second)
+    shape = build.Concat(_numbers(build, -1), build.Shape(full, start=2), axis=0)
+    channels = build.Reshape(probabilities, shape)
+    each = build.Sub(build.Shape(full, start=1, end=2), second)
+    bounds = [
+        build.Constant(value_float=bound) for bound in (PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    ]
+
+    def channel(within: Nodes, number: ir.Value) -> ir.Value:
+        # The background lies before the objects of every group.
+        before = within.Div(within.Sub(number, _numbers(within, 1)), each)
+        place = within.Squeeze(within.Add(number, before))
+        return within.Clip(within.Gather(channels, place), *bounds)
+
+    product = build.Clip(build.ReduceProd(background, first, keepdims=0), *bounds)
+    nothing = build.Squeeze(product, first)
+    objects = build.Mul(each, build.Shape(full, end=1))
+    return _one_after_another(build, nothing, objects, channel)
+
+
+def _one_after_another(
+    build: Nodes,
+    background: ir.Value,
+    objects: ir.Value,
+    channel: Callable[[Nodes, ir.Value], ir.Value],
+) -> ir.Value:
+    """Labels by the first channel with the largest value, whose channels follow one another.
+
+    Args:
+        build: Takes the nodes.
+        background: Values of channel 0, [n, width].
+        objects: Number of the other channels.
+        channel: Makes the values [n, width] of one of them, by its number from 1.
+    """
+    no_label = ir.tensor([0], ir.DataType.UINT8)
+    start = background, build.ConstantOfShape(build.Shape(background), value=no_label)
     always = build.Constant(value=ir.tensor(True))
-    body = _channel(rows, logits)
-    _, labelled = build.tape.op_multi_out(
-        "Loop",
-        [build.Squeeze(others), always, first, background],
-        {"body": body},
-        num_outputs=2,
-    )
-    return labelled
-
-
-def _channel(rows: ir.Value, logits: ir.Value) -> ir.Graph:
-    """The body of a loop over objects: takes them where their logits are the largest so far."""
-    build = Nodes()
+    body = Nodes()
     number, going, largest, label = (
         ir.Value(name=name, type=ir.TensorType(dtype), shape=shape)
         for name, dtype, shape in (
@@ -278,31 +330,17 @@ def _channel(rows: ir.Value, logits: ir.Value) -> ir.Graph:
             ("label", ir.DataType.UINT8, None),
         )
     )
-    channel = build.Add(number, build.Constant(value_int=1))
-    own = build.MatMul(rows, build.Gather(logits, channel))
-    better = build.Greater(own, largest)
-    found = build.Where(better, build.Cast(channel, to=TensorProto.UINT8), label)
-    outputs = [build.Identity(going), build.Max(own, largest), found]
-    return ir.Graph(
-        [number, going, largest, label], outputs, nodes=build.tape.nodes, name="channel"
+    own_label = body.Add(number, body.Constant(value_int=1))
+    own = channel(body, own_label)
+    better = body.Greater(own, largest)
+    labelled = body.Where(better, body.Cast(own_label, to=TensorProto.UINT8), label)
+    outputs = [body.Identity(going), body.Max(own, largest), labelled]
+    given = [number, going, largest, label]
+    graph = ir.Graph(given, outputs, nodes=body.tape.nodes, name="channel")
+    _, found = build.tape.op_multi_out(
+        "Loop", [build.Squeeze(objects), always, *start], {"body": graph}, num_outputs=2
     )
-
-
-def _merged(build: Nodes, rows: ir.Value, wide: ir.Value) -> ir.Value:
-    """Labels of the logits of all groups [groups, channels, h, width]: `soft_aggregation`."""
-    logits = build.MatMul(rows, wide)
-    first, second = _numbers(build, 0), _numbers(build, 1)
-    exponent = build.Exp(build.Sub(logits, build.ReduceMax(logits, second)))
-    probabilities = build.Div(exponent, build.ReduceSum(exponent, second))
-    background = build.Slice(probabilities, first, second, second)
-    objects = build.Slice(probabilities, second, build.Shape(logits, start=1, end=2), second)
-    shape = build.Concat(_numbers(build, -1), build.Shape(logits, start=2), axis=0)
-    product = build.ReduceProd(background, first, keepdims=0)
-    merged = build.Concat(product, build.Reshape(objects, shape), axis=0)
-    least, most = (
-        build.Constant(value_float=bound) for bound in (PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    )
-    return _largest(build, build.Clip(merged, least, most))
+    return found
 
 
 def _numbers(build: Nodes, *values: int) -> ir.Value:

@@ -244,8 +244,8 @@ class Segmenter:
     def _observe_and_write(self, frame: PreparedFrame, state: State) -> tuple[Seen, Tensors]:
         """Predict a frame's labels and what is remembered of it.
 
-        All other tensors of the frame are free when this returns: an update takes most of the
-        memory that a video ever needs, and they would lie beside it.
+        The frame's other tensors are free when this returns: an update takes most of the memory
+        that a video without later masks ever needs, and they would lie beside it.
         """
         observation = self.observe(frame, state)
         return observation.seen, self._write(observation, state)

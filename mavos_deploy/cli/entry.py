@@ -1,34 +1,54 @@
 """Entry points of the installed commands, which load a command when it is called and not before.
 
-A process that a command spawns imports the command's script anew. It needs none of its modules.
+A process that a command starts imports the command's script again, and then runs a function of
+another module: the command would be loaded there for nothing.
 """
 
+import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 
-def _call(module: str) -> None:
+# The module of each command in this package; the command's function has the name of its module.
+COMMANDS = {
+    "export": "export",
+    "verify": "verify",
+    "calibrate": "calibrate",
+    "build": "build",
+    "run": "run",
+    "studio": "studio",
+    "convert": "convert",
+    "batch": "batch",
+    "eval": "evaluate",
+    "bench": "bench",
+    "triton": "triton",
+    "doctor": "doctor",
+}
+
+
+def __getattr__(name: str) -> Callable[[], None]:
+    """The entry points: `mavos`, and for each command one such as `mavos_run`."""
+    modules = {"mavos": "program", **{f"mavos_{c}": module for c, module in COMMANDS.items()}}
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return partial(_call, name.replace("_", "-"), modules[name])
+
+
+def _call(script: str, module: str) -> None:
     """Call the `main` of a module of this package.
 
-    Ctrl-C ends the process at once while modules load, where Python would print how far it had
-    come, or lose the interrupt in the middle of an import. Then `launch` takes over.
+    Ctrl-C while modules load ends the process at once. Python's own handler would print how far
+    the imports had come, and within an import the interrupt may get lost.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    import_module(f"mavos_deploy.cli.{module}").main()
 
+    def end(*_: object) -> None:
+        with suppress(OSError):  # standard error is closed
+            os.write(2, f"{script}: interrupted\n".encode())
+        os._exit(INTERRUPTED)
 
-mavos = partial(_call, "program")
-mavos_export = partial(_call, "export")
-mavos_verify = partial(_call, "verify")
-mavos_calibrate = partial(_call, "calibrate")
-mavos_build = partial(_call, "build")
-mavos_bench = partial(_call, "bench")
-mavos_run = partial(_call, "run")
-mavos_convert = partial(_call, "convert")
-mavos_batch = partial(_call, "batch")
-mavos_eval = partial(_call, "evaluate")
-mavos_doctor = partial(_call, "doctor")
-mavos_studio = partial(_call, "studio")
-mavos_triton = partial(_call, "triton")
+    signal.signal(signal.SIGINT, end)
+    import_module(f"mavos_deploy.cli.{module}").main()  # `launch` takes over from here

@@ -15,12 +15,12 @@ import typer
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import tell
+from mavos_deploy.cli.entry import INTERRUPTED
 from mavos_deploy.errors import InputError, MavosError, PoisonedError, one_line, shortage
 from mavos_deploy.runtime.system.interrupts import stops
 
 FAILED = 1  # a check failed, or something is left out; its name was printed
 BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells expect
 UNREAD = 141  # 128 + SIGPIPE: whoever read standard output has gone
 
 

@@ -7,7 +7,8 @@ import typer
 
 from mavos_deploy.cli import options
 from mavos_deploy.cli.console import Console
-from mavos_deploy.cli.launch import FAILED, INTERRUPTED, forbid, launch
+from mavos_deploy.cli.entry import INTERRUPTED
+from mavos_deploy.cli.launch import FAILED, forbid, launch
 from mavos_deploy.cli.notices import warn_if_inexact, warn_if_untrained, warn_of_masks
 from mavos_deploy.cli.opening import open_segmenter
 from mavos_deploy.cli.run_results import document_of, line_of

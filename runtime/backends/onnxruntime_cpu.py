@@ -27,6 +27,7 @@ from mavos_deploy.runtime.system.processors import usable_processors
 
 Shapes = dict[str, tuple[int, ...]]
 Sessions = list[tuple[GraphSpec, Any]]  # one for each file that serves a graph, and its contract
+IN_A_BAND = 3 * 4 + 3  # bytes of a pixel while a band of rows is labelled
 WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which it keeps them
 
 
@@ -64,9 +65,9 @@ class Reach:
         if not len(rows):
             return
         share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / seen.size
-        # All channels' logits in float32, and the label in int64. Bundles of today have one
-        # channel's logits at a time, and need less.
-        each = 4 * inputs["object_mask"].shape[1] + 8
+        # Without bands all channels' logits in float32 and the label in int64. Bands take one
+        # channel after another: three maps in float32 and three of bytes.
+        each = 4 * inputs["object_mask"].shape[1] + 8 if self.bands == 1 else IN_A_BAND
         size = int(share * outputs["labels"].size * each) // self.bands
         if size > self.largest:
             self.waste, self.largest = self.waste + self.largest, size

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavos_deploy.cli.program import COMMANDS as PLACES
+from mavos_deploy.cli.entry import COMMANDS as MODULES
 from mavos_deploy.runtime.masks.png import write_mask
 from tests.bundles import copy_to_change, hollow_bundle
 from tests.made_clips import synthetic_clip
@@ -29,8 +29,8 @@ LATE = 5  # frame in which object 3 joins
 COMMANDS = {
     "mavos": import_module("mavos_deploy.cli.program").main,
     **{
-        f"mavos-{name}": import_module(place.partition(":")[0]).main
-        for name, place in PLACES.items()
+        f"mavos-{name}": import_module(f"mavos_deploy.cli.{module}").main
+        for name, module in MODULES.items()
     },
 }
 

@@ -1,10 +1,28 @@
 """Entry points load what they call, and nothing before."""
 
-import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from mavos_deploy.cli import entry
+
+# A script as pip makes it, that starts a process which tells what it has loaded.
+SCRIPT = """
+import sys
+from mavos_deploy.cli.entry import mavos_run
+from mavos_deploy.runtime.system.child import Child
+from tests.cli.test_entry import loaded
+
+if __name__ == "__main__":
+    with Child.calling("the child", loaded) as child:
+        print(child.result())
+"""
+
+
+def loaded() -> list[str]:
+    return sorted(name for name in sys.modules if name.startswith(("mavos_deploy.cli", "typer")))
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":
@@ -13,45 +31,43 @@ def run(code: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_a_script_loads_no_command_until_it_calls_one() -> None:
-    code = (
-        "import sys\n"
-        "from mavos_deploy.cli.entry import mavos_run\n"
-        "print(sorted(name for name in sys.modules if name.startswith(('mavos_deploy', 'typer'))))"
+def test_a_process_of_a_command_loads_no_command(tmp_path: Path) -> None:
+    script = tmp_path / "mavos-run"
+    script.write_text(SCRIPT, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=True
     )
-    loaded = "['mavos_deploy', 'mavos_deploy.cli', 'mavos_deploy.cli.entry']"
-    assert run(code).stdout.strip() == loaded
+    assert ended.stdout.strip() == "['mavos_deploy.cli', 'mavos_deploy.cli.entry']"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes don't end by signals there")
-def test_an_interrupt_while_modules_load_ends_the_process_without_a_word() -> None:
+def test_a_name_of_no_command_is_no_entry_point() -> None:
+    with pytest.raises(AttributeError, match="mavos_walk"):
+        getattr(entry, "mavos_walk")  # noqa: B009  # as an import of that name does
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends processes there")
+@pytest.mark.parametrize("stderr", ["", "os.close(2)\n"], ids=["", "standard error closed"])
+def test_an_interrupt_while_modules_load_ends_as_one_in_a_command_does(stderr: str) -> None:
     code = (
         "import os, signal\n"
         "from mavos_deploy.cli import entry\n"
+        f"{stderr}"
         "def load(name): os.kill(os.getpid(), signal.SIGINT)\n"
         "entry.import_module = load\n"
         "entry.mavos_run()\n"
     )
     ended = run(code)
-    assert ended.returncode == -signal.SIGINT
-    assert ended.stderr == ""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="processes don't end by signals there")
-def test_an_interrupt_that_a_shell_has_made_ignored_stays_ignored() -> None:
-    code = (
-        "import os, signal\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from mavos_deploy.cli import entry\n"
-        "def load(name): os.kill(os.getpid(), signal.SIGINT); raise SystemExit(7)\n"
-        "entry.import_module = load\n"
-        "entry.mavos_run()\n"
-    )
-    assert run(code).returncode == 7
+    assert ended.returncode == entry.INTERRUPTED
+    assert ended.stderr == ("" if stderr else "mavos-run: interrupted\n")
 
 
 def test_the_command_is_called() -> None:
-    ended = run("import sys; sys.argv = ['mavos-run', '--version']\n"
-                "from mavos_deploy.cli.entry import mavos_run; mavos_run()")  # fmt: skip
+    code = (
+        "import sys\n"
+        "sys.argv = ['mavos-run', '--version']\n"
+        "from mavos_deploy.cli.entry import mavos_run\n"
+        "mavos_run()\n"
+    )
+    ended = run(code)
     assert ended.returncode == 0
     assert ended.stdout.startswith("mavos-deploy ")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mavos_deploy import __version__
-from mavos_deploy.cli.program import COMMANDS
+from mavos_deploy.cli.entry import COMMANDS
 
 Ended = subprocess.CompletedProcess[str]
 Call = Callable[..., Ended]
@@ -61,8 +61,10 @@ def entries(page: str) -> dict[str, str]:
 
 def test_every_command_is_an_entry_point_and_the_other_way_round() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    scripts = dict(re.findall(r'^mavos-(\w+) = "([\w.]+):main"$', text, re.MULTILINE))
-    assert scripts == {name: place.partition(":")[0] for name, place in COMMANDS.items()}
+    scripts = dict(re.findall(r'^(mavos[\w-]*) = "(.*)"$', text, re.MULTILINE))
+    names = ["mavos", *(f"mavos-{command}" for command in COMMANDS)]
+    places = [f"mavos_deploy.cli.entry:{name.replace('-', '_')}" for name in names]
+    assert scripts == dict(zip(names, places, strict=True))
 
 
 @each_command
@@ -135,5 +137,5 @@ def test_help_imports_no_heavy_library() -> None:
 
 def test_a_command_imports_no_other_one() -> None:
     found = imported("doctor")
-    commands = {place.partition(":")[0] for place in COMMANDS.values()}
+    commands = {f"mavos_deploy.cli.{module}" for module in COMMANDS.values()}
     assert found & commands == {"mavos_deploy.cli.doctor"}

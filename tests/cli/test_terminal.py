@@ -15,10 +15,11 @@ from mavos_deploy.cli.terminal import print_table
 REFUSED = """
 import sys
 from mavos_deploy.cli.console import Console
-from mavos_deploy.cli.program import COMMANDS, _function
+from mavos_deploy.cli.entry import COMMANDS
+from mavos_deploy.cli.program import function_of
 from mavos_deploy.cli.run import main
-for place in COMMANDS.values():
-    _function(place)
+for command in COMMANDS:
+    function_of(command)
 sys.argv = ["mavos-run", "clip.mp4", "--masks", "first.png"]
 say = Console()
 say.line("[bold]a  b[/] :smile:")

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 
-from mavos_deploy.export.labels import BANDS, SMALL, labels
+from mavos_deploy.export.labels import BANDS, SMALL, Nodes, _needed, labels
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.runtime import Bundle
 from mavos_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, extents
 from mavos_deploy.runtime.resize import interpolation
 
@@ -22,7 +25,8 @@ def decoder(tiny_bundle: Path) -> OnnxRuntimeCpu:
     return OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
 
 
-@pytest.mark.parametrize("background", [0.0, 0.5, 0.9, 0.98, 1.0])  # its share of the logits
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("background", [0.0, 0.5, 0.98, 1.0])  # its share of the logits
 @pytest.mark.parametrize("channels", [2, 4, 11])
 @pytest.mark.parametrize(
     "video",
@@ -35,6 +39,7 @@ def test_labels_are_those_of_the_largest_logits(
     video: tuple[int, int],
     channels: int,
     background: float,
+    align_corners: bool,
 ) -> None:
     bundle = Bundle.open(tiny_bundle)
     draw = np.random.default_rng(channels)
@@ -46,7 +51,7 @@ def test_labels_are_those_of_the_largest_logits(
         )
         for tensor in bundle.specs[GraphName.DECODER].inputs
     }
-    given = interpolation(video, size, bundle.manifest.align_corners)
+    given = interpolation(video, size, align_corners)
     mask = np.zeros((1, channels), np.float32)
     raw = decoder.run(GraphName.DECODER, {**inputs, "object_mask": mask, **given})["logits"][0]
     mask[0, 1:] = np.quantile(raw[0] - raw[1:channels].max(0), 1 - background)
@@ -63,6 +68,52 @@ def test_labels_are_those_of_the_largest_logits(
     assert (found == 0).any() == (background > 0)
     nearest = found[given["row_index"][:, None], given["column_index"][None]]
     np.testing.assert_array_equal(outputs["input_labels"][0], nearest)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("video", [(521, 509), (15, 17501)])
+def test_openvino_makes_the_same_labels(
+    tiny_bundle: Path, decoder: OnnxRuntimeCpu, video: tuple[int, int], groups: int
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (extra `openvino`)")
+    bundle = Bundle.open(tiny_bundle)
+    draw = np.random.default_rng(groups)
+    inputs = {
+        tensor.name: draw.standard_normal(tensor.shape_at(**extents(groups, video))).astype(
+            tensor.dtype
+        )
+        for tensor in bundle.specs[GraphName.DECODER].inputs
+    }
+    inputs["object_mask"] = np.zeros((groups, 11), np.float32)
+    inputs |= interpolation(video, bundle.manifest.size, bundle.manifest.align_corners)
+    expected = decoder.run(GraphName.DECODER, inputs)["labels"]
+    other = open_backend(bundle, 1, "openvino-cpu-fp32")
+    made = other.run(GraphName.DECODER, {k: other.upload(v) for k, v in inputs.items()})
+    assert (other.download(made["labels"]) != expected).mean() < 1e-3  # but for rounding
+    assert len(np.unique(expected)) > 2
+
+
+def test_a_band_takes_the_rows_of_logits_around_it() -> None:
+    matrices = interpolation((1080, 1920), (241, 433), align_corners=True)
+    weights = np.pad(matrices["row_weights"], ((0, 8), (0, 0))).reshape(16, 68, 61)
+    bands = ir.Value(
+        name="bands", shape=ir.Shape([16, 68, 61]), type=ir.TensorType(ir.DataType.FLOAT)
+    )
+    build = Nodes()
+    outputs = _needed(build, bands)
+    for name, value in zip(("starts", "depth"), outputs, strict=True):
+        value.name, value.type = name, ir.TensorType(ir.DataType.INT64)
+    graph = ir.Graph(
+        [bands], outputs, nodes=build.tape.nodes, opset_imports={"": 18}, name="needed"
+    )
+    model = ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    starts, (depth,) = session.run(None, {"bands": weights})
+    assert depth == 6  # 68 rows lie between 5 of the 61, or 6
+    for band, start in zip(weights, starts, strict=True):
+        reached = np.flatnonzero(band.any(0))
+        assert start <= reached[0]
+        assert reached[-1] < start + depth
 
 
 @pytest.mark.parametrize("groups", [2, 5])

@@ -4,6 +4,12 @@
 
 namespace mavos {
 
+namespace {
+
+constexpr int64_t kInABand = 3 * 4 + 3;  // bytes of a pixel while a band of rows is labelled
+
+}  // namespace
+
 void Reach::take(const Tensors& inputs, const Tensors& outputs) {
   const Tensor& small = outputs.at("input_labels");
   if (small.shape[0] > 1) return;  // all is enlarged, always
@@ -26,8 +32,9 @@ void Reach::take(const Tensors& inputs, const Tensors& outputs) {
   if (bottom == 0) return;
   const double share = static_cast<double>((bottom - top) * (right - left)) /
                        static_cast<double>(height * width);
-  // Logits in float32, and the label as ArgMax gives it, in int64.
-  const int64_t each = 4 * inputs.at("object_mask").shape[1] + 8;
+  // Without bands all channels' logits in float32 and the label in int64; in a band, which takes one
+  // channel after another, three maps in float32 and three of bytes.
+  const int64_t each = bands_ == 1 ? 4 * inputs.at("object_mask").shape[1] + 8 : kInABand;
   const int64_t all = elements(outputs.at("labels").shape) * each;
   const auto size = static_cast<int64_t>(share * static_cast<double>(all)) / bands_;
   if (size > largest_) {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mavos_deploy.errors import BackendError
-from mavos_deploy.runtime.backends.onnxruntime_cpu import WASTE, OnnxRuntimeCpu
+from mavos_deploy.runtime.backends.onnxruntime_cpu import IN_A_BAND, WASTE, OnnxRuntimeCpu
 from mavos_deploy.runtime.bundles.bundle import Bundle
 from mavos_deploy.runtime.contract import BANDS_NOTE, GraphName, GraphSpec
 
@@ -75,7 +75,8 @@ def test_memory_of_ever_larger_objects_is_given_back(
     decoder, grown = _Decoder(most, bands), 0
     backend._sessions["decoder"] = [(backend._sessions_of("decoder")[0][0], decoder)]
     backend._reach = backend._nothing_enlarged()
-    one = 1080 * 1920 // 48 * (4 * 4 + 8) // (bands or 1)  # bytes for each column
+    pixels = 1080 * 1920 // 48  # of each column
+    one = pixels * IN_A_BAND // bands if bands else pixels * (4 * 4 + 8)  # bytes
     kept: list[int] = []  # sizes of the arena's blocks
     for _ in range(100):
         backend.run("decoder", {"object_mask": np.zeros((groups, 4), np.float32)})
