@@ -61,7 +61,13 @@ def render_clip(seed: int, stage: Stage, scenes: float, pictures: Path | None) -
     if pictures is None or Draws(seed, 6).chance(scenes):
         return render_scene(seed, stage.size, stage.frames)
     return make_clip(
-        _pictures(pictures), seed, stage.size, stage.frames, stage.pace, stage.absences
+        _pictures(pictures),
+        seed,
+        stage.size,
+        stage.frames,
+        stage.pace,
+        stage.absences,
+        stage.meetings,
     )
 
 

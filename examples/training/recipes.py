@@ -18,6 +18,7 @@ class Stage:
         frozen_encoder: Whether the encoder keeps its weights.
         pace: Scales the motion in clips made from stills.
         absences: Chance that a thing slips away and comes back, in clips made from stills.
+        meetings: Chance that things of one kind pass each other closely, in clips from stills.
         lost: Chance that a clip loses an object in a frame: what is remembered lacks it.
         turns: Other sizes, each with its number of clips, that take turns with `size`.
     """
@@ -32,6 +33,7 @@ class Stage:
     frozen_encoder: bool = False
     pace: float = 1.0
     absences: float = 0.12
+    meetings: float = 0.0
     lost: float = 0.0
     turns: tuple[tuple[tuple[int, int], int], ...] = ()
 
@@ -155,6 +157,37 @@ RECIPES = {
                     absences=0.3,
                     lost=0.08,
                     turns=(((193, 337), 21), ((337, 593), 7)),
+                ),
+            ),
+        ),
+        # On two cores, from the weights of `lite-long`: things of one kind that meet.
+        Recipe(
+            name="lite-close",
+            variant="lite",
+            iterations=1000,
+            learning_rate=3e-4,
+            encoder_rate=0.1,
+            average=0.995,
+            fall=0.6,
+            scenes=0.2,
+            reuse=2,
+            pool=2,
+            upside_down=0.0,
+            recoloured=0.0,
+            grey=0.08,
+            stages=(
+                Stage(
+                    1.0,
+                    (193, 337),
+                    2,
+                    16,
+                    3,
+                    0.85,
+                    pace=0.8,
+                    absences=0.25,
+                    meetings=0.7,
+                    lost=0.05,
+                    turns=(((241, 433), 1),),
                 ),
             ),
         ),

@@ -130,6 +130,7 @@ def cast(
     pace: float,
     length: int,
     absences: float,
+    meetings: float,
 ) -> list[tuple[int | None, Thing]]:
     """Choose the things of a clip, labelled ones first; None stands for no label."""
     count = int(rng.choice([1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10]))
@@ -151,6 +152,11 @@ def cast(
         share *= math.exp(rng.normal() * 0.12)
         label = index + 1 if index < count else None
         things.append((label, Thing(rng, picture, size, share * size[0], pace, length, absences)))
+    if alike and meetings and rng.random() < meetings:
+        place = rng.uniform(0.3, 0.7) * size[1], rng.uniform(0.35, 0.75) * size[0]
+        time = rng.uniform(0.3, 0.8) * length
+        for _, thing in things:
+            thing.meet(rng, place, time + rng.normal() * 0.1 * length, base * size[0])
     return things
 
 
@@ -161,6 +167,7 @@ def make_clip(
     frames: int,
     pace: float,
     absences: float,
+    meetings: float,
 ) -> Clip:
     """Render a clip with its labels, 1 to the number of labelled things.
 
@@ -171,12 +178,13 @@ def make_clip(
         frames: Number of frames.
         pace: Scales every speed; 1 crosses about a fifth of the frame in ten frames.
         absences: Chance that a thing slips away and comes back.
+        meetings: Chance that things of one kind pass close by each other.
     """
     rng = np.random.default_rng(seed)
     pace *= 2.0 ** rng.uniform(-1.2, 1.1)
     photo = pictures.photos[int(rng.integers(len(pictures.photos)))]
     camera = Camera(rng, photo, size, pace)
-    things = cast(rng, pictures, size, pace, frames, absences)
+    things = cast(rng, pictures, size, pace, frames, absences, meetings)
     order = rng.permutation(len(things))
     swap = rng.random() < 0.15 and len(things) > 1
     blur = rng.random() < 0.5

@@ -107,6 +107,21 @@ class Thing:
             rng.uniform(0, 6.3),
         )
 
+    def meet(
+        self, rng: np.random.Generator, place: tuple[float, float], time: float, spread: float
+    ) -> None:
+        """Shift the way, so that it passes a place at a time.
+
+        Args:
+            rng: Draws how far from the place it passes.
+            place: Column and row in pixels.
+            time: In frames.
+            spread: Half of it, in pixels, is the standard deviation of that distance.
+        """
+        x, y = (middle + rng.normal() * 0.5 * spread for middle in place)
+        self.x.start += x - self.x.at(time)
+        self.y.start += y - self.y.at(time)
+
     def place(self, time: float, size: tuple[int, int]) -> tuple[float, float]:
         """Centre in the frame."""
         x, y = self.x.at(time), self.y.at(time)

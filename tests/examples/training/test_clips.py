@@ -13,6 +13,7 @@ pytest.importorskip("skimage", reason="training scenes need the photographs of s
 
 from examples.training.clips import augment, lost_objects, render_clip
 from examples.training.recipes import RECIPES, Stage
+from examples.training.stills import cast, load_pictures
 from tests.examples.training.made_pictures import write_pictures
 
 
@@ -65,6 +66,25 @@ def test_more_things_slip_away_and_come_back_where_that_is_asked_for(tmp_path: P
         return count
 
     assert returns(1.0) > returns(0.0)
+
+
+def test_things_of_one_kind_pass_close_by_where_that_is_asked_for(tmp_path: Path) -> None:
+    pictures = load_pictures(write_pictures(tmp_path / "pictures.npz"))
+    size, length = (97, 129), 12
+
+    def closest(meetings: float, seed: int) -> float:
+        """The shortest distance of two things in a clip, in pixels."""
+        rng = np.random.default_rng(seed)
+        things = [thing for _, thing in cast(rng, pictures, size, 1.0, length, 0.0, meetings)]
+        ways = np.array([[t.place(time, size) for time in range(length)] for t in things])
+        gaps = np.linalg.norm(ways[:, None] - ways[None], axis=-1).min(-1)
+        return float(gaps[np.triu_indices(len(ways), 1)].min(initial=np.inf))
+
+    changed = [(closest(1.0, s), closest(0.0, s)) for s in range(60)]
+    changed = [(near, far) for near, far in changed if near != far]  # clips of one kind
+    assert 10 < len(changed) < 50
+    near, far = np.median(changed, axis=0)
+    assert near < 0.6 * far
 
 
 def test_a_clip_loses_objects_that_it_shows_at_first() -> None:
