@@ -41,8 +41,8 @@ def __getattr__(name: str) -> Callable[[], None]:
 def _call(script: str, module: str) -> None:
     """Call the `main` of a module of this package.
 
-    Ctrl-C while modules load ends the process at once. Python's own handler would print how far
-    the imports had come, and within an import the interrupt may get lost.
+    Ctrl-C, SIGTERM or SIGHUP while modules load ends the process at once. Python's own handler of
+    Ctrl-C would print how far the imports had come, and within an import it may get lost.
     """
 
     def end(*_: object) -> None:
@@ -50,5 +50,10 @@ def _call(script: str, module: str) -> None:
             os.write(2, f"{script}: interrupted\n".encode())
         os._exit(INTERRUPTED)
 
-    signal.signal(signal.SIGINT, end)
+    ended_by = [signal.SIGINT, signal.SIGTERM]
+    # Windows has none; `nohup` makes it ignored.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ended_by.append(signal.SIGHUP)
+    for number in ended_by:
+        signal.signal(number, end)
     import_module(f"mavos_deploy.cli.{module}").main()  # `launch` takes over from here

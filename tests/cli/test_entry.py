@@ -8,6 +8,8 @@ import pytest
 
 from mavos_deploy.cli import entry
 
+posix = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends processes there")
+
 # A script as pip makes it, that starts a process which tells what it has loaded.
 SCRIPT = """
 import sys
@@ -45,20 +47,36 @@ def test_a_name_of_no_command_is_no_entry_point() -> None:
         getattr(entry, "mavos_walk")  # noqa: B009  # as an import of that name does
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends processes there")
-@pytest.mark.parametrize("stderr", ["", "os.close(2)\n"], ids=["", "standard error closed"])
-def test_an_interrupt_while_modules_load_ends_as_one_in_a_command_does(stderr: str) -> None:
-    code = (
+def interrupted(received: str, before: str = "") -> "subprocess.CompletedProcess[str]":
+    """A command that receives a signal while its modules load."""
+    return run(
         "import os, signal\n"
+        f"{before}\n"
         "from mavos_deploy.cli import entry\n"
-        f"{stderr}"
-        "def load(name): os.kill(os.getpid(), signal.SIGINT)\n"
+        f"def load(name): os.kill(os.getpid(), signal.{received}); raise SystemExit(7)\n"
         "entry.import_module = load\n"
         "entry.mavos_run()\n"
     )
-    ended = run(code)
+
+
+@posix
+@pytest.mark.parametrize("received", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_modules_load_ends_as_one_in_a_command_does(received: str) -> None:
+    ended = interrupted(received)
     assert ended.returncode == entry.INTERRUPTED
-    assert ended.stderr == ("" if stderr else "mavos-run: interrupted\n")
+    assert ended.stderr == "mavos-run: interrupted\n"
+
+
+@posix
+def test_an_interrupt_ends_with_standard_error_closed_too() -> None:
+    ended = interrupted("SIGINT", "os.close(2)")
+    assert ended.returncode == entry.INTERRUPTED
+    assert ended.stderr == ""
+
+
+@posix
+def test_a_closed_terminal_ends_no_command_under_nohup() -> None:
+    assert interrupted("SIGHUP", "signal.signal(signal.SIGHUP, signal.SIG_IGN)").returncode == 7
 
 
 def test_the_command_is_called() -> None:
