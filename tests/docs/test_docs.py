@@ -310,6 +310,28 @@ def test_times_of_labels_are_those_of_their_report() -> None:
         assert rows[objects] == [f"{figures[f'{way}_ms']:.1f} ms" for way in ("now", "before")]
 
 
+def test_scores_after_clips_of_meeting_things_are_those_of_their_report() -> None:
+    report = results("lite_close")
+    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Things of one kind that meet")}
+    for column, name in enumerate(("after", "average"), 1):
+        memory, real = report[name]["memory"], report[name]["real"]
+        (gain,) = (gain for gain in memory["gains"] if gain["in_subset"])
+        wanted = {
+            "20 made-up scenes with return, with MCA": memory["scores"]["mca"]["return"],
+            "the same without MCA": memory["scores"]["reference+previous"]["return"],
+            "all 40 made-up scenes": memory["scores"]["mca"]["J&F"],
+            "DAVIS 2016, the 30 sequences of its train list": report[name]["davis2016_train"][
+                "J&F-Mean"
+            ],
+            "`chair` of PUMaVOS": real["chair"]["J&F-Mean"],
+            "`dogs_jump` of DAVIS 2017": real["dogs_jump"]["J&F-Mean"],
+        }
+        found = {row: rows[row][column] for row in wanted}
+        assert found == {row: f"{score:.3f}" for row, score in wanted.items()}
+        gained = rows["gain of MCA there, with its standard error"][column]
+        assert gained == f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
+
+
 def test_scores_after_long_clips_are_those_of_their_report() -> None:
     after, before = results("lite_long"), results("memory_modes_lite")
     shipped = results("eval_lite")["scores"]
