@@ -86,6 +86,37 @@ class Recipe:
         return next(i for i, stage in enumerate(self.stages) if share < stage.until)
 
 
+# On a GPU, from the weights of `lite`: long clips, in which things go and return.
+LITE_LONG = Recipe(
+    name="lite-long",
+    variant="lite",
+    iterations=82,
+    learning_rate=6e-4,
+    encoder_rate=0.1,
+    average=0.995,
+    fall=0.6,
+    scenes=0.2,
+    reuse=2,
+    pool=3,
+    upside_down=0.0,
+    recoloured=0.0,
+    grey=0.08,
+    stages=(
+        Stage(
+            1.0,
+            (241, 433),
+            14,
+            24,
+            4,
+            0.85,
+            pace=0.8,
+            absences=0.3,
+            lost=0.08,
+            turns=(((193, 337), 21), ((337, 593), 7)),
+        ),
+    ),
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -130,51 +161,14 @@ RECIPES = {
                 Stage(1.000, (193, 337), 2, 11, 2, 0.8, pace=0.8),
             ),
         ),
-        # On a GPU, from the weights of `lite`: long clips, in which things go and return.
-        Recipe(
-            name="lite-long",
-            variant="lite",
-            iterations=82,
-            learning_rate=6e-4,
-            encoder_rate=0.1,
-            average=0.995,
-            fall=0.6,
-            scenes=0.2,
-            reuse=2,
-            pool=3,
-            upside_down=0.0,
-            recoloured=0.0,
-            grey=0.08,
-            stages=(
-                Stage(
-                    1.0,
-                    (241, 433),
-                    14,
-                    24,
-                    4,
-                    0.85,
-                    pace=0.8,
-                    absences=0.3,
-                    lost=0.08,
-                    turns=(((193, 337), 21), ((337, 593), 7)),
-                ),
-            ),
-        ),
+        LITE_LONG,
         # On two cores, from the weights of `lite-long`: things of one kind that meet.
-        Recipe(
+        replace(
+            LITE_LONG,
             name="lite-close",
-            variant="lite",
             iterations=1000,
             learning_rate=3e-4,
-            encoder_rate=0.1,
-            average=0.995,
-            fall=0.6,
-            scenes=0.2,
-            reuse=2,
             pool=2,
-            upside_down=0.0,
-            recoloured=0.0,
-            grey=0.08,
             stages=(
                 Stage(
                     1.0,

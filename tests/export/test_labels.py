@@ -26,7 +26,7 @@ def decoder(tiny_bundle: Path) -> OnnxRuntimeCpu:
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize("background", [0.0, 0.5, 0.98, 1.0])  # its share of the logits
+@pytest.mark.parametrize("background", [0.0, 0.5, 0.9, 0.98, 1.0])  # its share of the logits
 @pytest.mark.parametrize("channels", [2, 4, 11])
 @pytest.mark.parametrize(
     "video",
