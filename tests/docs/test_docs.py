@@ -310,26 +310,38 @@ def test_times_of_labels_are_those_of_their_report() -> None:
         assert rows[objects] == [f"{figures[f'{way}_ms']:.1f} ms" for way in ("now", "before")]
 
 
+def rows_of_memory(memory: dict[str, Any]) -> dict[str, str]:
+    """The rows of a report of `memory_modes.py` in docs/lite.md."""
+    scores = memory["scores"]
+    gains = {
+        gain["in_subset"]: f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
+        for gain in memory["gains"]
+        if (gain["memory"], gain["over"]) == ("mca", "reference+previous")
+    }
+    return {
+        "20 made-up scenes with return, with MCA": f"{scores['mca']['return']:.3f}",
+        "the same without MCA": f"{scores['reference+previous']['return']:.3f}",
+        "gain of MCA there, with its standard error": gains[True],
+        "gain of MCA in the other 20, with its standard error": gains[False],
+        "all 40 made-up scenes": f"{scores['mca']['J&F']:.3f}",
+    }
+
+
 def test_scores_after_clips_of_meeting_things_are_those_of_their_report() -> None:
     report = results("lite_close")
     rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Things of one kind that meet")}
     for column, name in enumerate(("after", "average"), 1):
-        memory, real = report[name]["memory"], report[name]["real"]
-        (gain,) = (gain for gain in memory["gains"] if gain["in_subset"])
-        wanted = {
-            "20 made-up scenes with return, with MCA": memory["scores"]["mca"]["return"],
-            "the same without MCA": memory["scores"]["reference+previous"]["return"],
-            "all 40 made-up scenes": memory["scores"]["mca"]["J&F"],
-            "DAVIS 2016, the 30 sequences of its train list": report[name]["davis2016_train"][
-                "J&F-Mean"
-            ],
-            "`chair` of PUMaVOS": real["chair"]["J&F-Mean"],
-            "`dogs_jump` of DAVIS 2017": real["dogs_jump"]["J&F-Mean"],
+        real = report[name]["real"]
+        scores = {
+            "DAVIS 2016, the 30 sequences of its train list": report[name]["davis2016_train"],
+            "`chair` of PUMaVOS": real["chair"],
+            "`dogs_jump` of DAVIS 2017": real["dogs_jump"],
         }
-        found = {row: rows[row][column] for row in wanted}
-        assert found == {row: f"{score:.3f}" for row, score in wanted.items()}
-        gained = rows["gain of MCA there, with its standard error"][column]
-        assert gained == f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
+        wanted = {
+            **rows_of_memory(report[name]["memory"]),
+            **{row: f"{score['J&F-Mean']:.3f}" for row, score in scores.items()},
+        }
+        assert {row: rows[row][column] for row in wanted} == wanted
 
 
 def test_scores_after_long_clips_are_those_of_their_report() -> None:
@@ -337,19 +349,7 @@ def test_scores_after_long_clips_are_those_of_their_report() -> None:
     shipped = results("eval_lite")["scores"]
     rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Long clips on a GPU")}
     for column, memory in enumerate((before, after["memory"])):
-        scores = memory["scores"]
-        gains = {
-            gain["in_subset"]: f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
-            for gain in memory["gains"]
-            if (gain["memory"], gain["over"]) == ("mca", "reference+previous")
-        }
-        wanted = {
-            "20 made-up scenes with return, with MCA": f"{scores['mca']['return']:.3f}",
-            "the same without MCA": f"{scores['reference+previous']['return']:.3f}",
-            "gain of MCA there, with its standard error": gains[True],
-            "gain of MCA in the other 20, with its standard error": gains[False],
-            "all 40 made-up scenes": f"{scores['mca']['J&F']:.3f}",
-        }
+        wanted = rows_of_memory(memory)
         assert {name: rows[name][column] for name in wanted} == wanted
     davis = rows["DAVIS 2016, the 30 sequences of its train list"]
     assert davis == [
