@@ -15,16 +15,20 @@ SCRIPT = """
 import sys
 from mavos_deploy.cli.entry import mavos_run
 from mavos_deploy.runtime.system.child import Child
-from tests.cli.test_entry import loaded
+from told import loaded
 
 if __name__ == "__main__":
     with Child.calling("the child", loaded) as child:
         print(child.result())
 """
 
+# A module beside that script.
+TOLD = """
+import sys
 
-def loaded() -> list[str]:
+def loaded():
     return sorted(name for name in sys.modules if name.startswith(("mavos_deploy.cli", "typer")))
+"""
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":
@@ -36,6 +40,7 @@ def run(code: str) -> "subprocess.CompletedProcess[str]":
 def test_a_process_of_a_command_loads_no_command(tmp_path: Path) -> None:
     script = tmp_path / "mavos-run"
     script.write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "told.py").write_text(TOLD, encoding="utf-8")
     ended = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=True
     )
