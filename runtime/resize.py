@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,20 @@ MOST_FREE = 128 << 20  # bytes of frames in float32 that are kept: five of 1080p
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
-    """A checked frame at the network's size; `Segmenter.prepare` makes it.
+    """A checked frame at the network's size, perhaps encoded; `Segmenter.prepare` makes it.
 
     Attributes:
         size: Height and width of the frame that it was made from, in pixels.
         resized: Shape (H, W, 3) at the network's size, float32, values 0..255 and a little beyond;
             the frame itself, perhaps uint8, where it has that size.
+        features: The encoder's outputs by name; None where it didn't run yet.
+        encoder: The backend that ran it. Another one makes its own features.
     """
 
     size: Size
     resized: npt.NDArray[np.uint8] | FloatImage
+    features: dict[str, Any] | None = None
+    encoder: object = None
 
 
 def nearest_index(source: int, target: int) -> npt.NDArray[np.int32]:

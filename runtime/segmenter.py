@@ -154,9 +154,10 @@ class Segmenter:
         return self.bundle.manifest.input_size(video)
 
     def prepare(self, frame: AnyFrame) -> PreparedFrame:
-        """Check a frame and resize it, which `start` and `step` otherwise do themselves.
+        """Check a frame, resize and encode it, which `start` and `step` otherwise do themselves.
 
-        It may run in another thread while a step runs.
+        It may run in another thread while a step runs. A backend whose encoder can't run beside
+        other graphs leaves it to them. An encoded frame holds its features until it is dropped.
 
         Args:
             frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size; a prepared one is given
@@ -164,7 +165,15 @@ class Segmenter:
 
         Raises:
             InputError: Shape or type is off, or it was prepared for another bundle's size.
+            BackendError: The inference library failed.
         """
+        prepared = self._checked(frame)
+        if isinstance(frame, PreparedFrame) or not self.backend.traits.concurrent:
+            return prepared
+        return replace(prepared, features=self._graphs.encode(prepared), encoder=self.backend)
+
+    def _checked(self, frame: AnyFrame) -> PreparedFrame:
+        """A frame at the network's size, not encoded unless it was before."""
         if isinstance(frame, PreparedFrame):
             size = self.input_size(frame.size)
             if frame.resized.shape[:2] != size:
@@ -181,11 +190,11 @@ class Segmenter:
 
     def start(self, frame: AnyFrame, labels: Labels) -> State:
         """Begin a video with its reference frame; see `VideoSegmenter.start`."""
-        prepared = self.prepare(frame)
+        prepared = self._checked(frame)
         check_labels(labels, prepared.size, first=True)
         ids, internal = number_objects((), labels)
         empty = State(self._identity, prepared.size, self.input_size(prepared.size), ids)
-        state = self._reference(self._graphs.encode(prepared), internal, empty)
+        state = self._reference(self._features(prepared), internal, empty)
         return replace(state, review=Review(review_given(labels, ids, prepared.resized)))
 
     def step(
@@ -203,7 +212,7 @@ class Segmenter:
             PoisonedError: The state's memory holds NaN or infinite values.
         """
         check_state(state, State)
-        prepared = self.prepare(frame)
+        prepared = self._checked(frame)
         if annotation is not None:
             check_labels(annotation, prepared.size)
         if annotation is None or not annotation.any():
@@ -235,7 +244,7 @@ class Segmenter:
         state = before if earlier is None else earlier.state
         check_state(state, State)
         assert isinstance(state, State)
-        prepared = self.prepare(frame)
+        prepared = self._checked(frame)
         seen, written = self._observe_and_write(prepared, state)
         # Memory before labels: on a GPU the whole frame is enqueued before anything is waited for.
         following = self._following(written, state)
@@ -254,17 +263,23 @@ class Segmenter:
         """Predict a frame's labels without remembering it; the first half of `step`."""
         if state.bundle != self._identity:
             raise InputError("the state belongs to another bundle; start the video with this one")
-        prepared = self.prepare(frame)
+        prepared = self._checked(frame)
         if prepared.size != state.size:
             given, wanted = ("x".join(map(str, size)) for size in (prepared.size, state.size))
             raise InputError(
                 f"frame of {given} in a video of {wanted}; all frames of a video have one size"
             )
-        features = self._graphs.encode(prepared)
+        features = self._features(prepared)
         step = self._graphs.step(features, state)
         decoded = self._graphs.decode(features, step, state)
         labels, logits = (self._reader(decoded[name]) for name in ("labels", "logits"))
         return Observation(features, step, decoded, Seen(labels, logits))
+
+    def _features(self, frame: PreparedFrame) -> Tensors:
+        """The encoder's outputs for a frame, which may have them."""
+        if frame.features is not None and frame.encoder is self.backend:
+            return frame.features
+        return self._graphs.encode(frame)
 
     def _reader(self, tensor: Tensor) -> Callable[[], Array]:
         """Brings a tensor to the host; a backend that can begins now, beside what follows."""
@@ -338,7 +353,7 @@ class Segmenter:
         """
         if frame is None:
             frame = np.zeros((*self.bundle.manifest.size, 3), np.uint8)
-        prepared = self.prepare(frame)
+        prepared = self._checked(frame)
         if labels is None:
             labels = np.zeros(prepared.size, np.uint8)
             labels[: prepared.size[0] // 2] = 1

@@ -91,7 +91,9 @@ class OnnxRuntimeCpu:
     def __init__(self, bundle: Bundle, threads: int | None = None, *, ahead: bool = False) -> None:
         ort = open_library()
         self._library = ort
-        self.traits = Traits("onnxruntime-cpu", bundle.manifest.arithmetic, any_shape=True)
+        self.traits = Traits(
+            "onnxruntime-cpu", bundle.manifest.arithmetic, any_shape=True, concurrent=True
+        )
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }

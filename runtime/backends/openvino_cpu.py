@@ -58,7 +58,8 @@ class OpenVinoCpu:
         manifest = bundle.manifest
         # Not of any shape: each costs a compilation.
         own = arithmetic == "bf16" and quantisation is None
-        self.traits = Traits(name, "bf16" if own else manifest.arithmetic)
+        arithmetic_of_all = "bf16" if own else manifest.arithmetic
+        self.traits = Traits(name, arithmetic_of_all, concurrent=True)
         self._outputs = {
             name: [tensor.name for tensor in spec.outputs] for name, spec in bundle.specs.items()
         }

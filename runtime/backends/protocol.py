@@ -25,12 +25,14 @@ class Traits:
         arithmetic: Number format in which products are computed, such as `fp32`; the limits of a
             comparison depend on it.
         any_shape: Whether inputs may change their open extents from call to call at no cost.
+        concurrent: Whether the encoder may run in one thread while other graphs run in another.
         enqueues: Whether `run` returns before its work is done, so that its duration says nothing.
     """
 
     name: str
     arithmetic: str
     any_shape: bool = False
+    concurrent: bool = False
     enqueues: bool = False
 
 

@@ -207,7 +207,7 @@ class Forward(Generic[PreparedT, StateT]):
         return Found(frame, labels, told, state, checked)
 
     def _prepared(self) -> Iterator[_Read[PreparedT]]:
-        """Frames with their masks, resized unless they are done; runs in the reading thread."""
+        """Frames with their masks, prepared unless they are done; runs in the reading thread."""
         resume = self._resume
         for order, frame in enumerate(self._frames, 1):
             mask = self._masks.for_stem(frame.stem, first=False)

@@ -1,7 +1,7 @@
 """One video from its source to all that is written of it.
 
-Three stages overlap, each in a thread: reading, decoding and resizing; segmenting; writing. Only
-segmenting is on a frame's critical path.
+Three stages overlap, each in a thread: reading, with all work that needs no memory, which is
+decoding, resizing and on CPUs encoding; the rest of segmenting; writing.
 """
 
 import time

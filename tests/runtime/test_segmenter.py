@@ -293,6 +293,50 @@ def test_a_frame_of_the_networks_size_is_prepared_without_a_copy(chain: Segmente
     np.testing.assert_array_equal(as_bytes, as_floats)
 
 
+def test_preparing_a_frame_leaves_no_encoding_to_its_step(tiny: Bundle) -> None:
+    frame, labels = tiny_frame(tiny, 0)
+    with Segmenter(tiny, Noting(open_backend(tiny, 1))) as segmenter:
+        noting = segmenter.backend
+        assert isinstance(noting, Noting)
+        state = segmenter.start(segmenter.prepare(frame), labels)
+        assert noting.log.count("encoder") == 1
+        prepared = segmenter.prepare(tiny_frame(tiny, 1)[0])
+        noting.log.clear()
+        segmenter.step(prepared, state)
+        segmenter.step(prepared, state, labels)
+        assert "encoder" not in noting.log
+        segmenter.step(replace(prepared, features=None), state)
+        assert noting.log.count("encoder") == 1
+
+
+def test_a_backend_that_runs_one_graph_at_a_time_encodes_in_the_step(tiny: Bundle) -> None:
+    frame, labels = tiny_frame(tiny, 0)
+    with Segmenter(tiny, Noting(open_backend(tiny, 1))) as segmenter:
+        noting = segmenter.backend
+        assert isinstance(noting, Noting)
+        noting.traits = replace(noting.traits, concurrent=False)
+        prepared = segmenter.prepare(frame)
+        assert noting.log == []
+        segmenter.start(prepared, labels)
+        assert noting.log.count("encoder") == 1
+
+
+def test_features_of_another_bundle_are_not_used(tiny: Bundle) -> None:
+    frame, labels = tiny_frame(tiny, 0)
+    later = tiny_frame(tiny, 1)[0]
+    with (
+        Segmenter(tiny, open_backend(tiny, 1)) as own,
+        Segmenter(tiny, open_backend(tiny, 1)) as other,
+    ):
+        expected, _ = own.step(later, own.start(frame, labels))
+        foreign = other.prepare(later)
+        assert foreign.features is not None
+        for tensor in foreign.features.values():
+            tensor[...] = 0  # as if another network had made them
+        found, _ = own.step(foreign, own.start(frame, labels))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_frame_prepared_for_another_bundle_is_refused(chain: Segmenter) -> None:
     state = chain.start(golden.frame(0), golden.load("base", "mobilenet").annotations[0])
     other = PreparedFrame(golden.SIZE, np.zeros((97, 161, 3), np.float32))

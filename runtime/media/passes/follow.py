@@ -71,7 +71,7 @@ def follow(
         for followed in follow(segmenter, clip.frames(frame.index - 1, 0), state):
             ...
 
-    Reading and resizing run in a thread beside the steps. A frame may come once the next one was
+    Reading and `prepare` run in a thread beside the steps. A frame may come once the next one was
     read; see `Steps`. The state that is given stays valid.
 
     Args:
@@ -104,6 +104,6 @@ def follow(
 def _prepared(
     segmenter: VideoSegmenter[PreparedT, StateT], frames: Iterable[SourceFrame], given: Given
 ) -> Iterator[Coming[SourceFrame, PreparedT, StateT]]:
-    """Frames, resized, with what is known of them; runs in the reading thread."""
+    """Frames, prepared, with what is known of them; runs in the reading thread."""
     for frame in frames:
         yield Coming(frame, segmenter.prepare(frame.rgb), given(frame))
