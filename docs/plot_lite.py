@@ -1,4 +1,4 @@
-"""Draws docs/lite.png: the loss of lite's training, and its score on real footage.
+"""Draws docs/lite.png: the loss of lite's first training, and its score on real footage.
 
 python docs/plot_lite.py
 """
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     """Read the report and write the picture."""
-    report = json.loads((ROOT / "benchmarks/results/eval_lite.json").read_text(encoding="utf-8"))
+    report = json.loads((ROOT / "benchmarks/results/lite_first.json").read_text(encoding="utf-8"))
     steps, losses, overlaps = zip(*report["training"]["curve"], strict=True)
     looks, scores = zip(*report["validation"]["curve"], strict=True)
     figure, axes = pyplot.subplots(figsize=(7, 3), layout="constrained")

@@ -1,6 +1,7 @@
 """The documentation agrees with the code: tables, options, links."""
 
 import ast
+import hashlib
 import json
 import re
 import subprocess
@@ -311,7 +312,7 @@ def test_times_of_labels_are_those_of_their_report() -> None:
 
 
 def rows_of_memory(memory: dict[str, Any]) -> dict[str, str]:
-    """The rows of a report of `memory_modes.py` in docs/lite.md."""
+    """The rows of a report of `memory_modes.py` in the table of lite's trainings."""
     scores = memory["scores"]
     gains = {
         gain["in_subset"]: f"{gain['J&F']:.4f}, {gain['standard_error']:.4f}"
@@ -327,43 +328,53 @@ def rows_of_memory(memory: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def test_scores_after_clips_of_meeting_things_are_those_of_their_report() -> None:
-    report = results("lite_close")
-    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Things of one kind that meet")}
-    for column, name in enumerate(("after", "average"), 1):
-        real = report[name]["real"]
+def test_scores_of_lites_trainings_are_those_of_their_reports() -> None:
+    table = {row[0]: row[1:] for row in rows_of("docs/lite.md", "The training")}
+    close, long = results("lite_close"), results("lite_long")
+    reports = results("lite_first"), long, close["after"], close["average"]
+    for column, report in enumerate(reports):
         scores = {
-            "DAVIS 2016, the 30 sequences of its train list": report[name]["davis2016_train"],
-            "`chair` of PUMaVOS": real["chair"],
-            "`dogs_jump` of DAVIS 2017": real["dogs_jump"],
+            "DAVIS 2016, the 30 sequences of its train list": report["davis2016_train"],
+            "`chair` of PUMaVOS": report["real"]["chair"],
+            "`dogs_jump` of DAVIS 2017": report["real"]["dogs_jump"],
         }
         wanted = {
-            **rows_of_memory(report[name]["memory"]),
+            **rows_of_memory(report["memory"]),
             **{row: f"{score['J&F-Mean']:.3f}" for row, score in scores.items()},
         }
-        assert {row: rows[row][column] for row in wanted} == wanted
-
-
-def test_scores_after_long_clips_are_those_of_their_report() -> None:
-    after, before = results("lite_long"), results("memory_modes_lite")
-    shipped = results("eval_lite")["scores"]
-    rows = {row[0]: row[1:] for row in rows_of("docs/lite.md", "Long clips on a GPU")}
-    for column, memory in enumerate((before, after["memory"])):
-        wanted = rows_of_memory(memory)
-        assert {name: rows[name][column] for name in wanted} == wanted
-    davis = rows["DAVIS 2016, the 30 sequences of its train list"]
-    assert davis == [
-        f"{shipped['davis2016_train']['global']['J&F-Mean']:.3f}",
-        f"{after['davis2016_train']['J&F-Mean']:.3f}",
-    ]
-    for name, owner in (("chair", "PUMaVOS"), ("dogs_jump", "DAVIS 2017")):
-        assert rows[f"`{name}` of {owner}"][1] == f"{after['real'][name]['J&F-Mean']:.3f}"
+        assert {row: table[row][column] for row in wanted} == wanted
     page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
-    half, most = (after["averages_of_both_weights"][key] for key in ("half", "three_quarters_new"))
+    half, most = (long["averages_of_both_weights"][key] for key in ("half", "three_quarters_new"))
     assert (
         f"gave {half['davis2016_train']:.3f} and {most['davis2016_train']:.3f} on DAVIS 2016, "
         f"and {half['dogs_jump']:.3f} and {most['dogs_jump']:.3f} on `dogs_jump`" in page
     )
+
+
+def test_what_lite_can_do_is_what_was_measured() -> None:
+    report, memory = results("eval_lite"), results("memory_modes_lite")
+    shipped = hashlib.sha256((ROOT / "models/weights/lite.safetensors").read_bytes()).hexdigest()
+    assert report["weights_sha256"] == memory["weights"]["sha256"] == shipped
+    scores = {name: found["global"] for name, found in report["scores"].items()}
+    rows = [row[1] for row in rows_of("docs/lite.md", "What it can do")[2:]]  # below the head
+    wanted = [
+        "{J&F-Mean:.3f} (J {J-Mean:.3f}, F {F-Mean:.3f})".format(**scores[name])
+        for name in ("davis2016_train", "dogs_jump", "chair", "held_out")
+    ]
+    single = report["scores"]["ping_pong"]["single_pass"]
+    wanted.insert(3, f"{scores['ping_pong']['J&F-Mean']:.3f}, a single pass {single:.3f}")
+    assert rows == wanted
+    table = {
+        row[0]: row[1:] for row in rows_of("docs/lite.md", "What each part of the memory is worth")
+    }
+    for name, place in (
+        ("reference", "reference"),
+        ("previous", "previous"),
+        ("reference+previous", "reference + previous (no MCA)"),
+        ("mca", "reference + previous + dynamic slot by MCA"),
+    ):
+        found = memory["scores"][name]
+        assert table[place] == [f"{found['J&F']:.3f}", f"{found['return']:.3f}"]
 
 
 def test_checks_on_the_second_gpu_are_those_of_their_report() -> None:
