@@ -102,6 +102,7 @@ class VideoSegmenter(Protocol[PreparedT, StateT]):
 
         Raises:
             InputError: The frame can't be used.
+            BackendError: The inference library failed.
         """
 
     def start(self, frame: RgbFrame, labels: Labels) -> StateT:

@@ -16,7 +16,7 @@ from mavos_deploy.runtime.system.opencv import opencv
 MOST_FREE = 128 << 20  # bytes of frames in float32 that are kept: five of 1080p, one of 4K
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PreparedFrame:
     """A checked frame at the network's size, perhaps encoded; `Segmenter.prepare` makes it.
 
@@ -24,8 +24,8 @@ class PreparedFrame:
         size: Height and width of the frame that it was made from, in pixels.
         resized: Shape (H, W, 3) at the network's size, float32, values 0..255 and a little beyond;
             the frame itself, perhaps uint8, where it has that size.
-        features: The encoder's outputs by name; None where it didn't run yet.
-        encoder: The backend that ran it. Another one makes its own features.
+        features: The encoder's outputs by name, until a step takes them; None for none.
+        encoder: The backend that made them. Another one makes its own.
     """
 
     size: Size

@@ -157,7 +157,7 @@ class Segmenter:
         """Check a frame, resize and encode it, which `start` and `step` otherwise do themselves.
 
         It may run in another thread while a step runs. A backend whose encoder can't run beside
-        other graphs leaves it to them. An encoded frame holds its features until it is dropped.
+        other graphs leaves it to them. The frame holds its features until they take them.
 
         Args:
             frame: RGB, uint8 or float32 in 0..255, [H, W, 3], any size; a prepared one is given
@@ -167,13 +167,20 @@ class Segmenter:
             InputError: Shape or type is off, or it was prepared for another bundle's size.
             BackendError: The inference library failed.
         """
-        prepared = self._checked(frame)
-        if isinstance(frame, PreparedFrame) or not self.backend.traits.concurrent:
-            return prepared
-        return replace(prepared, features=self._graphs.encode(prepared), encoder=self.backend)
+        prepared = self.check(frame)
+        if prepared is not frame and self.backend.traits.concurrent:
+            prepared.features, prepared.encoder = self._graphs.encode(prepared), self.backend
+        return prepared
 
-    def _checked(self, frame: AnyFrame) -> PreparedFrame:
-        """A frame at the network's size, not encoded unless it was before."""
+    def check(self, frame: AnyFrame) -> PreparedFrame:
+        """Check a frame and resize it, and leave the rest of `prepare` to its step.
+
+        Args:
+            frame: As in `prepare`.
+
+        Raises:
+            InputError: As `prepare` does.
+        """
         if isinstance(frame, PreparedFrame):
             size = self.input_size(frame.size)
             if frame.resized.shape[:2] != size:
@@ -190,7 +197,7 @@ class Segmenter:
 
     def start(self, frame: AnyFrame, labels: Labels) -> State:
         """Begin a video with its reference frame; see `VideoSegmenter.start`."""
-        prepared = self._checked(frame)
+        prepared = self.check(frame)
         check_labels(labels, prepared.size, first=True)
         ids, internal = number_objects((), labels)
         empty = State(self._identity, prepared.size, self.input_size(prepared.size), ids)
@@ -212,7 +219,7 @@ class Segmenter:
             PoisonedError: The state's memory holds NaN or infinite values.
         """
         check_state(state, State)
-        prepared = self._checked(frame)
+        prepared = self.check(frame)
         if annotation is not None:
             check_labels(annotation, prepared.size)
         if annotation is None or not annotation.any():
@@ -244,7 +251,7 @@ class Segmenter:
         state = before if earlier is None else earlier.state
         check_state(state, State)
         assert isinstance(state, State)
-        prepared = self._checked(frame)
+        prepared = self.check(frame)
         seen, written = self._observe_and_write(prepared, state)
         # Memory before labels: on a GPU the whole frame is enqueued before anything is waited for.
         following = self._following(written, state)
@@ -263,7 +270,7 @@ class Segmenter:
         """Predict a frame's labels without remembering it; the first half of `step`."""
         if state.bundle != self._identity:
             raise InputError("the state belongs to another bundle; start the video with this one")
-        prepared = self._checked(frame)
+        prepared = self.check(frame)
         if prepared.size != state.size:
             given, wanted = ("x".join(map(str, size)) for size in (prepared.size, state.size))
             raise InputError(
@@ -276,9 +283,13 @@ class Segmenter:
         return Observation(features, step, decoded, Seen(labels, logits))
 
     def _features(self, frame: PreparedFrame) -> Tensors:
-        """The encoder's outputs for a frame, which may have them."""
-        if frame.features is not None and frame.encoder is self.backend:
-            return frame.features
+        """The encoder's outputs for a frame: those that `prepare` left in it, or new ones.
+
+        They are taken, so that nothing holds them once the frame needs them no more.
+        """
+        features, frame.features = frame.features, None
+        if features is not None and frame.encoder is self.backend:
+            return features
         return self._graphs.encode(frame)
 
     def _reader(self, tensor: Tensor) -> Callable[[], Array]:
@@ -353,7 +364,7 @@ class Segmenter:
         """
         if frame is None:
             frame = np.zeros((*self.bundle.manifest.size, 3), np.uint8)
-        prepared = self._checked(frame)
+        prepared = self.check(frame)
         if labels is None:
             labels = np.zeros(prepared.size, np.uint8)
             labels[: prepared.size[0] // 2] = 1

@@ -86,7 +86,7 @@ class Recipe:
         return next(i for i, stage in enumerate(self.stages) if share < stage.until)
 
 
-# On a GPU, from the weights of `lite`: long clips, in which things go and return.
+# On a GPU, from the weights of the recipe `lite`: long clips, in which things go and return.
 LITE_LONG = Recipe(
     name="lite-long",
     variant="lite",

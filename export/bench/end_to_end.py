@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -57,10 +56,10 @@ def run_end_to_end(
 
     Returns:
         For each runner the medians over its runs, with palette PNGs and an overlay:
-        `frames_per_second` after the first frames, and `frame_ms`. `outside_share` is the share of
-        a frame's time in which no step runs, where a step does all that the graphs do for a frame,
-        and ends before the next one begins. `writing_share` is the share by which a frame takes
-        longer with the results of `FULL` than with those of `LEAST`, at least 0.
+        `frames_per_second` from the second frame on, and `frame_ms`. `outside_share` is the share
+        of a frame's time in which no step runs, where a step does all that the graphs do for a
+        frame, and ends before the next one begins. `writing_share` is the share by which a frame
+        takes longer with the results of `FULL` than with those of `LEAST`, at least 0.
 
     Raises:
         InputError: The video can't be used, or its shape isn't the bundle's.
@@ -109,7 +108,7 @@ class _SteppedSegmenter(Segmenter):
         return False
 
     def prepare(self, frame: AnyFrame) -> PreparedFrame:
-        return replace(super().prepare(frame), features=None)
+        return self.check(frame)
 
     def step(
         self, frame: AnyFrame, state: State, annotation: Labels | None = None

@@ -207,8 +207,8 @@ class OnnxRuntimeCpu:
         options = None
         wasteful = graph == GraphName.DECODER and self._reach.wasteful
         if wasteful or self._shapes.setdefault(graph, shapes) != shapes:
-            # The arena's blocks fit the old shapes, and those of new ones would come on top. It is
-            # empty after this run.
+            # The arena's blocks fit the old shapes, and those of new ones would come on top. After
+            # this run it holds what an encoder in another thread still uses, and nothing else.
             self._shapes[graph], self._reach = shapes, self._nothing_enlarged()
             options = self._library.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")

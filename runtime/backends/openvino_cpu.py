@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -74,6 +75,8 @@ class OpenVinoCpu:
         }
         self._models: dict[str, Any] = {}
         self._requests: dict[str, dict[Shapes, Any]] = {}
+        # Of each graph: a request has one set of outputs, and the encoder runs in several threads.
+        self._locks = {name: Lock() for name in bundle.specs}
         usual = extents(1, manifest.size)
         for name, spec in manifest.specs_at(manifest.size).items():
             path = bundle.graph_path(name)
@@ -150,17 +153,19 @@ class OpenVinoCpu:
             raise BackendError("the segmenter is closed; open it again")
         requests = self._requests[graph]
         shapes = tuple((name, array.shape) for name, array in inputs.items())
-        if shapes not in requests:
-            while len(requests) >= KEPT_SHAPES:
-                requests.pop(next(iter(requests)))
-            requests[shapes] = self._compile(graph, shapes)
-        request = requests[shapes]
-        try:
-            request.infer(dict(inputs), share_inputs=True)
-            # Copies: the request writes its next outputs where these are.
-            return {name: np.array(request.get_tensor(name).data) for name in self._outputs[graph]}
-        except Exception as error:  # the library raises RuntimeError and errors of NumPy
-            raise BackendError(f"openvino failed in {graph}: {one_line(error)}") from error
+        with self._locks[graph]:
+            if shapes not in requests:
+                while len(requests) >= KEPT_SHAPES:
+                    requests.pop(next(iter(requests)))
+                requests[shapes] = self._compile(graph, shapes)
+            request = requests[shapes]
+            try:
+                request.infer(dict(inputs), share_inputs=True)
+                # Copies: the request writes its next outputs where these are.
+                outputs = [np.array(request.get_tensor(n).data) for n in self._outputs[graph]]
+            except Exception as error:  # the library raises RuntimeError and errors of NumPy
+                raise BackendError(f"openvino failed in {graph}: {one_line(error)}") from error
+        return dict(zip(self._outputs[graph], outputs, strict=True))
 
     def upload(self, array: Array) -> Array:
         """The array itself, contiguous."""

@@ -25,7 +25,7 @@ class Traits:
         arithmetic: Number format in which products are computed, such as `fp32`; the limits of a
             comparison depend on it.
         any_shape: Whether inputs may change their open extents from call to call at no cost.
-        concurrent: Whether the encoder may run in one thread while other graphs run in another.
+        concurrent: Whether the encoder may run in one thread while any graph runs in another.
         enqueues: Whether `run` returns before its work is done, so that its duration says nothing.
     """
 

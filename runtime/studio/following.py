@@ -31,7 +31,7 @@ from mavos_deploy.runtime.studio.progress import Progress
 from mavos_deploy.runtime.studio.project import Project
 from mavos_deploy.runtime.studio.states import Tracker
 
-AHEAD = 1  # frame that is read and resized ahead; each takes 8 MB of a full HD video
+AHEAD = 1  # frame that is prepared ahead; each takes 8 MB of a full HD video and its features
 EVERY = 10  # frames between two states that are kept
 SYNC = 0.5  # seconds after which masks are on the disk
 SMOOTH = 0.2  # weight of the newest frame in the speed that is shown

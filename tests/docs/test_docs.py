@@ -354,7 +354,8 @@ def test_scores_of_lites_trainings_are_those_of_their_reports() -> None:
 def test_what_lite_can_do_is_what_was_measured() -> None:
     report, memory = results("eval_lite"), results("memory_modes_lite")
     shipped = hashlib.sha256((ROOT / "models/weights/lite.safetensors").read_bytes()).hexdigest()
-    assert report["weights_sha256"] == memory["weights"]["sha256"] == shipped
+    priced = results("price_lite_241x433")["weights_sha256"]
+    assert report["weights_sha256"] == memory["weights"]["sha256"] == priced == shipped
     scores = {name: found["global"] for name, found in report["scores"].items()}
     rows = [row[1] for row in rows_of("docs/lite.md", "What it can do")[2:]]  # below the head
     wanted = [
@@ -375,6 +376,28 @@ def test_what_lite_can_do_is_what_was_measured() -> None:
     ):
         found = memory["scores"][name]
         assert table[place] == [f"{found['J&F']:.3f}", f"{found['return']:.3f}"]
+
+
+def test_what_lite_cant_do_is_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
+    scores = results("eval_lite")["scores"]
+    sequences = sorted(scores["davis2016_train"]["sequences"].items(), key=lambda item: item[1])
+    worst = [f"`{name}` ({score:.3f})" for name, score in sequences[:4]]
+    assert f"things: {', '.join(worst[:3])} and {worst[3]} are the worst of the 30" in page
+    small, middle, large = (
+        f"{scores[name]['global']['J&F-Mean']:.3f}"
+        for name in ("chair", "chair_289x433", "chair_481x721")
+    )
+    sizes = f"`chair` gets {small} at 241x433, {middle} at 289x433 and {large} at 481x721"
+    assert sizes in page
+    second = results("lite_close")["second_run"]
+    davis = second["davis2016_train"]["J&F-Mean"]
+    assert abs(davis - scores["davis2016_train"]["global"]["J&F-Mean"]) <= 0.02
+    assert f"after `lite-long`: {davis:.3f} on DAVIS 2016's train list" in page
+    real = {name: found["J&F-Mean"] for name, found in second["real"].items()}
+    assert f"{second['made_up']['J&F-Mean']:.3f} on the made-up scenes" in page
+    assert f"{real['chair']:.3f} on `chair` (" in page
+    assert f"{real['dogs_jump']:.3f} on `dogs_jump` (" in page
 
 
 def test_checks_on_the_second_gpu_are_those_of_their_report() -> None:

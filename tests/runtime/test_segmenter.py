@@ -1,6 +1,7 @@
 """The segmenter: states are values, videos interleave, and objects come and go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphName, memory_names
 from mavos_deploy.runtime.objects import Count, number_objects
 from mavos_deploy.runtime.resize import PreparedFrame
+from mavos_deploy.runtime.segmenter import AnyFrame
 from tests import golden
 from tests.made_clips import synthetic_clip
 
@@ -302,11 +304,38 @@ def test_preparing_a_frame_leaves_no_encoding_to_its_step(tiny: Bundle) -> None:
         assert noting.log.count("encoder") == 1
         prepared = segmenter.prepare(tiny_frame(tiny, 1)[0])
         noting.log.clear()
-        segmenter.step(prepared, state)
-        segmenter.step(prepared, state, labels)
+        expected, _ = segmenter.step(prepared, state)
         assert "encoder" not in noting.log
-        segmenter.step(replace(prepared, features=None), state)
+        again, _ = segmenter.step(prepared, state)  # the first step took the features
         assert noting.log.count("encoder") == 1
+    np.testing.assert_array_equal(again, expected)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino-cpu-fp32"])
+def test_frames_may_be_prepared_in_a_thread_while_others_are_encoded_in_steps(
+    tiny: Bundle, backend: str
+) -> None:
+    if backend.startswith("openvino"):
+        pytest.importorskip("openvino", reason="OpenVINO is not installed (extra `openvino`)")
+    frames = [tiny_frame(tiny, number % 12)[0] for number in range(40)]
+    labels = tiny_frame(tiny, 0)[1]
+
+    def walk(given: Iterable[AnyFrame]) -> list[Labels]:
+        state, found = segmenter.start(frames[0], labels), []
+        for frame in given:
+            made, state = segmenter.step(frame, state)
+            found.append(made)
+        return found
+
+    with Segmenter(tiny, open_backend(tiny, 1, backend)) as segmenter:
+        expected = walk(frames)
+        with ThreadPoolExecutor(1) as reader:
+            # Steps of one video encode their frames while those of another are prepared.
+            prepared = [reader.submit(segmenter.prepare, frame) for frame in frames]
+            beside = walk(frames)
+            found = walk(coming.result() for coming in prepared)
+    np.testing.assert_array_equal(beside, expected)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_backend_that_runs_one_graph_at_a_time_encodes_in_the_step(tiny: Bundle) -> None:
@@ -321,7 +350,7 @@ def test_a_backend_that_runs_one_graph_at_a_time_encodes_in_the_step(tiny: Bundl
         assert noting.log.count("encoder") == 1
 
 
-def test_features_of_another_bundle_are_not_used(tiny: Bundle) -> None:
+def test_features_of_another_backend_are_not_used(tiny: Bundle) -> None:
     frame, labels = tiny_frame(tiny, 0)
     later = tiny_frame(tiny, 1)[0]
     with (
@@ -402,7 +431,10 @@ def test_no_mask_comes_from_a_memory_that_is_not_finite(chain: Segmenter, value:
     chain.step(golden.frame(2), state)  # the sound one goes on
 
 
-def test_what_a_frame_needs_no_more_is_free_when_the_memory_is_updated(tiny: Bundle) -> None:
+@pytest.mark.parametrize("ahead", [False, True], ids=["encoded-in-the-step", "encoded-ahead"])
+def test_what_a_frame_needs_no_more_is_free_when_the_memory_is_updated(
+    tiny: Bundle, ahead: bool
+) -> None:
     class Watched(WatchedBackend):
         def __init__(self, backend: Backend) -> None:
             super().__init__(backend)
@@ -421,7 +453,9 @@ def test_what_a_frame_needs_no_more_is_free_when_the_memory_is_updated(tiny: Bun
     segmenter = Segmenter(tiny, backend)
     state = segmenter.start(*tiny_frame(tiny, 0))
     for number in range(1, 1 + 2 * tiny.manifest.write_every):
-        _, state = segmenter.step(tiny_frame(tiny, number)[0], state)
+        frame = tiny_frame(tiny, number)[0]
+        given = segmenter.prepare(frame) if ahead else frame
+        _, state = segmenter.step(given, state)
     assert backend.beside is not None  # it was updated
     remembered = memory_names(tiny.manifest.dimensions.blocks)
     assert backend.beside <= {*remembered, "labels", "logits"}

@@ -11,7 +11,7 @@ from mavos_deploy.runtime.media.steps import Coming, Steps
 from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.protocol import PreparedT, StateT, VideoSegmenter
 
-AHEAD = 2  # frames that are read and resized while one is segmented
+AHEAD = 2  # frames that are read and prepared while one is segmented
 
 # A frame's labels that are known, given the ids that the state knows; None for none.
 Given = Callable[[SourceFrame], Labels | None]

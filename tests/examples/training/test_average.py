@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from examples.training.average import average
 
@@ -15,9 +15,7 @@ def test_lites_weights_are_the_mean_of_both_trainings(tmp_path: Path) -> None:
     made = tmp_path / "mean.safetensors"
     trained = ROOT / "examples" / "training"
     average(trained / "lite_close.safetensors", trained / "lite_long.safetensors", made)
-    mean, own = load_file(made), load_file(ROOT / "models" / "weights" / "lite.safetensors")
-    assert mean.keys() == own.keys()
-    assert all(torch.equal(mean[key], own[key]) for key in own)
+    assert made.read_bytes() == (ROOT / "models" / "weights" / "lite.safetensors").read_bytes()
 
 
 def test_weights_of_different_networks_are_refused(tmp_path: Path) -> None:
@@ -25,5 +23,5 @@ def test_weights_of_different_networks_are_refused(tmp_path: Path) -> None:
     for file, width in zip(files, (2, 3), strict=True):
         save_file({"weight": torch.zeros(width)}, file)
     with pytest.raises(SystemExit, match="of different networks"):
-        average(*files, tmp_path / "mean.safetensors")
+        average(files[0], files[1], tmp_path / "mean.safetensors")
     assert not (tmp_path / "mean.safetensors").exists()
