@@ -62,7 +62,9 @@ Checkpoint = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="CPU threads to use. Default: all that this process may use."
+        min=1,
+        metavar="N",
+        help="CPU threads of each graph. Default: all that this process may use.",
     ),
 ]
 BackendName = Annotated[
@@ -144,8 +146,8 @@ ThreadsEach = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="CPU threads to use; with --workers, of each worker. Default: all that this process "
-        "may use, which workers share. With --ray, cores of each worker; default 4.",
+        help="CPU threads of each graph; with --workers, in each worker. Default: all that this "
+        "process may use, which workers share. With --ray, cores of each worker; default 4.",
     ),
 ]
 LayoutName = Annotated[

@@ -378,6 +378,22 @@ def test_what_lite_can_do_is_what_was_measured() -> None:
         assert table[place] == [f"{found['J&F']:.3f}", f"{found['return']:.3f}"]
 
 
+def test_the_price_of_lites_formats_is_what_was_measured() -> None:
+    found = results("price_lite_241x433")["rows"]
+    rows = rows_of("docs/performance.md", "A small network beside a large one")
+    table = {row[0]: row[1:] for row in rows if len(row) == 8}
+    names = {"fp32": "float32", "bf16": "bfloat16", "int8": "INT8"}
+    for name, row in found.items():
+        arithmetic, library = name.split(", ")
+        assert table[f"{names[arithmetic]}, {library}"] == [
+            *(f"{quality['J&F']:.3f}" for quality in row["quality"].values()),
+            f"{row['amortised_ms']:.1f}",
+            f"{row['times_as_fast']:.2f}",
+            f"{row['file_fps']:.1f}",
+            f"{row['peak_mb']:.0f} MB",
+        ]
+
+
 def test_what_lite_cant_do_is_what_was_measured() -> None:
     page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
     scores = results("eval_lite")["scores"]
