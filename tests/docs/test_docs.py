@@ -301,6 +301,23 @@ def test_times_from_1080p_are_those_of_their_report() -> None:
         assert f"take {median(now):.1f} s" in page, name
         assert f"{median(before):.1f}" in page, name
         assert f"{faster:.2f} times as fast" in page, name
+    ahead = report["encoded_ahead"]
+    gains = [
+        f"{median(b / n for b, n in zip(ahead[name]['before'], ahead[name]['now'], strict=True)):.2f}"
+        for name in (
+            "lite_241x433_120_frames",
+            "tiny_241x433_120_frames",
+            "mobilenet_481x849_31_frames",
+        )
+    ]
+    assert f"is {gains[0]} times as fast, `tiny` {gains[1]} times, and `mobilenet`" in page
+    assert f"anyway, {gains[2]} times" in page
+    rates = report["lite_241x433_frames_per_second"]
+    first, second, third, fourth = (rates[name] for name in list(rates)[1:])
+    assert (
+        f"makes {first} frames a second from 1080p to palette PNGs in float32, {second} in" in page
+    )
+    assert f"and {third} and {fourth} in INT8 with ONNX Runtime and OpenVINO" in page
 
 
 def test_times_of_labels_are_those_of_their_report() -> None:
