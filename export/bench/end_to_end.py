@@ -56,10 +56,10 @@ def run_end_to_end(
 
     Returns:
         For each runner the medians over its runs, with palette PNGs and an overlay:
-        `frames_per_second` from the second frame on, and `frame_ms`. `outside_share` is the share
-        of a frame's time in which no step runs, where a step does all that the graphs do for a
-        frame, and ends before the next one begins. `writing_share` is the share by which a frame
-        takes longer with the results of `FULL` than with those of `LEAST`, at least 0.
+        `frames_per_second` from the second frame on, and `frame_ms`. `outside_share` is the
+        time in which no step runs, as a share of a frame's, where a step does all that the graphs
+        do for a frame and ends before the next one begins. `writing_share` is the share by which a
+        frame takes longer with the results of `FULL` than with those of `LEAST`, at least 0.
 
     Raises:
         InputError: The video can't be used, or its shape isn't the bundle's.
