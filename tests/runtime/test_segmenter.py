@@ -297,9 +297,8 @@ def test_a_frame_of_the_networks_size_is_prepared_without_a_copy(chain: Segmente
 
 def test_preparing_a_frame_leaves_no_encoding_to_its_step(tiny: Bundle) -> None:
     frame, labels = tiny_frame(tiny, 0)
-    with Segmenter(tiny, Noting(open_backend(tiny, 1))) as segmenter:
-        noting = segmenter.backend
-        assert isinstance(noting, Noting)
+    noting = Noting(open_backend(tiny, 1))
+    with Segmenter(tiny, noting) as segmenter:
         state = segmenter.start(segmenter.prepare(frame), labels)
         assert noting.log.count("encoder") == 1
         prepared = segmenter.prepare(tiny_frame(tiny, 1)[0])
@@ -340,9 +339,8 @@ def test_frames_may_be_prepared_in_a_thread_while_others_are_encoded_in_steps(
 
 def test_a_backend_that_runs_one_graph_at_a_time_encodes_in_the_step(tiny: Bundle) -> None:
     frame, labels = tiny_frame(tiny, 0)
-    with Segmenter(tiny, Noting(open_backend(tiny, 1))) as segmenter:
-        noting = segmenter.backend
-        assert isinstance(noting, Noting)
+    noting = Noting(open_backend(tiny, 1))
+    with Segmenter(tiny, noting) as segmenter:
         noting.traits = replace(noting.traits, concurrent=False)
         prepared = segmenter.prepare(frame)
         assert noting.log == []
@@ -472,9 +470,8 @@ def test_labels_are_on_their_way_before_the_memory_is_written_where_they_can_be(
     tiny: Bundle, kind: type[Noting], expected: list[str]
 ) -> None:
     frame, labels = tiny_frame(tiny, 0)
-    with Segmenter(tiny, kind(open_backend(tiny, 1))) as segmenter:
-        noting = segmenter.backend
-        assert isinstance(noting, Noting)
+    noting = kind(open_backend(tiny, 1))
+    with Segmenter(tiny, noting) as segmenter:
         state = segmenter.start(frame, labels)
         noting.log.clear()
         segmenter.step(frame, state)
