@@ -5,17 +5,20 @@
 Needs no network, but PyTorch with CUDA, onnxruntime-gpu, PyCUDA and CUDA's Python bindings. Each
 step is a process of its own with a limit of time, so that a failure costs only its own figures:
 
-- bundles: mobilenet at 481x849 in float16 and float32, and tiny at 241x433 in float16;
+- bundles: mobilenet at 481x849 in float16 and float32, tiny at 241x433 and lite at 481x849 in
+  float16;
 - card: the ceilings of the card (benchmarks/card.py);
 - device: our device code on the real driver (benchmarks/device_code.py);
 - graphs: each graph as a PyTorch module (benchmarks/graph_times.py);
 - onnxruntime: parity, times beside PyTorch, transfers and 2,000 frames (benchmarks/gpu.py);
 - float32: parity of the float32 bundle on ONNX Runtime's CUDA provider;
-- pictures: `mavos-run` from 1080p pictures on CUDA and on the CPU (benchmarks/pictures.py);
+- pictures: `mavos-run` from 1080p pictures on CUDA and on the CPU (benchmarks/pictures.py), with
+  tiny and then with lite;
+- lite: parity and times of lite, as of mobilenet in the step onnxruntime, without a long video;
 - memcheck: the device code under compute-sanitizer, which finds accesses to others' memory.
 
-With the device `cpu` all but the last are rehearsed on small bundles, with CUDA's driver and PyCUDA
-from tools/host_cuda.py. Exits with 1 if a step failed.
+With the device `cpu` all but memcheck and what lite is taken for are rehearsed on small bundles,
+with CUDA's driver and PyCUDA from tools/host_cuda.py. Exits with 1 if a step failed.
 """
 
 import argparse
@@ -80,14 +83,15 @@ def main() -> int:
 def steps(folder: Path, device: str) -> Iterator[Step]:
     """The steps of a day on a device, with bundles in a folder."""
     on_gpu = device == "cuda"
-    half, full, tiny = (str(folder / name) for name in ("half", "full", "tiny"))
+    half, full, tiny, lite = (str(folder / name) for name in ("half", "full", "tiny", "lite"))
     network = ("--variant", "mobilenet") if on_gpu else SMALL
     for bundle, options in (
         (half, (*network, "--precision", "fp16")),
         (full, (*network, "--target", "gpu")),
         (tiny, ("--variant", "tiny", "--size", "241x433", "--precision", "fp16")),
+        (lite, ("--variant", "lite", "--precision", "fp16")),
     ):
-        if bundle != tiny or on_gpu:
+        if bundle in (half, full) or on_gpu:
             export = (*PROGRAM, "export", *options, "--no-verify", "--overwrite", "--quiet")
             yield Step(f"bundle {Path(bundle).name}", (*export, "--output", bundle), 200)
     to = ("--device", device, "--output", "PART")
@@ -110,9 +114,13 @@ def steps(folder: Path, device: str) -> Iterator[Step]:
     yield Step("float32", (*PROGRAM, "verify", full, "--backend", backend, "--json"), 180)
     size = ("--frames", "120") if on_gpu else ("--frames", "8", "--size", "96x96")
     backends = ("--backend", backend, "--backend", "onnxruntime-cpu")
-    pictures = ("-m", "benchmarks.pictures", tiny if on_gpu else half, *backends, *size)
-    yield Step("pictures", (*pictures, "--output", "PART"), 120)
+    bundles = {"pictures": tiny, "pictures lite": lite} if on_gpu else {"pictures": half}
+    for name, bundle in bundles.items():
+        pictures = ("-m", "benchmarks.pictures", bundle, *backends, *size)
+        yield Step(name, (*pictures, "--output", "PART"), 150)
     if on_gpu:
+        length = ("--frames", "60", "--compared", "60")
+        yield Step("lite", ("benchmarks/gpu.py", lite, *length, *chosen, *to), 240)
         check = ("-m", "benchmarks.device_code", tiny, "--only", "labels", "--output", "PART")
         sanitizer = ("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "3")
         yield Step("memcheck", check, 240, sanitizer)
