@@ -265,16 +265,42 @@ def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
         wanted = ("fp32_captured_ms", "plain_ms", "plain_captured_ms", "exported_captured_ms")
         row = " | ".join(f"{times[name]:.2f}" for name in wanted)
         assert f"| `{graph}` | {row} |" in page
-    onnxruntime = steps["onnxruntime"]["figures"]
-    for times in onnxruntime["times"].values():
-        row = f"{times['plain_frame_ms']:.1f} ms | {times['update_frame_ms']:.1f} ms"
-        assert f"| {row} | {times['frames_per_second']:.0f} |" in page
-    assert onnxruntime["parity"]["onnxruntime-cuda"]["passed"] is True
+    times = steps["onnxruntime"]["figures"]["times"].values()
+    *others, last = (f"{way['plain_frame_ms']:.1f}" for way in times)
+    assert f"On the first day plain frames took {', '.join(others)} and {last} ms." in page
     device = steps["device"]["figures"]
     assert device["labels"]["frames_that_differ"] == []
     at_once, later = device["flat"], device["flat"]["labels_a_frame_later_ms"]
     assert f"{at_once['p50_ms']:.2f} ms (mean {at_once['mean_ms']:.2f}) with labels read at" in page
     assert f"{later['p50']:.2f} ms (mean {later['mean']:.2f}) with labels read [a frame" in page
+
+
+def test_figures_of_the_same_gpu_on_a_later_day_are_those_of_their_report() -> None:
+    steps = results("gpu_day_h200_second")["steps"]
+    assert not any(step["exit_code"] for step in steps.values())
+    page = " ".join((ROOT / "docs" / "gpu.md").read_text(encoding="utf-8").split())
+    for step, digits in (("onnxruntime", 2), ("lite", 3)):
+        figures = steps[step]["figures"]
+        for times in figures["times"].values():
+            row = f"{times['plain_frame_ms']:.1f} ms | {times['update_frame_ms']:.1f} ms"
+            assert f"| {row} | {times['frames_per_second']:.0f} |" in page
+        parity = figures["parity"]["onnxruntime-cuda"]
+        assert parity["passed"] is True
+        largest = max(
+            difference["relative"]
+            for tensors in parity["tensors"].values()
+            for name, difference in tensors.items()
+            if not name.endswith("labels")
+        )
+        assert f"difference of {largest:.1e}".replace("e-0", "e-") in page
+        agreement = f"{parity['worst_agreement']:.{digits}%}"
+        assert f"{agreement} of the pixels were equal in the worst frame" in page
+    for step, name in (("pictures", "`tiny` at 241x433"), ("pictures lite", "`lite` at 481x849")):
+        for backend, ran in steps[step]["figures"]["backends"].items():
+            counted = ran["mavos_run"]
+            row = f"{ran['seconds']:.1f} s | {counted['seconds']:.1f} s | {counted['fps']:.1f}"
+            assert f"| {name}, `{backend}` | {row} |" in page
+            assert ran["agreement"] == 1 or f"| {ran['agreement']:.3%} |" in page
 
 
 def test_times_of_exports_are_those_of_their_report() -> None:
