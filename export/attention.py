@@ -7,6 +7,7 @@ would have.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import onnx_ir as ir
 import onnxscript
 import torch
 from onnx import TensorProto
@@ -14,11 +15,11 @@ from onnx import TensorProto
 from mavos_deploy.models.mca import HEADS, HEADS_AT_ONCE
 from mavos_deploy.models.propagation import (
     OUTSIDE,
-    WINDOW,
+    PLACES,
     Region,
     extents,
-    seen_window,
     tiles_of,
+    window_places,
 )
 
 Value: TypeAlias = Any  # of onnxscript, which is untyped
@@ -30,15 +31,16 @@ def _attend_tiles(
     query: Value, relative: Value, key: Value, value: Value, tile_height: int, tile_width: int
 ) -> Value:
     size = query.shape[2], query.shape[3]
+    biases = _with_outside(relative)
     bands = [
-        [_attend_tile(query, relative, key, value, *tile) for tile in band]
+        [_attend_tile(query, biases, key, value, *tile) for tile in band]
         for band in tiles_of(size, (tile_height, tile_width))
     ]
     return _joined([_joined(band, -1) for band in bands], -2)
 
 
 def _attend_tile(
-    query: Value, relative: Value, key: Value, value: Value, tile: Region, seen: Region
+    query: Value, biases: Value, key: Value, value: Value, tile: Region, seen: Region
 ) -> Value:
     rows, columns = extents(tile)
     seen_rows, seen_columns = extents(seen)
@@ -46,24 +48,27 @@ def _attend_tile(
     queries = _shaped(_part(query, tile), query.shape[1], count)
     keys = _shaped(_part(key, seen), key.shape[1], seen_count)
     values = _shaped(_part(value, seen), value.shape[1], seen_count)
-    spread = _spread(_widened(_part(relative, tile), relative), rows, columns)
-    bias = _shaped(_part(spread, seen_window(tile, seen), first_axis=3), count, seen_count)
+    own = _shaped(_part(biases, tile, first_axis=1), count, PLACES + 1)
+    bias = op.GatherElements(own, _places_of_keys(query, tile, seen), axis=2)
     logits = op.Add(_widened(op.MatMul(op.Transpose(queries, perm=[0, 2, 1]), keys), query), bias)
     weights = op.Transpose(_like(op.Softmax(logits, axis=-1), value), perm=[0, 2, 1])
     return _shaped(_weighted_sum(values, weights, value), value.shape[1], rows, columns)
 
 
-def _spread(relative: Value, rows: int, columns: int) -> Value:
-    """Biases [B, rows, columns, rows + 14, columns + 14], as `spread_relative_bias`."""
-    high, wide = rows + WINDOW - 1, columns + WINDOW - 1
-    windows = _shaped(relative, WINDOW, WINDOW, rows, columns)
-    by_row = op.Transpose(windows, perm=[0, 3, 1, 4, 2])  # B, y, dy, x, dx
-    flat = _shaped(_longer(by_row, 4, columns), rows, WINDOW, columns * (wide + 1))
-    skewed = _shaped(_start(flat, 3, columns * wide), rows, WINDOW, columns, wide)
-    by_column = op.Transpose(skewed, perm=[0, 3, 1, 2, 4])  # B, x, y, dy, x of the key
-    flat = _shaped(_longer(by_column, 3, rows), columns, rows * (high + 1), wide)
-    skewed = _shaped(_start(flat, 2, rows * high), columns, rows, high, wide)
-    return op.Transpose(skewed, perm=[0, 2, 1, 3, 4])
+def _with_outside(relative: Value) -> Value:
+    """Biases of each query's window, float32 [B, h, w, 226]; the last one is `OUTSIDE`."""
+    by_query = op.Transpose(_widened(relative, relative), perm=[0, 2, 3, 1])
+    return op.Pad(by_query, _numbers(*[0] * 7, 1), op.Constant(value_float=OUTSIDE))
+
+
+def _places_of_keys(query: Value, tile: Region, seen: Region) -> Value:
+    """The place in its window of each key that a tile sees, int32 [B, queries, keys].
+
+    Kept as bytes in the file, and made integers when it is loaded.
+    """
+    places = op.Cast(op.Constant(value=ir.tensor(window_places(tile, seen))), to=TensorProto.INT32)
+    of_batch = op.Concat(op.Shape(query, end=1), _numbers(1, 1), axis=0)
+    return op.Expand(op.Unsqueeze(places, _numbers(0)), of_batch)
 
 
 def _attend_in_turns(query: Value, key: Value, modulator: Value) -> Value:
@@ -100,16 +105,6 @@ def _part(x: Value, region: Region, first_axis: int = 2) -> Value:
         _numbers(rows.stop, columns.stop),
         _numbers(first_axis, first_axis + 1),
     )
-
-
-def _start(x: Value, axis: int, count: int) -> Value:
-    return op.Slice(x, _numbers(0), _numbers(count), _numbers(axis))
-
-
-def _longer(x: Value, axis: int, count: int) -> Value:
-    """The same with places behind the last one of an axis; x has five."""
-    behind = [count if number == axis else 0 for number in range(5)]
-    return op.Pad(x, _numbers(*[0] * 5, *behind), op.Constant(value_float=OUTSIDE))
 
 
 def _weighted_sum(left: Value, right: Value, like: Value) -> Value:

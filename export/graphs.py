@@ -153,7 +153,7 @@ class Decoder(Graph):
         used = logits[:, : object_mask.shape[1]] + object_mask[:, :, None, None]
         merged = self.merged(used, row_weights, column_weights)
         groups = logits.shape[0]
-        nearest = merged.index_select(0, row_index).index_select(1, column_index).to(torch.int32)
+        nearest = self.nearest(merged, row_index, column_index).to(torch.int32)
         first = torch.arange(groups, dtype=torch.int32, device=merged.device) * IDENTITIES
         own = nearest[None] - first[:, None, None]
         own = torch.where((own > 0) & (own <= IDENTITIES), own, torch.zeros_like(own))
@@ -163,6 +163,10 @@ class Decoder(Graph):
         """Labels [H, W] of the logits of all groups [B, channels, h, w]."""
         # Logits at the output size, [B, channels, H, W].
         return soft_aggregation(row_weights @ (logits @ column_weights.transpose(0, 1)))
+
+    def nearest(self, labels: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
+        """The labels [H, W] at some rows and columns."""
+        return labels.index_select(0, row_index).index_select(1, column_index)
 
 
 class BandedDecoder(Decoder):
@@ -174,6 +178,11 @@ class BandedDecoder(Decoder):
         """Labels as those of `Decoder.merged`, uint8."""
         found: Tensor = labels(logits, row_weights, column_weights)
         return found
+
+    def nearest(self, labels: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
+        """The labels [H, W] at some rows and columns, by the quicker operators."""
+        rows = labels.index_select(0, row_index)
+        return rows.gather(1, column_index.to(torch.int64).expand(rows.shape[0], -1))
 
 
 class DecoderOne(Graph):

@@ -1,12 +1,12 @@
 """Labels of the output size, in a form for CPUs, where making them would take most of the time.
 
-Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. A pixel
-between logits of which the background's is the largest everywhere is background, so only the
-rectangle that objects may reach is upsampled. Labels are made in bands of rows, one after another,
-so that only one band's logits are in memory, and in the processor's caches. A band is upsampled
-from the few rows of logits around it. Its labels are those of a running maximum over the channels.
-Labels of a single group that are small anyway are made in one piece, where so many small steps
-would take longer.
+Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. Most pixels
+lie between logits of one label and have that label too; only the others are upsampled, see
+`label_cells`. Where those are many, and in several groups, labels are made in bands of rows, one
+after another, so that only one band's logits are in memory, and in the processor's caches. A band
+is upsampled from the few rows of logits around it. Its labels are those of a running maximum over
+the channels. Labels of a single group that are small anyway are made in one piece, where so many
+small steps would take longer.
 
 PyTorch has no shapes that depend on numbers in a branch of a graph, and tracing so many bands would
 take minutes. So this is an operator of its own to it, which becomes ONNX's operators on export.
@@ -19,26 +19,18 @@ import onnx_ir as ir
 import onnxscript
 import torch
 from onnx import TensorProto
-from onnx_ir.tape import Tape
 from torch import Tensor
 
+from mavos_deploy.export.label_cells import in_cells, with_borders
+from mavos_deploy.export.label_nodes import Nodes, branch, numbers, one_after_another
 from mavos_deploy.export.soft_aggregation import PROBABILITY_MARGIN, soft_aggregation
 
 BANDS = 16  # of rows, labelled one after another; more where several groups' logits are many
 BAND = 7 << 19  # most logits in a band of several groups: 14 MB
+FEW = 0.25  # share of cells with borders up to which only those are upsampled; beyond, bands win
 SMALL = 1 << 18  # pixels of a label map of a single group that is made in one piece
 
 op: Any = onnxscript.opset18  # its signatures don't fit each other
-
-
-class Nodes:
-    """Makes nodes of a branch: `nodes.MatMul(a, b)`, attributes by name."""
-
-    def __init__(self) -> None:
-        self.tape = Tape()
-
-    def __getattr__(self, kind: str) -> Callable[..., ir.Value]:
-        return lambda *inputs, **attributes: self.tape.op(kind, inputs, attributes)
 
 
 @torch.library.custom_op("mavos::labels", mutates_args=())
@@ -69,15 +61,9 @@ def _in_onnx(logits: Any, row_weights: Any, column_weights: Any) -> Any:  # noqa
     groups = op.Squeeze(op.Shape(logits, start=0, end=1))
     return op.If(
         op.Equal(groups, op.Constant(value_int=1)),
-        then_branch=_branch(_of_one, *given),
-        else_branch=_branch(_of_several, *given),
+        then_branch=branch(_of_one, *given),
+        else_branch=branch(_of_several, *given),
     )
-
-
-def _branch(make: Callable[..., ir.Value], *given: ir.Value) -> ir.Graph:
-    """A branch of the graph that makes one value of values around it."""
-    build = Nodes()
-    return ir.Graph([], [make(build, *given)], nodes=build.tape.nodes, name=make.__name__)
 
 
 def _of_one(
@@ -85,11 +71,11 @@ def _of_one(
 ) -> ir.Value:
     height, width = build.Shape(row_weights, end=1), build.Shape(column_weights, end=1)
     pixels = build.Squeeze(build.Mul(height, width))
-    given = build.Squeeze(logits, _numbers(build, 0)), row_weights, column_weights
+    given = build.Squeeze(logits, numbers(build, 0)), row_weights, column_weights
     return build.If(
         build.LessOrEqual(pixels, build.Constant(value_int=SMALL)),
-        then_branch=_branch(_in_one_piece, *given),
-        else_branch=_branch(_where_objects_reach, *given),
+        then_branch=branch(_in_one_piece, *given),
+        else_branch=branch(_of_many_pixels, *given),
     )
 
 
@@ -101,43 +87,25 @@ def _in_one_piece(
     return build.Cast(build.ArgMax(full, axis=0, keepdims=0), to=TensorProto.UINT8)
 
 
-def _where_objects_reach(
+def _of_many_pixels(
     build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
 ) -> ir.Value:
-    first, second = _numbers(build, 0), _numbers(build, 1)
     largest = build.ArgMax(logits, axis=0, keepdims=0)
-    is_object = build.Greater(largest, build.Constant(value_int=0))
-    objects = build.Cast(is_object, to=TensorProto.FLOAT)
-    of_rows = build.ReduceMax(objects, second, keepdims=0)
-    of_columns = build.ReduceMax(objects, first, keepdims=0)
-    top, bottom = _reached(build, row_weights, of_rows)
-    left, right = _reached(build, column_weights, of_columns)
-    columns = build.Transpose(build.Slice(column_weights, left, right, first), perm=[1, 0])
-    rows = build.Slice(row_weights, top, bottom, first)
-    wide = build.MatMul(logits, columns)
-    found = _in_bands(build, rows, _share(build, rows), wide, _largest)
-    below = build.Sub(build.Shape(row_weights, end=1), bottom)
-    beside = build.Sub(build.Shape(column_weights, end=1), right)
-    return build.Pad(found, build.Concat(top, left, below, beside, axis=0))
+    borders = with_borders(build, largest)
+    share = build.ReduceMean(build.Cast(borders, to=TensorProto.FLOAT), keepdims=0)
+    weights = row_weights, column_weights
+    return build.If(
+        build.LessOrEqual(share, build.Constant(value_float=FEW)),
+        then_branch=branch(in_cells, logits, largest, borders, *weights),
+        else_branch=branch(_everywhere, logits, *weights),
+    )
 
 
-def _reached(build: Nodes, weights: ir.Value, objects: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """The first position along an axis that objects may reach, and the one behind the last.
-
-    At least one position lies between them.
-
-    Args:
-        build: Takes the nodes.
-        weights: Interpolation of the axis.
-        objects: 1 where logits of an object are the largest, else 0, at the logits' size.
-    """
-    one, length = _numbers(build, 1), build.Shape(weights, end=1)
-    weight = build.MatMul(weights, objects)
-    positive = build.Greater(weight, build.Constant(value_float=0.0))
-    touched = build.Cast(positive, to=TensorProto.INT64)
-    first, end = _span(build, touched, length)
-    end = build.Max(end, one)
-    return build.Min(first, build.Sub(end, one)), end
+def _everywhere(
+    build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
+) -> ir.Value:
+    wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
+    return _in_bands(build, row_weights, _share(build, row_weights), wide, _largest)
 
 
 def _span(build: Nodes, touched: ir.Value, length: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -151,7 +119,7 @@ def _span(build: Nodes, touched: ir.Value, length: ir.Value) -> tuple[ir.Value, 
     Returns:
         [..., 1] both; `length` and 0 where all are 0.
     """
-    one, last = _numbers(build, 1), _numbers(build, -1)
+    one, last = numbers(build, 1), numbers(build, -1)
     # Counted from 1, from the start and from the end.
     places = build.CumSum(build.Expand(one, length), build.Constant(value_int=0))
     from_end = build.Sub(build.Add(length, one), places)
@@ -165,7 +133,7 @@ def _of_several(
 ) -> ir.Value:
     wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
     of_row = build.Div(build.Size(wide), build.Shape(row_weights, start=1))
-    most = build.Max(build.Div(_numbers(build, BAND), of_row), _numbers(build, 1))
+    most = build.Max(build.Div(numbers(build, BAND), of_row), numbers(build, 1))
     each = build.Min(_share(build, row_weights), most)
     return _in_bands(build, row_weights, each, wide, _merged)
 
@@ -173,7 +141,7 @@ def _of_several(
 def _share(build: Nodes, rows: ir.Value) -> ir.Value:
     """Number of rows in each of the bands."""
     height = build.Shape(rows, end=1)
-    return build.Div(build.Add(height, _numbers(build, BANDS - 1)), _numbers(build, BANDS))
+    return build.Div(build.Add(height, numbers(build, BANDS - 1)), numbers(build, BANDS))
 
 
 def _in_bands(
@@ -193,8 +161,8 @@ def _in_bands(
         label: Makes labels [n, width] of the interpolation of n rows, [n, k], and of k rows of
             logits at the output's width, [..., channels, k, width].
     """
-    nothing, height = _numbers(build, 0), build.Shape(rows, end=1)
-    count = build.Div(build.Sub(build.Add(height, each), _numbers(build, 1)), each)
+    nothing, height = numbers(build, 0), build.Shape(rows, end=1)
+    count = build.Div(build.Sub(build.Add(height, each), numbers(build, 1)), each)
     all_rows = build.Mul(each, count)
     beyond = build.Sub(all_rows, height)
     whole = build.Pad(rows, build.Concat(nothing, nothing, beyond, nothing, axis=0))
@@ -226,8 +194,8 @@ def _band(
         ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(dtype))
         for name, dtype in (("number", ir.DataType.INT64), ("going", ir.DataType.BOOL))
     )
-    start = body.Gather(starts, body.Reshape(number, _numbers(body, 1)))
-    end, across, down = body.Add(start, depth), _numbers(body, 1), _numbers(body, -2)
+    start = body.Gather(starts, body.Reshape(number, numbers(body, 1)))
+    end, across, down = body.Add(start, depth), numbers(body, 1), numbers(body, -2)
     weights = body.Slice(body.Gather(bands, number), start, end, across)
     found = label(body, weights, body.Slice(wide, start, end, down))
     outputs = [body.Identity(going), found]
@@ -244,7 +212,7 @@ def _needed(build: Nodes, bands: ir.Value) -> tuple[ir.Value, ir.Value]:
     Returns:
         The first row of each band, [count], and the number of rows that every band takes, [1].
     """
-    first, second = _numbers(build, 0), _numbers(build, 1)
+    first, second = numbers(build, 0), numbers(build, 1)
     positive = build.Greater(bands, build.Constant(value_float=0.0))
     touched = build.ReduceMax(build.Cast(positive, to=TensorProto.FLOAT), second, keepdims=0)
     height = build.Shape(bands, start=2)
@@ -266,9 +234,9 @@ def _largest(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
     def channel(within: Nodes, number: ir.Value) -> ir.Value:
         return within.MatMul(rows, within.Gather(logits, number))
 
-    objects = build.Sub(build.Shape(logits, end=1), _numbers(build, 1))
+    objects = build.Sub(build.Shape(logits, end=1), numbers(build, 1))
     background = channel(build, build.Constant(value_int=0))
-    return _one_after_another(build, background, objects, channel)
+    return one_after_another(build, background, objects, channel)
 
 
 def _merged(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
@@ -279,12 +247,12 @@ def _merged(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
         rows: Interpolation of the rows, [n, h].
         logits: Logits at the output's width, [groups, channels, h, width].
     """
-    first, second = _numbers(build, 0), _numbers(build, 1)
+    first, second = numbers(build, 0), numbers(build, 1)
     full = build.MatMul(rows, logits)
     exponent = build.Exp(build.Sub(full, build.ReduceMax(full, second)))
     probabilities = build.Div(exponent, build.ReduceSum(exponent, second))
     background = build.Slice(probabilities, first, second, second)
-    shape = build.Concat(_numbers(build, -1), build.Shape(full, start=2), axis=0)
+    shape = build.Concat(numbers(build, -1), build.Shape(full, start=2), axis=0)
     channels = build.Reshape(probabilities, shape)
     each = build.Sub(build.Shape(full, start=1, end=2), second)
     bounds = [
@@ -293,58 +261,14 @@ def _merged(build: Nodes, rows: ir.Value, logits: ir.Value) -> ir.Value:
 
     def channel(within: Nodes, number: ir.Value) -> ir.Value:
         # The background lies before the objects of every group.
-        before = within.Div(within.Sub(number, _numbers(within, 1)), each)
+        before = within.Div(within.Sub(number, numbers(within, 1)), each)
         place = within.Squeeze(within.Add(number, before))
         return within.Clip(within.Gather(channels, place), *bounds)
 
     product = build.Clip(build.ReduceProd(background, first, keepdims=0), *bounds)
     nothing = build.Squeeze(product, first)
     objects = build.Mul(each, build.Shape(full, end=1))
-    return _one_after_another(build, nothing, objects, channel)
-
-
-def _one_after_another(
-    build: Nodes,
-    background: ir.Value,
-    objects: ir.Value,
-    channel: Callable[[Nodes, ir.Value], ir.Value],
-) -> ir.Value:
-    """Labels by the first channel with the largest value, whose channels follow one another.
-
-    Args:
-        build: Takes the nodes.
-        background: Values of channel 0, [n, width].
-        objects: Number of the other channels.
-        channel: Makes the values [n, width] of one of them, by its number from 1.
-    """
-    no_label = ir.tensor([0], ir.DataType.UINT8)
-    start = background, build.ConstantOfShape(build.Shape(background), value=no_label)
-    always = build.Constant(value=ir.tensor(True))
-    body = Nodes()
-    number, going, largest, label = (
-        ir.Value(name=name, type=ir.TensorType(dtype), shape=shape)
-        for name, dtype, shape in (
-            ("number", ir.DataType.INT64, ir.Shape([])),
-            ("going", ir.DataType.BOOL, ir.Shape([])),
-            ("largest", ir.DataType.FLOAT, None),
-            ("label", ir.DataType.UINT8, None),
-        )
-    )
-    own_label = body.Add(number, body.Constant(value_int=1))
-    own = channel(body, own_label)
-    better = body.Greater(own, largest)
-    labelled = body.Where(better, body.Cast(own_label, to=TensorProto.UINT8), label)
-    outputs = [body.Identity(going), body.Max(own, largest), labelled]
-    given = [number, going, largest, label]
-    graph = ir.Graph(given, outputs, nodes=body.tape.nodes, name="channel")
-    _, found = build.tape.op_multi_out(
-        "Loop", [build.Squeeze(objects), always, *start], {"body": graph}, num_outputs=2
-    )
-    return found
-
-
-def _numbers(build: Nodes, *values: int) -> ir.Value:
-    return build.Constant(value_ints=list(values))
+    return one_after_another(build, nothing, objects, channel)
 
 
 # What becomes of the operator in torch.onnx.export.
