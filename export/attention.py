@@ -64,11 +64,11 @@ def _with_outside(relative: Value) -> Value:
 def _places_of_keys(query: Value, tile: Region, seen: Region) -> Value:
     """The place in its window of each key that a tile sees, int32 [B, queries, keys].
 
-    Kept as bytes in the file, and made integers when it is loaded.
+    Bytes in the file, which runtimes make integers once, when they load it.
     """
-    places = op.Cast(op.Constant(value=ir.tensor(window_places(tile, seen))), to=TensorProto.INT32)
+    places = op.Constant(value=ir.tensor(window_places(tile, seen)[None]))
     of_batch = op.Concat(op.Shape(query, end=1), _numbers(1, 1), axis=0)
-    return op.Expand(op.Unsqueeze(places, _numbers(0)), of_batch)
+    return op.Expand(op.Cast(places, to=TensorProto.INT32), of_batch)
 
 
 def _attend_in_turns(query: Value, key: Value, modulator: Value) -> Value:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mavos_deploy.export.labels import BANDS, labels
+from mavos_deploy.export.labels import labels
 from mavos_deploy.export.soft_aggregation import soft_aggregation
 from mavos_deploy.models.mavos import Features, Mavos
 from mavos_deploy.models.tokens import TokenPropagation
@@ -172,7 +172,7 @@ class Decoder(Graph):
 class BandedDecoder(Decoder):
     """The decoder in a form for CPUs; `export.labels` says how it makes labels."""
 
-    notes: ClassVar[dict[str, str]] = {BANDS_NOTE: str(BANDS)}
+    notes: ClassVar[dict[str, str]] = {BANDS_NOTE: "0"}
 
     def merged(self, logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
         """Labels as those of `Decoder.merged`, uint8."""

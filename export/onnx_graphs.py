@@ -158,7 +158,7 @@ def _tidy(model: ir.Model) -> None:
         passes.RemoveUnusedFunctionsPass(),
         passes.RemoveUnusedOpsetsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        passes.DeduplicateInitializersPass(),
+        passes.DeduplicateHashedInitializersPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.OutputFixPass(),
         passes.NameFixPass(),
@@ -167,10 +167,14 @@ def _tidy(model: ir.Model) -> None:
 
 
 def _may_be_folded(node: ir.Node) -> bool | None:
-    """Keep casts of float16 weights, which ask TensorRT for sums in float32; None: as usual."""
+    """Keep some casts; None: as usual.
+
+    Casts of float16 weights ask TensorRT for sums in float32, and bytes take less of the file than
+    the integers they become.
+    """
     if node.op_type != "Cast" or (given := node.inputs[0]) is None:
         return None
-    return False if given.dtype == ir.DataType.FLOAT16 else None
+    return False if given.dtype in (ir.DataType.FLOAT16, ir.DataType.UINT8) else None
 
 
 def _name_layers(model: onnx.ModelProto) -> None:

@@ -29,7 +29,8 @@ GROUPS = "groups"  # groups of ten objects, on the batch axis
 # Channels that the decoder makes labels from: all 11, or with a single group as few as are in use.
 USED = "channels"
 FEWEST_USED = 2  # the background and one object
-# Metadata of a decoder's ONNX file: in how many bands of rows it makes labels, where not in one.
+# Metadata of a decoder's ONNX file: in how many bands of rows it enlarges the part of a frame that
+# holds objects. 0: what it takes for labels doesn't grow with that part. Absent: in one.
 BANDS_NOTE = "mavos_bands"
 UNUSED_OBJECT = -1e4  # added to the logits of channels without an object; exact in float16 too
 SLOT_BIAS = "slot_bias"  # the input that says which slots of the long-term memory are empty

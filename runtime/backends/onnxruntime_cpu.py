@@ -35,13 +35,14 @@ WASTE = 8 << 20  # bytes of the arena that no tensor fits any more, up to which 
 class Reach:
     """How large a part of frames the decoder has enlarged so far, and what that left in the arena.
 
-    A single group of objects is enlarged where its objects are, in bands of rows. Whenever they
-    reach further than ever before, the arena grows by blocks of a band's size, and smaller ones are
-    of no use any more. Small label maps are enlarged whole, which is counted in the same way: it is
-    little.
+    Earlier bundles enlarge a single group of objects where its objects are, in bands of rows.
+    Whenever they reach further than ever before, the arena grows by blocks of a band's size, and
+    smaller ones are of no use any more. Small label maps are enlarged whole, which is counted in
+    the same way: it is little.
 
     Attributes:
-        bands: Number of bands; 1 in bundles that were made before there were bands.
+        bands: Number of bands; 1 in bundles that were made before there were bands, 0 where memory
+            doesn't grow with the objects.
         largest: Bytes of a band of the largest part.
         waste: Bytes of bands of all parts that were the largest before.
     """
@@ -58,7 +59,7 @@ class Reach:
     def take(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """Take the decoder's inputs and outputs of a frame."""
         small = outputs["input_labels"]
-        if len(small) > 1:  # all is enlarged, always
+        if not self.bands or len(small) > 1:  # the same is taken, always
             return
         seen = small[0] > 0
         rows, columns = seen.any(axis=1).nonzero()[0], seen.any(axis=0).nonzero()[0]
@@ -179,7 +180,7 @@ class OnnxRuntimeCpu:
         _, decoder = self._sessions[GraphName.DECODER][-1]
         note = decoder.get_modelmeta().custom_metadata_map.get(BANDS_NOTE, "")
         told = note.isascii() and note.isdecimal() and len(note) < 5  # else it says nothing
-        return Reach(max(1, int(note)) if told else 1)
+        return Reach(int(note) if told else 1)
 
     def _open_checked(self, bundle: Bundle, path: Path, spec: GraphSpec) -> Any:  # noqa: ANN401  # the library is untyped
         with bundle.checked(path) as model:

@@ -164,7 +164,7 @@ bool takes(const GraphSpec& spec, const Tensors& inputs) {
   });
 }
 
-// In how many bands of rows a decoder makes labels.
+// In how many bands of rows a decoder enlarges objects; 0 where its memory doesn't grow with them.
 int64_t bands_of(const Ort::Session& decoder) {
   Ort::AllocatorWithDefaultOptions allocator;
   const auto note =
@@ -172,7 +172,7 @@ int64_t bands_of(const Ort::Session& decoder) {
   const std::string text = note ? note.get() : "";
   const bool told = !text.empty() && text.size() < 5 &&
                     text.find_first_not_of("0123456789") == text.npos;  // else it says nothing
-  return std::max<int64_t>(told ? std::stoll(text) : 1, 1);
+  return told ? std::stoll(text) : 1;
 }
 
 class OnnxRuntime : public Backend {

@@ -5,12 +5,13 @@
 
 namespace mavos {
 
-// A single group of objects is enlarged where its objects are, in bands of rows. Whenever they reach
-// further than ever before, the arena grows by blocks of a band's size, and smaller ones are of no
-// use any more.
+// Earlier bundles enlarge a single group of objects where its objects are, in bands of rows. Whenever
+// they reach further than ever before, the arena grows by blocks of a band's size, and smaller ones
+// are of no use any more.
 class Reach {
  public:
-  // `bands`: 1 in bundles that were made before there were bands.
+  // `bands`: 1 in bundles that were made before there were bands, 0 where memory doesn't grow with
+  // the objects.
   explicit Reach(int64_t bands) : bands_(bands) {}
 
   // Whether the arena is to be emptied.

@@ -84,6 +84,9 @@ void test_reach() {
   mavos::Reach banded(16);
   for (int64_t columns = 0; columns <= 6; ++columns) banded.take(given(1), decoded(1, columns));
   CHECK(!banded.wasteful());
+  mavos::Reach constant(0);
+  for (int64_t columns = 0; columns <= 48; ++columns) constant.take(given(1), decoded(1, columns));
+  CHECK(!constant.wasteful());
   mavos::Reach several(1);
   for (int64_t columns = 0; columns <= 48; ++columns) several.take(given(2), decoded(2, columns));
   CHECK(!several.wasteful());

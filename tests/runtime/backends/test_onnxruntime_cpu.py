@@ -66,7 +66,8 @@ class _Decoder:
 
 
 @pytest.mark.parametrize(
-    ("groups", "most", "bands"), [(1, 48, None), (1, 48, 16), (1, 2, None), (2, 48, None)]
+    ("groups", "most", "bands"),
+    [(1, 48, None), (1, 48, 16), (1, 48, 0), (1, 2, None), (2, 48, None)],
 )
 def test_memory_of_ever_larger_objects_is_given_back(
     tiny_bundle: Path, groups: int, most: int, bands: int | None
@@ -85,7 +86,7 @@ def test_memory_of_ever_larger_objects_is_given_back(
             kept.append(needed)
         kept = [] if decoder.asked[-1] else kept
         grown = max(grown, sum(kept))
-    if groups == 1 and most == 48:
+    if groups == 1 and most == 48 and bands != 0:
         assert any(decoder.asked)
         assert grown <= WASTE + 2 * 48 * one
         assert not any(decoder.asked[-40:])
@@ -93,7 +94,7 @@ def test_memory_of_ever_larger_objects_is_given_back(
         assert not any(decoder.asked)
 
 
-@pytest.mark.parametrize("note", ["0", "-3", "x", "", "1.5", "99999", "\u0663"])
+@pytest.mark.parametrize("note", ["-3", "x", "", "1.5", "99999", "\u0663"])
 def test_a_note_of_bands_that_is_no_count_says_nothing(tiny_bundle: Path, note: str) -> None:
     backend = OnnxRuntimeCpu(Bundle.open(tiny_bundle), 1)
     decoder = _Decoder(1, None)
