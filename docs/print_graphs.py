@@ -51,8 +51,8 @@ previous frame. One ordinary frame:
    nearest to the network's size. The segmenter passes the interpolation as two matrices and two
    index lists, so one graph serves videos of every size. Soft aggregation of a single group
    changes no maximum, so it is left out there. In a bundle for CPUs `decoder` has a branch for one
-   group, which upsamples only the rectangle that objects may reach: a pixel between logits of
-   which the background's is the largest everywhere is background. A bundle for GPUs has
+   group, which upsamples only where a border runs: a pixel between four logits with the same
+   largest channel has that label. A bundle for GPUs has
    `decoder_one`: of the matrices it takes the sizes alone, and a running maximum over logits that
    are resized where they are needed is one kernel, where the general form has eleven.
 4. `memory_write` adds the identities of the labels to the visual values. The keys of step 2 and
@@ -88,9 +88,12 @@ number exactly, and softmax turns it into exactly 0.
 
 In the form for CPUs, the decoder upsamples and merges sixteen bands of rows one after another, each
 from the few rows of logits around it, so that only one of them is in memory at the output size.
-Labels are the same to the last bit. Its file says so in its metadata, `mavos_bands`. With a single
-group, a band's channels follow one another, too, and labels of at most 262,144 pixels are made in
-one piece: there, so many small steps would take longer than what they save.
+Bands are for several groups, and for one where more than a quarter of the squares between logits
+have a border. There a band's channels follow one another, too, and labels of at most 262,144 pixels
+are made in one piece: so many small steps would take longer than what they save. All ways give the
+same labels, but where two channels are equal to within rounding. `mavos_bands` in the file's
+metadata is 0: the memory for labels doesn't grow with the objects. Files of earlier exports, whose
+decoder enlarged the rectangle around the objects, have the number of bands there.
 
 One thing to know when calling the graphs without the segmenter: outputs named `updated_*` go into
 inputs named `dynamic_*`, and `key_i` with `value_i` into `short_*`.
