@@ -38,7 +38,12 @@ def launch(
         name: The program's name, in its usage and its errors.
         about: One line about a program with commands; None makes the only command the program.
     """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=about is not None,
+    )
     told: list[str] = []
     for command, function in commands.items():
         app.command(command)(_interruptible(function, name, told))

@@ -110,6 +110,9 @@ def test_the_program_names_its_version_and_an_unknown_command(call: Call) -> Non
     ended = call("mavos", "exprot")
     assert ended.returncode == 2
     assert "No such command 'exprot'" in ended.stderr
+    ended = call("mavos")
+    assert ended.returncode == 2
+    assert all(f"  {command} " in ended.stderr for command in COMMANDS)
 
 
 def imported(*words: str) -> set[str]:
