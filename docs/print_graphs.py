@@ -88,12 +88,13 @@ number exactly, and softmax turns it into exactly 0.
 
 In the form for CPUs, the decoder upsamples and merges sixteen bands of rows one after another, each
 from the few rows of logits around it, so that only one of them is in memory at the output size.
-Bands are for several groups, and for one where more than a quarter of the squares between logits
-have a border. There a band's channels follow one another, too, and labels of at most 262,144 pixels
-are made in one piece: so many small steps would take longer than what they save. All ways give the
-same labels, but where two channels are equal to within rounding. `mavos_bands` in the file's
-metadata is 0: the memory for labels doesn't grow with the objects. Files of earlier exports, whose
-decoder enlarged the rectangle around the objects, have the number of bands there.
+Labels of a single group of at most 262,144 pixels are made in one piece. Larger ones are made where
+borders run or, where borders are many, in bands, one channel after another. All ways give the same
+labels, but where two channels are equal to within rounding. They need matrices as `interpolation`
+makes them: each row of the video is made of one row of logits or of two neighbours, and a later row
+not of earlier ones. `mavos_bands` in the file's metadata is 0: the memory for labels doesn't grow
+with the objects. Files of earlier exports, whose decoder enlarged the rectangle around the objects,
+have the number of bands there.
 
 One thing to know when calling the graphs without the segmenter: outputs named `updated_*` go into
 inputs named `dynamic_*`, and `key_i` with `value_i` into `short_*`.

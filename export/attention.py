@@ -1,12 +1,14 @@
 """ONNX's operators for attention in tiles and in two turns of heads, the forms for CPUs.
 
-They follow `attend_tiles` and `attend_in_turns` step by step, in fewer nodes than a trace of those
-would have.
+They compute what `attend_tiles` and `attend_in_turns` do, in fewer nodes than a trace of those
+would have. The biases of a tile are gathered by a table, in place of two skews.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import onnxscript
 import torch
@@ -15,14 +17,17 @@ from onnx import TensorProto
 from mavos_deploy.models.mca import HEADS, HEADS_AT_ONCE
 from mavos_deploy.models.propagation import (
     OUTSIDE,
-    PLACES,
+    WINDOW,
     Region,
     extents,
     tiles_of,
-    window_places,
 )
+from mavos_deploy.models.variants import WINDOW_RADIUS
 
 Value: TypeAlias = Any  # of onnxscript, which is untyped
+
+PLACES = WINDOW * WINDOW  # of keys in a query's window
+assert np.iinfo(np.uint8).max >= PLACES  # tables of them are bytes
 
 op: Any = onnxscript.opset18  # its signatures don't fit each other
 
@@ -66,9 +71,32 @@ def _places_of_keys(query: Value, tile: Region, seen: Region) -> Value:
 
     Bytes in the file, which runtimes make integers once, when they load it.
     """
-    places = op.Constant(value=ir.tensor(window_places(tile, seen)[None]))
+    places = op.Constant(value=ir.tensor(_window_places(tile, seen)[None]))
     of_batch = op.Concat(op.Shape(query, end=1), _numbers(1, 1), axis=0)
     return op.Expand(op.Cast(places, to=TensorProto.INT32), of_batch)
+
+
+def _window_places(tile: Region, seen: Region) -> npt.NDArray[np.uint8]:
+    """Which place in a query's window each key has that a tile sees.
+
+    Returns:
+        `15 * (dy + 7) + dx + 7` of the key at (dy, dx) from the query, `PLACES` for keys outside
+        its window, [queries, keys].
+    """
+    (down, in_rows), (across, in_columns) = (
+        _offsets(own, keys) for own, keys in zip(tile, seen, strict=True)
+    )
+    places = WINDOW * down[:, None, :, None] + across[None, :, None, :]
+    inside = in_rows[:, None, :, None] & in_columns[None, :, None, :]
+    count = down.shape[0] * across.shape[0]
+    return np.where(inside, places, PLACES).astype(np.uint8).reshape(count, -1)
+
+
+def _offsets(own: slice, keys: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Offsets of keys along an axis from the first one in a query's window; which are inside."""
+    of_queries, of_keys = (np.arange(span.start, span.stop) for span in (own, keys))
+    offsets = of_keys - of_queries[:, None] + WINDOW_RADIUS
+    return offsets, (offsets >= 0) & (offsets < WINDOW)
 
 
 def _attend_in_turns(query: Value, key: Value, modulator: Value) -> Value:

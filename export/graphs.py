@@ -164,9 +164,9 @@ class Decoder(Graph):
         # Logits at the output size, [B, channels, H, W].
         return soft_aggregation(row_weights @ (logits @ column_weights.transpose(0, 1)))
 
-    def nearest(self, labels: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
+    def nearest(self, merged: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
         """The labels [H, W] at some rows and columns."""
-        return labels.index_select(0, row_index).index_select(1, column_index)
+        return merged.index_select(0, row_index).index_select(1, column_index)
 
 
 class BandedDecoder(Decoder):
@@ -179,9 +179,9 @@ class BandedDecoder(Decoder):
         found: Tensor = labels(logits, row_weights, column_weights)
         return found
 
-    def nearest(self, labels: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
-        """The labels [H, W] at some rows and columns, by the quicker operators."""
-        rows = labels.index_select(0, row_index)
+    def nearest(self, merged: Tensor, row_index: Tensor, column_index: Tensor) -> Tensor:
+        """The labels [H, W] at some rows and columns; Gather is slow to copy one byte at a time."""
+        rows = merged.index_select(0, row_index)
         return rows.gather(1, column_index.to(torch.int64).expand(rows.shape[0], -1))
 
 

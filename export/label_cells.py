@@ -15,7 +15,7 @@ from mavos_deploy.export.label_nodes import Nodes, numbers, one_after_another
 AT_ONCE = 1 << 17  # pixels that are upsampled at a time: half a megabyte for each channel
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """Where the pixels along an axis lie.
 
     Attributes:
@@ -56,8 +56,8 @@ def in_cells(
     logits: ir.Value,
     largest: ir.Value,
     borders: ir.Value,
-    row_weights: ir.Value,
-    column_weights: ir.Value,
+    rows: Axis,
+    columns: Axis,
 ) -> ir.Value:
     """Labels, uint8 [H, W].
 
@@ -66,12 +66,10 @@ def in_cells(
         logits: [channels, h, w].
         largest: The largest channel of each of them, int64 [h, w].
         borders: `with_borders` of it.
-        row_weights: Interpolation of the rows, [H, h].
-        column_weights: Interpolation of the columns, [W, w].
+        rows: `along` the rows.
+        columns: `along` the columns.
     """
-    one = numbers(build, 1)
-    rows, columns = (_along(build, weights) for weights in (row_weights, column_weights))
-    reached = build.Mul(build.Unsqueeze(rows.counts, one), columns.counts)
+    reached = build.Mul(build.Unsqueeze(rows.counts, numbers(build, 1)), columns.counts)
     seen = build.Greater(reached, build.Constant(value_int=0))
     found = build.NonZero(build.And(borders, seen))  # [2, cells]
     labels = build.Cast(largest, to=TensorProto.UINT8)
@@ -80,13 +78,19 @@ def in_cells(
     return build.Reshape(changed, build.Shape(copied))
 
 
-def _along(build: Nodes, weights: ir.Value) -> _Axis:
-    """The cells along an axis, of its interpolation [length, logits]."""
+def along(build: Nodes, weights: ir.Value) -> Axis:
+    """Where the pixels along an axis lie.
+
+    Args:
+        build: Takes the nodes.
+        weights: Interpolation of the axis, [length, logits], of two logits or more: each pixel is
+            made of one of them, or of two neighbours, and a later pixel not of earlier ones.
+    """
     first, second = numbers(build, 0), numbers(build, 1)
     cells = build.Sub(build.Shape(weights, start=1), second)
     positive = build.Greater(weights, build.Constant(value_float=0.0))
     # A pixel on the last logit belongs to the cell before it.
-    tapped = build.ArgMax(build.Cast(positive, to=TensorProto.UINT8), axis=1, keepdims=0)
+    tapped = build.ArgMax(build.Cast(positive, to=TensorProto.FLOAT), axis=1, keepdims=0)
     own = build.Min(tapped, build.Sub(cells, second))
     place = build.Unsqueeze(own, second)
     near, far = (
@@ -97,17 +101,17 @@ def _along(build: Nodes, weights: ir.Value) -> _Axis:
     ones = build.Expand(second, build.Shape(own))
     counts = build.ScatterElements(none, own, ones, axis=0, reduction="add")
     starts = build.CumSum(counts, build.Constant(value_int=0), exclusive=1)
-    return _Axis(own, near, far, starts, counts, build.ReduceMax(counts, first, keepdims=1))
+    return Axis(own, near, far, starts, counts, build.ReduceMax(counts, first, keepdims=1))
 
 
-def _copied(build: Nodes, labels: ir.Value, rows: _Axis, columns: _Axis) -> ir.Value:
+def _copied(build: Nodes, labels: ir.Value, rows: Axis, columns: Axis) -> ir.Value:
     """Every pixel with the label of its cell's first logit, uint8 [H, W]."""
     height = build.Shape(labels, end=1)
     across = build.Expand(
         build.Unsqueeze(columns.cells, numbers(build, 0)),
         build.Concat(height, numbers(build, 1), axis=0),
     )
-    # Not Gather, which takes six times as long for single numbers.
+    # Not Gather, which takes six times as long to copy one byte at a time.
     wide = build.GatherElements(labels, across, axis=1)
     return build.Gather(wide, rows.cells, axis=0)
 
@@ -116,8 +120,8 @@ def _upsampled(
     build: Nodes,
     logits: ir.Value,
     found: ir.Value,
-    rows: _Axis,
-    columns: _Axis,
+    rows: Axis,
+    columns: Axis,
     copied: ir.Value,
 ) -> ir.Value:
     """The copied labels with those of some cells' pixels made of their logits, uint8 [H * W].
@@ -152,7 +156,8 @@ def _upsampled(
             ("before", ir.DataType.UINT8, None),
         )
     )
-    # The last turn begins with the first cells again to be full.
+    # The last turn begins with the first cells again to be full. Pixels that are repeated get the
+    # same label each time, so the order in which they are written doesn't matter.
     taken = body.Mod(body.Add(body.Mul(number, each), turn), count)
     row, column = (
         body.Gather(body.Gather(found, body.Constant(value_int=axis)), taken) for axis in (0, 1)

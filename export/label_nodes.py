@@ -20,7 +20,7 @@ class Nodes:
 def branch(make: Callable[..., ir.Value], *given: ir.Value) -> ir.Graph:
     """A branch of the graph that makes one value of values around it."""
     build = Nodes()
-    return ir.Graph([], [make(build, *given)], nodes=build.tape.nodes, name=make.__name__)
+    return ir.Graph([], [make(build, *given)], nodes=build.tape.nodes, name="branch")
 
 
 def one_after_another(

@@ -2,11 +2,11 @@
 
 Soft aggregation leaves the largest logit of a single group as it is, so it is skipped. Most pixels
 lie between logits of one label and have that label too; only the others are upsampled, see
-`label_cells`. Where those are many, and in several groups, labels are made in bands of rows, one
-after another, so that only one band's logits are in memory, and in the processor's caches. A band
-is upsampled from the few rows of logits around it. Its labels are those of a running maximum over
-the channels. Labels of a single group that are small anyway are made in one piece, where so many
-small steps would take longer.
+`label_cells`. Where that would take longer, and in several groups, labels are made in bands of
+rows, one after another, so that only one band's logits are in memory, and in the processor's
+caches. A band is upsampled from the few rows of logits around it. Its labels are those of a running
+maximum over the channels. Labels of a single group that are small anyway are made in one piece,
+where so many small steps would take longer.
 
 PyTorch has no shapes that depend on numbers in a branch of a graph, and tracing so many bands would
 take minutes. So this is an operator of its own to it, which becomes ONNX's operators on export.
@@ -21,13 +21,13 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from mavos_deploy.export.label_cells import in_cells, with_borders
+from mavos_deploy.export.label_cells import along, in_cells, with_borders
 from mavos_deploy.export.label_nodes import Nodes, branch, numbers, one_after_another
 from mavos_deploy.export.soft_aggregation import PROBABILITY_MARGIN, soft_aggregation
 
 BANDS = 16  # of rows, labelled one after another; more where several groups' logits are many
 BAND = 7 << 19  # most logits in a band of several groups: 14 MB
-FEW = 0.25  # share of cells with borders up to which only those are upsampled; beyond, bands win
+DEARER = 32  # times the work of a channel's pixel in a band is what a pixel takes in a cell
 SMALL = 1 << 18  # pixels of a label map of a single group that is made in one piece
 
 op: Any = onnxscript.opset18  # its signatures don't fit each other
@@ -38,9 +38,11 @@ def labels(logits: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tenso
     """Upsample the logits of all groups, and merge them into the label of every pixel.
 
     Args:
-        logits: [groups, channels, h, w], the background first; finite.
-        row_weights: [H, h], interpolation of the rows; never negative.
-        column_weights: [W, w], interpolation of the columns; never negative.
+        logits: [groups, channels, h, w], the background first; finite; h and w of at least 2.
+        row_weights: [H, h], interpolation of the rows, as `runtime.resize.interpolation` makes it:
+            each row is made of one row of logits or of two neighbours, by weights that are not
+            negative and add up to 1, and a later row not of earlier ones.
+        column_weights: [W, w], the same for the columns.
 
     Returns:
         uint8 [H, W]; see `soft_aggregation`.
@@ -92,12 +94,18 @@ def _of_many_pixels(
 ) -> ir.Value:
     largest = build.ArgMax(logits, axis=0, keepdims=0)
     borders = with_borders(build, largest)
-    share = build.ReduceMean(build.Cast(borders, to=TensorProto.FLOAT), keepdims=0)
-    weights = row_weights, column_weights
+    rows, columns = along(build, row_weights), along(build, column_weights)
+    cells = build.ReduceSum(build.Cast(borders, to=TensorProto.INT64), keepdims=0)
+    in_each = build.Squeeze(build.Mul(rows.most, columns.most))
+    alone = build.Mul(build.Mul(cells, in_each), build.Constant(value_int=DEARER))
+    height, width = build.Shape(row_weights, end=1), build.Shape(column_weights, end=1)
+    everywhere = build.Mul(build.Mul(height, width), build.Shape(logits, end=1))
     return build.If(
-        build.LessOrEqual(share, build.Constant(value_float=FEW)),
-        then_branch=branch(in_cells, logits, largest, borders, *weights),
-        else_branch=branch(_everywhere, logits, *weights),
+        build.LessOrEqual(alone, build.Squeeze(everywhere)),
+        then_branch=branch(
+            lambda within: in_cells(within, logits, largest, borders, rows, columns)
+        ),
+        else_branch=branch(_everywhere, logits, row_weights, column_weights),
     )
 
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +16,6 @@ from mavos_deploy.models.layers import (
 from mavos_deploy.models.variants import WINDOW_RADIUS, Variant
 
 WINDOW = 2 * WINDOW_RADIUS + 1
-PLACES = WINDOW * WINDOW  # of keys in a query's window
 Region = tuple[slice, slice]  # rows and columns of a map
 # Outside the window softmax must give exactly 0. The authors subtract 1e8 in float32 and 1e4 in
 # float16; 1e4 does it in both.
@@ -183,29 +180,6 @@ def seen_window(tile: Region, seen: Region) -> Region:
         for keys, own in zip(seen, tile, strict=True)
     )
     return rows, columns
-
-
-def window_places(tile: Region, seen: Region) -> npt.NDArray[np.uint8]:
-    """Which place in a query's window each key has that a tile sees.
-
-    Returns:
-        `15 * (dy + 7) + dx + 7` of the key at (dy, dx) from the query, `PLACES` for keys outside
-        its window, [queries, keys].
-    """
-    (down, in_rows), (across, in_columns) = (
-        _offsets(own, keys) for own, keys in zip(tile, seen, strict=True)
-    )
-    places = WINDOW * down[:, None, :, None] + across[None, :, None, :]
-    inside = in_rows[:, None, :, None] & in_columns[None, :, None, :]
-    count = down.shape[0] * across.shape[0]
-    return np.where(inside, places, PLACES).astype(np.uint8).reshape(count, -1)
-
-
-def _offsets(own: slice, keys: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Offsets of keys along an axis from the first one in a query's window; which are inside."""
-    of_queries, of_keys = (np.arange(span.start, span.stop) for span in (own, keys))
-    offsets = of_keys - of_queries[:, None] + WINDOW_RADIUS
-    return offsets, (offsets >= 0) & (offsets < WINDOW)
 
 
 def _attend_tile(

@@ -37,8 +37,8 @@ class Reach:
 
     Earlier bundles enlarge a single group of objects where its objects are, in bands of rows.
     Whenever they reach further than ever before, the arena grows by blocks of a band's size, and
-    smaller ones are of no use any more. Small label maps are enlarged whole, which is counted in
-    the same way: it is little.
+    smaller ones are of no use any more. Their small label maps are enlarged whole, which is counted
+    in the same way: it is little.
 
     Attributes:
         bands: Number of bands; 1 in bundles that were made before there were bands, 0 where memory
@@ -59,7 +59,7 @@ class Reach:
     def take(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """Take the decoder's inputs and outputs of a frame."""
         small = outputs["input_labels"]
-        if not self.bands or len(small) > 1:  # the same is taken, always
+        if not self.bands or len(small) > 1:  # every frame takes the same memory
             return
         seen = small[0] > 0
         rows, columns = seen.any(axis=1).nonzero()[0], seen.any(axis=0).nonzero()[0]

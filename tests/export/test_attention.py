@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mavos_deploy.export.attention import TRANSLATIONS
+from mavos_deploy.export.attention import PLACES, TRANSLATIONS, _window_places
 from mavos_deploy.models.mca import HEADS, attend_heads, attend_in_turns
-from mavos_deploy.models.propagation import attend_tiles
+from mavos_deploy.models.propagation import (
+    OUTSIDE,
+    attend_tiles,
+    extents,
+    seen_window,
+    spread_relative_bias,
+    tiles_of,
+)
 
 LIMITS = {torch.float32: 1e-6, torch.float16: 2e-3}
 KEYS, VALUES = 6, 10
@@ -112,3 +119,15 @@ def test_the_operators_keep_to_the_rules_of_pytorch() -> None:
     given = maps(torch.float32, KEYS, 225, KEYS, VALUES, size=(5, 9))
     torch.library.opcheck(attend_tiles, (*given, 3, 4))
     torch.library.opcheck(attend_in_turns, maps(torch.float32, *3 * [4 * HEADS], size=(3, 5)))
+
+
+@pytest.mark.parametrize("tile", [(4, 5), (8, 18), (11, 23)])
+def test_places_of_keys_are_those_that_biases_are_spread_to(tile: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for own, seen in (pair for band in tiles_of((11, 23), tile) for pair in band):
+        relative = torch.randn(1, PLACES, *extents(own), generator=generator)
+        spread = spread_relative_bias(relative)[(..., *seen_window(own, seen))]
+        of_query = torch.nn.functional.pad(relative.flatten(2).mT, (0, 1), value=OUTSIDE)
+        places = torch.from_numpy(_window_places(own, seen)).to(torch.int64)
+        gathered = of_query.gather(2, places[None])
+        torch.testing.assert_close(gathered, spread.flatten(3).flatten(1, 2), rtol=0, atol=0)

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx_ir.passes.common import NameFixPass
 
-from mavos_deploy.export.label_cells import AT_ONCE, in_cells, with_borders
+from mavos_deploy.export.label_cells import AT_ONCE, along, in_cells, with_borders
 from mavos_deploy.export.label_nodes import Nodes
 from mavos_deploy.runtime.resize import interpolation
 
@@ -21,7 +21,7 @@ CERTAIN = 1e-4  # a lead of the largest logit beyond what rounding may change
     [(1080, 1920), (83, 131), (15, 17501), (11, 7), (1, 1)],
     ids=["in turns", "at once", "long", "fewer than cells", "one"],
 )
-def test_cells_with_borders_are_upsampled_and_others_copied(
+def test_labels_in_cells_are_those_of_the_largest_logits(
     video: tuple[int, int], background: float, align_corners: bool
 ) -> None:
     size = 161, 225
@@ -41,10 +41,24 @@ def test_cells_with_borders_are_upsampled_and_others_copied(
         assert borders * 27 * 34 > 2 * AT_ONCE, "so it takes several turns"
 
 
+def test_a_cell_that_is_said_to_have_no_border_is_copied() -> None:
+    given = interpolation((83, 131), (33, 49), align_corners=True)
+    rows, columns = given["row_weights"].astype("f4"), given["column_weights"].astype("f4")
+    logits = np.random.default_rng(0).standard_normal((3, rows.shape[1], columns.shape[1]))
+    found = _in_cells(logits.astype(np.float32), rows, columns, borders=False)
+    row, column = (
+        np.minimum((weights > 0).argmax(1), weights.shape[1] - 2) for weights in (rows, columns)
+    )
+    np.testing.assert_array_equal(found, logits.argmax(0)[row][:, column])
+
+
 def _in_cells(
-    logits: npt.NDArray[np.float32], rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.float32],
+    borders: bool = True,
 ) -> npt.NDArray[np.uint8]:
-    """Labels by `in_cells` alone, however many cells have borders."""
+    """Labels by `in_cells` alone, however many cells have borders; none if so said."""
     given = {"logits": logits, "rows": rows, "columns": columns}
     inputs = [
         ir.Value(
@@ -54,7 +68,11 @@ def _in_cells(
     ]
     build = Nodes()
     largest = build.ArgMax(inputs[0], axis=0, keepdims=0)
-    made = in_cells(build, inputs[0], largest, with_borders(build, largest), *inputs[1:])
+    found = with_borders(build, largest)
+    if not borders:
+        found = build.And(found, build.Constant(value=ir.tensor(False)))
+    axes = (along(build, weights) for weights in inputs[1:])
+    made = in_cells(build, inputs[0], largest, found, *axes)
     made.name, made.type = "labels", ir.TensorType(ir.DataType.UINT8)
     graph = ir.Graph(inputs, [made], nodes=build.tape.nodes, opset_imports={"": 18}, name="cells")
     model = ir.Model(graph, ir_version=10)

@@ -3,16 +3,7 @@
 import pytest
 import torch
 
-from mavos_deploy.models.propagation import (
-    OUTSIDE,
-    PLACES,
-    ShortTermAttention,
-    extents,
-    seen_window,
-    spread_relative_bias,
-    tiles_of,
-    window_places,
-)
+from mavos_deploy.models.propagation import ShortTermAttention
 from mavos_deploy.models.variants import Variant
 
 
@@ -32,18 +23,6 @@ def test_tiles_of_the_short_term_attention_do_not_change_it(tile: tuple[int, int
     expected = attention.projection(attention.dw_conv(expected * gate))
     actual = attention(query, gate, key, value)
     torch.testing.assert_close(actual, expected, atol=2e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("tile", [(4, 5), (8, 18), (11, 23)])
-def test_places_of_keys_are_those_that_biases_are_spread_to(tile: tuple[int, int]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for own, seen in (pair for band in tiles_of((11, 23), tile) for pair in band):
-        relative = torch.randn(1, PLACES, *extents(own), generator=generator)
-        spread = spread_relative_bias(relative)[(..., *seen_window(own, seen))]
-        of_query = torch.nn.functional.pad(relative.flatten(2).mT, (0, 1), value=OUTSIDE)
-        places = torch.from_numpy(window_places(own, seen)).to(torch.int64)
-        gathered = of_query.gather(2, places[None])
-        torch.testing.assert_close(gathered, spread.flatten(3).flatten(1, 2), rtol=0, atol=0)
 
 
 def _windowed_attention(

@@ -12,7 +12,7 @@ constexpr int64_t kInABand = 3 * 4 + 3;  // bytes of a pixel while a band of row
 
 void Reach::take(const Tensors& inputs, const Tensors& outputs) {
   const Tensor& small = outputs.at("input_labels");
-  if (bands_ == 0 || small.shape[0] > 1) return;  // the same is taken, always
+  if (bands_ == 0 || small.shape[0] > 1) return;  // every frame takes the same memory
   const int64_t height = small.shape[1];
   const int64_t width = small.shape[2];
   const uint8_t* label = small.as<uint8_t>();
