@@ -33,6 +33,7 @@ from mavos_deploy.runtime.geometry import STRIDE
 
 OPSET = 18  # the exporter's own, so nothing is converted; TensorRT reads it since 8.6
 LARGEST_FOLDED = 1 << 24  # elements of a constant; every weight is smaller
+LARGEST_SHARED = 1 << 18  # elements of a constant; every table of a tile's keys is smaller
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # under which the exporter notes a node's modules
 # Extents of named dimensions while tracing. All differ, and none is 0 or 1, which would be fixed.
 TRACED = extents(2, (37, 53), channels=5)
@@ -158,7 +159,7 @@ def _tidy(model: ir.Model) -> None:
         passes.RemoveUnusedFunctionsPass(),
         passes.RemoveUnusedOpsetsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        passes.DeduplicateHashedInitializersPass(),
+        passes.DeduplicateInitializersPass(size_limit=LARGEST_SHARED),
         passes.CommonSubexpressionEliminationPass(),
         passes.OutputFixPass(),
         passes.NameFixPass(),
