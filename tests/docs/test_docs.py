@@ -343,12 +343,21 @@ def test_times_from_1080p_are_those_of_their_report() -> None:
     ]
     assert f"is {gains[0]} times as fast, `tiny` {gains[1]} times, and `mobilenet`" in page
     assert f"anyway, {gains[2]} times" in page
+    cells = report["labels_in_cells"]
+    lite, tiny = (cells[f"{name}_241x433_120_frames"] for name in ("lite", "tiny"))
+    taken = f"takes {median(lite['now']):.1f} s for the 120 frames, {times_as_fast(lite)} times"
+    assert taken in page
+    assert f"`tiny` {median(tiny['now']):.1f} s, {times_as_fast(tiny)} times as fast" in page
+    assert {f"{median(times['before']):.1f}" for times in (lite, tiny)} == {"6.4"}
     rates = report["lite_241x433_frames_per_second"]
-    first, second, third, fourth = (rates[name] for name in list(rates)[1:])
-    assert (
-        f"makes {first} frames a second from 1080p to palette PNGs in float32, {second} in" in page
-    )
-    assert f"and {third} and {fourth} in INT8 with ONNX Runtime and OpenVINO" in page
+    fp32, before = (rates[f"fp32, ONNX Runtime{when}"] for when in ("", ", before"))
+    made = f"from 1080p to palette PNGs in float32, where it made {before}"
+    assert f"makes {fp32} frames a second {made}" in page
+    spent = report["lite_241x433_processor_ms_of_a_frame"]
+    fp32, int8 = (round(spent[f"{kind}, ONNX Runtime"]) for kind in ("fp32", "int8"))
+    assert f"takes {fp32} ms of processor time in float32, and {int8} ms in INT8" in page
+    assert f"{rates['bf16, OpenVINO']} in bfloat16 with OpenVINO, and" in page
+    assert f"{rates['int8, ONNX Runtime']} and {rates['int8, OpenVINO']} in INT8 with" in page
 
 
 def test_times_of_labels_are_those_of_their_report() -> None:
