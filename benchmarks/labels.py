@@ -3,7 +3,8 @@
     python -m benchmarks.labels BEFORE NOW --output labels.json
 
 Both bundles are of one variant and size. ONNX Runtime runs their decoders with one thread on the
-same random features, so objects are everywhere: with three, ten, thirteen and fifty objects.
+same random features, so objects are everywhere, and labels are made in bands: with three, ten,
+thirteen and fifty objects.
 """
 
 import argparse
