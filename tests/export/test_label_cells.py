@@ -27,8 +27,8 @@ def test_labels_in_cells_are_those_of_the_largest_logits(
     size = 161, 225
     given = interpolation(video, size, align_corners)
     rows, columns = given["row_weights"].astype("f4"), given["column_weights"].astype("f4")
-    logits = np.random.default_rng(0).standard_normal((4, rows.shape[1], columns.shape[1]))
-    logits = logits.astype(np.float32)
+    drawn = np.random.default_rng(0).standard_normal((4, rows.shape[1], columns.shape[1]))
+    logits = drawn.astype(np.float32)
     lead = logits[0] - logits[1:].max(0)
     logits[0] += {0.0: -9.0, 0.5: 0.0, 1.0: 9.0}[background] - np.quantile(lead, 0.5)
     found = _in_cells(logits, rows, columns)
