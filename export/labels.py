@@ -27,7 +27,7 @@ from mavos_deploy.export.soft_aggregation import PROBABILITY_MARGIN, soft_aggreg
 
 BANDS = 16  # of rows, labelled one after another; more where several groups' logits are many
 BAND = 7 << 19  # most logits in a band of several groups: 14 MB
-DEARER = 32  # times the work of a channel's pixel in a band is what a pixel takes in a cell
+DEARER = 32  # a pixel made in its cell takes as long as so many pixels of a channel in a band
 SMALL = 1 << 18  # pixels of a label map of a single group that is made in one piece
 
 op: Any = onnxscript.opset18  # its signatures don't fit each other
