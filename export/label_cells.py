@@ -10,7 +10,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx import TensorProto
 
-from mavos_deploy.export.label_nodes import Nodes, numbers, one_after_another
+from mavos_deploy.export.label_nodes import Nodes, counted, numbers, one_after_another
 
 AT_ONCE = 1 << 17  # pixels that are upsampled at a time: half a megabyte for each channel
 
@@ -140,8 +140,10 @@ def _upsampled(
     each = build.Max(build.Div(numbers(build, AT_ONCE), pixels), one)
     each = build.Min(each, build.Max(count, one))
     turns = build.Div(build.Sub(build.Add(count, each), one), each)
-    down, across = (build.Unsqueeze(_counted(build, axis.most), one) for axis in (rows, columns))
-    turn = _counted(build, each)
+    down, across, turn = (
+        build.Sub(counted(build, n), one) for n in (rows.most, columns.most, each)
+    )
+    down, across = (build.Unsqueeze(place, one) for place in (down, across))
     width = build.Shape(copied, start=1)
     wide = build.Shape(logits, start=2)
     values = build.Reshape(logits, build.Concat(build.Shape(logits, end=1), last, axis=0))
@@ -201,10 +203,3 @@ def _upsampled(
     graph = ir.Graph([number, going, before], outputs, nodes=body.tape.nodes, name="cells")
     always = build.Constant(value=ir.tensor(True))
     return build.Loop(build.Squeeze(turns), always, build.Reshape(copied, last), body=graph)
-
-
-def _counted(build: Nodes, count: ir.Value) -> ir.Value:
-    """0, 1, 2 and so on, as many as said, int64."""
-    one = numbers(build, 1)
-    ones = build.Expand(one, count)
-    return build.Sub(build.CumSum(ones, build.Constant(value_int=0)), one)

@@ -66,3 +66,9 @@ def one_after_another(
 def numbers(build: Nodes, *values: int) -> ir.Value:
     """Integers as a vector."""
     return build.Constant(value_ints=list(values))
+
+
+def counted(build: Nodes, count: ir.Value) -> ir.Value:
+    """1, 2, 3 and so on, as many as said by a vector of one number, int64."""
+    ones = build.Expand(numbers(build, 1), count)
+    return build.CumSum(ones, build.Constant(value_int=0))

@@ -22,7 +22,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from mavos_deploy.export.label_cells import along, in_cells, with_borders
-from mavos_deploy.export.label_nodes import Nodes, branch, numbers, one_after_another
+from mavos_deploy.export.label_nodes import Nodes, branch, counted, numbers, one_after_another
 from mavos_deploy.export.soft_aggregation import PROBABILITY_MARGIN, soft_aggregation
 
 BANDS = 16  # of rows, labelled one after another; more where several groups' logits are many
@@ -84,7 +84,7 @@ def _of_one(
 def _in_one_piece(
     build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
 ) -> ir.Value:
-    wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
+    wide = _wide(build, logits, column_weights)
     full = build.MatMul(row_weights, wide)
     return build.Cast(build.ArgMax(full, axis=0, keepdims=0), to=TensorProto.UINT8)
 
@@ -112,7 +112,7 @@ def _of_many_pixels(
 def _everywhere(
     build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
 ) -> ir.Value:
-    wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
+    wide = _wide(build, logits, column_weights)
     return _in_bands(build, row_weights, _share(build, row_weights), wide, _largest)
 
 
@@ -129,7 +129,7 @@ def _span(build: Nodes, touched: ir.Value, length: ir.Value) -> tuple[ir.Value, 
     """
     one, last = numbers(build, 1), numbers(build, -1)
     # Counted from 1, from the start and from the end.
-    places = build.CumSum(build.Expand(one, length), build.Constant(value_int=0))
+    places = counted(build, length)
     from_end = build.Sub(build.Add(length, one), places)
     end = build.ReduceMax(build.Mul(touched, places), last, keepdims=1)
     from_last = build.ReduceMax(build.Mul(touched, from_end), last, keepdims=1)
@@ -139,11 +139,16 @@ def _span(build: Nodes, touched: ir.Value, length: ir.Value) -> tuple[ir.Value, 
 def _of_several(
     build: Nodes, logits: ir.Value, row_weights: ir.Value, column_weights: ir.Value
 ) -> ir.Value:
-    wide = build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
+    wide = _wide(build, logits, column_weights)
     of_row = build.Div(build.Size(wide), build.Shape(row_weights, start=1))
     most = build.Max(build.Div(numbers(build, BAND), of_row), numbers(build, 1))
     each = build.Min(_share(build, row_weights), most)
     return _in_bands(build, row_weights, each, wide, _merged)
+
+
+def _wide(build: Nodes, logits: ir.Value, column_weights: ir.Value) -> ir.Value:
+    """Logits [..., h, w] at the output's width, [..., h, W]."""
+    return build.MatMul(logits, build.Transpose(column_weights, perm=[1, 0]))
 
 
 def _share(build: Nodes, rows: ir.Value) -> ir.Value:
