@@ -91,6 +91,9 @@ class CppLibrary:
         function.restype = ctypes.c_size_t
         return list(ids[: function(handle, ids)])
 
+    def read_size(self, state: "Handle", height: ctypes.c_int32, width: ctypes.c_int32) -> None:
+        self._library.mavos_state_size(state, ctypes.byref(height), ctypes.byref(width))
+
     def open(
         self, path: str | Path, threads: int = 1, provider: str | None = None
     ) -> "CppSegmenter":
@@ -131,20 +134,22 @@ class CppSegmenter:
         )
         return self.library.make("frame", "frame_prepare", self.handle, ctypes.byref(image))
 
-    def start(self, frame: NDArray[Any], labels: Labels) -> Handle:
+    def start(self, frame: NDArray[Any] | Handle, labels: Labels) -> Handle:
         assert labels.flags.c_contiguous
+        prepared = frame if isinstance(frame, Handle) else self.prepare(frame)
         pointer = ctypes.c_void_p(labels.ctypes.data)
-        return self.library.make("state", "start", self.handle, self.prepare(frame), pointer)
+        return self.library.make("state", "start", self.handle, prepared, pointer)
 
     def step(
-        self, frame: NDArray[Any], state: Handle, annotation: Labels | None = None
+        self, frame: NDArray[Any] | Handle, state: Handle, annotation: Labels | None = None
     ) -> tuple[Labels, Handle]:
-        labels = np.full(frame.shape[:2], 255, np.uint8)
+        labels = np.full(self.size(state), 255, np.uint8)
+        prepared = frame if isinstance(frame, Handle) else self.prepare(frame)
         known = None if annotation is None else np.ascontiguousarray(annotation)
         pointer = ctypes.c_void_p(None if known is None else known.ctypes.data)
         out = ctypes.c_void_p(labels.ctypes.data)
         following = self.library.make(
-            "state", "step", self.handle, self.prepare(frame), state, pointer, out
+            "state", "step", self.handle, prepared, state, pointer, out
         )
         return labels, following
 
@@ -161,6 +166,11 @@ class CppSegmenter:
 
     def load(self, path: Path) -> Handle:
         return self.library.make("state", "state_load", self.handle, str(path).encode())
+
+    def size(self, state: Handle) -> tuple[int, int]:
+        height, width = ctypes.c_int32(), ctypes.c_int32()
+        self.library.read_size(state, height, width)
+        return height.value, width.value
 
     def objects(self, state: Handle) -> tuple[int, ...]:
         return tuple(self.library.read("objects", state))

@@ -274,7 +274,7 @@ class Writer {
   std::future<void> pending_;
 };
 
-// A frame that was read and resized in a thread beside the step of the frame before.
+// A frame that was read, resized and encoded in a thread beside the step of the frame before.
 struct Ready {
   Picture picture;
   mavos::Frame frame;
@@ -331,7 +331,11 @@ int track(const Arguments& given) {
   const double to_first = seconds_since(start);
   const auto steps = Clock::now();
   int64_t frames = 1;
-  auto coming = std::async(std::launch::async, read);
+  std::future<std::optional<Ready>> coming;
+  const auto read_ahead = [&](int64_t had) {
+    if (had < given.max_frames) coming = std::async(std::launch::async, read);
+  };
+  read_ahead(frames);
   const auto say_late = [&] {  // when nothing is read beside it
     if (coming.valid()) coming.wait();
     const auto notes = source->notes();
@@ -339,7 +343,7 @@ int track(const Arguments& given) {
   };
   try {
     while (frames < given.max_frames && (ready = coming.get())) {
-      coming = std::async(std::launch::async, read);
+      read_ahead(frames + 1);
       const auto mask = mask_of(given.masks, ready->picture, false);
       mavos::Labels labels =
           segmenter.step(ready->frame, state, mask ? mask->labels : mavos::Labels{});

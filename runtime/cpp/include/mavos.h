@@ -45,7 +45,7 @@ typedef struct mavos_error {
 } mavos_error;
 
 typedef struct mavos_segmenter mavos_segmenter; /* an open bundle with its graphs */
-typedef struct mavos_frame mavos_frame;         /* a checked frame at the network's size */
+typedef struct mavos_frame mavos_frame;         /* a checked frame, resized and perhaps encoded */
 typedef struct mavos_state mavos_state;         /* all that a video's next step depends on */
 
 typedef enum mavos_pixels {
@@ -106,8 +106,10 @@ MAVOS_API mavos_status mavos_input_size(const mavos_segmenter *segmenter, int32_
                                         int32_t width, int32_t *input_height, int32_t *input_width,
                                         mavos_error *error);
 
-/* Check a frame and resize it. It may run in another thread while a step runs. The picture is not
- * needed any more afterwards. */
+/* Check a frame, resize it, and encode it where the provider's encoder may run beside a step, as on
+ * the CPU. It may run in another thread while a step runs. The picture is not needed any more
+ * afterwards. A frame may be used again, also by several threads; only its first use finds it
+ * encoded. */
 MAVOS_API mavos_status mavos_frame_prepare(const mavos_segmenter *segmenter,
                                            const mavos_image *image, mavos_frame **frame,
                                            mavos_error *error);

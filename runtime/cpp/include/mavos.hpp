@@ -50,7 +50,7 @@ void call(Function function, Arguments... arguments) {
 
 }  // namespace detail
 
-// A checked frame at the network's size.
+// A checked frame, resized and perhaps encoded.
 class Frame {
  public:
   explicit Frame(mavos_frame *owned) : handle_(owned) {}

@@ -20,6 +20,8 @@ class Backend {
   virtual const std::string& name() const = 0;
   // Whether inputs may change their open extents from call to call at no cost.
   virtual bool any_shape() const = 0;
+  // Whether the encoder may run in one thread while any graph runs in another.
+  virtual bool concurrent() const = 0;
 };
 
 }  // namespace mavos

@@ -22,10 +22,10 @@ void update(Tensors& tensors, const Tensors& others);
 
 class Graphs {
  public:
-  Graphs(const Bundle& bundle, std::unique_ptr<Backend> backend)
+  Graphs(const Bundle& bundle, std::shared_ptr<Backend> backend)
       : bundle_(bundle), backend_(std::move(backend)) {}
 
-  const Backend& backend() const { return *backend_; }
+  const std::shared_ptr<Backend>& backend() const { return backend_; }
 
   // Features of a frame, float32 [1, height, width, 3] at the network's size.
   Tensors encode(const Tensor& resized) const;
@@ -54,7 +54,7 @@ class Graphs {
   Tensors interpolate(const Size& size, const Size& input_size) const;
 
   const Bundle& bundle_;
-  std::unique_ptr<Backend> backend_;
+  std::shared_ptr<Backend> backend_;
   mutable std::mutex lock_;
   // The decoder's inputs for the latest sizes of video.
   mutable std::deque<std::pair<std::pair<Size, Size>, Tensors>> interpolations_;

@@ -200,6 +200,7 @@ class OnnxRuntime : public Backend {
 
   const std::string& name() const override { return name_; }
   bool any_shape() const override { return name_ == kCpu; }
+  bool concurrent() const override { return name_ == kCpu; }
 
   Tensors run(const std::string& graph, const Tensors& inputs) override {
     auto& loaded = sessions_.at(graph);

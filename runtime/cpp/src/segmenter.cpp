@@ -71,7 +71,12 @@ Segmenter::Segmenter(const std::string& path, const mavos_options& options)
 Frame Segmenter::prepare(const mavos_image& image) const {
   check_image(image);
   const Size size{image.height, image.width};
-  return {size, resize_frame(image, bundle_.manifest.input_size(size))};
+  Frame frame{size, resize_frame(image, bundle_.manifest.input_size(size)), nullptr};
+  if (backend().concurrent()) {
+    frame.encoded =
+        std::make_shared<Encoded>(Encoded{graphs_.encode(frame.resized), graphs_.backend()});
+  }
+  return frame;
 }
 
 State Segmenter::start(const Frame& frame, const uint8_t* labels) const {
@@ -84,7 +89,7 @@ State Segmenter::start(const Frame& frame, const uint8_t* labels) const {
   state.size = frame.size;
   state.input_size = bundle_.manifest.input_size(frame.size);
   const Labels internal = number_objects(state.ids, labels, pixels_of(frame.size));
-  return reference(graphs_.encode(frame.resized), internal, std::move(state));
+  return reference(features_of(frame), internal, std::move(state));
 }
 
 State Segmenter::step(const Frame& frame, const State& state, const uint8_t* annotation,
@@ -98,13 +103,15 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   const size_t pixels = pixels_of(state.size);
   const bool annotated = annotation && check_labels(annotation, frame.size);
   if (annotated) notice = check_room(state);
-  const Tensors features = graphs_.encode(frame.resized);
-  const Tensors step = graphs_.step(features, state);
-  const Tensors decoded = graphs_.decode(features, step, state);
-  const Tensor& predicted = decoded.at("labels");
+  Tensors features = features_of(frame);
+  Tensors step = graphs_.step(features, state);
+  Tensors decoded = graphs_.decode(features, step, state);
+  const Tensor predicted = decoded.at("labels");
   if (predicted.bytes() != pixels) refuse_backend("the decoder's labels have another size");
   if (!annotated) {
-    State following = remember(step, decoded, state);
+    const Tensors written = graphs_.write(step, decoded);
+    for (Tensors* spent : {&features, &step, &decoded}) spent->clear();  // an update takes most memory
+    State following = remember(written, state);
     write_own_ids(state.ids, predicted.as_bytes(), pixels, labels);
     return following;
   }
@@ -161,8 +168,16 @@ std::string Segmenter::check_room(const State& state) const {
          "), so this one replaces the latest late one; to keep more, " + advice;
 }
 
-State Segmenter::remember(const Tensors& step, const Tensors& decoded, const State& state) const {
-  const Tensors written = graphs_.write(step, decoded);
+Tensors Segmenter::features_of(const Frame& frame) const {
+  const auto encoded = std::atomic_exchange(&frame.encoded, std::shared_ptr<Encoded>());
+  const auto& own = graphs_.backend();
+  if (encoded && !encoded->maker.owner_before(own) && !own.owner_before(encoded->maker)) {
+    return std::move(encoded->features);
+  }
+  return graphs_.encode(frame.resized);
+}
+
+State Segmenter::remember(const Tensors& written, const State& state) const {
   State following = state;
   update(following.memory, in_slot(contract::kShort, written));
   ++following.frame;

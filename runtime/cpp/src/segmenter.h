@@ -1,6 +1,7 @@
 // The tracker: chains the graphs of a bundle over the frames of a video, as runtime/segmenter.py.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,18 @@
 
 namespace mavos {
 
+// What the encoder made of a frame.
+struct Encoded {
+  Tensors features;
+  std::weak_ptr<const Backend> maker;  // another one makes its own
+};
+
 struct Frame {
   Size size;  // of the frame that it was made from
   Tensor resized;
+  // Until a step takes it, so that nothing holds it once it isn't needed; none if the encoder can't
+  // run beside other graphs.
+  mutable std::shared_ptr<Encoded> encoded;
 };
 
 class Segmenter {
@@ -22,8 +32,9 @@ class Segmenter {
 
   const Bundle& bundle() const { return bundle_; }
   const std::string& identity() const { return identity_; }
-  const Backend& backend() const { return graphs_.backend(); }
+  const Backend& backend() const { return *graphs_.backend(); }
 
+  // Checks a picture, resizes it, and encodes it where that may run beside a step.
   Frame prepare(const mavos_image& image) const;
   State start(const Frame& frame, const uint8_t* labels) const;
   // Writes the frame's labels to `labels` and returns the state after it.
@@ -37,8 +48,10 @@ class Segmenter {
   void check(const Frame& frame) const;
   // What a memory that keeps annotated frames drops for another one; refuses what it can't keep.
   std::string check_room(const State& state) const;
-  // The state after an observed frame has been written to memory.
-  State remember(const Tensors& step, const Tensors& decoded, const State& state) const;
+  // The encoder's outputs for a frame: those that it has, or new ones.
+  Tensors features_of(const Frame& frame) const;
+  // The state after a frame with these keys and values.
+  State remember(const Tensors& written, const State& state) const;
   // Makes a frame with known labels the reference of new groups and news to older ones.
   State reference(const Tensors& features, const Labels& labels, State state) const;
 

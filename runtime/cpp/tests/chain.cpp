@@ -5,12 +5,14 @@
 // CLIP holds frame-0.rgb, frame-1.rgb, ... of HEIGHT x WIDTH x 3 bytes, labels-0.raw, further labels-N.raw
 // with annotations of HEIGHT x WIDTH ids, and remove-N with the ids, a byte each, that are removed
 // after frame N. Past the last picture the clip runs backwards and forwards without annotations. The
-// state goes through a file after every 7th frame. Label maps and the last state go to RESULTS.
+// state goes through a file after every 7th frame. A second thread prepares the frames. Label maps and
+// the last state go to RESULTS.
 
 #include <sys/resource.h>
 
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <string>
 
@@ -74,10 +76,17 @@ void follow(const mavos::Segmenter &segmenter, const Clip &clip, long frames,
             const std::string &results) {
   mavos::Labels labels = clip.of("labels", 0);
   mavos::State state = segmenter.start(segmenter.prepare(clip.image(0)), labels);
+  const auto prepared = [&](long index) {  // beside the frame before
+    return std::async(std::launch::async,
+                      [&, index] { return segmenter.prepare(clip.image(index)); });
+  };
+  auto coming = prepared(1);
   const std::string file = (results.empty() ? clip.folder : results) + "/state.safetensors";
   for (long index = 0; index < frames; ++index) {
     if (index > 0) {
-      labels = segmenter.step(segmenter.prepare(clip.image(index)), state, clip.of("labels", index));
+      const mavos::Frame frame = coming.get();
+      coming = prepared(index + 1);
+      labels = segmenter.step(frame, state, clip.of("labels", index));
     }
     if (!results.empty()) write(results + "/labels-" + std::to_string(index) + ".raw", labels);
     const auto gone = clip.of("remove", index);

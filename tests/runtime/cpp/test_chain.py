@@ -1,6 +1,7 @@
 """C++ and Python make the same label maps, byte for byte, and go on with each other's states."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,19 +94,19 @@ def test_bundle_for_any_size(
     assert_same_chain(cpp, dynamic_bundle, size, tmp_path)
 
 
-def with_another_step_one(bundle: Path, folder: Path) -> Path:
-    """Make a missing folder a copy whose step for one slot gives other results than the general."""
+def with_another(graph: GraphName, bundle: Path, folder: Path) -> Path:
+    """Make a missing folder a copy in which one graph has other weights."""
     copy = Bundle.open(copy_to_change(bundle, folder))
-    step = copy.manifest.graphs[GraphName.STEP_ONE]
-    model = onnx.load(folder / step.file)
+    own = copy.manifest.graphs[graph]
+    model = onnx.load(folder / own.file)
     for weights in model.graph.initializer:
         if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
             turned = numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name)
             weights.CopyFrom(turned)
-    (folder / step.file).unlink()
-    onnx.save(model, folder / step.file)
+    (folder / own.file).unlink()
+    onnx.save(model, folder / own.file)
     graphs = dict(copy.manifest.graphs)
-    graphs[GraphName.STEP_ONE] = replace(step, sha256=file_sha256(folder / step.file))
+    graphs[graph] = replace(own, sha256=file_sha256(folder / own.file))
     write_manifest(folder, replace(copy.manifest, graphs=graphs))
     return folder
 
@@ -130,7 +131,9 @@ def test_deaot(
     bundle = exported(variant, size, gap, "cpu", memory=MemoryRule.named(rule))
     assert_same_chain(cpp, bundle, size, tmp_path)
     if gap is None:
-        assert_same_chain(cpp, with_another_step_one(bundle, tmp_path / "other"), size, tmp_path)
+        # The step for one slot gives other results than the general one.
+        other = with_another(GraphName.STEP_ONE, bundle, tmp_path / "other")
+        assert_same_chain(cpp, other, size, tmp_path)
 
 
 def test_float16_bundle(cpp: CppLibrary, half_bundle: Path, tmp_path: Path) -> None:
@@ -173,6 +176,40 @@ def test_a_state_is_a_value(cpp: CppLibrary, tiny_bundle: Path, tmp_path: Path) 
     np.testing.assert_array_equal(first, again)
     own.save(start, tmp_path / "after")
     assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
+
+
+def test_a_frame_that_is_prepared_beside_the_steps_gives_the_same(
+    cpp: CppLibrary, tiny_bundle: Path
+) -> None:
+    own = cpp.open(tiny_bundle)
+    clip = synthetic_clip(97, 97, FRAMES, objects=3, seed=1)
+    state = other = own.start(clip.frames[0], clip.labels[0])
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(own.prepare, clip.frames[1])
+        for index in range(1, FRAMES):
+            ready = coming.result()
+            coming = beside.submit(own.prepare, clip.frames[(index + 1) % FRAMES])
+            labels, state = own.step(ready, state)
+            expected, other = own.step(clip.frames[index], other)
+            np.testing.assert_array_equal(labels, expected)
+
+
+def test_a_frame_may_be_used_again_and_by_another_segmenter(
+    cpp: CppLibrary, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    clip = synthetic_clip(97, 97, 2, objects=2, seed=1)
+    other = with_another(GraphName.ENCODER, tiny_bundle, tmp_path / "other")
+    own, twin, stranger = (cpp.open(path) for path in (tiny_bundle, tiny_bundle, other))
+    state = own.start(clip.frames[0], clip.labels[0])
+    expected, following = own.step(clip.frames[1], state)
+    frame = own.prepare(clip.frames[1])
+    for segmenter in (own, own, twin):
+        labels, _ = segmenter.step(frame, state)
+        np.testing.assert_array_equal(labels, expected)
+    theirs = stranger.start(clip.frames[0], clip.labels[0])
+    expected, _ = stranger.step(clip.frames[1], theirs)
+    labels, _ = stranger.step(own.prepare(clip.frames[1]), theirs)
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_a_picture_comes_in_every_form(cpp: CppLibrary, tiny_bundle: Path) -> None:
