@@ -148,9 +148,7 @@ class CppSegmenter:
         known = None if annotation is None else np.ascontiguousarray(annotation)
         pointer = ctypes.c_void_p(None if known is None else known.ctypes.data)
         out = ctypes.c_void_p(labels.ctypes.data)
-        following = self.library.make(
-            "state", "step", self.handle, prepared, state, pointer, out
-        )
+        following = self.library.make("state", "step", self.handle, prepared, state, pointer, out)
         return labels, following
 
     def remove(self, state: Handle, ids: Sequence[int]) -> Handle:

@@ -1,12 +1,13 @@
 """Fuzzes the doors of `targets.py`; docs/fuzzing.md says how, and what to do about a finding.
 
-python -m tests.fuzz.run --seconds 60              all targets, one after the other
+python -m tests.fuzz.run --seconds 60              all targets, one on each processor
 python -m tests.fuzz.run pictures --seconds 600    one of them
 python -m tests.fuzz.run pictures crash-0123       the target with the bytes of a file
 """
 
 import argparse
 import operator
+import os
 import random
 import re
 import subprocess
@@ -14,7 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +37,7 @@ COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, 
 def main() -> None:
     """Run what the command line asks for; exit with 1 after a finding."""
     parser = argparse.ArgumentParser(description="Fuzz what reads files, requests and answers.")
-    parser.add_argument("target", nargs="?", help="one target; default: all, one after the other")
+    parser.add_argument("target", nargs="?", help="one target; default: all, one on each processor")
     parser.add_argument("file", nargs="?", type=Path, help="run the target with its bytes only")
     parser.add_argument("--seconds", type=int, default=60, help="for each target; default: 60")
     parser.add_argument("--seed", type=int, default=1, help="of the random changes; default: 1")
@@ -55,8 +58,10 @@ def main() -> None:
         _write_seeds(_targets()[options.target], options.write_seeds)
     else:
         names = [options.target] if options.target else list(_targets())
-        found = [name for name in names if not _start(name, options.seconds, options.seed)]
-        if found:
+        start = partial(_start, seconds=options.seconds, seed=options.seed)
+        with ThreadPoolExecutor(os.cpu_count()) as beside:  # each waits for a process of its own
+            fine = dict(zip(names, beside.map(start, names), strict=True))
+        if found := [name for name, well in fine.items() if not well]:
             sys.exit(f"findings in {', '.join(found)}; the inputs are in {FINDINGS}")
 
 
