@@ -109,12 +109,20 @@ void PictureConverter::check(const AVFrame& picture) const {
 cv::Mat PictureConverter::convert(const AVFrame& picture, const Turn& turn) {
   check(picture);
   // Rows end in a gap, because the conversion may write a little behind their end.
-  cv::Mat rgb(picture.height, (picture.width + 63) / 32 * 32, CV_8UC3);
-  rgb = rgb.colRange(0, picture.width);
+  cv::Mat rgb = room(picture.height, (picture.width + 63) / 32 * 32).colRange(0, picture.width);
   // The lines of an interlaced picture belong to two moments, and so do its colours.
   const int every = interlaced(picture) ? 2 : 1;
   for (int first = 0; first < every; ++first) convert_lines(picture, rgb, first, every);
   return shown(rgb, turn);
+}
+
+cv::Mat PictureConverter::room(int height, int width) {
+  for (cv::Mat& kept : kept_) {
+    if (kept.u && CV_XADD(&kept.u->refcount, 0) > 1) continue;  // somebody still has that picture
+    kept.create(height, width, CV_8UC3);
+    return kept;
+  }
+  return {height, width, CV_8UC3};
 }
 
 // Copies planes of colours that lack the last line which a conversion of the lines `first`,

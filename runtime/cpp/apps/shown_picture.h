@@ -1,6 +1,7 @@
 // Turns a decoded picture into a frame as a player shows it, with the bytes that mavos-run sees.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <opencv2/core.hpp>
 #include <string>
@@ -42,10 +43,14 @@ class PictureConverter {
   };
 
   void check(const AVFrame& picture) const;
+  // Memory of an earlier picture that nobody holds any more, or new: the system takes long to give
+  // such an amount for each frame.
+  cv::Mat room(int height, int width);
   void convert_lines(const AVFrame& picture, cv::Mat& rgb, int first, int every);
   [[noreturn]] void refuse(const AVFrame& picture, const std::string& why) const;
 
   std::string name_;
+  std::array<cv::Mat, 4> kept_;  // one is read, the next segmented, the one before written
   Step spread_;  // colour samples to every line
   Step to_rgb_;
 };

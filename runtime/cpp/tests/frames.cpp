@@ -6,6 +6,7 @@
 // green and blue, 8 bits each. What was damaged goes to the standard error.
 
 #include <cstdio>
+#include <deque>
 #include <fstream>
 #include <limits>
 
@@ -19,12 +20,21 @@ int main(int count, char **arguments) {
   try {
     VideoReader reader(arguments[1]);
     std::ofstream file(arguments[2], std::ios::binary);
-    while (auto frame = reader.next()) {
-      const cv::Mat bytes = frame->rgb.clone();  // without gaps
-      file << frame->number << ' ' << bytes.rows << ' ' << bytes.cols << '\n';
+    const auto write = [&file](const VideoFrame &frame) {
+      const cv::Mat bytes = frame.rgb.clone();  // without gaps
+      file << frame.number << ' ' << bytes.rows << ' ' << bytes.cols << '\n';
       file.write(reinterpret_cast<const char *>(bytes.data),
                  static_cast<std::streamsize>(bytes.total() * bytes.elemSize()));
+    };
+    std::deque<VideoFrame> held;  // more than the reader has memory for, which it must not use again
+    while (auto frame = reader.next()) {
+      held.push_back(std::move(*frame));
+      if (held.size() > 6) {
+        write(held.front());
+        held.pop_front();
+      }
     }
+    for (const VideoFrame &frame : held) write(frame);
     const auto damage = reader.damage(std::numeric_limits<int64_t>::max());
     for (const std::string &line : damage) std::fprintf(stderr, "%s\n", line.c_str());
     return damage.empty() ? 0 : 1;
