@@ -5,6 +5,7 @@
 // FILE gets, for each frame, a line with its number, height and width, and then its bytes: red,
 // green and blue, 8 bits each. What was damaged goes to the standard error.
 
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <fstream>
@@ -27,14 +28,20 @@ int main(int count, char **arguments) {
                  static_cast<std::streamsize>(bytes.total() * bytes.elemSize()));
     };
     std::deque<VideoFrame> held;  // more than the reader has memory for, which it must not use again
-    while (auto frame = reader.next()) {
-      held.push_back(std::move(*frame));
-      if (held.size() > 6) {
-        write(held.front());
-        held.pop_front();
+    const auto write_rest = [&] { std::for_each(held.begin(), held.end(), write); };
+    try {
+      while (auto frame = reader.next()) {
+        held.push_back(std::move(*frame));
+        if (held.size() > 6) {
+          write(held.front());
+          held.pop_front();
+        }
       }
+    } catch (...) {
+      write_rest();
+      throw;
     }
-    for (const VideoFrame &frame : held) write(frame);
+    write_rest();
     const auto damage = reader.damage(std::numeric_limits<int64_t>::max());
     for (const std::string &line : damage) std::fprintf(stderr, "%s\n", line.c_str());
     return damage.empty() ? 0 : 1;
