@@ -7,7 +7,6 @@ python -m tests.fuzz.run pictures crash-0123       the target with the bytes of 
 
 import argparse
 import operator
-import os
 import random
 import re
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mavos_deploy.errors import MavosError
+from mavos_deploy.runtime.system.processors import usable_processors
 
 if TYPE_CHECKING:
     from tests.fuzz.targets import Target
@@ -59,7 +59,7 @@ def main() -> None:
     else:
         names = [options.target] if options.target else list(_targets())
         start = partial(_start, seconds=options.seconds, seed=options.seed)
-        with ThreadPoolExecutor(os.cpu_count()) as beside:  # each waits for a process of its own
+        with ThreadPoolExecutor(usable_processors()) as beside:  # each waits for a process
             fine = dict(zip(names, beside.map(start, names), strict=True))
         if found := [name for name, well in fine.items() if not well]:
             sys.exit(f"findings in {', '.join(found)}; the inputs are in {FINDINGS}")
@@ -76,9 +76,11 @@ def _start(name: str, seconds: int, seed: int) -> bool:
     runs = re.findall(r"^(?:Done|#)(?: )?(\d+)", ended.stderr, re.MULTILINE)
     coverage = re.findall(r"cov: (\d+) ft: (\d+)", ended.stderr)
     reached = f", coverage {coverage[-1][0]}, features {coverage[-1][1]}" if coverage else ""
-    print(f"{name}: {runs[-1] if runs else 0} inputs in {took:.0f} s{reached}", flush=True)
+    said = f"{name}: {runs[-1] if runs else 0} inputs in {took:.0f} s{reached}"
+    print(f"{said}\n", end="", flush=True)  # at once, because others run beside it
     if ended.returncode:
-        print("\n".join(ended.stderr.splitlines()[-40:]), file=sys.stderr)
+        tail = "\n".join(ended.stderr.splitlines()[-40:])
+        print(f"{name}:\n{tail}\n", end="", file=sys.stderr)
     return ended.returncode == 0
 
 

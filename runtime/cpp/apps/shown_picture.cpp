@@ -122,7 +122,7 @@ cv::Mat PictureConverter::room(int height, int width) {
     kept.create(height, width, CV_8UC3);
     return kept;
   }
-  return {height, width, CV_8UC3};
+  return cv::Mat(height, width, CV_8UC3);  // braces would list three elements
 }
 
 // Copies planes of colours that lack the last line which a conversion of the lines `first`,

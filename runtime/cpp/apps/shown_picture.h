@@ -50,7 +50,7 @@ class PictureConverter {
   [[noreturn]] void refuse(const AVFrame& picture, const std::string& why) const;
 
   std::string name_;
-  std::array<cv::Mat, 4> kept_;  // one is read, the next segmented, the one before written
+  std::array<cv::Mat, 3> kept_;  // one is read, the one before segmented, and that before it written
   Step spread_;  // colour samples to every line
   Step to_rgb_;
 };

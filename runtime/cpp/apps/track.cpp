@@ -278,7 +278,7 @@ class Writer {
   std::future<void> pending_;
 };
 
-// A frame that was read, resized and encoded in a thread beside the step of the frame before.
+// A frame that was read and prepared in a thread beside the step of the frame before.
 struct Ready {
   Picture picture;
   mavos::Frame frame;
@@ -336,8 +336,8 @@ int track(const Arguments& given) {
   const auto steps = Clock::now();
   int64_t frames = 1;
   std::future<std::optional<Ready>> coming;
-  const auto read_ahead = [&](int64_t had) {
-    if (had < given.max_frames) coming = std::async(std::launch::async, read);
+  const auto read_ahead = [&](int64_t taken) {
+    if (taken < given.max_frames) coming = std::async(std::launch::async, read);
   };
   read_ahead(frames);
   const auto say_late = [&] {  // when nothing is read beside it

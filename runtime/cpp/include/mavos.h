@@ -45,7 +45,7 @@ typedef struct mavos_error {
 } mavos_error;
 
 typedef struct mavos_segmenter mavos_segmenter; /* an open bundle with its graphs */
-typedef struct mavos_frame mavos_frame;         /* a checked frame, resized and perhaps encoded */
+typedef struct mavos_frame mavos_frame;         /* a checked and resized frame, on the CPU encoded */
 typedef struct mavos_state mavos_state;         /* all that a video's next step depends on */
 
 typedef enum mavos_pixels {
@@ -65,7 +65,8 @@ typedef struct mavos_image {
 
 typedef struct mavos_options {
   size_t size;          /* sizeof(mavos_options), set by mavos_default_options */
-  int32_t threads;      /* CPU threads of each graph; 0 takes all that this process may */
+  int32_t threads;      /* CPU threads of each graph; 0 takes all that this process may. Two graphs
+                           run at once while a frame is prepared beside a step */
   const char *provider; /* ONNX Runtime's execution provider, such as "CUDA"; NULL is the CPU */
   /* Options of the provider: names and values in turn, then NULL; NULL for none. */
   const char *const *provider_options;
@@ -106,10 +107,11 @@ MAVOS_API mavos_status mavos_input_size(const mavos_segmenter *segmenter, int32_
                                         int32_t width, int32_t *input_height, int32_t *input_width,
                                         mavos_error *error);
 
-/* Check a frame, resize it, and encode it where the provider's encoder may run beside a step, as on
- * the CPU. It may run in another thread while a step runs. The picture is not needed any more
- * afterwards. A frame may be used again, also by several threads; only its first use finds it
- * encoded. */
+/* Check a frame and resize it, and on the CPU also run the encoder, which may fail with
+ * MAVOS_BACKEND_ERROR. It may run in another thread while a step runs. The picture is not needed any
+ * more afterwards. The frame holds the encoder's results, some megabytes, until the segmenter that
+ * prepared it uses it for the first time. It may be used again, also by several threads and by other
+ * segmenters of the same bundle; they run the encoder themselves. */
 MAVOS_API mavos_status mavos_frame_prepare(const mavos_segmenter *segmenter,
                                            const mavos_image *image, mavos_frame **frame,
                                            mavos_error *error);

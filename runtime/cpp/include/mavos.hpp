@@ -50,7 +50,7 @@ void call(Function function, Arguments... arguments) {
 
 }  // namespace detail
 
-// A checked frame, resized and perhaps encoded.
+// A checked and resized frame, on the CPU encoded.
 class Frame {
  public:
   explicit Frame(mavos_frame *owned) : handle_(owned) {}

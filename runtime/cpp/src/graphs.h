@@ -25,7 +25,7 @@ class Graphs {
   Graphs(const Bundle& bundle, std::shared_ptr<Backend> backend)
       : bundle_(bundle), backend_(std::move(backend)) {}
 
-  const std::shared_ptr<Backend>& backend() const { return backend_; }
+  std::shared_ptr<const Backend> backend() const { return backend_; }
 
   // Features of a frame, float32 [1, height, width, 3] at the network's size.
   Tensors encode(const Tensor& resized) const;

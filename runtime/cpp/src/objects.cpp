@@ -32,7 +32,9 @@ void write_own_ids(const Ids& ids, const uint8_t* labels, size_t pixels, uint8_t
     table[i + 1] = ids[i];
     same = same && ids[i] == i + 1;
   }
-  if (same) {
+  uint8_t highest = 0;
+  for (size_t i = 0; i < pixels; ++i) highest = std::max(highest, labels[i]);
+  if (same && highest <= ids.size()) {
     std::copy_n(labels, pixels, out);
   } else {
     std::transform(labels, labels + pixels, out, [&table](uint8_t label) { return table[label]; });

@@ -16,7 +16,7 @@ using Ids = std::vector<uint8_t>;  // the video's own id of internal ids 1, 2, .
 // Gives internal ids to an annotation's objects, known and new, and adds the new ones to `ids`.
 Labels number_objects(Ids& ids, const uint8_t* annotation, size_t pixels);
 
-// Puts the video's own ids in place of internal ones.
+// Puts the video's own ids in place of internal ones, and 0 in place of others.
 void write_own_ids(const Ids& ids, const uint8_t* labels, size_t pixels, uint8_t* out);
 
 // Groups of ten that hold this many objects; at least one.

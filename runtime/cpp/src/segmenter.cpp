@@ -73,8 +73,7 @@ Frame Segmenter::prepare(const mavos_image& image) const {
   const Size size{image.height, image.width};
   Frame frame{size, resize_frame(image, bundle_.manifest.input_size(size)), nullptr};
   if (backend().concurrent()) {
-    frame.encoded =
-        std::make_shared<Encoded>(Encoded{graphs_.encode(frame.resized), graphs_.backend()});
+    frame.encoded = std::make_shared<Encoded>(graphs_.encode(frame.resized), graphs_.backend());
   }
   return frame;
 }
@@ -110,7 +109,8 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   if (predicted.bytes() != pixels) refuse_backend("the decoder's labels have another size");
   if (!annotated) {
     const Tensors written = graphs_.write(step, decoded);
-    for (Tensors* spent : {&features, &step, &decoded}) spent->clear();  // an update takes most memory
+    // An update takes most memory, so nothing else of the frame is kept for it.
+    for (Tensors* spent : {&features, &step, &decoded}) spent->clear();
     State following = remember(written, state);
     write_own_ids(state.ids, predicted.as_bytes(), pixels, labels);
     return following;
@@ -169,12 +169,8 @@ std::string Segmenter::check_room(const State& state) const {
 }
 
 Tensors Segmenter::features_of(const Frame& frame) const {
-  const auto encoded = std::atomic_exchange(&frame.encoded, std::shared_ptr<Encoded>());
-  const auto& own = graphs_.backend();
-  if (encoded && !encoded->maker.owner_before(own) && !own.owner_before(encoded->maker)) {
-    return std::move(encoded->features);
-  }
-  return graphs_.encode(frame.resized);
+  auto features = frame.encoded ? frame.encoded->take(graphs_.backend()) : std::nullopt;
+  return features ? *std::move(features) : graphs_.encode(frame.resized);
 }
 
 State Segmenter::remember(const Tensors& written, const State& state) const {

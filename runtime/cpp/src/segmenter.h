@@ -6,24 +6,17 @@
 #include <vector>
 
 #include "bundle.h"
+#include "encoded.h"
 #include "graphs.h"
 #include "mavos.h"
 #include "state.h"
 
 namespace mavos {
 
-// What the encoder made of a frame.
-struct Encoded {
-  Tensors features;
-  std::weak_ptr<const Backend> maker;  // another one makes its own
-};
-
 struct Frame {
   Size size;  // of the frame that it was made from
   Tensor resized;
-  // Until a step takes it, so that nothing holds it once it isn't needed; none if the encoder can't
-  // run beside other graphs.
-  mutable std::shared_ptr<Encoded> encoded;
+  std::shared_ptr<Encoded> encoded;  // null where the encoder can't run beside other graphs
 };
 
 class Segmenter {

@@ -77,6 +77,7 @@ void follow(const mavos::Segmenter &segmenter, const Clip &clip, long frames,
   mavos::Labels labels = clip.of("labels", 0);
   mavos::State state = segmenter.start(segmenter.prepare(clip.image(0)), labels);
   const auto prepared = [&](long index) {  // beside the frame before
+    if (index == frames) return std::future<mavos::Frame>();
     return std::async(std::launch::async,
                       [&, index] { return segmenter.prepare(clip.image(index)); });
   };

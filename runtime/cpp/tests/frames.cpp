@@ -27,7 +27,7 @@ int main(int count, char **arguments) {
       file.write(reinterpret_cast<const char *>(bytes.data),
                  static_cast<std::streamsize>(bytes.total() * bytes.elemSize()));
     };
-    std::deque<VideoFrame> held;  // more than the reader has memory for, which it must not use again
+    std::deque<VideoFrame> held;  // more than there are places whose memory the reader uses again
     const auto write_rest = [&] { std::for_each(held.begin(), held.end(), write); };
     try {
       while (auto frame = reader.next()) {

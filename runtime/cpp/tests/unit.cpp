@@ -6,10 +6,13 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
+#include <new>
 #include <random>
 #include <string>
 
 #include "contract.h"
+#include "encoded.h"
 #include "error.h"
 #include "geometry.h"
 #include "objects.h"
@@ -137,9 +140,49 @@ void test_objects() {
   const auto internal = mavos::number_objects(ids, annotation, 4);
   CHECK((ids == mavos::Ids{7, 3, 9}));
   CHECK((internal == mavos::Labels{0, 3, 1, 2}));
+  const auto own = [](const mavos::Ids& known) {
+    const uint8_t labels[] = {0, 1, 2, 3};
+    mavos::Labels out(4);
+    mavos::write_own_ids(known, labels, out.size(), out.data());
+    return out;
+  };
+  CHECK((own({1, 2, 3}) == mavos::Labels{0, 1, 2, 3}));
+  CHECK((own({7, 3, 9}) == mavos::Labels{0, 7, 3, 9}));
+  CHECK((own({1, 2}) == mavos::Labels{0, 1, 2, 0}));
+  CHECK((own({2, 1}) == mavos::Labels{0, 2, 1, 0}));
   const auto mask = mavos::object_mask(12, 2, {3});
   CHECK(mask[2] == 0 && mask[3] == mavos::contract::kUnusedObject);
   CHECK(mask[11 + 2] == 0 && mask[11 + 3] == mavos::contract::kUnusedObject);
+}
+
+struct NoBackend : mavos::Backend {
+  mavos::Tensors run(const std::string&, const mavos::Tensors&) override { return {}; }
+  const std::string& name() const override { return none; }
+  bool any_shape() const override { return false; }
+  bool concurrent() const override { return false; }
+  std::string none;
+};
+
+void test_features_are_taken_once_and_by_their_maker() {
+  const auto maker = std::make_shared<const NoBackend>();
+  const auto other = std::make_shared<const NoBackend>();
+  mavos::Encoded encoded({{"feature", {}}}, maker);
+  CHECK(!encoded.take(other));
+  const auto taken = encoded.take(maker);
+  CHECK(taken && taken->count("feature") == 1);
+  CHECK(!encoded.take(maker));
+}
+
+void test_features_are_not_for_a_later_backend_at_the_same_address() {
+  alignas(NoBackend) unsigned char place[sizeof(NoBackend)];
+  const auto made = [&place] {
+    return std::shared_ptr<const NoBackend>(new (place) NoBackend,
+                                            [](const NoBackend* it) { it->~NoBackend(); });
+  };
+  auto backend = made();
+  mavos::Encoded encoded({{"feature", {}}}, backend);
+  backend.reset();
+  CHECK(!encoded.take(made()));
 }
 
 void test_resize_of_a_constant() {
@@ -191,6 +234,8 @@ int main() {
   test_python_json();
   test_records();
   test_objects();
+  test_features_are_taken_once_and_by_their_maker();
+  test_features_are_not_for_a_later_backend_at_the_same_address();
   test_resize_of_a_constant();
   test_tensor_files();
   if (failures == 0) std::puts("all hold");

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from mavos_deploy.hashing import file_sha256
 from mavos_deploy.runtime import Bundle, Segmenter
@@ -96,19 +96,50 @@ def test_bundle_for_any_size(
 
 def with_another(graph: GraphName, bundle: Path, folder: Path) -> Path:
     """Make a missing folder a copy in which one graph has other weights."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for weights in model.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
+                turned = numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name)
+                weights.CopyFrom(turned)
+
+    return changed(graph, bundle, folder, change)
+
+
+def changed(
+    graph: GraphName, bundle: Path, folder: Path, change: Callable[[onnx.ModelProto], None]
+) -> Path:
+    """Make a missing folder a copy in which one graph is changed."""
     copy = Bundle.open(copy_to_change(bundle, folder))
     own = copy.manifest.graphs[graph]
     model = onnx.load(folder / own.file)
-    for weights in model.graph.initializer:
-        if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
-            turned = numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name)
-            weights.CopyFrom(turned)
+    change(model)
     (folder / own.file).unlink()
     onnx.save(model, folder / own.file)
     graphs = dict(copy.manifest.graphs)
     graphs[graph] = replace(own, sha256=file_sha256(folder / own.file))
     write_manifest(folder, replace(copy.manifest, graphs=graphs))
     return folder
+
+
+def failing_with_bright_frames(bundle: Path, folder: Path) -> Path:
+    """Make a missing folder a copy whose encoder fails if a frame isn't black."""
+
+    def change(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        output = graph.node[-1].output[0]
+        graph.node[-1].output[0] = "before"
+        graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "one-zero"))
+        graph.node.extend(
+            [
+                helper.make_node("ReduceMax", ["frame"], ["brightest"], keepdims=0),
+                helper.make_node("Cast", ["brightest"], ["index"], to=onnx.TensorProto.INT64),
+                helper.make_node("Gather", ["one-zero", "index"], ["zero"]),
+                helper.make_node("Add", ["before", "zero"], [output]),
+            ]
+        )
+
+    return changed(GraphName.ENCODER, bundle, folder, change)
 
 
 @pytest.mark.filterwarnings("ignore:.*replaces the latest late one")
@@ -181,17 +212,32 @@ def test_a_state_is_a_value(cpp: CppLibrary, tiny_bundle: Path, tmp_path: Path) 
 def test_a_frame_that_is_prepared_beside_the_steps_gives_the_same(
     cpp: CppLibrary, tiny_bundle: Path
 ) -> None:
-    own = cpp.open(tiny_bundle)
+    own, python = cpp.open(tiny_bundle), Segmenter.open(tiny_bundle, threads=1)
     clip = synthetic_clip(97, 97, FRAMES, objects=3, seed=1)
-    state = other = own.start(clip.frames[0], clip.labels[0])
+    theirs, expected = python.start(clip.frames[0], clip.labels[0]), []
+    for frame in clip.frames[1:]:
+        labels, theirs = python.step(frame, theirs)
+        expected.append(labels)
+    state = own.start(clip.frames[0], clip.labels[0])
     with ThreadPoolExecutor(1) as beside:
         coming = beside.submit(own.prepare, clip.frames[1])
         for index in range(1, FRAMES):
             ready = coming.result()
             coming = beside.submit(own.prepare, clip.frames[(index + 1) % FRAMES])
             labels, state = own.step(ready, state)
-            expected, other = own.step(clip.frames[index], other)
-            np.testing.assert_array_equal(labels, expected)
+            np.testing.assert_array_equal(labels, expected[index - 1])
+
+
+def test_the_encoder_runs_when_a_frame_is_prepared(
+    cpp: CppLibrary, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    own = cpp.open(failing_with_bright_frames(tiny_bundle, tmp_path / "failing"))
+    frame = np.zeros((97, 97, 3), np.uint8)
+    own.prepare(frame)
+    frame[5, 5] = 9
+    with pytest.raises(CppError, match="onnxruntime failed in encoder") as raised:
+        own.prepare(frame)
+    assert raised.value.status == "backend"
 
 
 def test_a_frame_may_be_used_again_and_by_another_segmenter(
@@ -201,14 +247,33 @@ def test_a_frame_may_be_used_again_and_by_another_segmenter(
     other = with_another(GraphName.ENCODER, tiny_bundle, tmp_path / "other")
     own, twin, stranger = (cpp.open(path) for path in (tiny_bundle, tiny_bundle, other))
     state = own.start(clip.frames[0], clip.labels[0])
-    expected, following = own.step(clip.frames[1], state)
+    expected, _ = own.step(clip.frames[1], state)
     frame = own.prepare(clip.frames[1])
-    for segmenter in (own, own, twin):
+    for segmenter in (twin, own, own):
         labels, _ = segmenter.step(frame, state)
         np.testing.assert_array_equal(labels, expected)
     theirs = stranger.start(clip.frames[0], clip.labels[0])
-    expected, _ = stranger.step(clip.frames[1], theirs)
+    others, _ = stranger.step(clip.frames[1], theirs)
     labels, _ = stranger.step(own.prepare(clip.frames[1]), theirs)
+    np.testing.assert_array_equal(labels, others)
+    assert not np.array_equal(others, expected)  # the two encoders differ
+
+
+def test_a_frame_outlives_its_segmenter_and_serves_several_threads(
+    cpp: CppLibrary, tiny_bundle: Path
+) -> None:
+    clip = synthetic_clip(97, 97, 2, objects=2, seed=1)
+    first = cpp.open(tiny_bundle)
+    state = first.start(clip.frames[0], clip.labels[0])
+    expected, _ = first.step(clip.frames[1], state)
+    frame = first.prepare(clip.frames[1])
+    with ThreadPoolExecutor(4) as beside:
+        steps = [beside.submit(first.step, frame, state) for _ in range(8)]
+    for step in steps:
+        np.testing.assert_array_equal(step.result()[0], expected)
+    frame = first.prepare(clip.frames[1])
+    del first
+    labels, _ = cpp.open(tiny_bundle).step(frame, state)
     np.testing.assert_array_equal(labels, expected)
 
 

@@ -280,8 +280,34 @@ def test_what_is_known_late_is_said_before_a_refusal(
     assert "frame 2 has another size than the first one" in refusal
 
 
+@pytest.mark.parametrize("wanted", [1, 2, FRAMES, FRAMES + 1])
+def test_at_most_so_many_frames(
+    program: Path, tiny_bundle: Path, tmp_path: Path, wanted: int
+) -> None:
+    clip = synthetic_clip(97, 97, FRAMES, objects=2, seed=3)
+    (tmp_path / "frames").mkdir()
+    for index, frame in enumerate(clip.frames):
+        Image.fromarray(frame).save(tmp_path / f"frames/{index:05d}.png")
+    write_mask(tmp_path / "first.png", clip.labels[0])
+    command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "first.png"]
+    command += ["--output", "out", "--threads", "1", "--max-frames", str(wanted)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    taken = min(wanted, FRAMES)
+    assert json.loads(ran.stdout)["frames"] == taken
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{index:05d}.png" for index in range(taken)]
+
+
+@pytest.mark.parametrize(
+    ("most", "code"),
+    [
+        pytest.param([], 2, id="all"),
+        pytest.param(["--max-frames", "4"], 0, id="those-before-the-cut"),
+    ],
+)
 def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
-    program: Path, tiny_bundle: Path, tmp_path: Path
+    program: Path, tiny_bundle: Path, tmp_path: Path, most: list[str], code: int
 ) -> None:
     source = video(tmp_path / "clip.mp4", count=14, coding={"bf": "2", "g": "14", "refs": "2"})
     with av.open(str(source)) as container:
@@ -300,12 +326,15 @@ def test_a_cut_off_video_gives_the_frames_and_the_exit_code_of_python(
         folder = f"masks-{len(found)}"
         command = [*own, str(tiny_bundle), "clip.mp4", "--masks", "first.png", "--output", folder]
         ran = subprocess.run(
-            [*command, "--threads", "1", *options], cwd=tmp_path, capture_output=True, check=False
+            [*command, "--threads", "1", *options, *most],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
         )
         names = sorted(path.name for path in (tmp_path / folder).glob("*.png"))
         found.append((ran.returncode, names))
     assert found[0] == found[1]
-    assert found[0][0] == 2
+    assert found[0][0] == code
     assert found[0][1][0] == "00000.png"
 
 
