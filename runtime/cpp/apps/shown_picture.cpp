@@ -118,7 +118,8 @@ cv::Mat PictureConverter::convert(const AVFrame& picture, const Turn& turn) {
 
 cv::Mat PictureConverter::room(int height, int width) {
   for (cv::Mat& kept : kept_) {
-    if (kept.u && CV_XADD(&kept.u->refcount, 0) > 1) continue;  // somebody still has that picture
+    const bool held = kept.u && __atomic_load_n(&kept.u->refcount, __ATOMIC_ACQUIRE) > 1;
+    if (held) continue;  // by whoever that picture was given to
     kept.create(height, width, CV_8UC3);
     return kept;
   }
