@@ -69,13 +69,19 @@ def resident_bytes() -> int:
     return _statm(1)
 
 
-def peak_bytes() -> int | None:
-    """The most memory that this process ever had in RAM, between frames or within one.
+def peak_bytes(process: int | None = None) -> int | None:
+    """The most memory that a process ever had in RAM, between frames or within one.
 
     `ru_maxrss` won't do: a process that was just started finds the peak of its parent there.
+
+    Args:
+        process: Its number; None for this one.
+
+    Returns:
+        Bytes; None where the system doesn't say, or the process has ended.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process or 'self'}/status").read_text().splitlines()
     except OSError:
         return None
     peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]

@@ -360,6 +360,27 @@ def test_times_from_1080p_are_those_of_their_report() -> None:
     assert f"{rates['int8, ONNX Runtime']} and {rates['int8, OpenVINO']} in INT8 with" in page
 
 
+def test_figures_of_the_cpp_runtime_are_those_of_their_reports() -> None:
+    rows = {row[0]: row[1:] for row in rows_of("docs/cpp.md", "Beside Python")}
+    for name in ("tiny_241x433", "lite_241x433", "mobilenet_481x849"):
+        report = results(f"cpp_{name}")
+        own, ratios = report["cpp"], report["cpp_over_python"]
+        variant, size = name.split("_")
+        assert rows[f"`{variant}`, {size}"] == [
+            f"{own['ms_per_frame']:.1f} ms",
+            f"{ratios['ms_per_frame']:.2f}",
+            f"{own['s_to_first_mask']:.2f} s",
+            f"{ratios['s_to_first_mask']:.2f}",
+            f"{own['peak_mb']:.0f} MB",
+            f"{ratios['peak_mb']:.2f}",
+        ]
+    page = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
+    lite, mobilenet = results("cpp_lite_241x433"), results("cpp_mobilenet_481x849")
+    assert f"With `lite` this is {1000 / lite['cpp']['ms_per_frame']:.1f} frames a second" in page
+    differ = f"{mobilenet['pixels_that_differ']} of {mobilenet['pixels']:,} pixels"
+    assert differ in page
+
+
 def test_times_of_labels_are_those_of_their_report() -> None:
     found = results("labels_tiny")["objects"]
     rows = {row[0]: row[1:] for row in rows_of("docs/performance.md", "From a 1080p file")}
