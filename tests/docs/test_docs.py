@@ -470,6 +470,12 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
             f"{row['file_fps']:.1f}",
             f"{row['peak_mb']:.0f} MB",
         ]
+    large = results("price_lite_481x849")["rows"]
+    fp32, bf16, int8 = (f"{row['amortised_ms']:.1f} ms" for row in large.values())
+    page = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    times = large["int8, OpenVINO"]["times_as_fast"]
+    said = f"takes {fp32} in float32, and with OpenVINO {bf16} in bfloat16 and {int8} in INT8"
+    assert f"{said}, which is {times:.2f} times as fast" in page
 
 
 def test_what_lite_cant_do_is_what_was_measured() -> None:
