@@ -1,18 +1,40 @@
 """What a measurement says about the machine."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from mavos_deploy.runtime.system import machine
-from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
+from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine, peak_bytes
 
 
 def test_the_machine_is_described() -> None:
     described = describe_machine()
     assert described["processor"]
     assert described["usable_processors"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say it")
+def test_the_peak_of_another_process_is_its_own_and_not_its_parents() -> None:
+    here = bytearray(b"x" * (64 << 20))  # which the child doesn't have
+    code = "input(); memory = bytearray(b'x' * (16 << 20)); print('now', flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "now\n"
+    peak, own = peak_bytes(child.pid), peak_bytes()
+    child.communicate("\n", timeout=60)
+    assert peak is not None
+    assert own is not None
+    assert 16 << 20 < peak < len(here) < own
+    assert peak_bytes(child.pid) is None
 
 
 @pytest.mark.parametrize(
