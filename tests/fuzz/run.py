@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mavos_deploy.errors import MavosError
-from mavos_deploy.runtime.system.processors import usable_processors
 
 if TYPE_CHECKING:
     from tests.fuzz.targets import Target
@@ -57,6 +56,9 @@ def main() -> None:
     elif options.write_seeds is not None:
         _write_seeds(_targets()[options.target], options.write_seeds)
     else:
+        # Not at the top: the fuzzer itself has to import what it watches.
+        from mavos_deploy.runtime.system.processors import usable_processors
+
         names = [options.target] if options.target else list(_targets())
         start = partial(_start, seconds=options.seconds, seed=options.seed)
         with ThreadPoolExecutor(usable_processors()) as beside:  # each waits for a process
