@@ -30,7 +30,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@# setuptools' advice on editable installs is about folders that this project has on purpose.
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[export,cpu]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[export,cpu,plot]'
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed
@@ -49,7 +49,7 @@ demo: $(VENV)/.installed
 	@echo 'Done. The results:'
 	@echo '  $(DEMO)/bundle/        five ONNX graphs, manifest.json, parity.json'
 	@echo '  $(DEMO)/clip/          the made-up video, its masks, the right answer'
-	@echo '  $(DEMO)/masks/         a palette PNG for every frame, and tables of J and F'
+	@echo '  $(DEMO)/masks/         a palette PNG for every frame, and tables and plots of J and F'
 	@echo '  $(DEMO)/overlay.mp4    the video with the objects coloured'
 
 # A file's tests stay in one process, and files in the order of tests/conftest.py.
