@@ -127,7 +127,10 @@ class CppSegmenter:
         self.library.call("segmenter_about", self.handle, ctypes.byref(about))
         return {field[0]: getattr(about, field[0]) for field in _About._fields_}
 
-    def prepare(self, frame: NDArray[Any], pixels: str = "") -> Handle:
+    def prepare(self, frame: NDArray[Any] | Handle, pixels: str = "") -> Handle:
+        """A prepared frame; one that is prepared already is given back."""
+        if isinstance(frame, Handle):
+            return frame
         kind = pixels or ("float" if frame.dtype == np.float32 else "rgb")
         image = _Image(
             frame.ctypes.data, frame.shape[0], frame.shape[1], frame.strides[0], PIXELS[kind]
@@ -136,15 +139,14 @@ class CppSegmenter:
 
     def start(self, frame: NDArray[Any] | Handle, labels: Labels) -> Handle:
         assert labels.flags.c_contiguous
-        prepared = frame if isinstance(frame, Handle) else self.prepare(frame)
         pointer = ctypes.c_void_p(labels.ctypes.data)
-        return self.library.make("state", "start", self.handle, prepared, pointer)
+        return self.library.make("state", "start", self.handle, self.prepare(frame), pointer)
 
     def step(
         self, frame: NDArray[Any] | Handle, state: Handle, annotation: Labels | None = None
     ) -> tuple[Labels, Handle]:
         labels = np.full(self.size(state), 255, np.uint8)
-        prepared = frame if isinstance(frame, Handle) else self.prepare(frame)
+        prepared = self.prepare(frame)
         known = None if annotation is None else np.ascontiguousarray(annotation)
         pointer = ctypes.c_void_p(None if known is None else known.ctypes.data)
         out = ctypes.c_void_p(labels.ctypes.data)

@@ -135,6 +135,11 @@ def results(stem: str) -> dict[str, Any]:
     return report
 
 
+def words_of(page: str) -> str:
+    """A page in one line, however its own are broken."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
 def rows_of(page: str, section: str) -> list[list[str]]:
     """The cells of a section's tables."""
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -238,7 +243,7 @@ def test_kernels_are_what_was_counted() -> None:
     for name in rows:
         if name.startswith("`"):
             assert rows[name] == [str(figure) for figure in held[name].values()], name
-    page = " ".join((ROOT / "docs" / "gpu.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/gpu.md")
     now, was = f"{after['frame_mb']:,}", f"{before['frame_mb']:,}"
     assert f"A frame with a tenth of an update moves {now} MB, where it was {was}." in page
     assert after["frame_mb"] <= 1300
@@ -253,7 +258,7 @@ def test_sums_in_float16_change_what_was_computed() -> None:
         for name, tensor in graph.items()
         if name != "labels"
     ]
-    page = " ".join((ROOT / "docs" / "export.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/export.md")
     assert f"is then {max(errors):.1e} off, against the limit of 2e-2".replace("e-0", "e-") in page
     assert report["tolerance"] == 2e-2
 
@@ -278,7 +283,7 @@ def test_figures_of_the_first_gpu_are_those_of_its_report() -> None:
 def test_figures_of_the_same_gpu_on_a_later_day_are_those_of_their_report() -> None:
     steps = results("gpu_day_h200_second")["steps"]
     assert not any(step["exit_code"] for step in steps.values())
-    page = " ".join((ROOT / "docs" / "gpu.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/gpu.md")
     for step, digits in (("onnxruntime", 2), ("lite", 3)):
         figures = steps[step]["figures"]
         for times in figures["times"].values():
@@ -326,7 +331,7 @@ def times_as_fast(times: dict[str, list[float]]) -> str:
 
 def test_times_from_1080p_are_those_of_their_report() -> None:
     report = results("from_1080p")
-    page = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/performance.md")
     for name in ("tiny_241x433_120_frames", "mobilenet_481x849_31_frames"):
         before, now = report[name]["before"], report[name]["now"]
         assert f"take {median(now):.1f} s" in page, name
@@ -374,14 +379,12 @@ def test_figures_of_the_cpp_runtime_are_those_of_their_reports() -> None:
             f"{own['peak_mb']:.0f} MB",
             f"{ratios['peak_mb']:.2f}",
         ]
-    page = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
+    page = words_of("docs/cpp.md")
     lite, mobilenet = results("cpp_lite_241x433"), results("cpp_mobilenet_481x849")
     rate = f"{1000 / lite['cpp']['ms_per_frame']:.1f} frames a second"
     assert f"With `lite` this is {rate}" in page
-    speeds = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert f"makes {rate} with `lite`" in speeds
-    differ = f"{mobilenet['pixels_that_differ']} of {mobilenet['pixels']:,} pixels"
-    assert differ in page
+    assert f"makes {rate} with `lite`" in words_of("docs/performance.md")
+    assert f"{mobilenet['pixels_that_differ']} of {mobilenet['pixels']:,} pixels" in page
 
 
 def test_times_of_labels_are_those_of_their_report() -> None:
@@ -424,7 +427,7 @@ def test_scores_of_lites_trainings_are_those_of_their_reports() -> None:
             **{row: f"{score['J&F-Mean']:.3f}" for row, score in scores.items()},
         }
         assert {row: table[row][column] for row in wanted} == wanted
-    page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/lite.md")
     half, most = (long["averages_of_both_weights"][key] for key in ("half", "three_quarters_new"))
     assert (
         f"gave {half['davis2016_train']:.3f} and {most['davis2016_train']:.3f} on DAVIS 2016, "
@@ -475,14 +478,14 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
         ]
     large = results("price_lite_481x849")["rows"]
     fp32, bf16, int8 = (f"{row['amortised_ms']:.1f} ms" for row in large.values())
-    page = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/performance.md")
     times = large["int8, OpenVINO"]["times_as_fast"]
     said = f"takes {fp32} in float32, and with OpenVINO {bf16} in bfloat16 and {int8} in INT8"
     assert f"{said}, which is {times:.2f} times as fast" in page
 
 
 def test_what_lite_cant_do_is_what_was_measured() -> None:
-    page = " ".join((ROOT / "docs" / "lite.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/lite.md")
     scores = results("eval_lite")["scores"]
     sequences = sorted(scores["davis2016_train"]["sequences"].items(), key=lambda item: item[1])
     worst = [f"`{name}` ({score:.3f})" for name, score in sequences[:4]]
@@ -528,7 +531,7 @@ def test_flatness_is_what_was_measured() -> None:
     assert rows["memory of the process"] == memory
     assert rows["time per frame, against a process just started"] == young
     assert rows["time per frame, against the early state"] == early
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    readme = words_of("README.md")
     assert f"memory grows by {memory} and the time of a frame by {early}." in readme
 
 
@@ -546,7 +549,7 @@ def test_what_quantising_tiny_gave_is_what_was_measured() -> None:
     whole = [scores[name]["global"]["J&F-Mean"] for name in ("held_out", "held_out_int8")]
     row = rows["J&F on the 40 held-out scenes, fp32 and int8"]
     assert row[0] == " and ".join(f"{score:.4f}" for score in whole)
-    text = " ".join((ROOT / "docs" / "performance.md").read_text(encoding="utf-8").split())
+    text = words_of("docs/performance.md")
     bf16 = scores["held_out_openvino_bf16"]["global"]["J&F-Mean"]
     assert f"of J&F: {bf16:.4f} against {whole[0]:.4f}" in text
     wide = [row for row in rows_of("docs/calibrate.md", "Figures") if len(row) == 6]
@@ -560,7 +563,7 @@ def test_what_quantising_tiny_gave_is_what_was_measured() -> None:
 
 def test_what_quantising_mobilenet_gave_is_what_was_measured() -> None:
     report = results("calibration_mobilenet_481x849")
-    page = " ".join((ROOT / "docs" / "calibrate.md").read_text(encoding="utf-8").split())
+    page = words_of("docs/calibrate.md")
     before, after = (f"{seconds * 1e3:.1f}" for seconds in report["seconds"])
     assert f"{before} to {after} milliseconds per frame" in page
     assert f"{report['speed']:.2f} times as fast" in page

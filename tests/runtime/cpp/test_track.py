@@ -29,19 +29,24 @@ def program(cpp: CppLibrary) -> Path:
     return built_program("mavos-track")
 
 
+def write_frames(folder: Path, frames: np.ndarray) -> None:
+    """Make a folder of PNGs that are named by their numbers."""
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{index:05d}.png")
+
+
 def test_a_folder_of_frames_gives_the_masks_of_python(
     program: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     clip = synthetic_clip(97, 97, FRAMES, objects=2, late_objects=1, late_frame=LATE, seed=3)
-    (tmp_path / "frames").mkdir()
+    write_frames(tmp_path / "frames", clip.frames)
     (tmp_path / "masks").mkdir()
     first = clip.labels[0]
     late = np.where(np.isin(clip.labels[LATE], np.unique(first)), 0, clip.labels[LATE])
     known = {0: first, LATE: late.astype(np.uint8)}
-    for index, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(tmp_path / f"frames/{index:05d}.png")
-        if index in known:
-            write_mask(tmp_path / f"masks/{index:05d}.png", known[index])
+    for index, labels in known.items():
+        write_mask(tmp_path / f"masks/{index:05d}.png", labels)
     command: list[str | Path] = [
         program,
         tiny_bundle,
@@ -285,9 +290,7 @@ def test_at_most_so_many_frames(
     program: Path, tiny_bundle: Path, tmp_path: Path, wanted: int
 ) -> None:
     clip = synthetic_clip(97, 97, FRAMES, objects=2, seed=3)
-    (tmp_path / "frames").mkdir()
-    for index, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(tmp_path / f"frames/{index:05d}.png")
+    write_frames(tmp_path / "frames", clip.frames)
     write_mask(tmp_path / "first.png", clip.labels[0])
     command: list[str | Path] = [program, tiny_bundle, "frames", "--masks", "first.png"]
     command += ["--output", "out", "--threads", "1", "--max-frames", str(wanted)]
