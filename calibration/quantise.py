@@ -22,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from mavos_deploy.calibration.channel_norms import norm_channels_in_place
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
 from mavos_deploy.calibration.quantise_openvino import scores_of
 from mavos_deploy.calibration.quantise_pairs import joints, rounding_pair
@@ -128,6 +129,8 @@ class FloatGraph:
         """
         model = ModelProto()
         model.CopyFrom(self.model)
+        if entry.kind == GraphKind.OPENVINO:
+            norm_channels_in_place(model)
         writer = _Writer(model, entry.ranges.get(self.name, {}), entry.kind, entry.number)
         writer.write(self.chosen(entry.groups.get(self.name, ())))
         if entry.attention:

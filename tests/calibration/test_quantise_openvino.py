@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from mavos_deploy.calibration import quantise_openvino
 from mavos_deploy.calibration.observe import observe, observe_values
 from mavos_deploy.calibration.quantise import FloatGraph
 from mavos_deploy.calibration.quantise_products import find_products, memory_block
@@ -66,6 +67,16 @@ def quantised(
         attention={**observe_values(graphs, recordings, 1), SCORES: ()},
     )
     write_quantised(bundle, entry, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_parts(quantised: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`quantised` with queries attended in parts, as with large frames."""
+    folder = tmp_path_factory.mktemp("parts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise_openvino, "MOST_SCORES", 100)
+        write_quantised(Bundle.open(tiny_bundle), _entry(quantised), folder)
     return folder
 
 
@@ -136,15 +147,43 @@ def test_openvino_computes_what_the_graphs_say(quantised: Path, recordings: Reco
             assert far.mean() < 0.01, (graph, name)
 
 
-def test_openvino_multiplies_integers(quantised: Path) -> None:
-    openvino = OpenVinoCpu(Bundle.open(quantised), 1, "fp32")
+def _products(folder: Path) -> dict[str, list[str]]:
+    """Kernels that OpenVINO takes for the step, by the layer's kind."""
+    openvino = OpenVinoCpu(Bundle.open(folder), 1, "fp32")
     (request,) = openvino._requests["elstt_step"].values()
     kinds: dict[str, list[str]] = {}
     for node in request.get_compiled_model().get_runtime_model().get_ops():
         info = {key: value.value for key, value in node.get_rt_info().items()}
         kinds.setdefault(info["layerType"], []).append(info["primitiveType"].lower())
+    return kinds
+
+
+def test_openvino_multiplies_integers(quantised: Path) -> None:
+    kinds = _products(quantised)
     for layer, least in (("Convolution", 35), ("MatMul", 18)):  # 9 scores and 9 with values
         assert sum(kind.endswith("i8") for kind in kinds[layer]) >= least, kinds[layer]
+
+
+def test_queries_in_parts_give_the_same(
+    quantised: Path, in_parts: Path, recordings: Recordings
+) -> None:
+    levels = _entry(quantised).attention["memory"]
+    inputs = _sample(recordings, "elstt_step", levels)
+    want, got = (
+        OnnxRuntimeCpu(Bundle.open(folder), 1).run("elstt_step", inputs)
+        for folder in (quantised, in_parts)
+    )
+    for name, expected in want.items():
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+
+
+def test_openvino_multiplies_integers_in_parts(quantised: Path, in_parts: Path) -> None:
+    whole, parts = _products(quantised)["MatMul"], _products(in_parts)["MatMul"]
+    # Scores and sums of long-term attention and self-attention in three blocks.
+    assert len(parts) - len(whole) >= 12
+    assert sum(not kind.endswith("i8") for kind in parts) == sum(
+        not kind.endswith("i8") for kind in whole
+    )
 
 
 def test_other_libraries_graphs_are_refused_with_advice(quantised: Path) -> None:
