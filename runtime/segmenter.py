@@ -231,7 +231,7 @@ class Segmenter:
         merged = merge_annotation(observation.labels, annotated, self.count)
         following = replace(state, ids=ids, removed=state.removed - back, frame=state.frame + 1)
         judged = observation.seen.judged(prepared, state).objects
-        following = self._reference(observation.features, merged, following)
+        following = self._reference(observation.features, merged, following, observation.step)
         labels = own_ids(ids, merged)
         given = review_given(labels, ids_of(annotation), prepared.resized)
         following = replace(following, review=Review({**judged, **given}))
@@ -409,14 +409,24 @@ class Segmenter:
             stacklevel=3,
         )
 
-    def _reference(self, features: Tensors, labels: Labels, state: State) -> State:
-        """Make a frame with known labels the reference of new groups and news to older ones."""
+    def _reference(
+        self, features: Tensors, labels: Labels, state: State, seen: Tensors | None = None
+    ) -> State:
+        """Make a frame with known labels the reference of new groups and news to older ones.
+
+        Args:
+            features: Outputs of the encoder for the frame.
+            labels: Its internal ids.
+            state: The state before it.
+            seen: Outputs of the step for it, in the groups of `state`, if there are.
+        """
         visible = int(labels.max())
         if self.count is Count.FOLLOWED:
             visible = max(visible, state.visible)
         groups = max(state.groups, groups_for(visible))
         own = self._graphs.known_labels(labels, groups, state.input_size)
-        fresh = self._graphs.settle(features, own, groups, state.input_size)
+        same = seen if groups == state.groups else None
+        fresh = self._graphs.settle(features, own, groups, state.input_size, same)
         memory = {**state.memory, **in_slot(SHORT, fresh)}
         if groups > state.groups:
             for slot in self.bundle.manifest.memory.names:

@@ -54,7 +54,14 @@ class FiveGraphs:
         graph = GraphName.STEP_ONE if alone else GraphName.STEP
         return self._run(graph, features, state.memory, bias)
 
-    def settle(self, features: Tensors, labels: Tensors, groups: int, size: Size) -> Tensors:
+    def settle(
+        self,
+        features: Tensors,
+        labels: Tensors,
+        groups: int,
+        size: Size,
+        seen: Tensors | None = None,
+    ) -> Tensors:
         """Keys and values that a frame with known labels leaves in memory.
 
         After pass i of the ordinary step and memory write, the memories of the first i blocks are
@@ -65,12 +72,17 @@ class FiveGraphs:
             labels: The frame's `input_labels`, out of `known_labels`.
             groups: Groups of ten objects.
             size: Height and width of frames in the network, in pixels.
+            seen: Outputs of `step` for the frame and as many groups, with any memory, if they are
+                there; they are the first pass.
         """
         full = np.zeros((groups, self._rule.slots), np.float32)
         bias = {SLOT_BIAS: self._backend.upload(full)} if self._rule.has_bias else {}
         graph = GraphName.STEP_ONE if GraphName.STEP_ONE in self._specs else GraphName.STEP
-        fresh = self.blank(groups, size)  # any finite values would do
-        for _ in range(self._blocks):
+        if seen is None:
+            passes, fresh = self._blocks, self.blank(groups, size)  # any finite values would do
+        else:
+            passes, fresh = self._blocks - 1, self.write(seen, labels)
+        for _ in range(passes):
             slots = [in_slot(slot, fresh) for slot in (*self._rule.names, SHORT)]
             fresh = self.write(self._run(graph, features, bias, *slots), labels)
         return fresh

@@ -51,14 +51,14 @@ Tensors Graphs::step(const Tensors& features, const State& state) const {
 }
 
 Tensors Graphs::settle(const Tensors& features, const Tensors& labels, int64_t groups,
-                       const Size& input_size) const {
+                       const Size& input_size, const Tensors* seen) const {
   Tensors bias;
   if (rule().has_bias()) bias[contract::kSlotBias] = rule().full_bias(groups);
   const auto step = bundle_.has(contract::kStepOne) ? contract::kStepOne : contract::kStep;
   // After pass i the memories of the first i blocks are those of the frame itself, whatever they
   // were before.
-  Tensors fresh = blank(groups, input_size);
-  for (int64_t pass = 0; pass < blocks(); ++pass) {
+  Tensors fresh = seen ? write(*seen, labels) : blank(groups, input_size);
+  for (int64_t pass = seen ? 1 : 0; pass < blocks(); ++pass) {
     Tensors memory = in_slot(contract::kShort, fresh);
     for (const std::string& slot : rule().names()) update(memory, in_slot(slot, fresh));
     fresh = write(run(step, {&features, &bias, &memory}), labels);

@@ -31,9 +31,10 @@ class Graphs {
   Tensors encode(const Tensor& resized) const;
   // The blocks' outputs for a frame and the slots of a video's memory.
   Tensors step(const Tensors& features, const State& state) const;
-  // Keys and values that a frame with known labels, `input_labels`, leaves in memory.
+  // Keys and values that a frame with known labels, `input_labels`, leaves in memory. `seen` has
+  // the outputs of `step` for it in as many groups, if they are there.
   Tensors settle(const Tensors& features, const Tensors& labels, int64_t groups,
-                 const Size& input_size) const;
+                 const Size& input_size, const Tensors* seen) const;
   // Labels of a frame, at the sizes of the video and of the network, and its logits.
   Tensors decode(const Tensors& features, const Tensors& step, const State& state) const;
   // Keys and values that a frame leaves in memory; `labels` has its `input_labels`.

@@ -88,7 +88,7 @@ State Segmenter::start(const Frame& frame, const uint8_t* labels) const {
   state.size = frame.size;
   state.input_size = bundle_.manifest.input_size(frame.size);
   const Labels internal = number_objects(state.ids, labels, pixels_of(frame.size));
-  return reference(features_of(frame), internal, std::move(state));
+  return reference(features_of(frame), internal, std::move(state), nullptr);
 }
 
 State Segmenter::step(const Frame& frame, const State& state, const uint8_t* annotation,
@@ -127,7 +127,7 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   }
   ++following.frame;
   const Ids ids = following.ids;
-  following = without_idle_groups(reference(features, merged, std::move(following)));
+  following = without_idle_groups(reference(features, merged, std::move(following), &step));
   write_own_ids(ids, merged.data(), pixels, labels);
   return following;
 }
@@ -186,14 +186,16 @@ State Segmenter::remember(const Tensors& written, const State& state) const {
   return following;
 }
 
-State Segmenter::reference(const Tensors& features, const Labels& labels, State state) const {
+State Segmenter::reference(const Tensors& features, const Labels& labels, State state,
+                           const Tensors* seen) const {
   // Whoever was followed is followed until it is removed, also where it is out of sight.
   const int64_t visible =
       std::max<int64_t>(state.visible, *std::max_element(labels.begin(), labels.end()));
   const int64_t groups = std::max(state.groups(), groups_for(visible));
   const Tensors own = {
       {"input_labels", split_groups(labels.data(), state.size, groups, state.input_size)}};
-  const Tensors fresh = graphs_.settle(features, own, groups, state.input_size);
+  const Tensors fresh = graphs_.settle(features, own, groups, state.input_size,
+                                       groups == state.groups() ? seen : nullptr);
   if (groups > state.groups()) {
     for (const std::string& slot : bundle_.manifest.memory.names()) {
       update(state.memory, with_new_groups(state, in_slot(slot, fresh)));

@@ -45,8 +45,10 @@ class Segmenter {
   Tensors features_of(const Frame& frame) const;
   // The state after a frame with these keys and values.
   State remember(const Tensors& written, const State& state) const;
-  // Makes a frame with known labels the reference of new groups and news to older ones.
-  State reference(const Tensors& features, const Labels& labels, State state) const;
+  // Makes a frame with known labels the reference of new groups and news to older ones. `seen` has
+  // the outputs of the step for it in the groups of `state`, if it ran.
+  State reference(const Tensors& features, const Labels& labels, State state,
+                  const Tensors* seen) const;
 
   Bundle bundle_;
   Graphs graphs_;

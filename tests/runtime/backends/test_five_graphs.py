@@ -141,3 +141,26 @@ def test_interpolation_is_made_once_for_each_of_the_latest_sizes(
     for side in range(KEPT_SIZES):
         graphs._interpolate((60, 91 + side), own)
     assert graphs._interpolate((60, 90), own) is not first
+
+
+def test_a_frame_that_was_stepped_settles_in_a_pass_less(
+    tiny: Bundle, graphs: FiveGraphs, watched: Watched
+) -> None:
+    size = tiny.manifest.size
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (*size, 3), np.uint8)
+    features = graphs.encode(PreparedFrame(size, pixels))
+    labels = graphs.known_labels(generator.integers(0, 4, size, np.uint8), 2, size)
+    memory = {
+        name: generator.normal(size=tensor.shape).astype(np.float32)
+        for name, tensor in memory_of(tiny, graphs, 2).items()
+    }
+    seen = graphs.step(features, State("", size, size, (1,), memory=memory, updated=(0, 0)))
+    watched.ran.clear()
+    alone = graphs.settle(features, labels, 2, size)
+    assert [graph for graph, _ in watched.ran].count(GraphName.STEP) == BLOCKS
+    watched.ran.clear()
+    after = graphs.settle(features, labels, 2, size, seen)
+    assert [graph for graph, _ in watched.ran].count(GraphName.STEP) == BLOCKS - 1
+    for name in memory_names(BLOCKS):
+        np.testing.assert_array_equal(after[name], alone[name], err_msg=name)
