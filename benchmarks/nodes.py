@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.price import backends_of, name_of
+from benchmarks.price import ways_of
 from mavos_deploy.errors import MavosError
 from mavos_deploy.export.bench.roofs import gflop, measure_roofs, names_here, roof_name
 from mavos_deploy.export.bench.runners import made_clip
@@ -96,37 +96,36 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     roofs = measure_roofs(given.threads, names_here())
     groups = groups_for(given.objects)
     rows: dict[str, Any] = {}
-    for path in given.bundles:
+    for row, (path, backend) in ways_of(given.bundles).items():
         bundle = Bundle.open(path)
-        for backend in backends_of(path):
-            inputs = last_inputs(bundle, backend, given.objects, given.threads)
-            channels = CHANNELS if groups > 1 else given.objects + 1
-            graphs: dict[str, dict[str, Any]] = {}
-            for graph, feeds in inputs.items():
-                profile = in_openvino if backend.startswith("openvino") else in_onnxruntime
-                times = profile(bundle, graph, feeds, backend, given)
-                every = bundle.manifest.write_every if graph == GraphName.MEMORY_UPDATE else 1
-                kinds: defaultdict[str, float] = defaultdict(float)
-                for operation, took in times.values():
-                    kinds[kind_of(operation)] += took / every
-                most_first = sorted(kinds, key=kinds.__getitem__, reverse=True)
-                graphs[graph] = {
-                    "ms": {kind: round(kinds[kind], 4) for kind in most_first},
-                    "gflop": round(gflop(bundle, graph, groups, channels) / every, 3),
-                }
-            arithmetic = "bf16" if backend.endswith("bf16") else bundle.manifest.arithmetic
-            if bundle.manifest.quantisation is not None:
-                arithmetic = bundle.manifest.arithmetic
-            roof = roof_name(backend, arithmetic)
-            rows[name_of(path, backend)] = {
-                "bundle": path.name,
-                "backend": backend,
-                "roof": roof,
-                "roof_ms": round(
-                    sum(of["gflop"] for of in graphs.values()) / roofs[str(roof)] * 1e3, 3
-                ),
-                "graphs": graphs,
+        inputs = last_inputs(bundle, backend, given.objects, given.threads)
+        channels = CHANNELS if groups > 1 else given.objects + 1
+        graphs: dict[str, dict[str, Any]] = {}
+        for graph, feeds in inputs.items():
+            profile = in_openvino if backend.startswith("openvino") else in_onnxruntime
+            times = profile(bundle, graph, feeds, backend, given)
+            every = bundle.manifest.write_every if graph == GraphName.MEMORY_UPDATE else 1
+            kinds: defaultdict[str, float] = defaultdict(float)
+            for operation, took in times.values():
+                kinds[kind_of(operation)] += took / every
+            most_first = sorted(kinds, key=kinds.__getitem__, reverse=True)
+            graphs[graph] = {
+                "ms": {kind: round(kinds[kind], 4) for kind in most_first},
+                "gflop": round(gflop(bundle, graph, groups, channels) / every, 3),
             }
+        arithmetic = "bf16" if backend.endswith("bf16") else bundle.manifest.arithmetic
+        if bundle.manifest.quantisation is not None:
+            arithmetic = bundle.manifest.arithmetic
+        roof = roof_name(backend, arithmetic)
+        rows[row] = {
+            "bundle": path.name,
+            "backend": backend,
+            "roof": roof,
+            "roof_ms": round(
+                sum(of["gflop"] for of in graphs.values()) / roofs[str(roof)] * 1e3, 3
+            ),
+            "graphs": graphs,
+        }
     load = meter.read()
     manifest = Bundle.open(given.bundles[0]).manifest
     return {

@@ -18,6 +18,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -72,12 +73,13 @@ def main() -> int:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything that the report has."""
-    ways = [(path, backend) for path in given.bundles for backend in backends_of(path)]
+    named = ways_of(given.bundles)
+    ways = list(named.values())
     sizes = {Bundle.open(path).manifest.size for path in given.bundles}
     if len(sizes) > 1:
         raise InputError("the bundles are of several sizes; price those of one at a time")
     rows: dict[str, dict[str, Any]] = {
-        name_of(path, backend): {"bundle": path.name, "backend": backend} for path, backend in ways
+        name: {"bundle": path.name, "backend": backend} for name, (path, backend) in named.items()
     }
     for name, (path, backend) in zip(rows, ways, strict=True):
         rows[name]["quality"] = {
@@ -108,6 +110,22 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "load": load and {**vars(load), "busy": load.busy},
         "rows": rows,
     }
+
+
+def ways_of(bundles: Collection[Path]) -> dict[str, tuple[Path, str]]:
+    """The bundles with each backend that runs them, by the names of their rows.
+
+    Raises:
+        InputError: Two bundles would share a row.
+    """
+    ways: dict[str, tuple[Path, str]] = {}
+    for path in bundles:
+        for backend in backends_of(path):
+            name = name_of(path, backend)
+            if name in ways:
+                raise InputError(f"{ways[name][0]} and {path} are both {name}; give one of them")
+            ways[name] = path, backend
+    return ways
 
 
 def backends_of(path: Path) -> list[str]:

@@ -5,6 +5,8 @@ OpenVINO keeps maps between integer convolutions with the channels innermost alr
 all the same, in four passes over each map. The same norm in sums over axis 1 needs no turn.
 """
 
+from typing import Any
+
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -70,7 +72,7 @@ def _sums(name: str, given: str, out: str) -> list[NodeProto]:
     """Nodes of a norm over axis 1, whose constants are named after it."""
     nodes: list[NodeProto] = []
 
-    def add(kind: str, inputs: list[str], what: str, **attributes: int) -> str:
+    def add(kind: str, inputs: list[str], what: str, **attributes: Any) -> str:  # noqa: ANN401
         made = f"{name}_{what}" if what != "out" else out
         nodes.append(helper.make_node(kind, inputs, [made], f"{name}_{what}", **attributes))
         return made
