@@ -3,11 +3,11 @@
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from mavos_deploy.calibration.channel_norms import TO_LAST, TO_SECOND, norm_channels_in_place
 from mavos_deploy.runtime.backends.onnxruntime_library import open_library
-from mavos_deploy.runtime.backends.protocol import Array
 
 CHANNELS = 24
 
@@ -40,10 +40,10 @@ def _kinds(model: ModelProto) -> set[str]:
     return {node.op_type for node in model.graph.node}
 
 
-def _run(model: ModelProto, given: Array) -> Array:
+def _run(model: ModelProto, given: NDArray[np.float32]) -> NDArray[np.float32]:
     session = open_library().InferenceSession(model.SerializeToString())
     (out,) = session.run(["normed"], {"map": given})
-    return np.asarray(out)
+    return np.asarray(out, np.float32)
 
 
 def test_the_norm_is_the_same() -> None:
