@@ -4,8 +4,9 @@
 //         mavossegment bundle=B masks=first.png ! videoconvert ! autovideosink
 //
 // `masks` is the mask of the first frame. With output=overlay the objects are coloured in the
-// picture, with output=labels a GRAY8 picture of ids replaces it. A seek or a flush starts anew at
-// the next frame, with the same mask; caps of another size are refused with a message.
+// picture, with output=labels a GRAY8 picture of ids replaces it, and with output=metadata the
+// picture stays and carries its masks and their boxes. A seek or a flush starts anew at the next
+// frame, with the same mask; caps of another size are refused with a message.
 
 #include <gst/base/gstbasetransform.h>
 #include <gst/gst.h>
@@ -24,9 +25,11 @@
 namespace {
 
 enum Property { kBundle = 1, kMasks, kThreads, kProvider, kOutput, kDropLate };
-enum Output { kOverlay, kLabels };
+enum Output { kOverlay, kLabels, kMetadata };
 
 constexpr const char* kColors = "{ RGB, BGR }";
+constexpr const char* kMaskMeta = "MavosMasks";  // custom metadata with the labels of a picture
+constexpr const char* kRegionType = "mavos";     // of the box of an object
 
 // What the element holds in C++; made in init and deleted in finalize.
 struct Work {
@@ -69,6 +72,10 @@ GType output_type() {
   static const GType type = [] {
     static const GEnumValue values[] = {{kOverlay, "The picture with coloured objects", "overlay"},
                                         {kLabels, "A GRAY8 picture of object ids", "labels"},
+#if GST_CHECK_VERSION(1, 20, 0)
+                                        {kMetadata, "The picture, with masks and boxes as metadata",
+                                         "metadata"},
+#endif
                                         {0, nullptr, nullptr}};
     return g_enum_register_static("MavosSegmentOutput", values);
   }();
@@ -121,6 +128,7 @@ gboolean start(GstBaseTransform* element) {
     work.colors = colors_of(work.first.palette);
     work.segmenter = std::make_unique<mavos::Segmenter>(work.bundle, options);
     work.state.reset();
+    gst_base_transform_set_in_place(element, work.output != kLabels);
     return TRUE;
   } catch (const std::exception& error) {
     GST_ELEMENT_ERROR(element, RESOURCE, SETTINGS, ("%s", error.what()), (nullptr));
@@ -220,17 +228,17 @@ mavos::Labels segment(Work& work, const GstVideoFrame& frame) {
   return work.first.labels;
 }
 
-void draw(const Work& work, const mavos::Labels& labels, GstVideoFrame& out) {
-  const bool bgr = GST_VIDEO_FRAME_FORMAT(&out) == GST_VIDEO_FORMAT_BGR;
+uint8_t* row_of(GstVideoFrame& frame, size_t row) {
+  return static_cast<uint8_t*>(GST_VIDEO_FRAME_PLANE_DATA(&frame, 0)) +
+         row * static_cast<size_t>(GST_VIDEO_FRAME_PLANE_STRIDE(&frame, 0));
+}
+
+void color(const Work& work, const mavos::Labels& labels, GstVideoFrame& picture) {
+  const bool bgr = GST_VIDEO_FRAME_FORMAT(&picture) == GST_VIDEO_FORMAT_BGR;
   const auto width = static_cast<size_t>(work.info.width);
   for (size_t row = 0; row < static_cast<size_t>(work.info.height); ++row) {
-    auto* pixel = static_cast<uint8_t*>(GST_VIDEO_FRAME_PLANE_DATA(&out, 0)) +
-                  row * static_cast<size_t>(GST_VIDEO_FRAME_PLANE_STRIDE(&out, 0));
+    uint8_t* pixel = row_of(picture, row);
     const uint8_t* label = labels.data() + row * width;
-    if (work.output == kLabels) {
-      std::copy(label, label + width, pixel);
-      continue;
-    }
     for (size_t column = 0; column < width; ++column, pixel += 3) {
       const auto& color = work.colors[label[column]];
       for (size_t c = 0; c < 3 && label[column]; ++c) {
@@ -240,36 +248,132 @@ void draw(const Work& work, const mavos::Labels& labels, GstVideoFrame& out) {
   }
 }
 
-GstFlowReturn transform(GstBaseTransform* element, GstBuffer* in, GstBuffer* out) {
+#if GST_CHECK_VERSION(1, 20, 0)
+// A box around the pixels of an object.
+struct Box {
+  guint left = G_MAXUINT;
+  guint top = G_MAXUINT;
+  guint right = 0;  // the last column and row
+  guint bottom = 0;
+};
+
+// Labels as custom metadata, and a region of interest for each object in sight.
+void attach(const Work& work, const mavos::Labels& labels, GstBuffer* buffer) {
+  std::array<Box, 256> boxes;
+  const auto width = static_cast<guint>(work.info.width);
+  const auto height = static_cast<guint>(work.info.height);
+  const uint8_t* label = labels.data();
+  for (guint y = 0; y < height; ++y) {
+    for (guint x = 0; x < width; ++x, ++label) {
+      if (*label == 0) continue;
+      Box& box = boxes[*label];
+      box.left = std::min(box.left, x);
+      box.top = std::min(box.top, y);
+      box.right = std::max(box.right, x);
+      box.bottom = y;
+    }
+  }
+  for (size_t id = 1; id < boxes.size(); ++id) {
+    const Box& box = boxes[id];
+    if (box.top == G_MAXUINT) continue;
+    auto* region = gst_buffer_add_video_region_of_interest_meta(
+        buffer, kRegionType, box.left, box.top, box.right - box.left + 1, box.bottom - box.top + 1);
+    region->id = static_cast<gint>(id);
+  }
+  GstBuffer* mask = gst_buffer_new_memdup(labels.data(), labels.size());
+  GstStructure* fields = gst_custom_meta_get_structure(gst_buffer_add_custom_meta(buffer, kMaskMeta));
+  gst_structure_set(fields, "width", G_TYPE_INT, work.info.width, "height", G_TYPE_INT,
+                    work.info.height, "labels", GST_TYPE_BUFFER, mask, nullptr);
+  gst_buffer_unref(mask);
+}
+
+// Hands masks on to a picture that an element made from another one, unless it has another size.
+gboolean hand_on(GstBuffer* to, GstCustomMeta* meta, GstBuffer*, GQuark kind, gpointer data,
+                 gpointer) {
+  if (GST_VIDEO_META_TRANSFORM_IS_SCALE(kind)) {
+    const auto& scaling = *static_cast<const GstVideoMetaTransform*>(data);
+    if (scaling.in_info->width != scaling.out_info->width ||
+        scaling.in_info->height != scaling.out_info->height) {
+      return FALSE;
+    }
+  } else if (!GST_META_TRANSFORM_IS_COPY(kind) ||
+             static_cast<const GstMetaTransformCopy*>(data)->region) {
+    return FALSE;
+  }
+  GstStructure* fields = gst_custom_meta_get_structure(gst_buffer_add_custom_meta(to, kMaskMeta));
+  const GstStructure* given = gst_custom_meta_get_structure(meta);
+  for (const char* name : {"width", "height", "labels"}) {
+    gst_structure_set_value(fields, name, gst_structure_get_value(given, name));
+  }
+  return TRUE;
+}
+
+void register_meta() {
+  static const gchar* tags[] = {GST_META_TAG_VIDEO_STR, GST_META_TAG_VIDEO_SIZE_STR,
+                                GST_META_TAG_VIDEO_ORIENTATION_STR, nullptr};
+  gst_meta_register_custom(kMaskMeta, tags, hand_on, nullptr, nullptr);
+}
+#else
+void attach(const Work&, const mavos::Labels&, GstBuffer*) {}
+void register_meta() {}
+#endif
+
+// Runs `give` with the labels of a frame; errors become messages of the element.
+template <typename Give>
+GstFlowReturn with_labels(GstBaseTransform* element, GstBuffer* buffer, GstMapFlags access,
+                          const Give& give) {
   Work& work = work_of(element);
   // The first frame has the mask, and is never dropped.
-  if (work.drop_late && work.state && is_late(element, in)) {
+  if (work.drop_late && work.state && is_late(element, buffer)) {
     return GST_BASE_TRANSFORM_FLOW_DROPPED;
   }
-  GstVideoInfo info = work.info;
-  if (work.output == kLabels) {
-    gst_video_info_set_format(&info, GST_VIDEO_FORMAT_GRAY8, static_cast<guint>(work.info.width),
-                              static_cast<guint>(work.info.height));
-  }
-  GstVideoFrame from;
-  GstVideoFrame to;
-  if (!gst_video_frame_map(&from, &work.info, in, GST_MAP_READ)) return GST_FLOW_ERROR;
-  if (!gst_video_frame_map(&to, &info, out, GST_MAP_READWRITE)) {
-    gst_video_frame_unmap(&from);
-    return GST_FLOW_ERROR;
-  }
+  GstVideoFrame frame;
+  // A mapping that holds the buffer would make it one of two owners, and metadata takes one.
+  const auto flags = static_cast<GstMapFlags>(access | GST_VIDEO_FRAME_MAP_FLAG_NO_REF);
+  if (!gst_video_frame_map(&frame, &work.info, buffer, flags)) return GST_FLOW_ERROR;
   GstFlowReturn flow = GST_FLOW_OK;
   try {
-    const mavos::Labels labels = segment(work, from);
-    if (work.output == kOverlay) gst_video_frame_copy(&to, &from);
-    draw(work, labels, to);
+    flow = give(work, segment(work, frame), frame);
   } catch (const std::exception& error) {
     GST_ELEMENT_ERROR(element, STREAM, FAILED, ("%s", error.what()), (nullptr));
     flow = GST_FLOW_ERROR;
   }
-  gst_video_frame_unmap(&to);
-  gst_video_frame_unmap(&from);
+  gst_video_frame_unmap(&frame);
   return flow;
+}
+
+// A GRAY8 picture of labels in place of a frame.
+GstFlowReturn transform(GstBaseTransform* element, GstBuffer* in, GstBuffer* out) {
+  const auto write = [out](const Work& work, const mavos::Labels& labels, const GstVideoFrame&) {
+    const auto width = static_cast<size_t>(work.info.width);
+    GstVideoInfo info;
+    gst_video_info_set_format(&info, GST_VIDEO_FORMAT_GRAY8, static_cast<guint>(work.info.width),
+                              static_cast<guint>(work.info.height));
+    GstVideoFrame picture;
+    if (!gst_video_frame_map(&picture, &info, out, GST_MAP_WRITE)) return GST_FLOW_ERROR;
+    for (size_t row = 0; row < static_cast<size_t>(work.info.height); ++row) {
+      std::copy_n(labels.data() + row * width, width, row_of(picture, row));
+    }
+    gst_video_frame_unmap(&picture);
+    return GST_FLOW_OK;
+  };
+  return with_labels(element, in, GST_MAP_READ, write);
+}
+
+// A frame with its objects coloured, or with their masks as metadata.
+GstFlowReturn transform_in_place(GstBaseTransform* element, GstBuffer* buffer) {
+  if (work_of(element).output == kOverlay) {
+    const auto draw = [](const Work& work, const mavos::Labels& labels, GstVideoFrame& frame) {
+      color(work, labels, frame);
+      return GST_FLOW_OK;
+    };
+    return with_labels(element, buffer, GST_MAP_READWRITE, draw);
+  }
+  const auto add = [buffer](const Work& work, const mavos::Labels& labels, const GstVideoFrame&) {
+    attach(work, labels, buffer);
+    return GST_FLOW_OK;
+  };
+  return with_labels(element, buffer, GST_MAP_READ, add);
 }
 
 void finalize(GObject* object) {
@@ -292,6 +396,7 @@ GParamSpec* text_property(const char* name, const char* nick, const char* blurb)
 }
 
 gboolean plugin_init(GstPlugin* plugin) {
+  register_meta();
   return gst_element_register(plugin, "mavossegment", GST_RANK_NONE, mavos_segment_get_type());
 }
 
@@ -316,7 +421,7 @@ static void mavos_segment_class_init(MavosSegmentClass* own) {
   install(kThreads, g_param_spec_int("threads", "Threads",
                                      "CPU threads of each graph; 0 takes all that there are", 0,
                                      1024, 0, G_PARAM_READWRITE));
-  install(kOutput, g_param_spec_enum("output", "Output", "Picture that leaves the element",
+  install(kOutput, g_param_spec_enum("output", "Output", "What leaves the element",
                                      output_type(), kOverlay, G_PARAM_READWRITE));
   install(kDropLate,
           g_param_spec_boolean("drop-late", "Drop late frames",
@@ -333,6 +438,7 @@ static void mavos_segment_class_init(MavosSegmentClass* own) {
   base->get_unit_size = unit_size;
   base->sink_event = sink_event;
   base->transform = transform;
+  base->transform_ip = transform_in_place;
 }
 
 #define PACKAGE "mavos"
