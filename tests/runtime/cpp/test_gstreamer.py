@@ -150,15 +150,21 @@ def test_masks_and_boxes_are_metadata(gst: Gst, tiny_bundle: Path, tmp_path: Pat
     assert [words[1:] for words in found] == wanted
 
 
-def test_scaled_pictures_lose_masks_of_another_size(
+def test_scaled_pictures_lose_masks_and_keep_boxes(
     gst: Gst, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    write_clip(tmp_path)
+    clip = write_clip(tmp_path)
     found = gst.metadata(
         f"{PICTURES} mavossegment bundle={tiny_bundle} masks=first.png threads=1 output=metadata ! "
         "videoscale ! video/x-raw,width=40,height=40 ! fakesink name=out"
     )
     assert [words[1] for words in found] == ["none"] * FRAMES
+    for words, labels in zip(found, labels_of_python(tiny_bundle, clip), strict=True):
+        for word, whole in zip(words[2:], in_words(labels)[1:], strict=True):
+            (identity, box), (wanted, at) = word.split(":"), whole.split(":")
+            assert identity == wanted
+            scaled = np.array(at.split(","), int) * 40 / np.array([*SIZE, *SIZE])
+            assert np.abs(np.array(box.split(","), int) - scaled).max() <= 1
 
 
 def test_a_seek_starts_anew_with_the_mask(gst: Gst, tiny_bundle: Path, tmp_path: Path) -> None:
