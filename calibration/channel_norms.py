@@ -12,12 +12,13 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 TO_LAST = [0, 2, 3, 1]  # channels behind the position
 TO_SECOND = [0, 3, 1, 2]  # and back
+EPSILON = 1e-5  # ONNX's, where a norm names none
 
 
 def norm_channels_in_place(model: ModelProto) -> None:
     """Compute layer norms between two transpositions without them, in place.
 
-    Names of the results stay. Other layer norms are left as they are.
+    Names of the results stay. Layer norms of another form are left as they are.
 
     Args:
         model: A graph in float.
@@ -39,16 +40,17 @@ def norm_channels_in_place(model: ModelProto) -> None:
             continue
         if outputs & {norm.input[0], norm.output[0]}:
             continue
-        back = following[0]
+        back, weights = following[0], norm.input[1:]
         if _turn(there) != TO_LAST or _turn(back) != TO_SECOND:
             continue
-        scale, shift = (
-            numpy_helper.to_array(constants[name])[:, None, None] for name in norm.input[1:]
-        )
-        attributes = {a.name: a.f for a in norm.attribute}
+        attributes = {a.name: helper.get_attribute_value(a) for a in norm.attribute}
+        over_last = attributes.get("axis", -1) in (-1, len(TO_LAST) - 1)
+        if not over_last or len(weights) != 2 or any(name not in constants for name in weights):
+            continue
+        scale, shift = (numpy_helper.to_array(constants[name])[:, None, None] for name in weights)
         numbers = {
             "axis": np.array([1]),
-            "epsilon": np.float32(attributes["epsilon"]),
+            "epsilon": np.float32(attributes.get("epsilon", EPSILON)),
             "scale": scale,
             "shift": shift,
         }
@@ -65,7 +67,9 @@ def norm_channels_in_place(model: ModelProto) -> None:
 
 def _turn(node: NodeProto) -> list[int] | None:
     """The order of axes that a node makes, None if it does something else."""
-    return list(node.attribute[0].ints) if node.op_type == "Transpose" else None
+    if node.op_type != "Transpose" or not node.attribute:
+        return None
+    return list(node.attribute[0].ints)
 
 
 def _sums(name: str, given: str, out: str) -> list[NodeProto]:

@@ -75,7 +75,8 @@ rounding:
   memory in every block. The segmenter runs `elstt_step` and `memory_write` once for each block,
   feeding the result back into all memories. After pass i the memories of the first i blocks are
   right, whatever the first pass started from, so after three passes of three blocks all are right.
-  A frame that is annotated later was segmented before, and that step is its first pass.
+  A frame that is annotated later was segmented first, and that step is its first pass, unless the
+  annotation brings a new group.
 - **The new long-term entry is the short-term memory just written.** No second computation of it
   exists.
 

@@ -236,7 +236,7 @@ class MemoryWrite(Graph):
         """
         blocks = self.network.variant.blocks
         visual_values, identity_queries = projections[:blocks], (None, *projections[blocks:])
-        # TensorRT lets uint8 feed nothing but a cast.
+        # TensorRT lets uint8 feed nothing but a cast; OpenVINO compares floats faster than ints.
         embedding = self.network.embed_identity(input_labels.float())
         triples = zip(self.network.blocks, visual_values, identity_queries, strict=True)
         return tuple(block.write(value, query, embedding) for block, value, query in triples)

@@ -106,8 +106,8 @@ class Mavos(nn.Module):
         """Embed the identities of label maps.
 
         Args:
-            labels: Label maps, integers [B, H, W] at the network's input size, 0..10 within each
-                group.
+            labels: Label maps, whole numbers of any type [B, H, W] at the network's input size,
+                0..10 within each group.
 
         Returns:
             Identity embedding, [B, C, h, w].

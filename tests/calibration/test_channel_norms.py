@@ -1,5 +1,7 @@
 """Layer norms over channels without turning the map: the same numbers, and what is left alone."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +18,8 @@ def _graph(
     back: list[int] = TO_SECOND,
     before: list[int] = TO_LAST,
     outputs: tuple[str, ...] = ("normed",),
+    weights: tuple[str, ...] = ("weight", "bias"),
+    **attributes: Any,  # noqa: ANN401
 ) -> ModelProto:
     """A graph that turns a map, norms its last axis and turns it again."""
     generator = np.random.default_rng(0)
@@ -26,7 +30,7 @@ def _graph(
     nodes = [
         helper.make_node("Transpose", ["map"], ["turned"], "norm/there", perm=before),
         helper.make_node(
-            "LayerNormalization", ["turned", "weight", "bias"], ["layer"], "norm/node", epsilon=1e-5
+            "LayerNormalization", ["turned", *weights], ["layer"], "norm/node", **attributes
         ),
         helper.make_node("Transpose", ["layer"], ["normed"], "norm/back", perm=back),
     ]
@@ -46,8 +50,9 @@ def _run(model: ModelProto, given: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(out, np.float32)
 
 
-def test_the_norm_is_the_same() -> None:
-    model = _graph()
+@pytest.mark.parametrize("attributes", [{}, {"epsilon": 0.1}, {"axis": 3}])
+def test_the_norm_is_the_same(attributes: dict[str, Any]) -> None:
+    model = _graph(**attributes)
     given = np.random.default_rng(1).normal(3, 5, (2, CHANNELS, 5, 7)).astype(np.float32)
     expected = _run(model, given)
     norm_channels_in_place(model)
@@ -63,6 +68,9 @@ def test_the_norm_is_the_same() -> None:
         pytest.param(_graph(before=[0, 3, 2, 1]), id="another turn before it"),
         pytest.param(_graph(outputs=("turned", "normed")), id="the turned map is an output"),
         pytest.param(_graph(outputs=("layer", "normed")), id="the norm is an output"),
+        pytest.param(_graph(weights=("weight",)), id="no bias"),
+        pytest.param(_graph(weights=("map", "bias")), id="a scale that is no constant"),
+        pytest.param(_graph(axis=2), id="over rows as well"),
     ],
 )
 def test_other_norms_stay(model: ModelProto) -> None:

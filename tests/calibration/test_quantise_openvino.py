@@ -186,6 +186,39 @@ def test_openvino_multiplies_integers_in_parts(quantised: Path, in_parts: Path) 
     )
 
 
+def test_norms_over_channels_turn_no_map(quantised: Path, tiny_bundle: Path) -> None:
+    for graph in ("elstt_step", "memory_write", "memory_update"):
+        kinds = [
+            [node.op_type for node in onnx.load(Bundle.open(folder).graph_path(graph)).graph.node]
+            for folder in (tiny_bundle, quantised)
+        ]
+        assert "LayerNormalization" in kinds[0], graph
+        assert "LayerNormalization" not in kinds[1], graph
+
+
+def test_scores_in_float_are_cut_as_well(
+    quantised: Path,
+    tiny_bundle: Path,
+    recordings: Recordings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = _entry(quantised)
+    attention = {part: levels for part, levels in entry.attention.items() if part != SCORES}
+    entry = msgspec.structs.replace(entry, attention=attention)
+    inputs = _sample(recordings, "elstt_step", attention["memory"])
+    outputs = []
+    for most in (1_000_000, 100):
+        monkeypatch.setattr(quantise_openvino, "MOST_SCORES", most)
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        write_quantised(Bundle.open(tiny_bundle), entry, folder)
+        outputs.append(OnnxRuntimeCpu(Bundle.open(folder), 1).run("elstt_step", inputs))
+    for name, expected in outputs[0].items():
+        far = np.abs(outputs[1][name].astype(np.float32) - expected.astype(np.float32))
+        assert far.max() <= 1e-5, name
+
+
 def test_other_libraries_graphs_are_refused_with_advice(quantised: Path) -> None:
     bundle = Bundle.open(quantised)
     entry = msgspec.structs.replace(

@@ -27,19 +27,26 @@ namespace {
 enum Property { kBundle = 1, kMasks, kThreads, kProvider, kOutput, kDropLate };
 enum Output { kOverlay, kLabels, kMetadata };
 
+// Properties count from when the element gets ready.
+constexpr auto kAccess = static_cast<GParamFlags>(G_PARAM_READWRITE | GST_PARAM_MUTABLE_READY);
 constexpr const char* kColors = "{ RGB, BGR }";
 constexpr const char* kMaskMeta = "MavosMasks";  // custom metadata with the labels of a picture
 constexpr const char* kRegionType = "mavos";     // of the box of an object
 
-// What the element holds in C++; made in init and deleted in finalize.
-struct Work {
+struct Settings {
   std::string bundle;
   std::string masks;
   std::string provider;
   int threads = 0;
   Output output = kOverlay;
   bool drop_late = false;
-  std::mutex lock;  // of the properties above
+};
+
+// What the element holds in C++; made in init and deleted in finalize.
+struct Work {
+  Settings wanted;  // the properties
+  std::mutex lock;  // of the properties
+  Settings own;     // what the stream runs with, taken when it starts
   GstVideoInfo info{};
   std::unique_ptr<mavos::Segmenter> segmenter;
   std::optional<mavos::State> state;
@@ -85,17 +92,18 @@ GType output_type() {
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Work& work = work_of(object);
   const std::lock_guard<std::mutex> guard(work.lock);
+  Settings& wanted = work.wanted;
   const auto text = [value] {
     const char* given = g_value_get_string(value);
     return std::string(given ? given : "");
   };
   switch (id) {
-    case kBundle: work.bundle = text(); break;
-    case kMasks: work.masks = text(); break;
-    case kProvider: work.provider = text(); break;
-    case kThreads: work.threads = g_value_get_int(value); break;
-    case kOutput: work.output = static_cast<Output>(g_value_get_enum(value)); break;
-    case kDropLate: work.drop_late = g_value_get_boolean(value) != FALSE; break;
+    case kBundle: wanted.bundle = text(); break;
+    case kMasks: wanted.masks = text(); break;
+    case kProvider: wanted.provider = text(); break;
+    case kThreads: wanted.threads = g_value_get_int(value); break;
+    case kOutput: wanted.output = static_cast<Output>(g_value_get_enum(value)); break;
+    case kDropLate: wanted.drop_late = g_value_get_boolean(value) != FALSE; break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
 }
@@ -103,13 +111,14 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
   Work& work = work_of(object);
   const std::lock_guard<std::mutex> guard(work.lock);
+  const Settings& wanted = work.wanted;
   switch (id) {
-    case kBundle: g_value_set_string(value, work.bundle.c_str()); break;
-    case kMasks: g_value_set_string(value, work.masks.c_str()); break;
-    case kProvider: g_value_set_string(value, work.provider.c_str()); break;
-    case kThreads: g_value_set_int(value, work.threads); break;
-    case kOutput: g_value_set_enum(value, work.output); break;
-    case kDropLate: g_value_set_boolean(value, work.drop_late); break;
+    case kBundle: g_value_set_string(value, wanted.bundle.c_str()); break;
+    case kMasks: g_value_set_string(value, wanted.masks.c_str()); break;
+    case kProvider: g_value_set_string(value, wanted.provider.c_str()); break;
+    case kThreads: g_value_set_int(value, wanted.threads); break;
+    case kOutput: g_value_set_enum(value, wanted.output); break;
+    case kDropLate: g_value_set_boolean(value, wanted.drop_late); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
 }
@@ -118,17 +127,21 @@ void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
 gboolean start(GstBaseTransform* element) {
   Work& work = work_of(element);
   try {
-    if (work.bundle.empty() || work.masks.empty()) {
+    {
+      const std::lock_guard<std::mutex> guard(work.lock);
+      work.own = work.wanted;
+    }
+    if (work.own.bundle.empty() || work.own.masks.empty()) {
       throw std::runtime_error("set the properties bundle and masks");
     }
     mavos::Options options;
-    options.threads = work.threads;
-    options.provider = work.provider;
-    work.first = read_mask(work.masks);
+    options.threads = work.own.threads;
+    options.provider = work.own.provider;
+    work.first = read_mask(work.own.masks);
     work.colors = colors_of(work.first.palette);
-    work.segmenter = std::make_unique<mavos::Segmenter>(work.bundle, options);
+    work.segmenter = std::make_unique<mavos::Segmenter>(work.own.bundle, options);
     work.state.reset();
-    gst_base_transform_set_in_place(element, work.output != kLabels);
+    gst_base_transform_set_in_place(element, work.own.output != kLabels);
     return TRUE;
   } catch (const std::exception& error) {
     GST_ELEMENT_ERROR(element, RESOURCE, SETTINGS, ("%s", error.what()), (nullptr));
@@ -146,9 +159,9 @@ gboolean stop(GstBaseTransform* element) {
 // The caps on the other side: the same size and rate, GRAY8 behind an element that gives labels.
 GstCaps* transform_caps(GstBaseTransform* element, GstPadDirection direction, GstCaps* caps,
                         GstCaps* filter) {
-  Work& work = work_of(element);
+  const Work& work = work_of(element);
   GstCaps* other = gst_caps_copy(caps);
-  if (work.output == kLabels) {
+  if (work.own.output == kLabels) {
     for (guint i = 0; i < gst_caps_get_size(other); ++i) {
       GstStructure* structure = gst_caps_get_structure(other, i);
       gst_structure_remove_fields(structure, "colorimetry", "chroma-site", nullptr);
@@ -183,7 +196,7 @@ gboolean set_caps(GstBaseTransform* element, GstCaps* in, GstCaps*) {
     GST_ELEMENT_ERROR(element, STREAM, FORMAT,
                       ("%s is %dx%d and the stream %dx%d (width x height); give a mask of the "
                        "stream's size",
-                       work.masks.c_str(), work.first.width, work.first.height, info.width,
+                       work.own.masks.c_str(), work.first.width, work.first.height, info.width,
                        info.height),
                       (nullptr));
     return FALSE;
@@ -257,8 +270,21 @@ struct Box {
   guint bottom = 0;
 };
 
-// Labels as custom metadata, and a region of interest for each object in sight.
+gboolean drop_own(GstBuffer*, GstMeta** meta, gpointer) {
+  const bool masks = gst_meta_info_is_custom((*meta)->info) &&
+                     gst_custom_meta_has_name(reinterpret_cast<GstCustomMeta*>(*meta), kMaskMeta);
+  const bool region =
+      (*meta)->info->api == GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE &&
+      reinterpret_cast<GstVideoRegionOfInterestMeta*>(*meta)->roi_type ==
+          g_quark_from_static_string(kRegionType);
+  if (masks || region) *meta = nullptr;
+  return TRUE;
+}
+
+// Labels as custom metadata, and a region of interest for each object in sight; they take the place
+// of those of an earlier element.
 void attach(const Work& work, const mavos::Labels& labels, GstBuffer* buffer) {
+  gst_buffer_foreach_meta(buffer, drop_own, nullptr);
   std::array<Box, 256> boxes;
   const auto width = static_cast<guint>(work.info.width);
   const auto height = static_cast<guint>(work.info.height);
@@ -324,7 +350,7 @@ GstFlowReturn with_labels(GstBaseTransform* element, GstBuffer* buffer, GstMapFl
                           const Give& give) {
   Work& work = work_of(element);
   // The first frame has the mask, and is never dropped.
-  if (work.drop_late && work.state && is_late(element, buffer)) {
+  if (work.own.drop_late && work.state && is_late(element, buffer)) {
     return GST_BASE_TRANSFORM_FLOW_DROPPED;
   }
   GstVideoFrame frame;
@@ -362,7 +388,7 @@ GstFlowReturn transform(GstBaseTransform* element, GstBuffer* in, GstBuffer* out
 
 // A frame with its objects coloured, or with their masks as metadata.
 GstFlowReturn transform_in_place(GstBaseTransform* element, GstBuffer* buffer) {
-  if (work_of(element).output == kOverlay) {
+  if (work_of(element).own.output == kOverlay) {
     const auto draw = [](const Work& work, const mavos::Labels& labels, GstVideoFrame& frame) {
       color(work, labels, frame);
       return GST_FLOW_OK;
@@ -392,7 +418,7 @@ void add_pad(GstElementClass* element, const char* name, GstPadDirection directi
 }
 
 GParamSpec* text_property(const char* name, const char* nick, const char* blurb) {
-  return g_param_spec_string(name, nick, blurb, "", G_PARAM_READWRITE);
+  return g_param_spec_string(name, nick, blurb, "", kAccess);
 }
 
 gboolean plugin_init(GstPlugin* plugin) {
@@ -420,13 +446,13 @@ static void mavos_segment_class_init(MavosSegmentClass* own) {
                                    "ONNX Runtime's execution provider; empty is the CPU"));
   install(kThreads, g_param_spec_int("threads", "Threads",
                                      "CPU threads of each graph; 0 takes all that there are", 0,
-                                     1024, 0, G_PARAM_READWRITE));
+                                     1024, 0, kAccess));
   install(kOutput, g_param_spec_enum("output", "Output", "What leaves the element",
-                                     output_type(), kOverlay, G_PARAM_READWRITE));
+                                     output_type(), kOverlay, kAccess));
   install(kDropLate,
           g_param_spec_boolean("drop-late", "Drop late frames",
                                "Leave out frames of a live source whose time has passed", FALSE,
-                               G_PARAM_READWRITE));
+                               kAccess));
   gst_element_class_set_static_metadata(element, "MAVOS segmenter", "Filter/Effect/Video",
                                         "Follows objects through a video", "mavos-deploy");
   add_pad(element, "sink", GST_PAD_SINK, kColors);

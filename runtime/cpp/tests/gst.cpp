@@ -36,9 +36,10 @@ void print_labels(GstBuffer* buffer) {
     return;
   }
   GstMapInfo map;
-  gst_buffer_map(labels, &map, GST_MAP_READ);
-  std::printf(" %dx%d:%016" PRIx64, width, height, checksum(map.data, map.size));
-  gst_buffer_unmap(labels, &map);
+  if (gst_buffer_map(labels, &map, GST_MAP_READ)) {
+    std::printf(" %dx%d:%016" PRIx64, width, height, checksum(map.data, map.size));
+    gst_buffer_unmap(labels, &map);
+  }
   gst_buffer_unref(labels);
 }
 
@@ -67,6 +68,10 @@ int main(int count, char** words) {
   }
   int seek_after = count > 2 ? std::atoi(words[2]) : 0;
   GstElement* out = gst_bin_get_by_name(GST_BIN(pipeline), "out");
+  if (!out) {
+    std::fprintf(stderr, "the pipeline has no sink of the name out\n");
+    return 2;
+  }
   g_object_set(out, "signal-handoffs", TRUE, nullptr);
   g_signal_connect(out, "handoff", G_CALLBACK(print_frame), nullptr);
   gst_element_set_state(pipeline, GST_STATE_PLAYING);

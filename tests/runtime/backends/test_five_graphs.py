@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mavos_deploy.runtime import Bundle
+from mavos_deploy.runtime import Bundle, Segmenter
 from mavos_deploy.runtime.backends.five_graphs import KEPT_SIZES, FiveGraphs, in_slot
 from mavos_deploy.runtime.backends.protocol import Array, Tensor, Traits, WatchedBackend
 from mavos_deploy.runtime.backends.table import open_backend
 from mavos_deploy.runtime.contract import GraphName, memory_names, memory_specs
 from mavos_deploy.runtime.resize import PreparedFrame
 from mavos_deploy.runtime.state import State
+from tests.made_clips import synthetic_clip
 
 BLOCKS = 3  # of `tiny`
 
@@ -164,3 +165,20 @@ def test_a_frame_that_was_stepped_settles_in_a_pass_less(
     assert [graph for graph, _ in watched.ran].count(GraphName.STEP) == BLOCKS - 1
     for name in memory_names(BLOCKS):
         np.testing.assert_array_equal(after[name], alone[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("objects", "steps"),
+    [pytest.param(2, BLOCKS, id="groups-stay"), pytest.param(11, 1 + BLOCKS, id="a-new-group")],
+)
+def test_a_later_annotation_costs_a_step_for_each_block(
+    tiny: Bundle, watched: Watched, objects: int, steps: int
+) -> None:
+    segmenter = Segmenter(tiny, watched)
+    clip = synthetic_clip(60, 90, 2, objects=11, seed=1)
+    state = segmenter.start(clip.frames[0], np.minimum(clip.labels[0], 1))
+    watched.ran.clear()
+    news = np.where(clip.labels[1] <= objects, clip.labels[1], 0).astype(np.uint8)
+    _, state = segmenter.step(clip.frames[1], state, news)
+    assert state.groups == (1 if objects <= 10 else 2)
+    assert [graph for graph, _ in watched.ran].count(GraphName.STEP) == steps

@@ -119,11 +119,17 @@ def test_files_give_the_labels_of_python(gst: Gst, tiny_bundle: Path, tmp_path: 
         np.testing.assert_array_equal(raw[:, : SIZE[1]], expected)
 
 
-def test_an_overlay_colours_the_objects(gst: Gst, tiny_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_an_overlay_colours_the_objects(
+    gst: Gst, tiny_bundle: Path, tmp_path: Path, order: str
+) -> None:
     clip = write_clip(tmp_path)
+    # Two elements get the same pictures, and each has to draw into its own.
+    element = f"mavossegment bundle={tiny_bundle} masks=first.png threads=1"
     ran = gst.launch(
-        f"{PICTURES} mavossegment bundle={tiny_bundle} masks=first.png threads=1 ! "
-        "pngenc ! multifilesink location=overlay-%d.png"
+        f"{PICTURES} video/x-raw,format={order} ! tee name=both ! queue ! {element} ! "
+        "videoconvert ! video/x-raw,format=RGB ! pngenc ! multifilesink location=overlay-%d.png "
+        f"both. ! queue ! {element} ! fakesink"
     )
     assert ran.returncode == 0, ran.stderr
     palette = Image.open(tmp_path / "first.png").getpalette()
@@ -169,7 +175,7 @@ def test_scaled_pictures_lose_masks_and_keep_boxes(
 
 def test_a_seek_starts_anew_with_the_mask(gst: Gst, tiny_bundle: Path, tmp_path: Path) -> None:
     frames = synthetic_clip(*SIZE, 12, objects=2, seed=3).frames
-    write_clip(tmp_path)
+    clip = write_clip(tmp_path)
     for index, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{index:05d}.png")
     ran = gst.launch(
@@ -186,6 +192,7 @@ def test_a_seek_starts_anew_with_the_mask(gst: Gst, tiny_bundle: Path, tmp_path:
     assert [words[0] for words in through] == [str(200 * index) for index in range(12)]
     sought = gst.metadata(pipeline, seek_after=3)
     assert len(sought) > len(through)  # it went back
+    assert through[0][1:] == in_words(clip.labels[0])
     assert sought[-12:] == through
 
 
