@@ -7,14 +7,16 @@ The bundles are of one network and size: the unquantised one first, then any mad
 float16 too. Each runs where it is meant to: the unquantised one in float32 in ONNX Runtime and in
 OpenVINO's best arithmetic, one for ONNX Runtime or in float16 in ONNX Runtime, one for OpenVINO in
 OpenVINO. `--set NAME=FOLDER` is a data set for `mavos-eval`, and `NAME=FOLDER+stretch` brings its
-frames to the bundle's shape. J&F is measured before anything is timed. Times are those of the same
-frames in turns, in one process; frames a second are those of a video file of `--video` pixels, from
-the file to palette PNGs and an overlay; memory is the peak of a process of its own. The verdict
-says `take it` where no set loses more than `--max-drop` and a frame takes less than 0.9 of
-float32's time.
+frames to the bundle's shape. J&F is measured before anything is timed; `--quality REPORT` takes it
+from an earlier report of the same bundles, which a busy machine may have made. Times are those of
+the same frames in turns, in one process; frames a second are those of a video file of `--video`
+pixels, from the file to palette PNGs and an overlay; memory is the peak of a process of its own.
+The verdict says `take it` where no set loses more than `--max-drop` and a frame takes less than 0.9
+of float32's time.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
 from mavos_deploy.runtime.backends.openvino_cpu import best_arithmetic
 from mavos_deploy.runtime.backends.table import DEFAULT_BACKEND, open_backend
 from mavos_deploy.runtime.bundles.bundle import Bundle
+from mavos_deploy.runtime.bundles.manifest import MANIFEST
 from mavos_deploy.runtime.bundles.quantisation import GraphKind
 from mavos_deploy.runtime.geometry import parse_size
 from mavos_deploy.runtime.system.files import replacing
@@ -49,6 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", type=Path, nargs="+", help="of one size; unquantised first")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER[+stretch]")
+    parser.add_argument("--quality", type=Path, metavar="REPORT", help="take J&F from this report")
     parser.add_argument("--video", default="1080x1920", help="size of the file; `none` skips it")
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--frames", type=int, help="default: two memory gaps and one, the least")
@@ -57,6 +61,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write everything as JSON")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     given = parser.parse_args()
+    if given.set and given.quality is not None:
+        parser.error("J&F comes from --set or from --quality; give one of them")
     try:
         report = measure(given)
     except MavosError as error:
@@ -79,13 +85,17 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     if len(sizes) > 1:
         raise InputError("the bundles are of several sizes; price those of one at a time")
     rows: dict[str, dict[str, Any]] = {
-        name: {"bundle": path.name, "backend": backend} for name, (path, backend) in named.items()
+        name: {"bundle": path.name, "manifest_sha256": digest(path), "backend": backend}
+        for name, (path, backend) in named.items()
     }
-    for name, (path, backend) in zip(rows, ways, strict=True):
-        rows[name]["quality"] = {
-            which: quality(path, backend, folder, given.threads)
-            for which, _, folder in (text.partition("=") for text in given.set)
-        }
+    if given.quality is not None:
+        take_quality(rows, given.quality)
+    else:
+        for name, (path, backend) in named.items():
+            rows[name]["quality"] = {
+                which: quality(path, backend, folder, given.threads)
+                for which, _, folder in (text.partition("=") for text in given.set)
+            }
     meter = LoadMeter()
     times, whole = timed(ways, list(rows), given)
     load = meter.read()
@@ -106,7 +116,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "objects": given.objects,
         "video": given.video,
         "max_drop": given.max_drop,
-        "sets": [text.partition("=")[0] for text in given.set],
+        "sets": list(rows[first]["quality"]),
         "load": load and {**vars(load), "busy": load.busy},
         "rows": rows,
     }
@@ -126,6 +136,25 @@ def ways_of(bundles: Collection[Path]) -> dict[str, tuple[Path, str]]:
                 raise InputError(f"{ways[name][0]} and {path} are both {name}; give one of them")
             ways[name] = path, backend
     return ways
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a bundle's manifest, which has those of all its files."""
+    return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+
+
+def take_quality(rows: dict[str, dict[str, Any]], report: Path) -> None:
+    """Give every row the J&F that an earlier report has for the same bundle.
+
+    Raises:
+        InputError: The report has none.
+    """
+    earlier = json.loads(report.read_text())["rows"]
+    for name, row in rows.items():
+        found = earlier.get(name, {})
+        if found.get("manifest_sha256") != row["manifest_sha256"]:
+            raise InputError(f"{report} has no J&F of this {row['bundle']}; measure it with --set")
+        row["quality"] = found["quality"]
 
 
 def backends_of(path: Path) -> list[str]:
