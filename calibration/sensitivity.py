@@ -92,6 +92,10 @@ def choose(
 ) -> tuple[list[Cost], float]:
     """Choose under the budget, and give rows back while they cost too much together.
 
+    Drops don't add up, so rows are left out one at a time, those that save least first. Where the
+    rest is within the budget without one of them, that one is given back; otherwise it is the row
+    of the highest price, and so on.
+
     Args:
         costs: Rows of whole graphs and of their groups.
         max_drop: The budget, in J&F from 0 to 1.
@@ -101,11 +105,14 @@ def choose(
         The rows, and their drop together; no rows where none fits.
     """
     taken = take(costs, max_drop)
-    while taken:
-        drop = together(taken)
-        if drop <= max_drop:
-            return taken, drop
-        taken.remove(max(taken, key=lambda cost: (max(cost.drop, 0.0), cost.price)))
+    if taken and (drop := together(taken)) <= max_drop:
+        return taken, drop
+    while len(taken) > 1:
+        for row in sorted(taken, key=lambda cost: cost.saved):
+            rest = [other for other in taken if other is not row]
+            if (drop := together(rest)) <= max_drop:
+                return rest, drop
+        taken.remove(max(taken, key=lambda cost: (cost.price, cost.drop)))
     return [], 0.0
 
 

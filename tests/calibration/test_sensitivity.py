@@ -40,17 +40,38 @@ def test_what_saves_nothing_is_never_taken() -> None:
     assert all(cost.graph != "c" for cost in take(TABLE, 1.0))
 
 
-def test_what_is_too_much_together_is_given_back_dearest_first() -> None:
+def test_what_saves_least_is_given_back_where_that_is_enough() -> None:
     tried = []
 
     def together(taken: list[Cost]) -> float:
-        tried.append([(cost.graph, cost.group) for cost in taken])
+        tried.append([cost.graph for cost in taken])
         return 0.02 if len(taken) > 1 else 0.004
 
     taken, drop = choose(TABLE, 0.012, together)
-    assert [(cost.graph, cost.group) for cost in taken] == [("b", None)]
+    assert [cost.graph for cost in taken] == ["a"]  # it saves 10, and b saves 5
     assert drop == 0.004
-    assert tried == [[("b", None), ("a", None)], [("b", None)]]
+    assert tried == [["b", "a"], ["a"]]
+
+
+def test_what_costs_most_for_its_gain_goes_where_no_single_part_is_enough() -> None:
+    table = [
+        _cost("small", None, 0.001, 1.0),
+        _cost("dear", None, 0.004, 3.0),
+        _cost("large", None, 0.005, 20.0),
+    ]
+    allowed = {frozenset({"large"}): 0.005}
+    tried = []
+
+    def together(taken: list[Cost]) -> float:
+        tried.append({cost.graph for cost in taken})
+        return allowed.get(frozenset(cost.graph for cost in taken), 0.02)
+
+    taken, drop = choose(table, 0.012, together)
+    assert [cost.graph for cost in taken] == ["large"]
+    assert drop == 0.005
+    everything = {"small", "dear", "large"}
+    one_less = [everything - {name} for name in ("small", "dear", "large")]
+    assert tried == [everything, *one_less, {"large"}]
 
 
 def test_nothing_is_chosen_where_all_is_too_much() -> None:
