@@ -22,8 +22,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from mavos_deploy.calibration.channel_norms import norm_channels_in_place
 from mavos_deploy.calibration.quantise_attention import SMALLEST_SCALE, quantise_attention
+from mavos_deploy.calibration.quantise_norms import norm_channels_in_place
 from mavos_deploy.calibration.quantise_openvino import scores_of
 from mavos_deploy.calibration.quantise_pairs import joints, rounding_pair
 from mavos_deploy.calibration.quantise_products import find_products

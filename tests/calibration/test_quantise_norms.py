@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from mavos_deploy.calibration.channel_norms import TO_LAST, TO_SECOND, norm_channels_in_place
+from mavos_deploy.calibration.quantise_norms import TO_LAST, TO_SECOND, norm_channels_in_place
 from mavos_deploy.runtime.backends.onnxruntime_library import open_library
 
 CHANNELS = 24
