@@ -482,6 +482,17 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
     times = large["int8, OpenVINO"]["times_as_fast"]
     said = f"takes {fp32} in float32, and with OpenVINO {bf16} in bfloat16 and {int8} in INT8"
     assert f"{said}, which is {times:.2f} times as fast" in page
+    of = {name: row["J&F-Mean"] for name, row in results("eval_lite_481x849")["rows"].items()}
+    integers, floats = (f"{of[name]:.3f}" for name in ("int8, OpenVINO", "fp32, ONNX Runtime"))
+    assert f"On DAVIS 2016 train it gets {integers}, and float32 {floats}" in page
+    before = results("price_lite_241x433_before")["rows"]
+    earlier = before["int8, ONNX Runtime"]
+    first, second, third = (f"{score['J&F']:.3f}" for score in earlier["quality"].values())
+    assert (
+        f"was {earlier['times_as_fast']:.2f} times as fast as float32 in an earlier run, with "
+        f"{first}, {second} and {third} on the three sets and {earlier['peak_mb']:.0f} MB" in page
+    )
+    assert f"OpenVINO was {before['int8, OpenVINO']['times_as_fast']:.2f} times as fast" in page
 
 
 def test_what_lite_cant_do_is_what_was_measured() -> None:
