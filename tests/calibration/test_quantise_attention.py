@@ -39,6 +39,7 @@ from mavos_deploy.runtime.bundles.quantisation import (
 )
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
 from mavos_deploy.runtime.datasets.opening import open_dataset
+from tests.emulator import without_vnni
 from tests.made_clips import synthetic_clip
 
 GROUPS = 2
@@ -94,6 +95,18 @@ def _levels(folder: Path) -> dict[str, tuple[Levels, ...]]:
     entry = Bundle.open(folder).manifest.quantisation
     assert entry is not None
     return entry.attention
+
+
+@pytest.mark.slow
+def test_a_processor_without_vnni_computes_the_same(attention_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(attention_bundle)
+    inputs = _inputs(bundle.specs["elstt_step"])
+    want = OnnxRuntimeCpu(bundle, 1).run("elstt_step", inputs)
+    got = without_vnni(attention_bundle, "onnxruntime-cpu", "elstt_step", inputs, tmp_path)
+    for name, expected in want.items():
+        spread = max(float(np.ptp(expected.astype(np.float64))), 1.0)
+        far = np.abs(got[name].astype(np.float64) - expected.astype(np.float64)) > 0.02 * spread
+        assert far.mean() < 0.01, name
 
 
 def test_products_are_numpys_with_the_same_rounding(attention_bundle: Path) -> None:
