@@ -75,9 +75,9 @@ def test_the_element_describes_itself(gst: Gst) -> None:
         assert f"  {name} " in ran.stdout
 
 
-def write_clip(folder: Path) -> Clip:
+def write_clip(folder: Path, frames: int = FRAMES) -> Clip:
     """A clip, whose frames and first mask are files in a folder."""
-    clip = synthetic_clip(*SIZE, FRAMES, objects=2, seed=3)
+    clip = synthetic_clip(*SIZE, frames, objects=2, seed=3)
     for index, frame in enumerate(clip.frames):
         Image.fromarray(frame).save(folder / f"{index:05d}.png")
     write_mask(folder / "first.png", clip.labels[0])
@@ -174,10 +174,7 @@ def test_scaled_pictures_lose_masks_and_keep_boxes(
 
 
 def test_a_seek_starts_anew_with_the_mask(gst: Gst, tiny_bundle: Path, tmp_path: Path) -> None:
-    frames = synthetic_clip(*SIZE, 12, objects=2, seed=3).frames
-    clip = write_clip(tmp_path)
-    for index, frame in enumerate(frames):
-        Image.fromarray(frame).save(tmp_path / f"{index:05d}.png")
+    clip = write_clip(tmp_path, frames=12)
     ran = gst.launch(
         "multifilesrc location=%05d.png index=0 stop-index=11 caps=image/png,framerate=5/1 ! "
         "pngdec ! videoconvert ! jpegenc ! avimux ! filesink location=clip.avi"
