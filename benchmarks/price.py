@@ -27,6 +27,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mavos_deploy.calibration.calibrate import WORTH
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.export.bench.end_to_end import run_end_to_end, write_clip
 from mavos_deploy.export.bench.memory import peak_memory
@@ -43,7 +44,6 @@ from mavos_deploy.runtime.system.machine import LoadMeter, describe_machine
 from mavos_deploy.runtime.system.processors import usable_processors
 
 STRETCH = "+stretch"
-WORTH = 0.9  # largest share of float32's time that is worth a change
 EVALUATE = "from mavos_deploy.cli.evaluate import main; main()"
 
 

@@ -35,6 +35,7 @@ from mavos_deploy.runtime.segmenter import Segmenter
 from mavos_deploy.runtime.system.machine import Load, LoadMeter, describe_machine
 
 FEW_SAMPLES = 3  # samples of each graph that groups are timed and compared on
+WORTH = 0.9  # largest share of a frame's time that is worth other masks
 
 # Called with the next piece of work and its number of steps; gives a function to call after each.
 Progress = Callable[[str, int], Callable[[], None]]
@@ -124,6 +125,11 @@ class CalibrationReport:
     def worth_it(self) -> bool:
         """Whether something was quantised, and it isn't slower."""
         return bool(self.chosen) and (self.speed is None or self.speed > 1)
+
+    @property
+    def hardly(self) -> bool:
+        """Whether it is faster, but by less than what is worth other masks."""
+        return self.worth_it and self.speed is not None and self.speed * WORTH <= 1
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report, for JSON."""

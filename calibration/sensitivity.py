@@ -18,6 +18,7 @@ from mavos_deploy.runtime.objects import Labels
 from mavos_deploy.runtime.segmenter import Segmenter
 
 ROUNDS = 5  # rounds of timing, each over all samples
+TRIED = 0.02  # rows that save a smaller share of what is saved already aren't tried beside it
 
 ATTENTION = "attention"  # stands for a graph's name in rows about attention, which spans three
 
@@ -90,11 +91,13 @@ def take(costs: Iterable[Cost], max_drop: float) -> list[Cost]:
 def choose(
     costs: Collection[Cost], max_drop: float, together: Callable[[list[Cost]], float]
 ) -> tuple[list[Cost], float]:
-    """Choose under the budget, and give rows back while they cost too much together.
+    """Choose under the budget by drops that are measured together, since drops don't add up.
 
-    Drops don't add up, so rows are left out one at a time, those that save least first. Where the
-    rest is within the budget without one of them, that one is given back; otherwise it is the row
-    of the highest price, and so on.
+    Where the rows that `take` gives are within the budget, others are tried beside them, those that
+    save most first, and stay while the drop of all together is within it. Where they are not, rows
+    are left out one at a time, those that save least first. Where the rest is within the budget
+    without one of them, that one is given back; otherwise it is the row of the highest price, and
+    so on.
 
     Args:
         costs: Rows of whole graphs and of their groups.
@@ -105,8 +108,10 @@ def choose(
         The rows, and their drop together; no rows where none fits.
     """
     taken = take(costs, max_drop)
-    if taken and (drop := together(taken)) <= max_drop:
-        return taken, drop
+    if not taken:
+        return [], 0.0
+    if (drop := together(taken)) <= max_drop:
+        return _with_more(taken, drop, costs, max_drop, together)
     while len(taken) > 1:
         for row in sorted(taken, key=lambda cost: cost.saved):
             rest = [other for other in taken if other is not row]
@@ -114,6 +119,26 @@ def choose(
                 return rest, drop
         taken.remove(max(taken, key=lambda cost: (cost.price, cost.drop)))
     return [], 0.0
+
+
+def _with_more(
+    taken: list[Cost],
+    drop: float,
+    costs: Collection[Cost],
+    max_drop: float,
+    together: Callable[[list[Cost]], float],
+) -> tuple[list[Cost], float]:
+    """The rows taken, and those that fit beside them: whole graphs first, in place of groups."""
+    least = TRIED * sum(cost.saved for cost in taken)
+    left = (cost for cost in costs if cost.saved > least and cost not in taken)
+    for row in sorted(left, key=lambda cost: (cost.group is not None, -cost.saved)):
+        same = [other for other in taken if other.graph == row.graph]
+        if any(other.group is None for other in same):
+            continue  # taken whole already
+        kept = [other for other in taken if row.group is not None or other not in same]
+        if (more := together([*kept, row])) <= max_drop:
+            taken, drop = [*kept, row], more
+    return taken, drop
 
 
 @dataclass

@@ -332,6 +332,8 @@ def _verdict(report: "CalibrationReport") -> Iterator[str]:
     )
     if not report.worth_it:
         yield "NOT WORTH IT: it is not faster on this machine; nothing is written"
+    elif report.hardly:
+        yield "HARDLY WORTH IT: it saves less than a tenth of a frame's time on this machine"
 
 
 def main() -> None:

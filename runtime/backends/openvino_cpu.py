@@ -158,14 +158,12 @@ class OpenVinoCpu:
                 while len(requests) >= KEPT_SHAPES:
                     requests.pop(next(iter(requests)))
                 requests[shapes] = self._compile(graph, shapes)
-            request = requests[shapes]
             try:
-                request.infer(dict(inputs), share_inputs=True)
-                # Copies: the request writes its next outputs where these are.
-                outputs = [np.array(request.get_tensor(n).data) for n in self._outputs[graph]]
+                # Copies, which later calls leave alone.
+                outputs = requests[shapes].infer(dict(inputs), share_inputs=True)
+                return {name: outputs[name] for name in self._outputs[graph]}
             except Exception as error:  # the library raises RuntimeError and errors of NumPy
                 raise BackendError(f"openvino failed in {graph}: {one_line(error)}") from error
-        return dict(zip(self._outputs[graph], outputs, strict=True))
 
     def upload(self, array: Array) -> Array:
         """The array itself, contiguous."""

@@ -169,16 +169,20 @@ def test_an_entry_of_another_release_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "seconds", "worth"),
+    ("chosen", "seconds", "worth", "hardly"),
     [
-        pytest.param({"a": ("g",)}, (2.0, 1.0), True, id="faster"),
-        pytest.param({"a": ("g",)}, (1.0, 1.1), False, id="slower"),
-        pytest.param({"a": ("g",)}, None, True, id="not-timed"),
-        pytest.param({}, None, False, id="nothing-chosen"),
+        pytest.param({"a": ("g",)}, (2.0, 1.0), True, False, id="faster"),
+        pytest.param({"a": ("g",)}, (1.0, 0.95), True, True, id="hardly-faster"),
+        pytest.param({"a": ("g",)}, (1.0, 1.1), False, False, id="slower"),
+        pytest.param({"a": ("g",)}, None, True, False, id="not-timed"),
+        pytest.param({}, None, False, False, id="nothing-chosen"),
     ],
 )
 def test_slower_is_not_worth_it(
-    chosen: dict[str, tuple[str, ...]], seconds: tuple[float, float] | None, worth: bool
+    chosen: dict[str, tuple[str, ...]],
+    seconds: tuple[float, float] | None,
+    worth: bool,
+    hardly: bool,
 ) -> None:
     costs = [Cost("a", None, 1, 0.0, 0.0, 1.0)]
     report = CalibrationReport(
@@ -196,4 +200,4 @@ def test_slower_is_not_worth_it(
         beside="onnxruntime-cpu",
         load=None,
     )
-    assert report.worth_it is worth
+    assert (report.worth_it, report.hardly) == (worth, hardly)

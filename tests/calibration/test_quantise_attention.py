@@ -39,8 +39,8 @@ from mavos_deploy.runtime.bundles.quantisation import (
 )
 from mavos_deploy.runtime.contract import GraphSpec, state_bytes
 from mavos_deploy.runtime.datasets.opening import open_dataset
-from tests.emulator import without_vnni
 from tests.made_clips import synthetic_clip
+from tests.without_vnni import run_graph
 
 GROUPS = 2
 
@@ -102,7 +102,7 @@ def test_a_processor_without_vnni_computes_the_same(attention_bundle: Path, tmp_
     bundle = Bundle.open(attention_bundle)
     inputs = _inputs(bundle.specs["elstt_step"])
     want = OnnxRuntimeCpu(bundle, 1).run("elstt_step", inputs)
-    got = without_vnni(attention_bundle, "onnxruntime-cpu", "elstt_step", inputs, tmp_path)
+    got = run_graph(attention_bundle, "onnxruntime-cpu", "elstt_step", inputs, tmp_path)
     for name, expected in want.items():
         spread = max(float(np.ptp(expected.astype(np.float64))), 1.0)
         far = np.abs(got[name].astype(np.float64) - expected.astype(np.float64)) > 0.02 * spread

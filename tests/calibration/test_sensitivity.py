@@ -40,6 +40,30 @@ def test_what_saves_nothing_is_never_taken() -> None:
     assert all(cost.graph != "c" for cost in take(TABLE, 1.0))
 
 
+def test_what_the_sum_of_drops_left_out_is_tried_beside_the_choice() -> None:
+    table = [
+        _cost("a", None, 0.004, 10.0),
+        _cost("b", None, 0.003, 5.0),
+        _cost("b", "1", 0.001, 3.0),
+        _cost("c", None, 0.003, 4.0),
+        _cost("c", "1", 0.002, 2.0),
+        _cost("d", None, 0.003, 0.1),
+    ]
+    drops = {"a b1": 0.002, "a b": 0.004, "a b c": 0.006, "a b c1": 0.005}
+    tried = []
+
+    def together(taken: list[Cost]) -> float:
+        names = " ".join(sorted(cost.graph + (cost.group or "") for cost in taken))
+        tried.append(names)
+        return drops[names]
+
+    taken, drop = choose(table, 0.005, together)
+    # All of b in place of its group, then a group of c, since all of c is too much.
+    assert tried == ["a b1", "a b", "a b c", "a b c1"]
+    assert {(cost.graph, cost.group) for cost in taken} == {("a", None), ("b", None), ("c", "1")}
+    assert drop == 0.005
+
+
 def test_what_saves_least_is_given_back_where_that_is_enough() -> None:
     tried = []
 

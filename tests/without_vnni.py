@@ -1,7 +1,7 @@
-"""A processor without VNNI and AVX-512, emulated by qemu."""
+"""This processor without AVX-512, VNNI and AMX, as `tools/without_vnni.py` makes it."""
 
 import os
-import shutil
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mavos_deploy.runtime.backends.protocol import Array
+from tools.without_vnni import prepare
 
-EMULATOR = "qemu-x86_64-static"  # of Debian's qemu-user-static
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -24,21 +24,22 @@ np.savez(outputs, **runner.run(graph, dict(np.load(inputs))))
 """
 
 
-def without_vnni(
+def variables(folder: Path) -> dict[str, str]:
+    """Environment variables for programs without those extensions; skips on other processors."""
+    if platform.machine() != "x86_64" or sys.platform != "linux":
+        pytest.skip("changes how x86-64 libraries on Linux see the processor")
+    return {**os.environ, **prepare(folder), "PYTHONWARNINGS": "ignore"}
+
+
+def run_graph(
     bundle: Path, backend: str, graph: str, inputs: dict[str, Array], folder: Path
 ) -> dict[str, Array]:
-    """Outputs of a graph on an emulated Haswell, which has AVX2 and no later vector extension."""
-    if shutil.which(EMULATOR) is None:
-        pytest.skip(f"{EMULATOR} is not installed: apt-get install qemu-user-static")
+    """Outputs of a graph in a process without those extensions."""
     np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
-    words = [EMULATOR, "-cpu", "Haswell", sys.executable, "-c", PROGRAM, str(bundle), backend]
+    words = [sys.executable, "-c", PROGRAM, str(bundle), backend]
     words += [str(folder / "inputs.npz"), str(folder / "outputs.npz"), graph]
     ran = subprocess.run(
-        words,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        check=False,
+        words, env=variables(folder / "libraries"), capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     return dict(np.load(folder / "outputs.npz"))
