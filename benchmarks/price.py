@@ -8,7 +8,8 @@ float16 too. Each runs where it is meant to: the unquantised one in float32 in O
 OpenVINO's best arithmetic, one for ONNX Runtime or in float16 in ONNX Runtime, one for OpenVINO in
 OpenVINO. `--set NAME=FOLDER` is a data set for `mavos-eval`, and `NAME=FOLDER+stretch` brings its
 frames to the bundle's shape. J&F is measured before anything is timed; `--quality REPORT` takes it
-from an earlier report of the same bundles, which a busy machine may have made. Times are those of
+from an earlier report of the same bundles, which a busy machine may have made. Given with `--set`,
+it serves the bundles that it has on all those sets, and the others are measured. Times are those of
 the same frames in turns, in one process; frames a second are those of a video file of `--video`
 pixels, from the file to palette PNGs and an overlay; memory is the peak of a process of its own.
 The verdict says `take it` where no set loses more than `--max-drop` and a frame takes less than 0.9
@@ -61,8 +62,6 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write everything as JSON")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     given = parser.parse_args()
-    if given.set and given.quality is not None:
-        parser.error("J&F comes from --set or from --quality; give one of them")
     try:
         report = measure(given)
     except MavosError as error:
@@ -88,13 +87,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         name: {"bundle": path.name, "manifest_sha256": digest(path), "backend": backend}
         for name, (path, backend) in named.items()
     }
+    folders = {which: folder for which, _, folder in (text.partition("=") for text in given.set)}
     if given.quality is not None:
-        take_quality(rows, given.quality)
-    else:
-        for name, (path, backend) in named.items():
+        take_quality(rows, given.quality, list(folders))
+    for name, (path, backend) in named.items():
+        if "quality" not in rows[name]:
             rows[name]["quality"] = {
                 which: quality(path, backend, folder, given.threads)
-                for which, _, folder in (text.partition("=") for text in given.set)
+                for which, folder in folders.items()
             }
     meter = LoadMeter()
     times, whole = timed(ways, list(rows), given)
@@ -143,18 +143,30 @@ def digest(path: Path) -> str:
     return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
 
 
-def take_quality(rows: dict[str, dict[str, Any]], report: Path) -> None:
-    """Give every row the J&F that an earlier report has for the same bundle.
+def take_quality(rows: dict[str, dict[str, Any]], report: Path, sets: list[str]) -> None:
+    """Give rows the J&F that an earlier report has for the same bundle.
+
+    Args:
+        rows: Rows of the new report, by name.
+        report: The earlier report.
+        sets: Names of the data sets that the others are measured on; with none, every row must be
+            in the report.
 
     Raises:
-        InputError: The report has none.
+        InputError: The report has other data sets, or, with none, lacks a row.
     """
     earlier = json.loads(report.read_text())["rows"]
     for name, row in rows.items():
         found = earlier.get(name, {})
-        if found.get("manifest_sha256") != row["manifest_sha256"]:
+        if found.get("manifest_sha256") == row["manifest_sha256"]:
+            if sets and list(found["quality"]) != sets:
+                raise InputError(
+                    f"{report} has J&F on {', '.join(found['quality']) or 'no data set'}, and "
+                    f"--set gives {', '.join(sets)}; give the same names in the same order"
+                )
+            row["quality"] = found["quality"]
+        elif not sets:
             raise InputError(f"{report} has no J&F of this {row['bundle']}; measure it with --set")
-        row["quality"] = found["quality"]
 
 
 def backends_of(path: Path) -> list[str]:

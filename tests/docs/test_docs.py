@@ -141,9 +141,12 @@ def words_of(page: str) -> str:
 
 
 def rows_of(page: str, section: str) -> list[list[str]]:
-    """The cells of a section's tables."""
+    """The cells of a section's tables, and of those within it."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    lines = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines()
+    heading = re.search(rf"^(##+) {re.escape(section)}$", text, re.MULTILINE)
+    assert heading is not None, f"{page} has no section {section}"
+    until = re.search(rf"^#{{1,{len(heading[1])}}} ", rest := text[heading.end() :], re.MULTILINE)
+    lines = rest[: until.start() if until else None].splitlines()
     tables = [line for line in lines if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
 
@@ -484,7 +487,7 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
     assert f"{said}, which is {times:.2f} times as fast" in page
     of = {name: row["J&F-Mean"] for name, row in results("eval_lite_481x849")["rows"].items()}
     integers, floats = (f"{of[name]:.3f}" for name in ("int8, OpenVINO", "fp32, ONNX Runtime"))
-    assert f"On DAVIS 2016 train it gets {integers}, and float32 {floats}" in page
+    assert f"On DAVIS 2016 train INT8 gets {integers}, and float32 {floats}" in page
     before = results("price_lite_241x433_before")["rows"]
     earlier = before["int8, ONNX Runtime"]
     first, second, third = (f"{score['J&F']:.3f}" for score in earlier["quality"].values())
@@ -493,6 +496,58 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
         f"{first}, {second} and {third} on the three sets and {earlier['peak_mb']:.0f} MB" in page
     )
     assert f"OpenVINO was {before['int8, OpenVINO']['times_as_fast']:.2f} times as fast" in page
+
+
+def test_the_price_of_mobilenets_formats_is_what_was_measured() -> None:
+    table = {row[0]: row[1:] for row in rows_of("docs/performance.md", "`mobilenet` in integers")}
+    names = {"fp32": "float32", "bf16": "bfloat16", "int8": "INT8"}
+    for name, row in results("price_mobilenet_481x849")["rows"].items():
+        arithmetic, library = name.split(", ")
+        assert table[f"{names[arithmetic]}, {library}"] == [
+            f"{row['p50_ms']:.1f}",
+            f"{row['amortised_ms']:.1f}",
+            f"{row['times_as_fast']:.2f}",
+            f"{row['peak_mb']:.0f} MB",
+        ]
+    report = results("bench_mobilenet_481x849_int8_openvino")
+    pytorch, openvino = (
+        report["tensor_only"][way] for way in ("pytorch-eager", "openvino-cpu-bf16")
+    )
+    page = words_of("docs/performance.md")
+    assert (
+        f"INT8 in OpenVINO is {openvino['speedup']:.2f} times as fast: {pytorch['p50_ms']:.0f} and "
+        f"{openvino['p50_ms']:.0f} ms a frame in turns" in page
+    )
+    (of_roof,) = report["of_roofs"].values()
+    shares = [graph["share"] for graph in of_roof["graphs"].values()]
+    assert f"reach {min(shares):.0%} to {max(shares):.0%} of OpenVINO's INT8 roof" in page
+    errors = results("calibration_mobilenet_481x849_openvino")["errors"]
+    *first, last = (f"{error:.3f} in {graph}" for graph, error in errors.items())
+    assert f"of that choice are {', '.join(first)} and {last}" in words_of("docs/calibrate.md")
+
+
+def test_integers_over_long_videos_are_what_was_measured() -> None:
+    table = {row[0]: row[1:] for row in rows_of("docs/performance.md", "Over 3,000 frames")}
+    names = {"fp32, ONNX Runtime": "float32, ONNX Runtime", "int8, OpenVINO": "INT8, OpenVINO"}
+    for name, row in results("eval_lite_3000")["rows"].items():
+        assert table[names[name]] == [
+            f"{row[which]:.4f}" for which in ("J&F-Mean", "J-Decay", "F-Decay")
+        ]
+
+
+def test_integers_without_vnni_are_what_was_measured() -> None:
+    table = {row[0]: row[1:] for row in rows_of("docs/performance.md", "Without VNNI")}
+    scores = results("eval_lite_241x433_avx2")["rows"]
+    for library, file in (("ONNX Runtime", ""), ("OpenVINO", "_openvino")):
+        report = results(f"calibration_lite_241x433{file}_avx2")
+        assert not {"avx512_vnni", "avx_vnni"} & set(report["machine"]["instructions"])
+        before, after = (f"{seconds * 1e3:.1f}" for seconds in report["seconds"])
+        assert table[library] == [
+            f"{before} and {after}",
+            f"{report['speed']:.2f}",
+            f"{report['before']:.4f} and {report['after']:.4f}",
+            f"{scores[f'int8, {library}']['J&F-Mean']:.3f}",
+        ]
 
 
 def test_what_lite_cant_do_is_what_was_measured() -> None:
