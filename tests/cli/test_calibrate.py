@@ -83,6 +83,17 @@ def test_what_is_not_faster_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_saves_little_is_written_with_a_verdict(
+    call: Callable[..., Ended], tiny_bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "seconds_saved", lambda *arguments: 0.001)
+    monkeypatch.setattr(module, "frame_seconds", lambda *arguments: (0.02, 0.019))
+    ended = call("mavos-calibrate", tiny_bundle, "--data", clips, *QUICK, "--output", "int8")
+    assert ended.returncode == 0, ended
+    assert "HARDLY WORTH IT: it saves less than a tenth of a frame's time" in ended.stdout
+    assert "wrote int8" in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
