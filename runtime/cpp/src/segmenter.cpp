@@ -118,11 +118,12 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   State following = state;
   Labels merged = number_objects(following.ids, annotation, pixels);
   std::array<bool, 256> corrected{};
+  const uint8_t* seen = predicted.as_bytes();
   for (size_t i = 0; i < pixels; ++i) corrected[merged[i]] = true;
   for (size_t i = 0; i < pixels; ++i) {
     following.removed.erase(merged[i]);
     // An annotated object has the annotated pixels alone, and no other object changes.
-    const uint8_t before = predicted.as_bytes()[i];
+    const uint8_t before = seen[i];
     if (merged[i] == 0 && (before == 0 || !corrected[before])) merged[i] = before;
   }
   ++following.frame;
