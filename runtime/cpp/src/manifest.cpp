@@ -118,19 +118,6 @@ Quantisation quantisation(const Place& place) {
   return found;
 }
 
-// Engines are for TensorRT, but a damaged list shows that the manifest was changed.
-void check_engines(const Place& place) {
-  for (size_t i = 0; i < place.size(); ++i) {
-    const Place engine = place.item(i);
-    for (const char* key : {"graph", "file", "sha256", "graph_sha256", "version", "capability"}) {
-      engine[key].text();
-    }
-    engine["library"].word({"tensorrt", "tensorrt_rtx"});
-    engine["flags"].object();
-    engine["profiles"].size();
-  }
-}
-
 Dimensions dimensions(const Place& place) {
   Dimensions found;
   const Place features = place["features"];
@@ -193,7 +180,7 @@ Manifest decode(const json& data) {
   found.graphs = graph_files(place["graphs"]);
   check_texts(place["tools"]);
   if (place.has("parity")) place["parity"].object();
-  if (data.contains("engines")) check_engines(place["engines"]);
+  if (data.contains("engines")) found.engines = read_engines(place["engines"]);
   if (data.contains("dynamic")) found.dynamic = place["dynamic"].boolean();
   if (place.has("quantisation")) found.quantisation = quantisation(place["quantisation"]);
   if (data.contains("tiled")) found.tiled = graph_files(place["tiled"]);
