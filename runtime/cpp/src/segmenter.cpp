@@ -7,7 +7,7 @@
 
 #include "contract.h"
 #include "error.h"
-#include "onnxruntime_backend.h"
+#include "open_backend.h"
 #include "resize.h"
 
 namespace mavos {
@@ -65,7 +65,7 @@ void check_image(const mavos_image& image) {
 
 Segmenter::Segmenter(const std::string& path, const mavos_options& options)
     : bundle_(Bundle::open(path)),
-      graphs_(bundle_, open_onnxruntime(bundle_, options)),
+      graphs_(bundle_, open_backend(bundle_, options)),
       identity_(bundle_.manifest.identity()) {}
 
 Frame Segmenter::prepare(const mavos_image& image) const {
