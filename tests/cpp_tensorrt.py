@@ -107,7 +107,7 @@ def labels(stage: Stage) -> None:
         for side, segmenter in enumerate((gpu, cpu)):
             seen, states[side] = segmenter.step(picture(index), states[side], late)
             found.append(seen)
-        np.testing.assert_array_equal(*found, err_msg=f"frame {index}")
+        np.testing.assert_array_equal(found[0], found[1], err_msg=f"frame {index}")
         if index in (REMOVE, REMOVE + 2):
             ids = [2, 11] if index == REMOVE else list(range(1, 11))
             ids = [own for own in ids if own in cpu.objects(states[1])]
@@ -162,7 +162,7 @@ def memory(stage: Stage) -> None:
     once = stage.count("copies up") - up
     segmenter.step(picture(60), loaded)
     assert once > 10
-    assert stage.count("copies up") - up == once + 2
+    assert stage.count("copies up") - up - once in (2, 3)
 
 
 def outlived(stage: Stage) -> None:
@@ -221,6 +221,12 @@ def fault(stage: Stage) -> None:
     del held
 
 
+def fault_told_late(stage: Stage) -> None:
+    """The same where the driver pushes and pops a dead context without an error."""
+    stage.driver.host_cuda_quiet_stack(1)
+    fault(stage)
+
+
 def lose(stage: Stage, kernels: int) -> None:
     """Let a kernel fail in the middle of a frame."""
     segmenter = stage.open()
@@ -253,7 +259,7 @@ def shapes(stage: Stage) -> None:
     marked[50:90, 50:90] = 1
     state = segmenter.start(large, marked)
     said = refusal(lambda: segmenter.step(large, state))
-    assert "takes row_weights from 1x25 to 200x25, not 201x25" in said, said
+    assert "takes column_weights from 1x25 to 200x25, not 201x25" in said, said
     np.testing.assert_array_equal(follow(segmenter, 5)[0], follow(stage.cpu, 5)[0])
 
 
@@ -347,8 +353,8 @@ def plans(stage: Stage) -> None:
 SCENARIOS = {
     scenario.__name__: scenario
     for scenario in (
-        *(labels, states_change_hands, memory, outlived, threads, full, fault, shapes),
-        *(refusals, fitting, plans),
+        *(labels, states_change_hands, memory, outlived, threads, full, fault),
+        *(fault_told_late, shapes, refusals, fitting, plans),
     )
 }
 

@@ -120,7 +120,8 @@ CudaDevice::CudaDevice(std::string user) : user_(std::move(user)) {
   }
   name_ = name;
   capability_ = std::to_string(major) + "." + std::to_string(minor);
-  check(cuda_->retain(&context_, device), "cuDevicePrimaryCtxRetain");
+  result = cuda_->retain(&context_, device);
+  if (result != kSuccess) fail(result, "cuDevicePrimaryCtxRetain", true);
   try {
     const Current current(*this);
     check(cuda_->stream_create(&stream_, kNonBlocking), "cuStreamCreate");
@@ -153,7 +154,8 @@ CudaDevice::Current::Current(const CudaDevice& device) : device_(device) {
                      "); start the program again");
     }
   }
-  device.check(device.cuda_->push(device.context_), "cuCtxPushCurrent");
+  const int result = device.cuda_->push(device.context_);
+  if (result != kSuccess) device.fail(result, "cuCtxPushCurrent", true);
 }
 
 CudaDevice::Current::~Current() {
@@ -164,10 +166,15 @@ CudaDevice::Current::~Current() {
 
 void CudaDevice::check(int result, const char* call) const {
   if (result == kSuccess) return;
-  const std::string name = name_of_error(*cuda_, result);
   size_t left = 0;
   size_t all = 0;
-  if (cuda_->mem_info(&left, &all) != kSuccess) {  // not the only call to fail
+  const bool only_this = cuda_->mem_info(&left, &all) == kSuccess;
+  fail(result, call, !only_this);
+}
+
+void CudaDevice::fail(int result, const char* call, bool lost) const {
+  const std::string name = name_of_error(*cuda_, result);
+  if (lost) {
     const std::lock_guard<std::mutex> guard(lost_lock_);
     lost_ = name;
   }

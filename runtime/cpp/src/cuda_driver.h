@@ -56,7 +56,10 @@ class CudaDevice {
   void synchronize();
 
  private:
+  // Refuses to go on where a call failed. The context is this thread's.
   void check(int result, const char* call) const;
+  // lost: whether every later call will fail.
+  [[noreturn]] void fail(int result, const char* call, bool lost) const;
   void close() noexcept;
   // Memory of the host that the device reads and writes by itself, until the next `wait`.
   void* pinned(size_t size);

@@ -259,14 +259,15 @@ Manifest Manifest::from_json(const std::string& text, const std::string& name) {
   } catch (const Reason& reason) {
     const std::string what = reason.what();
     const bool update = what.size() > 6 && what.find("; update mavos-deploy") != std::string::npos;
-    std::string remedy = kExport;
+    std::string remedy;
     if (what.find("`engines") != std::string::npos) {
       remedy = "remove the entry and run mavos-build again";
     } else if (what.find("`quantisation") != std::string::npos) {
       remedy = "run mavos-calibrate again";
     }
-    refuse_bundle(name + " is not a manifest of this release: " + what +
-                  (update ? "" : "; " + remedy));
+    std::string advice = "; " + (remedy.empty() ? kExport : remedy);
+    if (update) advice = remedy.empty() ? "" : ", or " + remedy;
+    refuse_bundle(name + " is not a manifest of this release: " + what + advice);
   }
 }
 

@@ -36,7 +36,7 @@ def _link_out(bundle: Path) -> None:
     path.symlink_to(outside)
 
 
-ENGINE = {
+ENGINE: dict[str, object] = {
     "graph": "decoder",
     "file": "engines/decoder.plan",
     "sha256": "0" * 64,

@@ -94,7 +94,7 @@ def test_a_machine_without_cuda_or_tensorrt_is_refused(
     if first_gpu() is not None:
         pytest.skip("there is a GPU")
     library = CppLibrary(stand_in)
-    with pytest.raises(CppError, match="tensorrt-gpu: .* no NVIDIA GPU") as raised:
+    with pytest.raises(CppError, match=r"tensorrt-gpu: .* no NVIDIA GPU") as raised:
         library.open(engines, provider=PROVIDER)
     assert raised.value.status == "backend"
     said = run("labels", stand_in, engines, tmp_path, driver)
