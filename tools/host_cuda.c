@@ -36,7 +36,7 @@ static long fault_in;   /* kernels until the next fault; 0 where none is planned
 static int quiet_stack; /* whether the calls on stacks of contexts leave sticky errors to others */
 static int survives;    /* whether a sticky error outlives the context */
 static size_t limit = (size_t)8 << 30, used;
-static long made[KINDS], ended[KINDS], bad_calls, resets;
+static long made[KINDS], ended[KINDS], bad_calls, resets, copies_up, copies_down;
 static void (*kernels)(long);
 
 CUresult bad(const char *call, const char *what, CUresult result)
@@ -141,6 +141,8 @@ long host_cuda_count(const char *name)
         {"retained", retained},
         {"resets", resets},
         {"bad calls", bad_calls},
+        {"copies up", copies_up},
+        {"copies down", copies_down},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (!strcmp(counts[i].name, name)) return counts[i].value;
@@ -368,6 +370,7 @@ static CUresult copy(const char *call, CUdeviceptr device, void *host, size_t si
     if (!object_around(host, size, PINNED)) /* CUDA would wait for the copy */
         return bad(call, "the host's memory isn't pinned", CUDA_ERROR_INVALID_VALUE);
     memcpy(up ? address : host, up ? host : address, size);
+    __atomic_add_fetch(up ? &copies_up : &copies_down, 1, __ATOMIC_RELAXED);
     return CUDA_SUCCESS;
 }
 

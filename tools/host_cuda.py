@@ -160,6 +160,21 @@ def build(output: Path) -> None:
     stamp.write_text(wanted)
 
 
+def build_without_pycuda(output: Path) -> None:
+    """Fill the folder with `include` and `lib`, for programs that are no Python.
+
+    Args:
+        output: The folder; made if it is missing.
+
+    Raises:
+        BuildError: A program or a package is missing, or the driver doesn't compile.
+    """
+    if not (output / "include").is_dir():
+        output.mkdir(parents=True, exist_ok=True)
+        fetch_headers(output)
+    build_driver(output, [])
+
+
 def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])

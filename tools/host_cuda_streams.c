@@ -187,7 +187,10 @@ CUresult cuGetErrorString(CUresult result, const char **text)
 
 CUresult cuGetErrorName(CUresult result, const char **name)
 {
-    *name = result == CUDA_SUCCESS ? "CUDA_SUCCESS" : "CUDA_ERROR";
+    *name = result == CUDA_SUCCESS               ? "CUDA_SUCCESS"
+            : result == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY"
+            : result == CUDA_ERROR_LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED"
+                                                 : "CUDA_ERROR";
     return CUDA_SUCCESS;
 }
 

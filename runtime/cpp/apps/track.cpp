@@ -45,7 +45,8 @@ constexpr const char* kUsage =
     "  --output DIR       write a palette PNG for every frame here\n"
     "  --overlay FILE     write a video with the objects coloured, .mp4 or .avi\n"
     "  --threads N        CPU threads of each graph (default: all that the process may use)\n"
-    "  --provider NAME    ONNX Runtime's execution provider, such as CUDA (default: CPU)\n"
+    "  --provider NAME    ONNX Runtime's execution provider, such as CUDA, or tensorrt-gpu for\n"
+    "                     the engines of the bundle (default: CPU)\n"
     "  --max-frames N     stop after this many frames\n"
     "  --save-state FILE  write the memory after the last frame\n";
 

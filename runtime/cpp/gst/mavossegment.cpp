@@ -443,7 +443,8 @@ static void mavos_segment_class_init(MavosSegmentClass* own) {
   install(kBundle, text_property("bundle", "Bundle", "Folder that mavos-export wrote"));
   install(kMasks, text_property("masks", "Masks", "Mask of the first frame, a palette or grey PNG"));
   install(kProvider, text_property("provider", "Provider",
-                                   "ONNX Runtime's execution provider; empty is the CPU"));
+                                   "ONNX Runtime's execution provider, or tensorrt-gpu; "
+                                   "empty is the CPU"));
   install(kThreads, g_param_spec_int("threads", "Threads",
                                      "CPU threads of each graph; 0 takes all that there are", 0,
                                      1024, 0, kAccess));

@@ -34,7 +34,7 @@ typedef enum mavos_status {
   MAVOS_OK = 0,
   MAVOS_INPUT_ERROR = 1,    /* a frame, mask, state, path or argument that can't be used */
   MAVOS_BUNDLE_ERROR = 2,   /* a bundle that is incomplete, altered or of an unknown version */
-  MAVOS_BACKEND_ERROR = 3,  /* ONNX Runtime lacks a provider, or failed to load or run a graph */
+  MAVOS_BACKEND_ERROR = 3,  /* a provider, a GPU or an engine is missing, or a graph failed */
   MAVOS_OUT_OF_MEMORY = 4,
   MAVOS_INTERNAL_ERROR = 5  /* a bug of this library */
 } mavos_status;
@@ -67,7 +67,8 @@ typedef struct mavos_options {
   size_t size;          /* sizeof(mavos_options), set by mavos_default_options */
   int32_t threads;      /* CPU threads of each graph; 0 takes all that this process may. Two graphs
                            run at once while a frame is prepared beside a step */
-  const char *provider; /* ONNX Runtime's execution provider, such as "CUDA"; NULL is the CPU */
+  const char *provider; /* ONNX Runtime's execution provider, such as "CUDA"; NULL is the CPU;
+                           "tensorrt-gpu" runs the engines of the bundle */
   /* Options of the provider: names and values in turn, then NULL; NULL for none. */
   const char *const *provider_options;
   /* Whether nodes that another provider than the CPU lacks may run on the CPU. If not (0), a graph
@@ -81,7 +82,7 @@ typedef struct mavos_about {
   const char *variant;    /* name of the network */
   const char *identity;   /* equal for bundles whose states fit each other */
   const char *provider;   /* provider that runs the graphs */
-  const char *arithmetic; /* type of the coarsest products: fp32, fp16, int8 */
+  const char *arithmetic; /* type of the coarsest products: fp32, tf32, fp16, int8 */
   int32_t trained;        /* 0: made without a checkpoint, so that masks mean nothing */
   int32_t height;         /* frames in the network, in pixels */
   int32_t width;

@@ -104,7 +104,7 @@ class State {
 
 struct Options {
   int32_t threads = 0;    // 0 takes all that this process may
-  std::string provider;   // such as "CUDA"; empty is the CPU
+  std::string provider;   // such as "CUDA" or "tensorrt-gpu"; empty is the CPU
   std::vector<std::pair<std::string, std::string>> provider_options;
   bool allow_cpu_nodes = false;
 };

@@ -22,6 +22,8 @@ class Backend {
   virtual bool any_shape() const = 0;
   // Whether the encoder may run in one thread while any graph runs in another.
   virtual bool concurrent() const = 0;
+  // Whether float32 products may round their factors to 10 bits.
+  virtual bool tf32() const { return false; }
 };
 
 }  // namespace mavos

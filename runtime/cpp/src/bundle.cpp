@@ -45,9 +45,9 @@ bool lies_within(const fs::path& path, const fs::path& folder) {
   return std::mismatch(top.begin(), top.end(), own.begin(), own.end()).first == top.end();
 }
 
-// The digest of a file of the manifest, unless it lies outside of the bundle, not even through a
-// link.
-std::string digest_inside(const Bundle& bundle, const std::string& relative) {
+// Reads a file of the manifest, unless it lies outside of the bundle, not even through a link.
+std::string read_inside(const Bundle& bundle, const std::string& relative,
+                        const std::string& remedy, std::string (*read)(const fs::path&)) {
   const fs::path parts(relative);
   const bool plain = !relative.empty() && parts.is_relative() &&
                      std::find(parts.begin(), parts.end(), "..") == parts.end();
@@ -62,20 +62,36 @@ std::string digest_inside(const Bundle& bundle, const std::string& relative) {
       refuse_bundle(name + "`" + relative + "` lies outside of the bundle; refused");
     }
     if (!fs::is_regular_file(path)) {
-      refuse_bundle(name + relative + " is missing; " + kExport);
+      refuse_bundle(name + relative + " is missing; " + remedy);
     }
-    return file_sha256(path);
+    return read(path);
   } catch (const fs::filesystem_error& error) {
     refuse_bundle(name + "'" + relative.substr(0, relative.find('\0')) + "' can't be read (" +
                   error.code().message() + ")");
   }
 }
 
-void check_file(const Bundle& bundle, const GraphFile& graph) {
-  if (digest_inside(bundle, graph.file) != graph.sha256) {
-    refuse_bundle(bundle.path.string() + ": " + graph.file +
-                  " is not the file that was made (its SHA-256 differs); " + kExport);
+void compare(const Bundle& bundle, const std::string& relative, const std::string& wanted,
+             const std::string& found, const std::string& remedy) {
+  if (found != wanted) {
+    refuse_bundle(bundle.path.string() + ": " + relative +
+                  " is not the file that was made (its SHA-256 differs); " + remedy);
   }
+}
+
+void check_file(const Bundle& bundle, const GraphFile& graph) {
+  const std::string found = read_inside(bundle, graph.file, kExport, file_sha256);
+  compare(bundle, graph.file, graph.sha256, found, kExport);
+}
+
+std::string content(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::string bytes(fs::file_size(path), '\0');
+  stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!stream) {
+    throw fs::filesystem_error("it can't be read", path, std::make_error_code(std::errc::io_error));
+  }
+  return bytes;
 }
 
 void check_tensors(const Bundle& bundle, const GraphFile& graph, const std::string& name,
@@ -190,6 +206,18 @@ const GraphSpec& Bundle::spec(const std::string& graph) const {
                                   [&](const GraphSpec& spec) { return spec.name == graph; });
   if (found == specs.end()) throw Error(MAVOS_INTERNAL_ERROR, "no graph is called " + graph);
   return *found;
+}
+
+const Engine& Bundle::engine(const std::string& graph, const Machine& machine) const {
+  return choose(manifest.engines, {path.string(), graph, manifest.graphs.at(graph).sha256}, machine);
+}
+
+std::string Bundle::plan(const Engine& engine) const {
+  const std::string remedy = "run " + build_command(path.string(), engine.library) +
+                             ", with the options that it was built with";
+  std::string bytes = read_inside(*this, engine.file, remedy, content);
+  compare(*this, engine.file, engine.sha256, sha256(bytes), remedy);
+  return bytes;
 }
 
 std::vector<std::pair<fs::path, GraphSpec>> Bundle::files(const std::string& graph) const {

@@ -20,6 +20,10 @@ struct Bundle {
 
   bool has(const std::string& graph) const { return manifest.graphs.count(graph) > 0; }
   const GraphSpec& spec(const std::string& graph) const;
+  // The engine of a graph that fits a machine best; refuses where none fits.
+  const Engine& engine(const std::string& graph, const Machine& machine) const;
+  // The content of an engine's file, checked to be what was built.
+  std::string plan(const Engine& engine) const;
   // Files that run a graph, each with its contract; the last one takes all shapes.
   std::vector<std::pair<std::filesystem::path, GraphSpec>> files(const std::string& graph) const;
 };

@@ -142,7 +142,8 @@ mavos_status mavos_segmenter_about(const mavos_segmenter* segmenter, mavos_about
     found.variant = manifest.variant.c_str();
     found.identity = inner.identity().c_str();
     found.provider = inner.backend().name().c_str();
-    found.arithmetic = manifest.arithmetic().c_str();
+    const bool tf32 = inner.backend().tf32() && manifest.arithmetic() == "fp32";
+    found.arithmetic = tf32 ? "tf32" : manifest.arithmetic().c_str();
     found.trained = manifest.trained;
     found.height = static_cast<int32_t>(manifest.size.height);
     found.width = static_cast<int32_t>(manifest.size.width);

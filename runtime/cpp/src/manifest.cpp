@@ -118,19 +118,6 @@ Quantisation quantisation(const Place& place) {
   return found;
 }
 
-// Engines are for TensorRT, but a damaged list shows that the manifest was changed.
-void check_engines(const Place& place) {
-  for (size_t i = 0; i < place.size(); ++i) {
-    const Place engine = place.item(i);
-    for (const char* key : {"graph", "file", "sha256", "graph_sha256", "version", "capability"}) {
-      engine[key].text();
-    }
-    engine["library"].word({"tensorrt", "tensorrt_rtx"});
-    engine["flags"].object();
-    engine["profiles"].size();
-  }
-}
-
 Dimensions dimensions(const Place& place) {
   Dimensions found;
   const Place features = place["features"];
@@ -193,7 +180,7 @@ Manifest decode(const json& data) {
   found.graphs = graph_files(place["graphs"]);
   check_texts(place["tools"]);
   if (place.has("parity")) place["parity"].object();
-  if (data.contains("engines")) check_engines(place["engines"]);
+  if (data.contains("engines")) found.engines = read_engines(place["engines"]);
   if (data.contains("dynamic")) found.dynamic = place["dynamic"].boolean();
   if (place.has("quantisation")) found.quantisation = quantisation(place["quantisation"]);
   if (data.contains("tiled")) found.tiled = graph_files(place["tiled"]);
@@ -272,14 +259,15 @@ Manifest Manifest::from_json(const std::string& text, const std::string& name) {
   } catch (const Reason& reason) {
     const std::string what = reason.what();
     const bool update = what.size() > 6 && what.find("; update mavos-deploy") != std::string::npos;
-    std::string remedy = kExport;
+    std::string remedy;
     if (what.find("`engines") != std::string::npos) {
       remedy = "remove the entry and run mavos-build again";
     } else if (what.find("`quantisation") != std::string::npos) {
       remedy = "run mavos-calibrate again";
     }
-    refuse_bundle(name + " is not a manifest of this release: " + what +
-                  (update ? "" : "; " + remedy));
+    std::string advice = "; " + (remedy.empty() ? kExport : remedy);
+    if (update) advice = remedy.empty() ? "" : ", or " + remedy;
+    refuse_bundle(name + " is not a manifest of this release: " + what + advice);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engines.h"
 #include "geometry.h"
 #include "specs.h"
 
@@ -45,6 +46,7 @@ struct Manifest {
   std::string precision;
   std::map<std::string, GraphFile> graphs;
   std::map<std::string, GraphFile> tiled;  // the step in tiles, by the one size that it takes
+  std::vector<Engine> engines;
   bool dynamic = false;
   std::optional<Quantisation> quantisation;
 

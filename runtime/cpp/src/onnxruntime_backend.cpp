@@ -216,7 +216,7 @@ class OnnxRuntime : public Backend {
       shapes[spec.name] = tensor.shape;
       // The library takes inputs as they are and does not write to them.
       values.push_back(Ort::Value::CreateTensor(
-          host_, const_cast<void*>(tensor.data.get()), tensor.bytes(), tensor.shape.data(),
+          host_, const_cast<void*>(tensor.host()), tensor.bytes(), tensor.shape.data(),
           tensor.shape.size(), element_type(tensor.type)));
     }
     for (const TensorSpec& spec : own->spec.outputs) output_names.push_back(spec.name.c_str());

@@ -154,7 +154,7 @@ std::string tensor_bytes(const TensorFile& file) {
   for (int i = 0; i < 8; ++i) bytes += static_cast<char>(text.size() >> (8 * i) & 0xFF);
   bytes += text;
   for (const auto* item : sorted) {
-    const auto* data = static_cast<const char*>(item->second.data.get());
+    const auto* data = static_cast<const char*>(item->second.host());
     bytes.append(data, item->second.bytes());
   }
   return bytes;

@@ -7,7 +7,7 @@
 
 #include "contract.h"
 #include "error.h"
-#include "onnxruntime_backend.h"
+#include "open_backend.h"
 #include "resize.h"
 
 namespace mavos {
@@ -65,7 +65,7 @@ void check_image(const mavos_image& image) {
 
 Segmenter::Segmenter(const std::string& path, const mavos_options& options)
     : bundle_(Bundle::open(path)),
-      graphs_(bundle_, open_onnxruntime(bundle_, options)),
+      graphs_(bundle_, open_backend(bundle_, options)),
       identity_(bundle_.manifest.identity()) {}
 
 Frame Segmenter::prepare(const mavos_image& image) const {
@@ -118,11 +118,12 @@ State Segmenter::step(const Frame& frame, const State& state, const uint8_t* ann
   State following = state;
   Labels merged = number_objects(following.ids, annotation, pixels);
   std::array<bool, 256> corrected{};
+  const uint8_t* seen = predicted.as_bytes();
   for (size_t i = 0; i < pixels; ++i) corrected[merged[i]] = true;
   for (size_t i = 0; i < pixels; ++i) {
     following.removed.erase(merged[i]);
     // An annotated object has the annotated pixels alone, and no other object changes.
-    const uint8_t before = predicted.as_bytes()[i];
+    const uint8_t before = seen[i];
     if (merged[i] == 0 && (before == 0 || !corrected[before])) merged[i] = before;
   }
   ++following.frame;

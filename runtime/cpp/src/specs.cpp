@@ -155,6 +155,32 @@ Shape shape_at(const TensorSpec& spec, int64_t groups) {
   return shape;
 }
 
+std::vector<Shape> output_shapes(const GraphSpec& spec, const Tensors& inputs) {
+  std::map<std::string, int64_t> known;
+  for (const TensorSpec& tensor : spec.inputs) {
+    const Shape& shape = inputs.at(tensor.name).shape;
+    for (size_t axis = 0; axis < tensor.shape.size(); ++axis) {
+      const auto* name = std::get_if<std::string>(&tensor.shape[axis]);
+      if (name) known[*name] = shape.at(axis);
+    }
+  }
+  const auto extent = [&](const Dim& dim) {
+    if (const auto* number = std::get_if<int64_t>(&dim)) return *number;
+    const std::string& name = std::get<std::string>(dim);
+    const auto found = known.find(name);
+    if (found != known.end()) return found->second;
+    const size_t bar = name.find('_');  // such as height_16
+    return downsampled(known.at(name.substr(0, bar)), std::atoll(name.c_str() + bar + 1));
+  };
+  std::vector<Shape> shapes;
+  for (const TensorSpec& tensor : spec.outputs) {
+    Shape shape;
+    for (const Dim& dim : tensor.shape) shape.push_back(extent(dim));
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
 std::vector<GraphSpec> graph_specs(const Network& network, const std::optional<Size>& size) {
   const RowReader reader(network, size);
   std::vector<GraphSpec> specs;

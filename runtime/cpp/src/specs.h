@@ -36,6 +36,9 @@ struct GraphSpec {
   std::vector<TensorSpec> outputs;
 };
 
+// Shapes of a graph's outputs, in their order, by those of its inputs.
+std::vector<Shape> output_shapes(const GraphSpec& spec, const Tensors& inputs);
+
 struct Dimensions {
   std::array<int64_t, 3> features{};  // channels of the encoder's maps at strides 4, 8 and 16
   int64_t embedding = 0;

@@ -124,13 +124,13 @@ State read_counters(const Place& place) {
 
 bool is_finite(const Tensor& tensor) {
   const auto count = static_cast<size_t>(elements(tensor.shape));
+  const auto* singles = tensor.as<float>();
+  const auto* halves = tensor.as<uint16_t>();
   for (size_t i = 0; i < count; ++i) {
-    if (tensor.type == Type::float32 && !std::isfinite(tensor.as<float>()[i])) return false;
+    if (tensor.type == Type::float32 && !std::isfinite(singles[i])) return false;
     // All bits of a half's exponent are set in infinities and NaNs.
     constexpr uint16_t exponent = 0x7C00;
-    if (tensor.type == Type::float16 && (tensor.as<uint16_t>()[i] & exponent) == exponent) {
-      return false;
-    }
+    if (tensor.type == Type::float16 && (halves[i] & exponent) == exponent) return false;
   }
   return true;
 }

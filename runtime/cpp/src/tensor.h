@@ -1,4 +1,4 @@
-// Tensors in host memory. They are never written to once they are made, so copies share them.
+// Tensors. They are never written to once they are made, so copies share them.
 #pragma once
 
 #include <cstdint>
@@ -36,16 +36,31 @@ inline int64_t elements(const Shape& shape) {
 
 std::string to_text(const Shape& shape);
 
+// A tensor's values in the memory of a device.
+class OnDevice {
+ public:
+  OnDevice() = default;
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+  virtual ~OnDevice() = default;
+
+  // The values in host memory, which live as long as this object: fetched by the first call, and
+  // kept. Several threads may call.
+  virtual const void* host() const = 0;
+};
+
 struct Tensor {
   Type type = Type::float32;
   Shape shape;
-  std::shared_ptr<const void> data;
+  std::shared_ptr<const void> data = nullptr;        // in host memory
+  std::shared_ptr<const OnDevice> device = nullptr;  // where the values are, instead of `data`
 
   size_t bytes() const { return static_cast<size_t>(elements(shape)) * bytes_of(type); }
-  const uint8_t* as_bytes() const { return static_cast<const uint8_t*>(data.get()); }
+  const void* host() const { return device ? device->host() : data.get(); }
+  const uint8_t* as_bytes() const { return static_cast<const uint8_t*>(host()); }
   template <typename T>
   const T* as() const {
-    return static_cast<const T*>(data.get());
+    return static_cast<const T*>(host());
   }
 };
 

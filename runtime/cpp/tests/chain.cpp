@@ -1,6 +1,6 @@
 // Follows the objects of a clip of raw pictures, as the tests write it, and says how much memory it took.
 //
-//     mavos_chain BUNDLE CLIP HEIGHT WIDTH FRAMES [RESULTS]
+//     mavos_chain BUNDLE CLIP HEIGHT WIDTH FRAMES [RESULTS [PROVIDER]]
 //
 // CLIP holds frame-0.rgb, frame-1.rgb, ... of HEIGHT x WIDTH x 3 bytes, labels-0.raw, further labels-N.raw
 // with annotations of HEIGHT x WIDTH ids, and remove-N with the ids, a byte each, that are removed
@@ -106,16 +106,17 @@ void follow(const mavos::Segmenter &segmenter, const Clip &clip, long frames,
 }  // namespace
 
 int main(int count, char **arguments) {
-  if (count != 6 && count != 7) {
-    std::fputs("mavos_chain BUNDLE CLIP HEIGHT WIDTH FRAMES [RESULTS]\n", stderr);
+  if (count < 6 || count > 8) {
+    std::fputs("mavos_chain BUNDLE CLIP HEIGHT WIDTH FRAMES [RESULTS [PROVIDER]]\n", stderr);
     return 2;
   }
   try {
     const Clip clip = open(arguments[2], std::stoi(arguments[3]), std::stoi(arguments[4]));
     mavos::Options options;
     options.threads = 1;
+    if (count == 8) options.provider = arguments[7];
     const mavos::Segmenter segmenter(arguments[1], options);
-    follow(segmenter, clip, std::stol(arguments[5]), count == 7 ? arguments[6] : "");
+    follow(segmenter, clip, std::stol(arguments[5]), count > 6 ? arguments[6] : "");
   } catch (const std::exception &error) {
     std::fprintf(stderr, "mavos_chain: %s\n", error.what());
     return 1;

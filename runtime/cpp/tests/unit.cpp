@@ -13,6 +13,7 @@
 
 #include "contract.h"
 #include "encoded.h"
+#include "engines.h"
 #include "error.h"
 #include "geometry.h"
 #include "objects.h"
@@ -21,6 +22,7 @@
 #include "resize.h"
 #include "safetensors.h"
 #include "sha256.h"
+#include "specs.h"
 
 namespace {
 
@@ -185,6 +187,69 @@ void test_features_are_not_for_a_later_backend_at_the_same_address() {
   CHECK(!encoded.take(made()));
 }
 
+void test_engines() {
+  mavos::Engine engine;
+  engine.graph = "step";
+  engine.graph_sha256 = "hash";
+  engine.library = "tensorrt";
+  engine.version = "10.3.0";
+  engine.capability = "8.7";
+  const mavos::Wanted wanted{"bundle", "step", "hash"};
+  const auto misfit = [&](const std::string& version, const std::string& capability = "8.7",
+                          const std::string& gpu = "Orin") {
+    return refusal([&] { mavos::choose({engine}, wanted, {"tensorrt", version, capability, gpu}); });
+  };
+  CHECK(misfit("10.3.0").empty());
+  CHECK(misfit("10.3.0.26").empty());  // the build's number, which the engine doesn't tell
+  CHECK(holds(misfit("10.3.1"), "built by tensorrt 10.3.0 and can't be loaded by 10.3.1"));
+  CHECK(holds(misfit("10.3"), "can't be loaded"));
+  CHECK(holds(misfit("10.3.0", "8.6"), "compute capability 8.6 (built for: 8.7)"));
+  engine.version_compatible = true;
+  CHECK(misfit("10.13.0").empty());  // numbers, not texts
+  CHECK(holds(misfit("10.2.99999999999999999999"), "can't be loaded"));
+  engine.gpu = "Thor";
+  CHECK(holds(misfit("10.3.0"), "on Thor, with kernels for that, and this is Orin"));
+  engine.hardware_compatible = "ampere-plus";
+  CHECK(misfit("10.3.0", "12.0").empty());
+  CHECK(!misfit("10.3.0", "7.5").empty());
+  mavos::Engine own = engine;
+  own.capability = "12.0";
+  const mavos::Machine machine{"tensorrt", "10.3.0", "12.0", "RTX"};
+  CHECK(mavos::choose({engine, own}, wanted, machine).capability == "12.0");
+  engine.profiles = {{{"key", {{1, 4}, {2, 4}}}}};
+  const auto refused = [&](const mavos::Shape& shape) {
+    const mavos::Tensors inputs = {{"key", {mavos::Type::float32, shape}}};
+    return refusal([&] { mavos::check_shapes(engine, inputs, "bundle"); });
+  };
+  CHECK(refused({2, 4}).empty());
+  CHECK(holds(refused({3, 4}), "takes key from 1x4 to 2x4, not 3x4"));
+  CHECK(!refused({1}).empty());
+}
+
+void test_output_shapes() {
+  using Dims = std::vector<mavos::Dim>;
+  const Dims frame = {int64_t{1}, "height", "width", int64_t{3}};
+  const Dims feature = {"groups", int64_t{8}, "height_4", "width_16"};
+  const mavos::GraphSpec spec{"graph",
+                              {{"frame", "float32", frame}, {"flags", "int32", {"groups"}}},
+                              {{"feature", "float32", feature}}};
+  const mavos::Tensors inputs = {{"frame", {mavos::Type::float32, {1, 97, 129, 3}}},
+                                 {"flags", {mavos::Type::int32, {2}}}};
+  CHECK(mavos::output_shapes(spec, inputs).at(0) == (mavos::Shape{2, 8, 25, 9}));
+}
+
+void test_a_tensor_on_a_device_is_read_through_its_host_copy() {
+  struct Fetched : mavos::OnDevice {
+    const void* host() const override { return values; }
+    float values[2] = {3, 4};
+  };
+  const mavos::Tensor there{mavos::Type::float32, {2}, nullptr, std::make_shared<Fetched>()};
+  CHECK(there.as<float>()[1] == 4);
+  const auto read = mavos::tensor_bytes({{{"a", there}}, {}});
+  const float last = 4;
+  CHECK(read.compare(read.size() - 4, 4, reinterpret_cast<const char*>(&last), 4) == 0);
+}
+
 void test_resize_of_a_constant() {
   const std::vector<uint8_t> grey(37 * 53 * 3, 200);
   const mavos_image image{grey.data(), 37, 53, 0, MAVOS_RGB8};
@@ -236,6 +301,9 @@ int main() {
   test_objects();
   test_features_are_taken_once_and_by_their_maker();
   test_features_are_not_for_a_later_backend_at_the_same_address();
+  test_engines();
+  test_output_shapes();
+  test_a_tensor_on_a_device_is_read_through_its_host_copy();
   test_resize_of_a_constant();
   test_tensor_files();
   if (failures == 0) std::puts("all hold");

@@ -36,6 +36,25 @@ def _link_out(bundle: Path) -> None:
     path.symlink_to(outside)
 
 
+ENGINE: dict[str, object] = {
+    "graph": "decoder",
+    "file": "engines/decoder.plan",
+    "sha256": "0" * 64,
+    "graph_sha256": "0" * 64,
+    "library": "tensorrt",
+    "version": "10.3.0",
+    "capability": "8.7",
+    "gpu": None,
+    "driver": None,
+    "flags": {},
+    "profiles": [],
+}
+
+
+def engine_with(**changes: object) -> Callable[[Path], None]:
+    return manifest_with(lambda m: m.update(engines=[ENGINE | changes]))
+
+
 SPOILT = {
     "no-manifest": lambda b: (b / "manifest.json").unlink(),
     "not-json": lambda b: (b / "manifest.json").write_text("{"),
@@ -62,6 +81,17 @@ SPOILT = {
         lambda m: m.update(tiled={"97x97": m["graphs"]["elstt_step"]})
     ),
     "wrong-hash": manifest_with(lambda m: m["graphs"]["decoder"].update(sha256="0" * 64)),
+    "engine-without-a-gpu": manifest_with(
+        lambda m: m.update(engines=[{k: v for k, v in ENGINE.items() if k != "gpu"}])
+    ),
+    "engine-of-another-library": engine_with(library="other"),
+    "engine-of-no-capability": engine_with(capability="8"),
+    "engine-of-a-large-capability": engine_with(capability="123.0"),
+    "engine-with-flags-of-text": engine_with(flags={"tf32": "yes"}),
+    "engine-for-unknown-gpus": engine_with(flags={"hardware_compatible": "all"}),
+    "engine-without-scratch": engine_with(flags={"memory_limit": 0}),
+    "engine-with-two-shapes": engine_with(profiles=[{"frame": [[1], [1]]}]),
+    "engine-with-shapes-of-text": engine_with(profiles=[{"frame": [["1"], [1], [1]]}]),
     "missing-graph": lambda b: (b / "graphs/decoder.onnx").unlink(),
     "another-file": lambda b: (b / "graphs/weights.bin").touch(),
     "link-out": _link_out,
