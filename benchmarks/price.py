@@ -28,7 +28,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mavos_deploy.calibration.calibrate import WORTH
 from mavos_deploy.errors import InputError, MavosError
 from mavos_deploy.export.bench.end_to_end import run_end_to_end, write_clip
 from mavos_deploy.export.bench.memory import peak_memory
@@ -241,6 +240,9 @@ def timed(
 
 def verdict(row: dict[str, Any], first: dict[str, Any], max_drop: float) -> str:
     """A sentence: take this number format, or don't."""
+    # Here, because the processes whose memory is measured load this file as well.
+    from mavos_deploy.calibration.calibrate import WORTH
+
     if row is first:
         return "what the others are compared with"
     faster = row["times_as_fast"]
