@@ -29,7 +29,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mavos_deploy.errors import InputError, MavosError
-from mavos_deploy.export.bench.end_to_end import run_end_to_end, write_clip
 from mavos_deploy.export.bench.memory import peak_memory
 from mavos_deploy.export.bench.runners import BackendRunner, Subject, warm_up
 from mavos_deploy.export.bench.timing import shortest_run, summarise, time_steps
@@ -78,7 +77,6 @@ def main() -> int:
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything that the report has."""
     named = ways_of(given.bundles)
-    ways = list(named.values())
     sizes = {Bundle.open(path).manifest.size for path in given.bundles}
     if len(sizes) > 1:
         raise InputError("the bundles are of several sizes; price those of one at a time")
@@ -96,9 +94,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 for which, folder in folders.items()
             }
     meter = LoadMeter()
-    times, whole = timed(ways, list(rows), given)
+    times, whole = timed(named, given)
     load = meter.read()
-    subjects = [Subject(backend, path, None, given.threads) for path, backend in ways]
+    subjects = [Subject(backend, path, None, given.threads) for path, backend in named.values()]
     peaks = peak_memory(subjects, given.objects)
     first = next(iter(rows))
     for (name, row), peak in zip(rows.items(), peaks, strict=True):
@@ -204,15 +202,19 @@ def quality(path: Path, backend: str, folder: str, threads: int) -> dict[str, fl
 
 
 def timed(
-    ways: list[tuple[Path, str]], names: list[str], given: argparse.Namespace
+    named: dict[str, tuple[Path, str]], given: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Times of steps, and of a whole video, by row."""
-    bundle = Bundle.open(ways[0][0])
+    # Here, because the processes whose memory is measured load this file as well.
+    from mavos_deploy.export.bench.end_to_end import run_end_to_end, write_clip
+
+    first = next(iter(named))
+    bundle = Bundle.open(named[first][0])
     gap = bundle.manifest.write_every
     frames = given.frames or shortest_run(gap)
     runners: dict[str, BackendRunner] = {}
     with ExitStack() as stack:
-        for name, (path, backend) in zip(names, ways, strict=True):
+        for name, (path, backend) in named.items():
             own = Bundle.open(path)
             runners[name] = BackendRunner(own, open_backend(own, given.threads, backend))
             stack.callback(runners[name].close)
@@ -224,10 +226,10 @@ def timed(
                 clip = Path(folder) / "clip.mp4"
                 write_clip(clip, parse_size(given.video), frames, given.objects)
                 whole = run_end_to_end(runners, clip, frames, given.objects, lambda done: None)
-    found = summarise(timings, gap, names[0])
+    found = summarise(timings, gap, first)
     times = {}
-    for name in names:
-        pairs = zip(timings[names[0]].cpu_seconds, timings[name].cpu_seconds, strict=True)
+    for name in named:
+        pairs = zip(timings[first].cpu_seconds, timings[name].cpu_seconds, strict=True)
         times[name] = {
             "p50_ms": found[name]["p50_ms"],
             "amortised_ms": found[name]["amortised_ms"],
@@ -240,8 +242,7 @@ def timed(
 
 def verdict(row: dict[str, Any], first: dict[str, Any], max_drop: float) -> str:
     """A sentence: take this number format, or don't."""
-    # Here, because the processes whose memory is measured load this file as well.
-    from mavos_deploy.calibration.calibrate import WORTH
+    from mavos_deploy.calibration.calibrate import WORTH  # here, as in `timed`
 
     if row is first:
         return "what the others are compared with"
