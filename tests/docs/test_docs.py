@@ -533,6 +533,9 @@ def test_integers_over_long_videos_are_what_was_measured() -> None:
         assert table[names[name]] == [
             f"{row[which]:.4f}" for which in ("J&F-Mean", "J-Decay", "F-Decay")
         ]
+    floats, integers = results("eval_lite_3000")["rows"].values()
+    more = [(integers[which] - floats[which]) / 2 for which in ("J-Decay", "F-Decay")]
+    assert f"INT8 decays by {sum(more):.4f} of J&F more" in words_of("docs/performance.md")
 
 
 def test_integers_without_vnni_are_what_was_measured() -> None:
