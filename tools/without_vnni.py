@@ -45,19 +45,31 @@ def prepare(folder: Path) -> dict[str, str]:
         Environment variables for the program, beside those of this process.
 
     Raises:
-        MaskError: A tool is missing, or no library with the instruction was found.
+        MaskError: A tool is missing, the folder holds something, or no library with the
+            instruction was found.
     """
     for tool in ("gcc", "objdump"):
         if shutil.which(tool) is None:
             raise MaskError(f"{tool} is not installed: apt-get install gcc binutils")
     if not Path("/proc/cpuinfo").exists():
         raise MaskError("there is no /proc/cpuinfo; this needs Linux")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MaskError(f"{folder} is not an empty folder; name a new one")
     folder.mkdir(parents=True, exist_ok=True)
     handler = folder / "without_vnni.so"
-    subprocess.run(
-        ["gcc", "-O1", "-Wall", "-shared", "-fPIC", str(SOURCE), "-o", str(handler), "-ldl"],
-        check=True,
-    )
+    compile_it = [
+        "gcc",
+        "-O1",
+        "-Wall",
+        "-shared",
+        "-fPIC",
+        str(SOURCE),
+        "-o",
+        str(handler),
+        "-ldl",
+    ]
+    if subprocess.run(compile_it, check=False).returncode != 0:
+        raise MaskError("gcc can't compile the handler (see above); apt-get install libc6-dev")
     packages = folder / "packages"
     replaced = sum(_copied(name, packages) for name in PACKAGES)
     if not replaced:
@@ -134,7 +146,11 @@ def main(words: list[str] | None = None) -> int:
             print(f"without_vnni: {error}", file=sys.stderr)
             return 1
         environment = {**os.environ, **variables}
-        return subprocess.run(given.command, env=environment, check=False).returncode
+        try:
+            return subprocess.run(given.command, env=environment, check=False).returncode
+        except OSError as error:
+            print(f"without_vnni: {given.command[0]} can't be run ({error})", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":

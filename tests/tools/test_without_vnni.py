@@ -87,3 +87,11 @@ def test_a_missing_tool_is_named(
     assert capsys.readouterr().err == (
         "without_vnni: gcc is not installed: apt-get install gcc binutils\n"
     )
+
+
+def test_a_folder_that_holds_something_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").write_text("")
+    assert without_vnni.main(["--folder", str(tmp_path), "true"]) == 1
+    assert "is not an empty folder; name a new one" in capsys.readouterr().err
