@@ -130,12 +130,15 @@ def _with_more(
 ) -> tuple[list[Cost], float]:
     """The rows taken, and those that fit beside them: whole graphs first, in place of groups."""
     least = TRIED * sum(cost.saved for cost in taken)
-    left = (cost for cost in costs if cost.saved > least and cost not in taken)
+    left = (cost for cost in costs if cost not in taken)
     for row in sorted(left, key=lambda cost: (cost.group is not None, -cost.saved)):
         same = [other for other in taken if other.graph == row.graph]
         if any(other.group is None for other in same):
             continue  # taken whole already
-        kept = [other for other in taken if row.group is not None or other not in same]
+        replaced = same if row.group is None else []
+        if row.saved - sum(other.saved for other in replaced) <= least:
+            continue
+        kept = [other for other in taken if other not in replaced]
         if (more := together([*kept, row])) <= max_drop:
             taken, drop = [*kept, row], more
     return taken, drop

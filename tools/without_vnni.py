@@ -53,6 +53,9 @@ def prepare(folder: Path) -> dict[str, str]:
             raise MaskError(f"{tool} is not installed: apt-get install gcc binutils")
     if not Path("/proc/cpuinfo").exists():
         raise MaskError("there is no /proc/cpuinfo; this needs Linux")
+    folder = folder.resolve()
+    if set(str(folder)) & {" ", ":"}:
+        raise MaskError(f"{folder} holds a space or a colon, where LD_PRELOAD is cut; name another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MaskError(f"{folder} is not an empty folder; name a new one")
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +94,12 @@ def _copied(name: str, folder: Path) -> int:
     other = shutil.ignore_patterns("*gpu_plugin*", "*npu_plugin*", "__pycache__")
     shutil.copytree(spec.submodule_search_locations[0], target, symlinks=True, ignore=other)
     libraries = (path for path in sorted(target.rglob("*.so*")) if not path.is_symlink())
-    return sum(_replace(path) for path in libraries if path.is_file())
+    return sum(_replace(path) for path in libraries if path.is_file() and _is_elf(path))
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
 
 
 def _replace(library: Path) -> int:
@@ -142,7 +150,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="without-vnni-") as scratch:
         try:
             variables = prepare(given.folder or Path(scratch))
-        except MaskError as error:
+        except (MaskError, OSError, subprocess.CalledProcessError) as error:
             print(f"without_vnni: {error}", file=sys.stderr)
             return 1
         environment = {**os.environ, **variables}

@@ -64,6 +64,16 @@ def test_what_the_sum_of_drops_left_out_is_tried_beside_the_choice() -> None:
     assert drop == 0.005
 
 
+def test_a_whole_graph_that_saves_less_than_its_groups_does_not_replace_them() -> None:
+    table = [
+        _cost("a", None, 0.010, 4.0),
+        _cost("a", "1", 0.001, 10.0),
+        _cost("b", None, 0.001, 1.0),
+    ]
+    taken, _ = choose(table, 0.005, lambda rows: 0.002)
+    assert {(cost.graph, cost.group) for cost in taken} == {("a", "1"), ("b", None)}
+
+
 def test_what_saves_least_is_given_back_where_that_is_enough() -> None:
     tried = []
 
