@@ -465,14 +465,19 @@ def test_what_lite_can_do_is_what_was_measured() -> None:
         assert table[place] == [f"{found['J&F']:.3f}", f"{found['return']:.3f}"]
 
 
+def in_words(row: str) -> str:
+    """The name that pages give to a report's row of a number format and a library."""
+    arithmetic, _, library = row.partition(", ")
+    names = {"fp32": "float32", "bf16": "bfloat16", "int8": "INT8"}
+    return f"{names[arithmetic]}, {library}"
+
+
 def test_the_price_of_lites_formats_is_what_was_measured() -> None:
     found = results("price_lite_241x433")["rows"]
     rows = rows_of("docs/performance.md", "A small network beside a large one")
     table = {row[0]: row[1:] for row in rows if len(row) == 8}
-    names = {"fp32": "float32", "bf16": "bfloat16", "int8": "INT8"}
     for name, row in found.items():
-        arithmetic, library = name.split(", ")
-        assert table[f"{names[arithmetic]}, {library}"] == [
+        assert table[in_words(name)] == [
             *(f"{quality['J&F']:.3f}" for quality in row["quality"].values()),
             f"{row['amortised_ms']:.1f}",
             f"{row['times_as_fast']:.2f}",
@@ -500,10 +505,8 @@ def test_the_price_of_lites_formats_is_what_was_measured() -> None:
 
 def test_the_price_of_mobilenets_formats_is_what_was_measured() -> None:
     table = {row[0]: row[1:] for row in rows_of("docs/performance.md", "`mobilenet` in integers")}
-    names = {"fp32": "float32", "bf16": "bfloat16", "int8": "INT8"}
     for name, row in results("price_mobilenet_481x849")["rows"].items():
-        arithmetic, library = name.split(", ")
-        assert table[f"{names[arithmetic]}, {library}"] == [
+        assert table[in_words(name)] == [
             f"{row['p50_ms']:.1f}",
             f"{row['amortised_ms']:.1f}",
             f"{row['times_as_fast']:.2f}",
@@ -528,9 +531,8 @@ def test_the_price_of_mobilenets_formats_is_what_was_measured() -> None:
 
 def test_integers_over_long_videos_are_what_was_measured() -> None:
     table = {row[0]: row[1:] for row in rows_of("docs/performance.md", "Over 3,000 frames")}
-    names = {"fp32, ONNX Runtime": "float32, ONNX Runtime", "int8, OpenVINO": "INT8, OpenVINO"}
     for name, row in results("eval_lite_3000")["rows"].items():
-        assert table[names[name]] == [
+        assert table[in_words(name)] == [
             f"{row[which]:.4f}" for which in ("J&F-Mean", "J-Decay", "F-Decay")
         ]
     floats, integers = results("eval_lite_3000")["rows"].values()

@@ -3,16 +3,9 @@
 #include <algorithm>
 
 #include "error.h"
+#include "words.h"
 
 namespace mavos {
-
-namespace {
-
-std::string megabytes(size_t bytes) {
-  return std::to_string((bytes + 999'999) / 1'000'000) + " MB";
-}
-
-}  // namespace
 
 // The values of a tensor of the pool.
 class DevicePool::Block : public OnDevice {

@@ -194,6 +194,11 @@ Manifest decode(const json& data) {
 
 }  // namespace
 
+void refuse_tensor(const std::string& path, const TensorSpec& spec) {
+  refuse_bundle(path + " has no tensor " + spec.name + " of " + spec.dtype + " " +
+                to_text(spec.shape) + ", which the manifest promises; " + kExport);
+}
+
 bool Manifest::levels() const {
   return quantisation && quantisation->attention.count("memory") > 0;
 }

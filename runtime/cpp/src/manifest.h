@@ -16,6 +16,9 @@ namespace mavos {
 
 inline constexpr const char* kExport = "export the bundle again";
 
+// Refuses a file that lacks a tensor of its contract.
+[[noreturn]] void refuse_tensor(const std::string& path, const TensorSpec& spec);
+
 struct GraphFile {
   std::string file;  // relative path with forward slashes
   std::string sha256;

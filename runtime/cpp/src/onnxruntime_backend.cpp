@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "error.h"
 #include "processors.h"
 #include "reach.h"
+#include "words.h"
 
 namespace mavos {
 
@@ -44,19 +44,13 @@ ONNXTensorElementDataType element_type(Type type) {
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return text;
-}
-
 // The library's own name of a provider, without its suffix.
 std::string find_provider(const std::string& wanted) {
   const std::string suffix = "ExecutionProvider";
   std::string known;
   for (const std::string& full : Ort::GetAvailableProviders()) {
     const std::string name = full.substr(0, full.rfind(suffix));
-    if (lower(name) == lower(wanted) || lower(full) == lower(wanted)) return name;
+    if (same_word(name, wanted) || same_word(full, wanted)) return name;
     known += (known.empty() ? "" : ", ") + name;
   }
   refuse_backend("this ONNX Runtime " + std::string(OrtGetApiBase()->GetVersionString()) +
@@ -120,17 +114,9 @@ struct Loaded {
 
 void check_tensor(const Ort::TypeInfo& info, const TensorSpec& spec, const std::string& path) {
   const auto tensor = info.GetTensorTypeAndShapeInfo();
-  const Shape found = tensor.GetShape();
-  bool same = tensor.GetElementType() == element_type(type_of(spec)) &&
-              found.size() == spec.shape.size();
-  for (size_t axis = 0; same && axis < found.size(); ++axis) {
-    const auto* fixed = std::get_if<int64_t>(&spec.shape[axis]);
-    same = fixed ? found[axis] == *fixed : found[axis] < 0;
-  }
-  if (!same) {
-    refuse_bundle(path + " has no tensor " + spec.name + " of " + spec.dtype + " " +
-                  to_text(spec.shape) + ", which the manifest promises; " + kExport);
-  }
+  const bool same = tensor.GetElementType() == element_type(type_of(spec)) &&
+                    same_shape(spec, tensor.GetShape());
+  if (!same) refuse_tensor(path, spec);
 }
 
 // Refuses a session whose graph isn't the one that its manifest describes.
@@ -139,10 +125,7 @@ void check_session(const Ort::Session& session, const GraphSpec& spec, const std
                          const std::vector<std::string>& names, auto type_info) {
     for (const TensorSpec& tensor : wanted) {
       const auto at = std::find(names.begin(), names.end(), tensor.name);
-      if (at == names.end()) {
-        refuse_bundle(path + " has no tensor " + tensor.name + " of " + tensor.dtype + " " +
-                      to_text(tensor.shape) + ", which the manifest promises; " + kExport);
-      }
+      if (at == names.end()) refuse_tensor(path, tensor);
       check_tensor(type_info(static_cast<size_t>(at - names.begin())), tensor, path);
     }
   };

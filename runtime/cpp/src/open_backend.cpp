@@ -1,28 +1,13 @@
 #include "open_backend.h"
 
-#include <cctype>
 #include <string>
 
 #include "error.h"
 #include "onnxruntime_backend.h"
 #include "tensorrt_backend.h"
+#include "words.h"
 
 namespace mavos {
-
-namespace {
-
-bool same_word(const std::string& one, const std::string& two) {
-  if (one.size() != two.size()) return false;
-  for (size_t i = 0; i < one.size(); ++i) {
-    if (std::tolower(static_cast<unsigned char>(one[i])) !=
-        std::tolower(static_cast<unsigned char>(two[i]))) {
-      return false;
-    }
-  }
-  return true;
-}
-
-}  // namespace
 
 std::unique_ptr<Backend> open_backend(const Bundle& bundle, const mavos_options& options) {
   if (!options.provider || !same_word(options.provider, kTensorRt)) {

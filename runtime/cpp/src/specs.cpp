@@ -155,6 +155,14 @@ Shape shape_at(const TensorSpec& spec, int64_t groups) {
   return shape;
 }
 
+bool same_shape(const TensorSpec& spec, const Shape& found) {
+  const auto same = [](const Dim& dim, int64_t extent) {
+    const auto* fixed = std::get_if<int64_t>(&dim);
+    return fixed ? extent == *fixed : extent < 0;
+  };
+  return std::equal(spec.shape.begin(), spec.shape.end(), found.begin(), found.end(), same);
+}
+
 std::vector<Shape> output_shapes(const GraphSpec& spec, const Tensors& inputs) {
   std::map<std::string, int64_t> known;
   for (const TensorSpec& tensor : spec.inputs) {

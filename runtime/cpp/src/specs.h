@@ -27,6 +27,8 @@ struct TensorSpec {
 
 std::string to_text(const std::vector<Dim>& shape);
 Type type_of(const TensorSpec& spec);
+// Whether a graph's own tensor has the shape: fixed extents are equal, open ones negative.
+bool same_shape(const TensorSpec& spec, const Shape& found);
 // The shape with a number for `groups`; all other extents must be fixed.
 Shape shape_at(const TensorSpec& spec, int64_t groups);
 

@@ -6,6 +6,7 @@
 #include "device_memory.h"
 #include "error.h"
 #include "tensorrt_library.h"
+#include "words.h"
 
 namespace mavos {
 
@@ -40,13 +41,8 @@ bool has_tensor(const nvinfer1::ICudaEngine& engine, const TensorSpec& spec) {
   for (int32_t i = 0; i < count && !there; ++i) there = spec.name == engine.getIOTensorName(i);
   if (!there) return false;
   const nvinfer1::Dims found = engine.getTensorShape(spec.name.c_str());
-  bool same = engine.getTensorDataType(spec.name.c_str()) == element_type(type_of(spec)) &&
-              found.nbDims == static_cast<int32_t>(spec.shape.size());
-  for (size_t axis = 0; same && axis < spec.shape.size(); ++axis) {
-    const auto* fixed = std::get_if<int64_t>(&spec.shape[axis]);
-    same = fixed ? found.d[axis] == *fixed : found.d[axis] < 0;
-  }
-  return same;
+  return engine.getTensorDataType(spec.name.c_str()) == element_type(type_of(spec)) &&
+         found.nbDims >= 0 && same_shape(spec, Shape(found.d, found.d + found.nbDims));
 }
 
 // Refuses an engine whose graph isn't the one that its manifest describes.
@@ -54,9 +50,7 @@ void check_tensors(const nvinfer1::ICudaEngine& engine, const GraphSpec& spec,
                    const std::string& path) {
   for (const auto* tensors : {&spec.inputs, &spec.outputs}) {
     for (const TensorSpec& tensor : *tensors) {
-      if (has_tensor(engine, tensor)) continue;
-      refuse_bundle(path + " has no tensor " + tensor.name + " of " + tensor.dtype + " " +
-                    to_text(tensor.shape) + ", which the manifest promises; " + kExport);
+      if (!has_tensor(engine, tensor)) refuse_tensor(path, tensor);
     }
   }
 }
@@ -220,8 +214,8 @@ class TensorRt : public Backend {
     scratch_ = {};
     const auto address = pool_->allocate(size);
     if (!address) {
-      refuse_backend(name_ + ": the GPU has no " + std::to_string((size + 999'999) / 1'000'000) +
-                     " MB left for the engines to work in; close other programs that use it, or "
+      refuse_backend(name_ + ": the GPU has no " + megabytes(size) +
+                     " left for the engines to work in; close other programs that use it, or "
                      "build for fewer objects or smaller videos with mavos-build --max-groups, "
                      "--max-output and --memory-limit");
     }

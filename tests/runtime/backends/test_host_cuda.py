@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from mavos_deploy.runtime.bundles.engines import Library
+from tests.cuda_driver import built
 from tests.host_cuda import SCENARIOS
-from tools.host_cuda import DownloadError, build
+from tools.host_cuda import build
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = ("cc", "c++", "nm")
@@ -43,14 +43,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def host_cuda() -> Path:
     """The driver, and PyCUDA built against it."""
-    folder = ROOT / "build" / "host-cuda"
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        try:
-            build(folder)
-        except DownloadError as error:
-            pytest.skip(f"PyCUDA or CUDA's headers can't be downloaded: {error}")
-    return folder
+    return built("host-cuda", build)
 
 
 def run(arguments: list[str], host_cuda: Path, cache: Path) -> subprocess.CompletedProcess[str]:

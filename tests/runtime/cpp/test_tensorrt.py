@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from mavos_deploy.runtime.system.gpu import first_gpu
 from tests.bundles import copy_to_change
 from tests.cpp_library import CppError, CppLibrary
 from tests.cpp_tensorrt import PROVIDER, SCENARIOS
+from tests.cuda_driver import built
 from tests.engine_bundle import add_engines
-from tools.host_cuda import DownloadError, build_without_pycuda
+from tools.host_cuda import build_without_pycuda
 
 ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 600.0
@@ -34,14 +34,7 @@ def driver() -> Path:
     """The folder with a CUDA driver of host memory."""
     if sys.platform != "linux" or shutil.which("cc") is None:
         pytest.skip("for Linux with a C compiler")
-    folder = ROOT / "build" / "host-cuda-driver"
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        try:
-            build_without_pycuda(folder)
-        except DownloadError as error:
-            pytest.skip(f"CUDA's headers can't be downloaded: {error}")
-    return folder / "lib"
+    return built("host-cuda-driver", build_without_pycuda) / "lib"
 
 
 @pytest.fixture(scope="session")
